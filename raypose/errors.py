@@ -1,0 +1,186 @@
+"""The exceptions of raypose, and what becomes of them.
+
+```
+RayposeError                 everything below; prints as one line, never as a traceback
+├── UsageError               the command line or configuration is wrong (exit code 2)
+├── ModelError               a model directory or checkpoint can't be used
+│   └── UnsafeCheckpointError    it needs unpickling that can run code
+├── VideoError               a video can't be read
+├── TableError               a table of predictions can't be read, or doesn't fit
+├── LabelsError              training labels are not at hand or can't be used
+├── SmoothingError           the ensemble can't be smoothed
+├── OutputError              a file can't be written
+├── DeviceError              a GPU that was asked for can't be used
+├── ClusterError             Ray or the cluster can't be reached or used
+├── WorkerLostError          a worker process died, more often than is tried again
+└── CancelledError           the run was stopped
+```
+
+An error says what went wrong, where (`path`), and what to do about it (`hint`). A step that
+fails hands on a `Failure`, a plain value that crosses processes; the run goes on around it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import traceback
+from dataclasses import dataclass
+from typing import Any
+
+
+class RayposeError(Exception):
+    """Base of all errors that raypose raises on purpose.
+
+    Args:
+        message: what went wrong and why, without a full stop at the end.
+        path: the file or directory it is about.
+        hint: what the user can do about it, as an instruction.
+    """
+
+    def __init__(self, message: str, *, path: str | os.PathLike[str] = "", hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.path = os.fspath(path)
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return one_line(self.path, self.message, self.hint)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Keyword arguments do not survive the default pickling of exceptions.
+        return _rebuild, (type(self), self.message, self.path, self.hint)
+
+
+def _rebuild(kind: type[RayposeError], message: str, path: str, hint: str) -> RayposeError:
+    return kind(message, path=path, hint=hint)
+
+
+def one_line(path: str, message: str, hint: str) -> str:
+    """`where: what. What to do.` in one line, whatever the parts hold."""
+    text = f"{path}: {message}" if path else message
+    text = " ".join(text.split())
+    return f"{text}. {' '.join(hint.split())}" if hint else text
+
+
+class UsageError(RayposeError):
+    """The command line or the configuration is wrong."""
+
+
+class ModelError(RayposeError):
+    """A model directory or its checkpoint can't be used."""
+
+
+class UnsafeCheckpointError(ModelError):
+    """A checkpoint needs unpickling that can run code of whoever wrote the file."""
+
+
+class VideoError(RayposeError):
+    """A video can't be opened or none of its frames can be decoded."""
+
+
+class TableError(RayposeError):
+    """A table of keypoints can't be read or doesn't fit what it is used with."""
+
+
+class LabelsError(RayposeError):
+    """The training labels, which PCA metrics need, are missing or can't be used."""
+
+
+class SmoothingError(RayposeError):
+    """The members of an ensemble can't be smoothed together."""
+
+
+class OutputError(RayposeError):
+    """An output file can't be written."""
+
+
+class DeviceError(RayposeError):
+    """A GPU is asked for, or is there, and can't be used."""
+
+
+class ClusterError(RayposeError):
+    """Ray can't be started, or the cluster can't be reached or used."""
+
+
+class WorkerLostError(RayposeError):
+    """The process that did a task died, again and again."""
+
+
+class CancelledError(RayposeError):
+    """The run was stopped while the task was running."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error as a value: what a task hands on instead of a result.
+
+    Attributes:
+        step: the kind of task that failed (`predict`, `label`, …).
+        message: what went wrong and why.
+        path: the file it is about.
+        hint: what to do about it.
+        error: name of the exception's class.
+        details: the traceback, for `--debug` and the log; empty for errors of the user's making.
+        skipped: True where the task was not tried because one that it needs had failed.
+    """
+
+    step: str
+    message: str
+    path: str = ""
+    hint: str = ""
+    error: str = "RayposeError"
+    details: str = ""
+    skipped: bool = False
+
+    def __str__(self) -> str:
+        return one_line(self.path, self.message, self.hint)
+
+    @classmethod
+    def of(cls, step: str, error: BaseException) -> Failure:
+        """The failure that an exception caught in `step` stands for."""
+        if isinstance(error, OSError) and not isinstance(error, RayposeError):
+            named = from_os_error(error)
+            if named is not None:
+                error = named
+        if isinstance(error, RayposeError):
+            return cls(step, error.message, error.path, error.hint, type(error).__name__)
+        if isinstance(error, MemoryError):
+            return cls(
+                step,
+                "this machine ran out of memory",
+                hint="Use fewer workers or a machine with more memory.",
+                error="MemoryError",
+            )
+        details = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        return cls(
+            step,
+            f"{type(error).__name__}: {error}",
+            hint="This is a defect of raypose or of a library it uses; --debug shows where.",
+            error=type(error).__name__,
+            details=details,
+        )
+
+    def as_skipped(self, step: str) -> Failure:
+        """The failure of a task that could not start because this one failed."""
+        return Failure(step, self.message, self.path, self.hint, self.error, "", skipped=True)
+
+
+_OS_ERRORS = {
+    errno.ENOSPC: ("the disk is full", "Free some space and run the same command again."),
+    errno.EDQUOT: ("the disk quota is used up", "Free some space and run the same command again."),
+    errno.EACCES: ("permission denied", "Check who may read and write there."),
+    errno.EPERM: ("permission denied", "Check who may read and write there."),
+    errno.EROFS: ("the file system is read-only", "Choose another place with -o."),
+    errno.ENOENT: ("no such file or directory", "Check the path."),
+    errno.ENAMETOOLONG: ("the file name is too long", "Choose a shorter output directory."),
+}
+
+
+def from_os_error(error: OSError) -> OutputError | None:
+    """The named error for a failed file operation that a user can mend, else None."""
+    known = _OS_ERRORS.get(error.errno or 0)
+    if known is None:
+        return None
+    message, hint = known
+    return OutputError(message, path=os.fsdecode(error.filename or ""), hint=hint)
