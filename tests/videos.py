@@ -1,0 +1,237 @@
+"""Videos for tests: small files, encoded on the spot, of every kind that raypose has to read.
+
+`make_video` writes one; every frame carries its number as a row of black and white blocks,
+so that a test can tell which frame it was given (`read_number`), whatever the codec did to it.
+The functions below it damage or edit a file on the byte level, as a crash, a bad disk or an
+editing program would.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+N_BITS = 16
+_MIN_WIDTH = 4 * N_BITS
+
+Picture = Callable[[int, int, int], np.ndarray]
+
+
+def numbered_picture(i: int, width: int, height: int) -> np.ndarray:
+    """Frame `i`, (height, width, 3) RGB: a textured ground, a moving square, and the number.
+
+    The number is a row of 16 blocks along the top, the highest bit first. Frames narrower than
+    64 pixels carry no number.
+    """
+    rows = np.arange(height)[:, None]
+    columns = np.arange(width)[None, :]
+    image = np.empty((height, width, 3), np.uint8)
+    image[..., 0] = (columns * 2 + i) % 200 + 30
+    image[..., 1] = (rows * 3 + 2 * i) % 180 + 40
+    image[..., 2] = (columns + rows) % 160 + 60
+    x, y = (5 * i) % max(1, width - 12), height // 2
+    image[y : y + 10, x : x + 12] = (250, 220, 20)
+    if width >= _MIN_WIDTH:
+        block = width // N_BITS
+        for bit in range(N_BITS):
+            on = (i >> (N_BITS - 1 - bit)) & 1
+            image[: _bar(height), bit * block : (bit + 1) * block] = 235 if on else 20
+    return image
+
+
+def read_number(image: np.ndarray) -> int:
+    """The number in the blocks of a decoded frame (H, W, 3)."""
+    height, width = image.shape[:2]
+    block, bar = width // N_BITS, _bar(height)
+    number = 0
+    for bit in range(N_BITS):
+        patch = image[bar // 4 : 3 * bar // 4, bit * block + 1 : (bit + 1) * block - 1]
+        number = 2 * number + int(patch.mean() > 128)
+    return number
+
+
+def _bar(height: int) -> int:
+    return max(4, height // 6)
+
+
+def make_video(
+    path: str | Path,
+    *,
+    n_frames: int = 30,
+    width: int = 96,
+    height: int = 64,
+    fps: int | Fraction = 25,
+    codec: str = "libx264",
+    pix_fmt: str = "yuv420p",
+    gop: int = 10,
+    bframes: int = 0,
+    open_gop: bool = False,
+    pts: Sequence[int] | None = None,
+    time_base: Fraction | None = None,
+    rotation: int = 0,
+    color_range: int = 0,
+    colorspace: int = 2,
+    audio: bool = False,
+    second_video: bool = False,
+    quality: int = 18,
+    options: dict[str, str] | None = None,
+    picture: Picture = numbered_picture,
+) -> Path:
+    """Encode a video; the container follows the file's suffix.
+
+    Args:
+        path: file to write.
+        n_frames: frames to encode.
+        width: columns of the coded frame, before any rotation.
+        height: rows of the coded frame, before any rotation.
+        fps: frame rate, in frames per second; with `pts`, only what the header says.
+        codec: name of FFmpeg's encoder.
+        pix_fmt: pixel format that is encoded.
+        gop: frames from one keyframe to the next.
+        bframes: B-frames between two others (libx264 and libx265: always that many).
+        open_gop: let B-frames before a keyframe refer to what comes before it.
+        pts: timestamps of the frames in units of `time_base`; None for a constant rate.
+        time_base: seconds a tick; None for one tick a frame.
+        rotation: degrees counter-clockwise that a player turns the frame by.
+        color_range: 0 unspecified, 1 limited, 2 full.
+        colorspace: AVCOL_SPC number; 1 is BT.709, 2 unspecified, 6 BT.601.
+        audio: add a track of silence, before the video.
+        second_video: add a second, different video track after the first.
+        quality: CRF of libx264 and libx265.
+        options: further options of the encoder.
+        picture: frame number, width, height -> RGB picture.
+
+    Returns:
+        The path.
+    """
+    path = Path(path)
+    base = time_base or Fraction(1, 1) / Fraction(fps)
+    with av.open(str(path), "w") as container:
+        sound = container.add_stream("aac", rate=8000) if audio else None
+        streams = [
+            _add_stream(
+                container, codec, fps, width, height, pix_fmt, gop, bframes, open_gop, quality,
+                base, options or {},
+            )
+            for _ in range(2 if second_video else 1)
+        ]  # fmt: skip
+        for stream in streams:
+            if color_range:
+                stream.codec_context.color_range = color_range
+            stream.codec_context.colorspace = colorspace
+        if rotation:
+            streams[0].set_display_rotation(rotation)
+        for i in range(n_frames):
+            for k, stream in enumerate(streams):
+                rgb = picture(i, width, height) if k == 0 else np.full((height, width, 3), 90)
+                frame = av.VideoFrame.from_ndarray(rgb.astype(np.uint8), format="rgb24")
+                frame = frame.reformat(
+                    format=pix_fmt,
+                    dst_color_range=color_range or None,
+                    dst_colorspace=colorspace if colorspace == 1 else None,
+                )
+                frame.colorspace = colorspace
+                frame.pts = i if pts is None else int(pts[i])
+                frame.time_base = base
+                container.mux(stream.encode(frame))
+            if sound is not None and i % 4 == 0:
+                container.mux(sound.encode(_silence(i // 4, sound)))
+        for stream in [*streams, *([sound] if sound is not None else [])]:
+            container.mux(stream.encode(None))
+    return path
+
+
+def _add_stream(
+    container: Any, codec: str, fps: int | Fraction, width: int, height: int, pix_fmt: str,
+    gop: int, bframes: int, open_gop: bool, quality: int, base: Fraction,
+    options: dict[str, str],
+) -> Any:  # fmt: skip
+    known = {}
+    if codec == "libx264":
+        known = {
+            "crf": str(quality),
+            "preset": "veryfast",
+            "sc_threshold": "0",
+            "b_strategy": "0",
+            "x264-params": f"open-gop={int(open_gop)}:keyint={gop}:min-keyint={gop}",
+        }
+    elif codec == "libx265":
+        known = {
+            "crf": str(quality),
+            "preset": "ultrafast",
+            "x265-params": f"open-gop={int(open_gop)}:keyint={gop}:min-keyint={gop}:scenecut=0"
+            f":bframes={bframes}:b-adapt=0:log-level=none",
+        }
+    elif codec == "libsvtav1":
+        known = {"preset": "12", "crf": "20", "svtav1-params": f"keyint={gop}"}
+    elif codec in ("mpeg4", "mjpeg"):
+        known = {"q:v": "3", "flags": "+qscale", "global_quality": str(3 * 118)}
+    stream = container.add_stream(codec, rate=Fraction(fps), options={**known, **options})
+    stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
+    stream.codec_context.time_base = base
+    stream.codec_context.gop_size = gop
+    if codec not in ("mjpeg", "libsvtav1", "libx265"):
+        stream.codec_context.max_b_frames = bframes
+    return stream
+
+
+def _silence(i: int, stream: Any) -> av.AudioFrame:
+    frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+    frame.sample_rate, frame.pts, frame.time_base = 8000, 1024 * i, Fraction(1, 8000)
+    return frame
+
+
+def truncate(path: Path, out: Path, keep: float) -> Path:
+    """A copy that ends after the share `keep` of its bytes, as after a crash."""
+    data = path.read_bytes()
+    out.write_bytes(data[: int(len(data) * keep)])
+    return out
+
+
+def flip_bytes(path: Path, out: Path, *, start: float, stop: float, every: int = 7) -> Path:
+    """A copy whose bytes between two shares of its length are inverted, one in `every`."""
+    data = bytearray(path.read_bytes())
+    for i in range(int(len(data) * start), int(len(data) * stop), every):
+        data[i] ^= 0xFF
+    out.write_bytes(bytes(data))
+    return out
+
+
+def damage_packets(path: Path, out: Path, packets: Sequence[int]) -> Path:
+    """A copy in which the payload of some video packets, in file order, is overwritten."""
+    data = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        places = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
+    for k in packets:
+        position, size = places[k]
+        assert position is not None
+        data[position : position + size] = b"\xff" * size
+    out.write_bytes(bytes(data))
+    return out
+
+
+def edit_list(path: Path, out: Path, *, skip_frames: int) -> Path:
+    """A copy of an MP4 whose edit list starts `skip_frames` frames later.
+
+    An editing program cuts the beginning off in this way, without encoding again: the packets
+    before stay in the file because later ones need them, but no player shows them.
+    """
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        assert stream.average_rate is not None and stream.time_base is not None
+        ticks = int(skip_frames / stream.average_rate / stream.time_base)
+        movie_ticks = int(skip_frames * 1000 / stream.average_rate)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"elst")
+    version = data[at + 4]
+    assert version == 0, "the factory writes short edit lists"
+    duration, media_time = struct.unpack_from(">Ii", data, at + 12)
+    struct.pack_into(">Ii", data, at + 12, duration - movie_ticks, media_time + ticks)
+    out.write_bytes(bytes(data))
+    return out
