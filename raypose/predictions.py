@@ -1,0 +1,350 @@
+"""The keypoint table: one row a frame, in memory and as the CSV that the field's tools read.
+
+Inference makes such tables; metrics, drawing and smoothing take them in memory; they are
+committed as CSV. A file has three header rows (scorer, bodyparts, coords), an unnamed index of
+frames, and x, y and likelihood a keypoint, or the nine columns of EKS. Tables of metrics have one
+header row of keypoints and one value a keypoint.
+
+Files are written and read in blocks through Arrow, so that memory stays bounded whatever the
+length of a video. Nothing here names an output or commits it: see `layout` and `ledger`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from raypose.errors import TableError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FloatArray = npt.NDArray[np.float32]
+
+COORDS = ("x", "y", "likelihood")
+EKS_COORDS = (
+    *COORDS,
+    "x_ens_median",
+    "y_ens_median",
+    "x_ens_var",
+    "y_ens_var",
+    "x_posterior_var",
+    "y_posterior_var",
+)
+EKS_SCORER = "ensemble-kalman_tracker"
+
+_HEADER_LABELS = ("scorer", "bodyparts", "coords")
+# Rows formatted at a time: 4096 rows of some hundred columns stay in the processor's cache.
+_WRITE_ROWS = 4096
+_READ_BYTES = 4 << 20
+_CUT_SHORT = "Delete it, so that it is made again."
+
+
+@dataclass(frozen=True, eq=False)
+class KeypointTable:
+    """Keypoints of every frame of a video, in pixels of the frame.
+
+    Attributes:
+        scorer: what made the table, e.g. `heatmap_tracker`.
+        keypoint_names: names, in the order of `values`.
+        coords: what `values` holds of each keypoint; begins with x, y and likelihood.
+        values: shape (n_frames, n_keypoints, len(coords)), float32; NaN where there is none.
+
+    Raises:
+        TableError: the parts do not fit each other, or a keypoint comes twice.
+    """
+
+    scorer: str
+    keypoint_names: tuple[str, ...]
+    coords: tuple[str, ...]
+    values: FloatArray
+
+    def __post_init__(self) -> None:
+        values = np.asarray(self.values, dtype=np.float32)
+        object.__setattr__(self, "values", values)
+        if values.ndim != 3 or values.shape[1:] != (len(self.keypoint_names), len(self.coords)):
+            raise TableError(
+                f"values of shape {values.shape} do not fit {len(self.keypoint_names)} keypoints "
+                f"of {len(self.coords)} columns"
+            )
+        if self.coords[:3] != COORDS:
+            raise TableError(f"columns {self.coords} do not begin with x, y, likelihood")
+        _check_distinct(self.keypoint_names, "")
+
+    @property
+    def n_frames(self) -> int:
+        """Number of rows, one a frame."""
+        return int(self.values.shape[0])
+
+    @property
+    def xy(self) -> FloatArray:
+        """View of the positions, shape (n_frames, n_keypoints, 2), in pixels."""
+        return self.values[..., :2]
+
+    @property
+    def likelihood(self) -> FloatArray:
+        """View of the likelihoods, shape (n_frames, n_keypoints), 0 to 1."""
+        return self.values[..., 2]
+
+    def slice(self, start: int, stop: int) -> KeypointTable:
+        """The rows of frames `start` (included) to `stop` (excluded), numbered from 0 again.
+
+        Raises:
+            TableError: the range is empty or reaches beyond the table.
+        """
+        if not 0 <= start < stop <= self.n_frames:
+            raise TableError(f"frames {start} to {stop} are not in a table of {self.n_frames}")
+        return replace(self, values=self.values[start:stop])
+
+    def select(self, keypoint_names: Sequence[str]) -> KeypointTable:
+        """The same table with these keypoints only, in this order.
+
+        Raises:
+            TableError: a keypoint is not in the table.
+        """
+        names = tuple(keypoint_names)
+        if names == self.keypoint_names:
+            return self
+        missing = [name for name in names if name not in self.keypoint_names]
+        if missing:
+            raise TableError(f"keypoints missing: {', '.join(missing)}")
+        columns = [self.keypoint_names.index(name) for name in names]
+        return replace(self, keypoint_names=names, values=self.values[:, columns])
+
+
+def write_csv(table: KeypointTable, path: str | os.PathLike[str]) -> None:
+    """Writes a table as CSV, float32 values in the fewest digits that read back the same.
+
+    Raises:
+        OSError: the file can't be written.
+    """
+    n_columns = len(table.keypoint_names) * len(table.coords)
+    header = [
+        ["scorer", *[table.scorer] * n_columns],
+        ["bodyparts", *(name for name in table.keypoint_names for _ in table.coords)],
+        ["coords", *(coord for _ in table.keypoint_names for coord in table.coords)],
+    ]
+    _write(path, header, table.values.reshape(table.n_frames, n_columns))
+
+
+def read_csv(path: str | os.PathLike[str]) -> KeypointTable:
+    """Reads a table of predictions of Lightning Pose, DeepLabCut or EKS, whole.
+
+    Columns are taken by name: x, y and likelihood, and the nine of EKS where every keypoint has
+    them; others are left out. Values are rounded to float32.
+
+    Raises:
+        TableError: the file is cut short or is no such table.
+        OSError: the file can't be read.
+    """
+    with Path(path).open("rb") as file:
+        header = _read_header(file, 3, path)
+        if tuple(row[0] for row in header) != _HEADER_LABELS:
+            raise TableError(
+                "no table of keypoints: its first three rows are not scorer, bodyparts and coords",
+                path=path,
+                hint="Give a CSV of Lightning Pose, DeepLabCut (one animal) or EKS.",
+            )
+        scorers, bodyparts, coords = (row[1:] for row in header)
+        if not len(scorers) == len(bodyparts) == len(coords) > 0:
+            raise TableError("its header rows differ in length", path=path, hint=_CUT_SHORT)
+        names, kept_coords, columns = _choose_columns(bodyparts, coords, path)
+        values = _read_values(file, len(coords), columns, path)
+    shape = (len(values), len(names), len(kept_coords))
+    return KeypointTable(scorers[0], names, kept_coords, values.reshape(shape))
+
+
+def write_metric_csv(
+    path: str | os.PathLike[str], keypoint_names: Sequence[str], values: npt.NDArray[Any]
+) -> None:
+    """Writes one value a frame and keypoint: a header row of keypoints, an unnamed index.
+
+    Args:
+        path: where to write.
+        keypoint_names: the columns.
+        values: shape (n_frames, n_keypoints); NaN is written as an empty field.
+
+    Raises:
+        OSError: the file can't be written.
+        TableError: values and names do not fit.
+    """
+    if values.ndim != 2 or values.shape[1] != len(keypoint_names):
+        raise TableError(f"values of shape {values.shape} for {len(keypoint_names)} keypoints")
+    _write(path, [["", *keypoint_names]], np.asarray(values, dtype=np.float32))
+
+
+def read_metric_csv(path: str | os.PathLike[str]) -> tuple[tuple[str, ...], FloatArray]:
+    """Reads a table of a metric: the keypoints, and values of shape (n_frames, n_keypoints).
+
+    Raises:
+        TableError: the file is cut short or is no such table.
+        OSError: the file can't be read.
+    """
+    with Path(path).open("rb") as file:
+        (header,) = _read_header(file, 1, path)
+        names = tuple(header[1:])
+        if header[0] or not names:
+            raise TableError("no table of a metric: its first row is not keypoints", path=path)
+        _check_distinct(names, path)
+        return names, _read_values(file, len(names), list(range(len(names))), path)
+
+
+def _check_distinct(names: Sequence[str], path: str | os.PathLike[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise TableError(f"keypoints that come more than once: {', '.join(twice)}", path=path)
+
+
+def _write(
+    path: str | os.PathLike[str], header: list[list[str]], rows: npt.NDArray[np.float32]
+) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(header)
+    workers = max(1, min(4, os.cpu_count() or 1))
+    starts = range(0, len(rows), _WRITE_ROWS)
+    with Path(path).open("wb") as file, ThreadPoolExecutor(workers) as pool:
+        file.write(text.getvalue().encode())
+        # A few blocks ahead of the file, never all of them: memory does not grow with the table.
+        for first in range(0, len(starts), 2 * workers):
+            some = starts[first : first + 2 * workers]
+            for block in pool.map(lambda start: _format_rows(rows, start), some):
+                file.write(block)
+
+
+def _format_rows(rows: npt.NDArray[np.float32], start: int) -> pa.Buffer:
+    import pyarrow as pa
+    import pyarrow.csv as pa_csv
+
+    block = np.ascontiguousarray(rows[start : start + _WRITE_ROWS].T)
+    columns = [pa.array(np.arange(start, start + block.shape[1]))]
+    columns += [pa.array(column, from_pandas=True) for column in block]  # NaN becomes empty
+    batch = pa.RecordBatch.from_arrays(columns, names=[str(i) for i in range(len(columns))])
+    sink = pa.BufferOutputStream()
+    options = pa_csv.WriteOptions(
+        include_header=False, batch_size=_WRITE_ROWS, quoting_style="none"
+    )
+    pa_csv.write_csv(batch, sink, options)
+    return sink.getvalue()
+
+
+def _read_header(file: IO[bytes], n_rows: int, path: str | os.PathLike[str]) -> list[list[str]]:
+    """The header rows; leaves the file at the first byte after them."""
+
+    def lines() -> Iterator[str]:
+        encoding = "utf-8-sig"  # spreadsheets put a byte-order mark in front
+        while (line := file.readline(_READ_BYTES)).endswith(b"\n"):
+            yield line.decode(encoding)
+            encoding = "utf-8"
+
+    rows: list[list[str]] = []
+    try:
+        for row in csv.reader(lines(), strict=True):
+            rows.append(row)
+            if len(rows) == n_rows:
+                break
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise TableError(f"no CSV file: {error}", path=path, hint="Check the path.") from error
+    if len(rows) < n_rows or not all(rows):
+        raise TableError("it ends within its header rows", path=path, hint=_CUT_SHORT)
+    return rows
+
+
+def _choose_columns(
+    bodyparts: list[str], coords: list[str], path: str | os.PathLike[str]
+) -> tuple[tuple[str, ...], tuple[str, ...], list[int]]:
+    """Keypoints, coordinates and the positions of their columns, keypoint by keypoint."""
+    position: dict[tuple[str, str], int] = {}
+    for i, column in enumerate(zip(bodyparts, coords, strict=True)):
+        if column in position:
+            raise TableError(f"column {column[0]} {column[1]} comes more than once", path=path)
+        position[column] = i
+    names = tuple(part for part, coord in position if coord == "x")
+    if not names:
+        raise TableError("it has no column of x coordinates", path=path)
+    for name in names:
+        lacking = [coord for coord in COORDS if (name, coord) not in position]
+        if lacking:
+            raise TableError(
+                f"keypoint {name} has no column {' and '.join(lacking)}",
+                path=path,
+                hint="Tables of labels have no likelihood; give one of predictions.",
+            )
+    is_eks = all((name, coord) in position for name in names for coord in EKS_COORDS)
+    kept = EKS_COORDS if is_eks else COORDS
+    return names, kept, [position[name, coord] for name in names for coord in kept]
+
+
+def _read_values(
+    file: IO[bytes], n_columns: int, columns: list[int], path: str | os.PathLike[str]
+) -> FloatArray:
+    """The chosen columns of all rows from here on, shape (rows, len(columns))."""
+    import pyarrow as pa
+    import pyarrow.csv as pa_csv
+
+    offset = _skip_blank_row(file)
+    n_rows = _count_rows(file, path)
+    values = np.empty((n_rows, len(columns)), dtype=np.float32)
+    if n_rows == 0:
+        return values
+    names = [str(i) for i in range(n_columns + 1)]
+    chosen = [str(i + 1) for i in columns]
+    filled = 0
+    try:
+        with pa.OSFile(os.fspath(path)) as source:
+            source.seek(offset)
+            reader = pa_csv.open_csv(
+                source,
+                pa_csv.ReadOptions(column_names=names, block_size=_READ_BYTES),
+                convert_options=pa_csv.ConvertOptions(
+                    include_columns=["0", *chosen],
+                    column_types={"0": pa.int64(), **dict.fromkeys(chosen, pa.float32())},
+                ),
+            )
+            for batch in reader:
+                end = filled + batch.num_rows
+                frames = batch.column(0).to_numpy(zero_copy_only=False)
+                if filled == 0:
+                    first = frames[0]
+                if not np.array_equal(frames, np.arange(first + filled, first + end)):
+                    raise TableError("its frames are not numbered one by one", path=path)
+                for i, column in enumerate(batch.columns[1:]):
+                    values[filled:end, i] = column.to_numpy(zero_copy_only=False)
+                filled = end
+    except pa.ArrowInvalid as error:
+        message = f"a row can't be read: {str(error)[:200]}"
+        raise TableError(message, path=path, hint=_CUT_SHORT) from error
+    if filled != n_rows:
+        raise TableError(f"it has blank lines among its {n_rows} rows", path=path)
+    return values
+
+
+def _skip_blank_row(file: IO[bytes]) -> int:
+    """Offset of the first frame; some tools write a row of nothing but an index name before."""
+    offset = file.tell()
+    label, _, rest = file.readline().strip().partition(b",")
+    if rest and not rest.strip(b",") and not label.isdigit():
+        offset = file.tell()
+    file.seek(offset)
+    return offset
+
+
+def _count_rows(file: IO[bytes], path: str | os.PathLike[str]) -> int:
+    """Number of lines from here to the end; the last one must be complete."""
+    n_rows = 0
+    last = b"\n"
+    while block := file.read(_READ_BYTES):
+        n_rows += block.count(b"\n")
+        last = block[-1:]
+    if last != b"\n":
+        raise TableError("its last row is cut short", path=path, hint=_CUT_SHORT)
+    return n_rows
