@@ -112,7 +112,7 @@ def make_config(
         "video_dir": f"{data_dir}/videos",
         "csv_file": csv_file,
         "downsample_factor": downsample_factor,
-        "num_keypoints": len(keypoint_names) * max(1, len(view_names)),
+        "num_keypoints": len(keypoint_names),
         "keypoint_names": list(keypoint_names),
         "mirrored_column_matches": [],
         "columns_for_singleview_pca": [],

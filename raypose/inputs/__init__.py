@@ -1,0 +1,1 @@
+"""What the user points at: model directories, videos, sessions."""

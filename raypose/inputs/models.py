@@ -1,0 +1,377 @@
+"""Trained models: from a directory that the user names to a `ModelSpec`.
+
+Stands at the entrance of the house: a model directory of Lightning Pose (config and
+checkpoint) becomes a small value that says all that the plan and the stages need to know. It
+reads the config and the bytes of the checkpoint, and never loads it: that is the business of
+`stages.infer.checkpoint`, and so this module is cheap and does not import torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from raypose.cache import cache_dir, store
+from raypose.errors import ModelError, UsageError
+from raypose.tasks import ModelSpec
+
+MODEL_TYPES = ("heatmap", "regression", "heatmap_mhcrnn", "heatmap_multiview_transformer")
+_CONFIGS = ("config.yaml", os.path.join(".hydra", "config.yaml"))
+# What the config says of inference; all else (training, losses, callbacks) may change without
+# making predictions stale.
+_INFERENCE_KEYS = {
+    "data": (
+        "image_resize_dims",
+        "keypoint_names",
+        "num_keypoints",
+        "view_names",
+        "downsample_factor",
+    ),
+    "model": ("model_type", "backbone", "head"),
+}
+_DATE = re.compile(r"^\d{4}-\d{2}-\d{2}$")
+_TIME = re.compile(r"^\d{2}[-:]\d{2}[-:]\d{2}")
+_CHUNK = 1 << 22
+
+
+def open_model(
+    directory: str | os.PathLike[str],
+    *,
+    name: str = "",
+    overrides: Sequence[str] = (),
+    allow_unsafe: bool = False,
+) -> ModelSpec:
+    """Read a model directory of Lightning Pose.
+
+    Args:
+        directory: the model directory, with `config.yaml` (or `.hydra/config.yaml`) and
+            `tb_logs/<model_name>/version_*/checkpoints/*.ckpt`.
+        name: the model's name in the run; by default as `shortest_names` makes it of this
+            directory alone.
+        overrides: Hydra-style changes to the config, `key=value`; `+key=value` adds a key.
+        allow_unsafe: accepted for symmetry with what loads the checkpoint; nothing is
+            unpickled here, so reading a directory is safe with either value.
+
+    Raises:
+        ModelError: the directory, its config or its checkpoint is missing, damaged or ambiguous.
+        UsageError: an override can't be understood or names a key that is not there.
+    """
+    del allow_unsafe
+    path = Path(os.path.abspath(os.path.expanduser(os.fspath(directory))))
+    config_path = _find_config(path)
+    config = _read_config(config_path, overrides)
+    data, model = _section(config, "data", config_path), _section(config, "model", config_path)
+    keypoints = data.get("keypoint_names") or data.get("keypoints")
+    if not keypoints:
+        raise _missing("data.keypoint_names", config_path)
+    data["keypoint_names"] = [str(keypoint) for keypoint in keypoints]
+    model_type = str(_need(model, "model_type", "model", config_path))
+    if model_type not in MODEL_TYPES:
+        raise ModelError(
+            f"model.model_type is {model_type!r}, which raypose does not know",
+            path=config_path,
+            hint=f"It knows {', '.join(MODEL_TYPES)}.",
+        )
+    height, width = _image_size(data, config_path)
+    views = data.get("view_names") or []
+    evaluation = config.get("eval") or {}
+    checkpoint = find_checkpoint(path, model.get("model_name"))
+    return ModelSpec(
+        name=name or shortest_names([path])[0],
+        directory=str(path),
+        config_path=str(config_path),
+        checkpoint=str(checkpoint),
+        fingerprint=_fingerprint(checkpoint, config),
+        model_type=model_type,
+        backbone=str(_need(model, "backbone", "model", config_path)),
+        keypoint_names=tuple(data["keypoint_names"]),
+        image_height=height,
+        image_width=width,
+        view_names=tuple(str(view) for view in views) if len(views) > 1 else (),
+        confidence_threshold=_confidence_threshold(evaluation, config_path),
+        colormap=str(evaluation.get("colormap") or "cool"),
+        losses=tuple(str(loss) for loss in model.get("losses_to_use") or () if loss),
+        config=config,
+        overrides=tuple(overrides),
+    )
+
+
+def find_checkpoint(directory: Path, model_name: object = None) -> Path:
+    """The checkpoint that Lightning Pose itself would take of a model directory.
+
+    The highest `version_*` that holds one; there a file marked `-best` before others, then the
+    highest `step=` in the name.
+
+    Raises:
+        ModelError: there is none, or several that can't be told apart.
+    """
+    logs = directory / "tb_logs"
+    folders = [logs / str(model_name)] if model_name else []
+    if not any(_checkpoints(folder) for folder in folders):
+        # A model that was renamed in its config: any folder will do if there is only one.
+        try:
+            folders = sorted(entry for entry in logs.iterdir() if entry.is_dir())
+        except OSError:
+            folders = []
+        folders = [folder for folder in folders if _checkpoints(folder)]
+    if not folders:
+        raise ModelError(
+            "there is no checkpoint (tb_logs/*/version_*/checkpoints/*.ckpt) in this model "
+            "directory",
+            path=directory,
+            hint="Copy the whole directory from where the model was trained.",
+        )
+    if len(folders) > 1:
+        raise _several("checkpoints of several models", folders, directory)
+    found = _checkpoints(folders[0])
+    newest = max(found)
+    candidates = [file for file in found[newest] if "-best.ckpt" in file.name] or found[newest]
+    highest = max(_step(file) for file in candidates)
+    candidates = [file for file in candidates if _step(file) == highest]
+    if len(candidates) > 1:
+        raise _several("several checkpoints, none of them marked -best", candidates, directory)
+    return candidates[0]
+
+
+def shortest_names(directories: Sequence[str | os.PathLike[str]]) -> list[str]:
+    """Names for models: the shortest tails of their paths that tell them apart.
+
+    The parts are joined by `_`. The directory of a date and the one of a time below it, as
+    Hydra makes them, stay together: `outputs/2026-11-01/10-00-00` is `2026-11-01_10-00-00`.
+    """
+    parts = [Path(os.path.abspath(directory)).parts[1:] or ("model",) for directory in directories]
+    lengths = [_least_length(names) for names in parts]
+    for extra in range(max(len(names) for names in parts) + 1 if parts else 0):
+        tails = [
+            "_".join(names[-min(len(names), length + extra) :])
+            for names, length in zip(parts, lengths, strict=True)
+        ]
+        names = [_as_file_name(tail) for tail in tails]
+        if len({name.casefold() for name in names}) == len(names):
+            return names
+    # The same directory twice, or paths that differ only where they are joined.
+    return [f"{name}_{index}" for index, name in enumerate(names)] if parts else []
+
+
+def _least_length(names: Sequence[str]) -> int:
+    dated = len(names) > 1 and _TIME.match(names[-1]) and _DATE.match(names[-2])
+    return 2 if dated else 1
+
+
+def _as_file_name(tail: str) -> str:
+    # Colons (old time stamps) and white space are awkward in names of files on some systems.
+    return re.sub(r"[:\s\\/]+", "-", tail).strip(".") or "model"
+
+
+def _find_config(directory: Path) -> Path:
+    if not directory.exists():
+        raise ModelError(
+            "there is no such model directory", path=directory, hint="Check the path after -m."
+        )
+    if not directory.is_dir():
+        raise ModelError(
+            "this is a file, not a model directory",
+            path=directory,
+            hint="Give the directory that holds config.yaml and tb_logs.",
+        )
+    for relative in _CONFIGS:
+        if (directory / relative).is_file():
+            return directory / relative
+    raise ModelError(
+        "there is no config.yaml in this model directory",
+        path=directory,
+        hint="Give the directory that Lightning Pose made when it trained the model.",
+    )
+
+
+def _read_config(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
+    import yaml
+
+    try:
+        text = path.read_text(encoding="utf-8")
+        config = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except OSError as error:
+        raise ModelError(
+            f"the config can't be read ({error.strerror})",
+            path=path,
+            hint="Check who may read it.",
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ModelError(
+            f"the config is no valid YAML ({error})",
+            path=path,
+            hint="Copy the file again from where the model was trained.",
+        ) from error
+    if not isinstance(config, dict):
+        raise ModelError("the config is empty or no mapping", path=path)
+    for override in overrides:
+        _apply_override(config, override)
+    if "${" in text or any("${" in override for override in overrides):
+        return _interpolated(config)
+    return config
+
+
+def _apply_override(config: dict[str, Any], override: str) -> None:
+    import yaml
+
+    key, equals, value_text = override.partition("=")
+    adds = key.startswith("+")
+    names = key.lstrip("+").split(".")
+    if not equals or not all(names):
+        raise UsageError(
+            f"the override {override!r} is not of the form key=value",
+            hint="Write it like model.backbone=resnet50.",
+        )
+    try:
+        value = yaml.safe_load(value_text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"the value of the override {override!r} is no valid YAML") from error
+    section: Any = config
+    for name in names[:-1]:
+        if adds and isinstance(section, dict):
+            section.setdefault(name, {})
+        section = section.get(name) if isinstance(section, dict) else None
+    if not isinstance(section, dict) or (names[-1] not in section and not adds):
+        raise UsageError(
+            f"the override {override!r} names a key that the model's config does not have",
+            hint=f"Check its spelling, or write +{override} to add it.",
+        )
+    section[names[-1]] = value
+
+
+def _interpolated(config: dict[str, Any]) -> dict[str, Any]:
+    """The config with `${…}` filled in where they can be; the others stay as they are written."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    tree = OmegaConf.create(config)
+
+    def filled(node: Any, key: str) -> Any:
+        if isinstance(node, dict):
+            return {
+                name: filled(value, f"{key}[{name}]" if key else str(name))
+                for name, value in node.items()
+            }
+        if isinstance(node, list):
+            return [filled(value, f"{key}[{index}]") for index, value in enumerate(node)]
+        if not (isinstance(node, str) and "${" in node):
+            return node
+        try:
+            value = OmegaConf.select(tree, key)
+        except OmegaConfBaseException:
+            # Of a resolver (Hydra's own) or a key that is not at hand where the model is used.
+            return node
+        return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+
+    result: dict[str, Any] = filled(config, "")
+    return result
+
+
+def _section(config: Mapping[str, Any], name: str, path: Path) -> dict[str, Any]:
+    section = config.get(name)
+    if not isinstance(section, dict):
+        raise _missing(name, path)
+    return section
+
+
+def _need(section: Mapping[str, Any], key: str, name: str, path: Path) -> Any:
+    value = section.get(key)
+    if value is None:
+        raise _missing(f"{name}.{key}", path)
+    return value
+
+
+def _missing(key: str, path: Path) -> ModelError:
+    return ModelError(
+        f"the config has no {key}, which inference needs",
+        path=path,
+        hint="Check that this is the config of a trained Lightning Pose model.",
+    )
+
+
+def _image_size(data: Mapping[str, Any], path: Path) -> tuple[int, int]:
+    size = _need(data, "image_resize_dims", "data", path)
+    sides = []
+    for side in ("height", "width"):
+        value = size.get(side) if isinstance(size, dict) else None
+        if not isinstance(value, int) or value <= 0:
+            raise ModelError(
+                f"data.image_resize_dims.{side} is {value!r}, not a number of pixels", path=path
+            )
+        sides.append(value)
+    return sides[0], sides[1]
+
+
+def _confidence_threshold(evaluation: Mapping[str, Any], path: Path) -> float:
+    value = evaluation.get("confidence_thresh_for_vid")
+    try:
+        return 0.9 if value is None else float(value)
+    except (TypeError, ValueError):
+        raise ModelError(
+            f"eval.confidence_thresh_for_vid is {value!r}, not a number", path=path
+        ) from None
+
+
+def _checkpoints(folder: Path) -> dict[int, list[Path]]:
+    """Checkpoints of a model's log folder by version."""
+    found: dict[int, list[Path]] = {}
+    for file in sorted(folder.glob("version_*/checkpoints/*.ckpt")):
+        version = re.fullmatch(r"version_(\d+)", file.parents[1].name)
+        if version and not file.name.startswith("."):
+            found.setdefault(int(version[1]), []).append(file)
+    return found
+
+
+def _step(file: Path) -> int:
+    step = re.search(r"step=(\d+)", file.name)
+    return int(step[1]) if step else -1
+
+
+def _several(what: str, paths: Sequence[Path], directory: Path) -> ModelError:
+    return ModelError(
+        f"there are {what}: {', '.join(str(path.relative_to(directory)) for path in paths)}",
+        path=directory,
+        hint="Move all but the one to use elsewhere.",
+    )
+
+
+def _fingerprint(checkpoint: Path, config: Mapping[str, Any]) -> str:
+    told = {
+        section: {key: (config.get(section) or {}).get(key) for key in keys}
+        for section, keys in _INFERENCE_KEYS.items()
+    }
+    digest = hashlib.blake2b(_digest_of_file(checkpoint).encode(), digest_size=16)
+    digest.update(json.dumps(told, sort_keys=True, default=str).encode())
+    return digest.hexdigest()
+
+
+def _digest_of_file(path: Path) -> str:
+    """Digest of a file's bytes, remembered by its path, size and time of change."""
+    try:
+        status = path.stat()
+        key = hashlib.blake2b(os.fsencode(path), digest_size=16).hexdigest()
+        note = cache_dir("digests") / f"{key}.json"
+        state = [status.st_size, status.st_mtime_ns, status.st_ino]
+        try:
+            remembered = json.loads(note.read_text())
+            if remembered["state"] == state:
+                return str(remembered["digest"])
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        digest = hashlib.blake2b(digest_size=16)
+        with open(path, "rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+    except OSError as error:
+        raise ModelError(
+            f"the checkpoint can't be read ({error.strerror})",
+            path=path,
+            hint="Check that the file is there and who may read it.",
+        ) from error
+    store(note, json.dumps({"state": state, "digest": digest.hexdigest()}).encode())
+    return digest.hexdigest()
