@@ -1,0 +1,4 @@
+"""Video files: `index` (frames, from the packets), `reader` (pixels), `writer` (encoding).
+
+Nothing here knows of models or predictions; the stages above do.
+"""

@@ -1,0 +1,489 @@
+"""The frame index of a video: every frame that it shows, read from packets without decoding.
+
+Preflight, planner and reader stand on it: it says how many rows a table of predictions will
+have, where a video can be split, and when each frame is shown. Frames are numbered in the order
+of presentation, which is the order in which OpenCV hands them out. Packets that no player shows
+(cut off by an edit list, or empty) are not counted.
+
+Timestamps are the identity of a frame. Where a container has none that can be relied upon
+(missing or repeated ones), the frames are counted by decoding the file once, and such a video is
+always read from its beginning (`seekable` is False).
+
+This module does not decode pixels beyond the first frame, and keeps nothing on disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raypose.errors import VideoError
+
+Int64 = NDArray[np.int64]
+
+_RANGES = {0: "unspecified", 1: "limited", 2: "full"}
+_SPACES = {
+    0: "rgb", 1: "bt709", 2: "unspecified", 4: "fcc", 5: "bt470bg", 6: "smpte170m",
+    7: "smpte240m", 9: "bt2020nc", 10: "bt2020c",
+}  # fmt: skip
+_NO_TIME = np.iinfo(np.int64).min
+_PROBE_PACKETS = 300
+_SAMPLE_BYTES = 1 << 20
+_N_SAMPLES = 16
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VideoIndex:
+    """What the packets of a video say.
+
+    Attributes:
+        path: file.
+        codec: FFmpeg's name of the codec (`h264`).
+        pix_fmt: pixel format of the coded frames (`yuv420p`).
+        width: columns of a frame as it is shown, after rotation.
+        height: rows of a frame as it is shown, after rotation.
+        rotation: degrees clockwise by which the coded frame is turned to show it: 0, 90, 180, 270.
+        n_frames: frames that the video shows.
+        keyframes: frame numbers, ascending, at which decoding can begin; the first is always 0.
+        keyframe_dts: decoding time of those keyframes' packets, in `time_base`.
+        pts: presentation time of every frame, ascending, in `time_base`.
+        time_base: seconds a tick.
+        fps: average frame rate, in frames per second.
+        duration_s: from the first frame's beginning to the last frame's end, in seconds.
+        is_vfr: whether the time between frames varies by more than rounding.
+        color_range: `limited`, `full` or `unspecified`.
+        colorspace: `bt709`, `smpte170m`, … or `unspecified`.
+        file_size: bytes.
+        seekable: whether frames are identified by timestamps, so that reading can begin anywhere.
+        problems: what is odd about the file and what raypose does about it, one sentence each.
+    """
+
+    path: str
+    codec: str
+    pix_fmt: str
+    width: int
+    height: int
+    rotation: int
+    n_frames: int
+    keyframes: Int64
+    keyframe_dts: Int64
+    pts: Int64
+    time_base: Fraction
+    fps: float
+    duration_s: float
+    is_vfr: bool
+    color_range: str
+    colorspace: str
+    file_size: int
+    seekable: bool = True
+    problems: tuple[str, ...] = ()
+
+    @property
+    def times_s(self) -> NDArray[np.float64]:
+        """Time of every frame in seconds after the first, shape (n_frames,)."""
+        ticks = (self.pts - self.pts[0]).astype(np.float64)
+        return ticks * (self.time_base.numerator / self.time_base.denominator)
+
+    @property
+    def coded_size(self) -> tuple[int, int]:
+        """Width and height before rotation, in pixels."""
+        turned = self.rotation in (90, 270)
+        return (self.height, self.width) if turned else (self.width, self.height)
+
+
+def index_video(path: str | os.PathLike[str]) -> VideoIndex:
+    """Read the packets of a video.
+
+    Args:
+        path: a local file.
+
+    Returns:
+        The index.
+
+    Raises:
+        VideoError: the file is missing, can't be read, is empty, is no video or holds no frame.
+    """
+    path = os.fspath(path)
+    file_size = _check_file(path)
+    with open_video(path) as container:
+        stream = video_stream(container, path)
+        table = _read_packets(container, stream)
+        promised = int(stream.frames) if _is_cut_short(stream, file_size) else 0
+        average_rate = stream.average_rate or stream.guessed_rate
+    look = _look_at_first_frame(path)
+    problems = _packet_problems(table, promised)
+    seekable = table.seekable
+    if table.n_shown == 0:
+        raise VideoError(
+            "the file has a video track but no frame in it",
+            path=path,
+            hint="Leave it out, or record or export it again.",
+        )
+    if seekable:
+        pts, keyframes, keyframe_dts = table.in_presentation_order()
+    else:
+        pts = _count_by_decoding(path)
+        keyframes = keyframe_dts = np.zeros(1, np.int64)
+        problems.append(
+            "the timestamps are missing or repeated, so the frames were counted by decoding "
+            "them, and the video is always read from its beginning"
+        )
+    if len(pts) == 0:
+        raise VideoError("none of its frames can be decoded", path=path)
+    if not look.decoded:
+        problems.append("the first frames can't be decoded: their rows will be empty")
+    is_vfr, gap_problems = _regularity(pts, table.time_base)
+    problems += gap_problems
+    fps = _frame_rate(pts, table.time_base, average_rate, is_vfr)
+    span = float((int(pts[-1]) - int(pts[0])) * table.time_base)
+    turned = look.rotation in (90, 270)
+    return VideoIndex(
+        path=path,
+        codec=look.codec,
+        pix_fmt=look.pix_fmt,
+        width=look.height if turned else look.width,
+        height=look.width if turned else look.height,
+        rotation=look.rotation,
+        n_frames=len(pts),
+        keyframes=keyframes,
+        keyframe_dts=keyframe_dts,
+        pts=pts,
+        time_base=table.time_base,
+        fps=fps,
+        duration_s=span + 1.0 / fps,
+        is_vfr=is_vfr,
+        color_range=look.color_range,
+        colorspace=look.colorspace,
+        file_size=file_size,
+        seekable=seekable,
+        problems=tuple(problems),
+    )
+
+
+def fingerprint_video(path: str | os.PathLike[str]) -> str:
+    """Digest of a video's size and of samples of its bytes; quick for files of any size.
+
+    Small files are read whole. Of larger ones the first and the last megabyte are, where
+    containers keep their index, which changes with every re-encoding or cut, and further
+    megabytes spread evenly between.
+
+    Raises:
+        VideoError: the file is missing or can't be read.
+    """
+    path = os.fspath(path)
+    size = _check_file(path)
+    digest = hashlib.blake2b(str(size).encode(), digest_size=16)
+    with open(path, "rb", buffering=0) as file:
+        if size <= _SAMPLE_BYTES * _N_SAMPLES:
+            places = list(range(0, size, _SAMPLE_BYTES))
+        else:
+            step = (size - _SAMPLE_BYTES) / (_N_SAMPLES - 1)
+            places = [int(i * step) for i in range(_N_SAMPLES)]
+        for place in places:
+            file.seek(place)
+            digest.update(file.read(_SAMPLE_BYTES))
+    return digest.hexdigest()
+
+
+def open_video(path: str) -> Any:
+    """Open a video with PyAV; its errors become a `VideoError` that says what to do."""
+    import av
+
+    try:
+        # Without the protocol, FFmpeg takes what comes before a colon in a name for one.
+        return av.open("file:" + os.path.abspath(path))
+    except av.FFmpegError as error:
+        raise _why_not_opened(path, error) from error
+
+
+def video_stream(container: Any, path: str) -> Any:
+    """The first video stream that is not a cover picture."""
+    from av.stream import Disposition
+
+    for stream in container.streams.video:
+        if not stream.disposition & Disposition.attached_pic:
+            return stream
+    raise VideoError("there is no video track in the file", path=path, hint="Leave it out.")
+
+
+def demux(container: Any, stream: Any) -> Iterator[Any]:
+    """Packets of a stream in file order, going on after spots that can't be read.
+
+    The last packet is empty: it makes the decoder hand out what it holds back.
+    """
+    import av
+
+    failures = 0
+    while True:
+        try:
+            for packet in container.demux(stream):
+                if packet.size or packet.pts is None:
+                    failures = 0
+                    yield packet
+            return
+        except av.FFmpegError:
+            failures += 1
+            if failures > 1:
+                return
+
+
+@dataclass(slots=True)
+class _Packets:
+    """Columns of the packet table, in file order."""
+
+    time_base: Fraction
+    pts: Int64
+    dts: Int64
+    is_key: NDArray[np.bool_]
+    is_shown: NDArray[np.bool_]
+    n_corrupt: int
+
+    @property
+    def n_shown(self) -> int:
+        return int(self.is_shown.sum())
+
+    @property
+    def seekable(self) -> bool:
+        """Whether every frame shown has a timestamp of its own, and decoding times ascend."""
+        shown = self.pts[self.is_shown]
+        if (shown == _NO_TIME).any() or (self.dts == _NO_TIME).any():
+            return False
+        return len(np.unique(shown)) == len(shown) and bool((np.diff(self.dts) > 0).all())
+
+    def in_presentation_order(self) -> tuple[Int64, Int64, Int64]:
+        """Times of all frames, numbers of the keyframes, decoding times of the keyframes."""
+        pts, dts = self.pts[self.is_shown], self.dts[self.is_shown]
+        order = np.argsort(pts, kind="stable")
+        is_key = self.is_key[self.is_shown][order]
+        keyframes = np.flatnonzero(is_key).astype(np.int64)
+        keyframe_dts = dts[order][keyframes]
+        if len(keyframes) == 0 or keyframes[0] != 0:
+            keyframes = np.concatenate([np.zeros(1, np.int64), keyframes])
+            keyframe_dts = np.concatenate([self.dts[:1], keyframe_dts])
+        return pts[order], keyframes, keyframe_dts
+
+
+def _read_packets(container: Any, stream: Any) -> _Packets:
+    pts, dts, flags = array("q"), array("q"), array("b")
+    n_corrupt = 0
+    for packet in demux(container, stream):
+        if not packet.size:
+            continue
+        time, decoding_time = packet.pts, packet.dts
+        pts.append(_NO_TIME if time is None else time)
+        dts.append(_NO_TIME if decoding_time is None else decoding_time)
+        flags.append(packet.is_keyframe | (packet.is_discard << 1))
+        n_corrupt += packet.is_corrupt
+    marks = np.frombuffer(flags, np.int8) if flags else np.zeros(0, np.int8)
+    return _Packets(
+        time_base=stream.time_base,
+        pts=np.array(pts, np.int64),
+        dts=np.array(dts, np.int64),
+        is_key=(marks & 1).astype(bool),
+        is_shown=(marks & 2) == 0,
+        n_corrupt=n_corrupt,
+    )
+
+
+@dataclass(slots=True)
+class _Look:
+    """What the header and the first frame that decodes say."""
+
+    codec: str
+    pix_fmt: str
+    width: int
+    height: int
+    rotation: int
+    color_range: str
+    colorspace: str
+    decoded: bool
+
+
+def _look_at_first_frame(path: str) -> _Look:
+    import av
+
+    with open_video(path) as container:
+        stream = video_stream(container, path)
+        context = stream.codec_context
+        if context is None:
+            raise VideoError(
+                "no decoder for its codec is at hand",
+                path=path,
+                hint="Convert the video to H.264.",
+            )
+        codec = context.codec.canonical_name
+        first = None
+        for k, packet in enumerate(demux(container, stream)):
+            try:
+                first = next(iter(packet.decode()), None)
+            except av.FFmpegError:
+                continue
+            if first is not None or k > _PROBE_PACKETS:
+                break
+        source = first if first is not None else context
+        if not context.width or not context.height:
+            raise VideoError("none of its frames can be decoded", path=path)
+        return _Look(
+            codec=codec,
+            pix_fmt=first.format.name if first is not None else (context.pix_fmt or "unknown"),
+            width=source.width,
+            height=source.height,
+            # FFmpeg counts counter-clockwise.
+            rotation=-round(first.rotation / 90) * 90 % 360 if first is not None else 0,
+            color_range=_RANGES.get(int(source.color_range), "unspecified"),
+            colorspace=_SPACES.get(int(source.colorspace), "unspecified"),
+            decoded=first is not None,
+        )
+
+
+def _count_by_decoding(path: str) -> Int64:
+    """Times of the frames in the order in which they decode; made up where they don't ascend."""
+    import av
+
+    times: list[int | None] = []
+    with open_video(path) as container:
+        stream = video_stream(container, path)
+        for packet in demux(container, stream):
+            try:
+                times += [frame.pts for frame in packet.decode()]
+            except av.FFmpegError:
+                continue
+        rate, time_base = stream.average_rate or Fraction(25), stream.time_base
+    known = np.array([_NO_TIME if t is None else t for t in times], np.int64)
+    if (known != _NO_TIME).all() and (np.diff(known) > 0).all():
+        return known
+    step = 1 / (rate * time_base)
+    return np.array([round(i * step) for i in range(len(times))], np.int64)
+
+
+def _is_cut_short(stream: Any, file_size: int) -> bool:
+    """Whether the container's own index points to data behind the end of the file."""
+    entries = stream.index_entries
+    return len(entries) > 0 and entries[len(entries) - 1].pos >= file_size
+
+
+def _packet_problems(table: _Packets, promised: int) -> list[str]:
+    problems = []
+    n_packets = len(table.pts)
+    if promised > n_packets:
+        problems.append(
+            f"the header promises {promised} frames but the file holds {n_packets}: it is "
+            "truncated, and what is there is used"
+        )
+    n_hidden = n_packets - table.n_shown
+    if n_hidden:
+        problems.append(
+            f"{n_hidden} coded frames are cut off by the file's edit list: as in any player, "
+            "they are not shown and have no row"
+        )
+    if table.n_corrupt:
+        problems.append(
+            f"{table.n_corrupt} packets are marked as damaged: frames that can't be decoded get "
+            "an empty row"
+        )
+    return problems
+
+
+def _regularity(pts: Int64, time_base: Fraction) -> tuple[bool, list[str]]:
+    """Whether the frame rate varies, and sentences on that and on gaps."""
+    steps = np.diff(pts)
+    if len(steps) == 0:
+        return False, []
+    usual = float(np.median(steps))
+    is_vfr = bool((np.abs(steps - usual) > max(1.5, 0.05 * usual)).any())
+    if not is_vfr:
+        return False, []
+    gaps = steps > 1.75 * usual
+    whole = np.abs(steps / usual - np.round(steps / usual)) * usual <= max(1.5, 0.05 * usual)
+    if bool(whole.all()) and gaps.any():
+        longest = float((steps.max() - usual) * time_base)
+        return True, [
+            f"{int(gaps.sum())} gaps in the timestamps, the longest of {longest:.3g} s (frames "
+            "that were not recorded): no rows are made up for them, and times follow the file"
+        ]
+    return True, [
+        "the frame rate is variable: times in labelled videos and snippets follow the file's "
+        "timestamps"
+    ]
+
+
+def _frame_rate(pts: Int64, time_base: Fraction, declared: Any, is_vfr: bool) -> float:
+    span = (int(pts[-1]) - int(pts[0])) * time_base
+    measured = float((len(pts) - 1) / span) if len(pts) > 1 and span > 0 else 0.0
+    if declared and not is_vfr and (not measured or abs(measured / float(declared) - 1) < 0.01):
+        # Timestamps are rounded to ticks; the header is exact.
+        return float(declared)
+    return measured or float(declared or 25)
+
+
+def _check_file(path: str) -> int:
+    """Size of a file that can be read.
+
+    Raises:
+        VideoError: it is missing, no file, empty, or may not be read.
+    """
+    try:
+        size = os.stat(path).st_size
+        if os.path.isdir(path):
+            raise VideoError("this is a directory, not a video", path=path)
+        with open(path, "rb"):
+            pass
+    except FileNotFoundError:
+        raise VideoError("there is no such file", path=path, hint="Check the path.") from None
+    except PermissionError:
+        raise VideoError(
+            "the file may not be read", path=path, hint="Ask its owner for read permission."
+        ) from None
+    except OSError as error:
+        raise VideoError(f"the file can't be read ({error.strerror})", path=path) from None
+    if size == 0:
+        raise VideoError(
+            "the file is empty", path=path, hint="Copy or record it again, or leave it out."
+        )
+    return size
+
+
+def _why_not_opened(path: str, error: Exception) -> VideoError:
+    _check_file(path)
+    if _lacks_moov(path):
+        return VideoError(
+            "the recording was never finished: its index (moov) is missing, without which "
+            "nothing in it can be found",
+            path=path,
+            hint="A repair tool such as untrunc can rebuild it from an intact video of the same "
+            "camera.",
+        )
+    return VideoError(
+        f"this is not a video that can be read ({getattr(error, 'strerror', error)})",
+        path=path,
+        hint="If it plays elsewhere, convert it to an H.264 MP4; else leave it out.",
+    )
+
+
+def _lacks_moov(path: str) -> bool:
+    """Whether the file begins like an MP4 or MOV but has no box with the index."""
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        place = 0
+        while place + 8 <= size:
+            file.seek(place)
+            head = file.read(16)
+            kind, length = head[4:8], int.from_bytes(head[:4], "big")
+            if place == 0 and kind not in (b"ftyp", b"wide", b"mdat", b"skip", b"free"):
+                return False
+            if kind == b"moov":
+                return False
+            if length == 1:
+                length = int.from_bytes(head[8:16], "big")
+            if length < 8:
+                return True
+            place += length
+        return place > 0
