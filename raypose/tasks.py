@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from raypose.errors import Failure
+
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
@@ -90,3 +92,216 @@ class Session:
 
     key: str
     videos: tuple[VideoSpec, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose outputs these are: a model's, or the smoothed ensemble's.
+
+    Attributes:
+        name: the model's output name, or `eks`.
+        root: directory of the owner's outputs.
+        model: the model; for an ensemble its first member, whose config sets threshold, colours
+            and metrics.
+    """
+
+    name: str
+    root: str
+    model: ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class PredictArgs:
+    """Predict a range of frames of a video with some models, decoding once.
+
+    Attributes:
+        video: the video.
+        models: the members; one output each.
+        start: first frame.
+        stop: frame after the last.
+        recipes: what the outputs are made from, a model each.
+        range_dirs: where the finished range is kept, a model each; empty for a whole video.
+        precision: resolved on the worker from its device where `auto`.
+        batch_size: frames a batch; chosen by the worker where None.
+        strict: whether an undecodable frame fails the video.
+    """
+
+    video: VideoSpec
+    models: tuple[ModelSpec, ...]
+    start: int
+    stop: int
+    recipes: tuple[Mapping[str, Any], ...]
+    range_dirs: tuple[str, ...] = ()
+    precision: str = "auto"
+    batch_size: int | None = None
+    strict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TableArgs:
+    """Stitch the ranges of one model and video, and commit the table.
+
+    Attributes:
+        ranges: `(start, stop, path)` in order; those without a path come as inputs, in order,
+            the others from an earlier run's files.
+    """
+
+    video: VideoSpec
+    owner: Owner
+    output: str
+    recipe: Mapping[str, Any]
+    ranges: tuple[tuple[int, int, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadArgs:
+    """Read a committed table, for the steps that still lack their outputs."""
+
+    video: VideoSpec
+    owner: Owner
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsArgs:
+    """Compute and commit the metrics of a table.
+
+    Attributes:
+        outputs: metric name → path.
+        recipe: what they are made from.
+        data_dir: the user's place of the training data, if it is not the config's.
+    """
+
+    video: VideoSpec
+    owner: Owner
+    outputs: Mapping[str, str]
+    recipe: Mapping[str, Any]
+    data_dir: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelArgs:
+    """Draw the labelled video of the whole table."""
+
+    video: VideoSpec
+    owner: Owner
+    output: str
+    recipe: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SnippetArgs:
+    """Cut the snippet with the highest motion energy, with its table, metrics and labels.
+
+    Attributes:
+        clip: path of the clip.
+        table: path of its predictions.
+        labeled: path of its labelled clip; empty where none is asked for.
+        metrics: metric name → path.
+        duration_s: length of the snippet in seconds.
+    """
+
+    video: VideoSpec
+    owner: Owner
+    clip: str
+    table: str
+    labeled: str
+    metrics: Mapping[str, str]
+    recipe: Mapping[str, Any]
+    duration_s: float
+    data_dir: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SmoothArgs:
+    """Smooth the members' tables of one session with EKS, and commit the result.
+
+    Attributes:
+        members: names of the models, in the order of the inputs.
+        output: path of the smoothed table.
+        params_output: path of the smoothing parameters.
+        options: the fields of `EksOptions`.
+    """
+
+    video: VideoSpec
+    owner: Owner
+    members: tuple[str, ...]
+    output: str
+    params_output: str
+    recipe: Mapping[str, Any]
+    options: Mapping[str, Any]
+
+
+TaskArgs = (
+    PredictArgs | TableArgs | LoadArgs | MetricsArgs | LabelArgs | SnippetArgs | SmoothArgs
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One node of the graph of a run.
+
+    Attributes:
+        id: deterministic and unique in a run (`predict/cam1/0-994/model_a+model_b`).
+        kind: which stage does it: `predict`, `table`, `load`, `metrics`, `label`, `snippet`
+            or `smooth`.
+        session: key of the session it belongs to.
+        subject: what it is about, for people: `model_a · cam1`.
+        args: what the stage needs to know.
+        inputs: ids of the outputs (see `outputs`) that are its arguments, in order.
+        outputs: ids of its results; the task's own id where there is one.
+        n_frames: frames to go through, for progress.
+        gpu: True where it wants a GPU worker.
+    """
+
+    id: str
+    kind: str
+    session: str
+    subject: str
+    args: TaskArgs
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    n_frames: int = 0
+    gpu: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a finished task tells the driver; its results travel on their own.
+
+    Attributes:
+        task: id of the task.
+        kind: its kind.
+        made: paths of the files committed.
+        facts: what is worth telling: rows, undecodable frames, seconds of the parts.
+        failures: one for each output that came to nothing; a skipped task has one as well.
+        warnings: what went well enough, but should be known.
+        seconds: wall time.
+        worker: where it ran (`host:pid gpu 0`).
+    """
+
+    task: str
+    kind: str
+    made: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    failures: tuple[Failure, ...] = ()
+    warnings: tuple[str, ...] = ()
+    seconds: float = 0.0
+    worker: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A running task's word of how far it is.
+
+    Attributes:
+        task: id of the task.
+        n_done: frames done so far.
+        n_total: frames to do.
+        worker: where it runs.
+    """
+
+    task: str
+    n_done: int
+    n_total: int
+    worker: str = ""

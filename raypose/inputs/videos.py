@@ -1,0 +1,156 @@
+"""From what the user wrote to the videos of a run: found, named and looked into.
+
+`find_videos` turns files, directories and globs into paths; `name_videos` gives each the key of
+its outputs; `inspect_videos` indexes and fingerprints them, side by side. A video that can't be
+used becomes a problem with a name, and the others go on. No frame is decoded here.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from raypose.errors import RayposeError, UsageError, VideoError
+from raypose.tasks import VideoSpec
+
+SUFFIXES = (".mp4", ".avi", ".mov", ".mkv")
+
+
+@dataclass(frozen=True, slots=True)
+class FoundVideo:
+    """A video file, and the directory that the user gave for it.
+
+    Attributes:
+        path: absolute path.
+        root: the directory that was searched, or the file's own directory.
+    """
+
+    path: Path
+    root: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """What the look into a video came to.
+
+    Attributes:
+        path: absolute path.
+        key: key of its outputs.
+        spec: the video, None where it can't be used.
+        error: why not.
+        notes: what is odd about it, and what raypose does about that.
+        keyframes: frames at which the video can be cut.
+    """
+
+    path: Path
+    key: str
+    spec: VideoSpec | None
+    error: RayposeError | None = None
+    notes: tuple[str, ...] = ()
+    keyframes: tuple[int, ...] = field(default=(), repr=False)
+
+
+def find_videos(arguments: Sequence[str], *, recursive: bool = False) -> list[FoundVideo]:
+    """The videos that files, directories and globs stand for, each once, in order.
+
+    A file that is named is taken whatever its suffix; in directories and globs only videos by
+    suffix, in any case, and no hidden files.
+
+    Raises:
+        UsageError: an argument stands for nothing.
+    """
+    found: dict[Path, FoundVideo] = {}
+    for argument in arguments:
+        matches = list(_expand(argument, recursive))
+        if not matches:
+            raise UsageError(
+                "no video there",
+                path=argument,
+                hint=f"Give files, directories or globs of {', '.join(SUFFIXES)}"
+                + ("" if recursive else "; --recursive searches directories at all depths"),
+            )
+        for video in matches:
+            found.setdefault(video.path, video)
+    return list(found.values())
+
+
+def _expand(argument: str, recursive: bool) -> Iterable[FoundVideo]:
+    path = Path(argument).expanduser()
+    if path.is_dir():
+        root = Path(os.path.abspath(path))
+        candidates = root.rglob("*") if recursive else root.iterdir()
+        return [FoundVideo(p, root) for p in sorted(candidates) if _is_video(p, root)]
+    if path.exists():
+        absolute = Path(os.path.abspath(path))
+        return [FoundVideo(absolute, absolute.parent)]
+    if not glob.has_magic(argument):
+        raise UsageError("no such file or directory", path=argument, hint="Check the path.")
+    matches = [Path(os.path.abspath(p)) for p in glob.glob(str(path), recursive=True)]
+    videos = sorted(p for p in matches if p.is_file() and _is_video(p, p.parent))
+    if not videos:
+        return []
+    root = Path(os.path.commonpath([p.parent for p in videos]))
+    return [FoundVideo(p, root) for p in videos]
+
+
+def _is_video(path: Path, root: Path) -> bool:
+    visible = not any(part.startswith(".") for part in path.relative_to(root).parts)
+    return visible and path.suffix.lower() in SUFFIXES and path.is_file()
+
+
+def name_videos(videos: Sequence[FoundVideo]) -> list[str]:
+    """The key of each video: its stem; where stems collide, below the folders that tell them apart.
+
+    `day1/cam.mp4` and `day2/cam.mp4` become `day1/cam` and `day2/cam`; two files that differ in
+    the suffix alone keep it: `cam.mp4`, `cam.avi` become `cam.mp4`, `cam.avi`.
+    """
+    stems = Counter(video.path.stem for video in videos)
+    root = Path(os.path.commonpath([v.path.parent for v in videos])) if videos else Path()
+    keys = [
+        video.path.stem
+        if stems[video.path.stem] == 1
+        else video.path.relative_to(root).with_suffix("").as_posix()
+        for video in videos
+    ]
+    again = Counter(keys)
+    return [
+        key if again[key] == 1 else key + video.path.suffix
+        for key, video in zip(keys, videos, strict=True)
+    ]
+
+
+def inspect_videos(
+    videos: Sequence[FoundVideo], keys: Sequence[str], *, workers: int | None = None
+) -> list[Inspected]:
+    """Index and fingerprint the videos, several at a time; the order is kept."""
+    count = workers or min(32, 4 * (os.cpu_count() or 1))
+    with ThreadPoolExecutor(count, thread_name_prefix="inspect") as pool:
+        return list(pool.map(_inspect, (video.path for video in videos), keys))
+
+
+def _inspect(path: Path, key: str) -> Inspected:
+    from raypose.video.index import fingerprint_video, index_video
+
+    try:
+        index = index_video(path)
+        if index.n_frames == 0:
+            raise VideoError("has no frames", path=path, hint="Check how it was recorded.")
+        spec = VideoSpec(
+            path=str(path),
+            key=key,
+            n_frames=index.n_frames,
+            width=index.width,
+            height=index.height,
+            fps=index.fps,
+            duration_s=index.duration_s,
+            fingerprint=fingerprint_video(path),
+        )
+    except RayposeError as error:
+        return Inspected(path, key, None, error)
+    keyframes = tuple(index.keyframes.tolist())
+    return Inspected(path, key, spec, notes=tuple(index.problems), keyframes=keyframes)

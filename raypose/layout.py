@@ -1,0 +1,99 @@
+"""Where every output file goes.
+
+Three things decide: the layout (of the Lightning Pose app or of the Pose-app), the owner of the
+outputs (a model or the smoothed ensemble), and the key of the video (its stem, below the mirrored
+folders where stems collide). Nothing is written here.
+
+The apps take every CSV directly in `video_preds*` that is no metric for the predictions of a
+video. So only predictions and metrics go there; all else has a folder of its own, and what
+raypose keeps for itself is under `.raypose`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from raypose.config import Layout
+
+HIDDEN = ".raypose"
+"""Folder beside the outputs with the records of what was made from what."""
+
+METRICS = ("temporal_norm", "pca_singleview_error", "pca_multiview_error")
+"""Names of the metric tables, as upstream writes them behind the stem."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputPaths:
+    """The files of one owner and one video.
+
+    Attributes:
+        folder: `video_preds` (or `video_preds_infer`) with the mirrored folders of the key.
+        stem: last part of the key.
+        layout: whose names the files bear.
+        root: the owner's directory.
+        key: stem with the mirrored folders.
+    """
+
+    folder: Path
+    stem: str
+    layout: Layout
+    root: Path
+    key: str
+
+    @property
+    def predictions(self) -> Path:
+        return self.folder / f"{self.stem}.csv"
+
+    def metric(self, name: str) -> Path:
+        return self.folder / f"{self.stem}_{name}.csv"
+
+    @property
+    def labeled(self) -> Path:
+        if self.layout == "pose-app":
+            return self.folder / f"{self.stem}.labeled.mp4"
+        return self.folder / "labeled_videos" / f"{self.stem}_labeled.mp4"
+
+    @property
+    def _snippets(self) -> Path:
+        return self.folder if self.layout == "pose-app" else self.folder / "snippets"
+
+    @property
+    def snippet(self) -> Path:
+        return self._snippets / f"{self.stem}.short.mp4"
+
+    @property
+    def snippet_predictions(self) -> Path:
+        return self._snippets / f"{self.stem}.short.csv"
+
+    def snippet_metric(self, name: str) -> Path:
+        return self._snippets / f"{self.stem}.short_{name}.csv"
+
+    @property
+    def snippet_labeled(self) -> Path:
+        return self._snippets / f"{self.stem}.short.labeled.mp4"
+
+    @property
+    def smooth_params(self) -> Path:
+        return self.root / "smooth_params" / f"{self.key}.json"
+
+
+def owner_root(name: str, output_dir: Path | None, own_dir: Path | None) -> Path:
+    """Directory of an owner's outputs: below `output_dir`, else its own directory.
+
+    Args:
+        name: the model's output name, or `eks`.
+        output_dir: `-o`, if given.
+        own_dir: the model directory, or `--eks-dir`.
+    """
+    if output_dir is not None:
+        return output_dir / name
+    assert own_dir is not None, "RunConfig asks for --eks-dir where there is no -o"
+    return own_dir
+
+
+def output_paths(root: Path, key: str, layout: Layout) -> OutputPaths:
+    """The files of the video `key` of the owner whose directory is `root`."""
+    base = root / ("video_preds_infer" if layout == "pose-app" else "video_preds")
+    parent, _, stem = key.rpartition("/")
+    return OutputPaths(base / parent, stem, layout, root, key)

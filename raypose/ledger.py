@@ -1,0 +1,310 @@
+"""What is done, verified: committed outputs, their records, and the run directory.
+
+Beside every output, in a hidden folder, lies a record of what it was made from: fingerprints of
+video and checkpoint, settings, and the size and digest of the file. An output is done when its
+record says that it was made from just this, and the file is still the one that was committed. A
+file that merely exists is not done.
+
+Commits: a file is written under a temporary name in the hidden folder, brought to disk, and
+renamed. Whoever is killed before leaves nothing under a final name; two who commit the same
+output leave one whole file. A file of somebody else's making that stands in the way is moved
+aside, never lost.
+
+The run directory holds `run.json` (what was asked for), and `events.jsonl` (what happened, one
+event a line, appended as it happens). It is written by the driver alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import socket
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from raypose import __version__
+from raypose.errors import OutputError, from_os_error
+from raypose.layout import HIDDEN
+
+Recipe = Mapping[str, Any]
+"""What an output is made from, as JSON: fingerprints, settings, versions of the method."""
+
+
+def digest_of(recipe: Recipe) -> str:
+    """Digest of a recipe, the same for equal content whatever the order of its keys."""
+    text = json.dumps(recipe, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """Digest of a file's bytes."""
+    digest = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether an output is done, and if not, why it must be made (again).
+
+    Attributes:
+        done: True where the file is the committed one, made from this recipe.
+        reason: why not; empty where done.
+        facts: what was recorded of the output when it was committed.
+        source: path of the video it was made from, as recorded.
+        changed: parts of the recipe that differ from the record's.
+        foreign: True where a file exists that raypose has no record of.
+    """
+
+    done: bool
+    reason: str = ""
+    facts: Mapping[str, Any] | None = None
+    source: str = ""
+    changed: tuple[str, ...] = ()
+    foreign: bool = False
+
+
+def _record_path(output: Path) -> Path:
+    return output.parent / HIDDEN / f"{output.name}.json"
+
+
+def _read_record(output: Path) -> dict[str, Any] | None:
+    try:
+        record = json.loads(_record_path(output).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) and "recipe" in record else None
+
+
+def check(output: Path, recipe: Recipe) -> Verdict:
+    """Whether `output` is done: recorded as made from `recipe`, and unchanged since."""
+    record = _read_record(output)
+    try:
+        stat = output.stat()
+    except OSError:
+        return Verdict(False, "missing", source=str((record or {}).get("source", "")))
+    if record is None:
+        return Verdict(False, "not made by raypose", foreign=True)
+    source = str(record.get("source", ""))
+    if record["recipe"] != digest_of(recipe):
+        old = record.get("made_from", {})
+        changed = tuple(sorted(key for key in {*old, *recipe} if old.get(key) != recipe.get(key)))
+        return Verdict(False, f"made with another {', '.join(changed)}", None, source, changed)
+    if stat.st_size != record["size"]:
+        return Verdict(False, "changed since it was made", source=source)
+    if stat.st_mtime_ns != record["mtime_ns"] and digest_file(output) != record["digest"]:
+        return Verdict(False, "changed since it was made", source=source)
+    return Verdict(True, facts=record.get("facts", {}), source=source)
+
+
+@contextmanager
+def committing(
+    output: Path, recipe: Recipe, *, source: str = "", facts: dict[str, Any] | None = None
+) -> Iterator[Path]:
+    """Write an output under a temporary name, and commit it when the block ends well.
+
+    Args:
+        output: the final path.
+        recipe: what it is made from.
+        source: path of the video, for the record.
+        facts: what to remember of it; may be filled inside the block.
+
+    Yields:
+        The temporary path to write to, with the suffix of `output`.
+
+    Raises:
+        OutputError: the file can't be written (disk full, no permission, …).
+    """
+    hidden = output.parent / HIDDEN
+    temporary = hidden / "tmp" / f"{output.stem}.{_token()}{output.suffix}"
+    try:
+        try:
+            temporary.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            _commit(temporary, output, recipe, source, facts or {})
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        named = from_os_error(error)
+        if named is None:
+            raise
+        raise OutputError(named.message, path=named.path or output, hint=named.hint) from error
+
+
+def _commit(
+    temporary: Path, output: Path, recipe: Recipe, source: str, facts: dict[str, Any]
+) -> None:
+    digest = digest_file(temporary)
+    with temporary.open("rb+") as file:
+        os.fsync(file.fileno())
+    stat = temporary.stat()
+    if output.exists() and _read_record(output) is None:
+        _set_aside(output)
+    # A rename keeps size and time, so the record can be written from the temporary file.
+    os.replace(temporary, output)
+    record = {
+        "file": output.name,
+        "source": source,
+        "size": stat.st_size,
+        "mtime_ns": stat.st_mtime_ns,
+        "digest": digest,
+        "recipe": digest_of(recipe),
+        "made_from": dict(recipe),
+        "facts": facts,
+        "made_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "raypose": __version__,
+    }
+    write_atomically(_record_path(output), json.dumps(record, indent=1, ensure_ascii=False))
+
+
+def _set_aside(output: Path) -> None:
+    """Move a file that raypose did not make out of the way, under a name that is free."""
+    folder = output.parent / HIDDEN / "replaced"
+    folder.mkdir(parents=True, exist_ok=True)
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    os.replace(output, folder / f"{output.stem}.{stamp}-{os.getpid()}{output.suffix}")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a small text file in one step: readers see the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{_token()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+_counter = 0
+
+
+def _token() -> str:
+    """A name for a temporary file that says whose it is: `tmp-<host>-<pid>-<n>`."""
+    global _counter
+    _counter += 1
+    host = re.sub(r"[^A-Za-z0-9]", "_", socket.gethostname())
+    return f"tmp-{host}-{os.getpid()}-{_counter}"
+
+
+_TEMPORARY = re.compile(r"\.tmp-(?P<host>[A-Za-z0-9_]+)-(?P<pid>\d+)-\d+(\.[^.]+)?$")
+_STALE_S = 24 * 3600.0
+
+
+def remove_leftovers(folders: Iterable[Path]) -> int:
+    """Remove temporary files of dead processes below the hidden folders of output folders.
+
+    A file counts as left over when its process ran on this host and is gone, or when it has
+    not been touched for a day.
+
+    Returns:
+        The number of files removed.
+    """
+    removed = 0
+    host = re.sub(r"[^A-Za-z0-9]", "_", socket.gethostname())
+    for folder in folders:
+        hidden = folder / HIDDEN
+        for path in (*hidden.glob("*.tmp-*"), *(hidden / "tmp").glob("*.tmp-*")):
+            match = _TEMPORARY.search(path.name)
+            if match is None:
+                continue
+            try:
+                old = time.time() - path.stat().st_mtime > _STALE_S
+                dead = match["host"] == host and not _alive(int(match["pid"]))
+                if old or dead:
+                    path.unlink()
+                    removed += 1
+            except OSError:
+                continue  # somebody else's, or gone meanwhile
+        _remove_if_empty(hidden / "tmp")
+    return removed
+
+
+def _remove_if_empty(folder: Path) -> None:
+    try:
+        folder.rmdir()
+    except OSError:
+        return  # not there, or in use
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+class RunLog:
+    """The run directory, as the driver writes it.
+
+    Args:
+        directory: made if it is not there.
+
+    Raises:
+        OutputError: the directory can't be made or written to.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._events = (directory / "events.jsonl").open("a", encoding="utf-8")
+        except OSError as error:
+            named = from_os_error(error)
+            raise OutputError(
+                named.message if named else str(error),
+                path=directory,
+                hint="Choose another place with -o or --run-dir.",
+            ) from error
+
+    def describe(self, content: Mapping[str, Any]) -> None:
+        """Write `run.json`: what was asked for, and what was planned."""
+        text = json.dumps(content, indent=1, ensure_ascii=False, default=str)
+        write_atomically(self.directory / "run.json", text)
+
+    def event(self, kind: str, **content: Any) -> None:
+        """Append one event; it is on its way to disk when this returns."""
+        line = {"time": round(time.time(), 3), "event": kind, **content}
+        self._events.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
+        self._events.flush()
+
+    def close(self) -> None:
+        self._events.close()
+
+
+def read_events(directory: Path) -> Iterator[dict[str, Any]]:
+    """The events of a run, from anywhere that sees its directory; a torn last line is left out."""
+    try:
+        with (directory / "events.jsonl").open(encoding="utf-8") as file:
+            for line in file:
+                try:
+                    yield json.loads(line)
+                except ValueError:
+                    continue
+    except OSError as error:
+        raise OutputError(
+            "is not the directory of a run",
+            path=directory,
+            hint="Give the raypose/ folder below -o, or the --run-dir of the run.",
+        ) from error
+
+
+def read_run(directory: Path) -> dict[str, Any]:
+    """What `run.json` says; empty where the run did not come so far."""
+    try:
+        content = json.loads((directory / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+

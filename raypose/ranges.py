@@ -1,0 +1,107 @@
+"""Finished ranges of frames: what is kept of a video that is predicted in parts.
+
+A range is a Parquet file in a hidden folder beside the table it will be a part of, committed
+with a record like any output. After a kill, the next run reads the ranges that were made from
+the same video, checkpoint and settings, and predicts only the gaps. They go when the table is
+committed.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from raypose import ledger
+from raypose.errors import TableError
+from raypose.layout import HIDDEN, OutputPaths
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+def range_folder(paths: OutputPaths) -> Path:
+    """Where the ranges of a table are kept."""
+    return paths.folder / HIDDEN / "ranges" / paths.stem
+
+
+def range_path(folder: Path, start: int, stop: int) -> Path:
+    return folder / f"{start:09d}-{stop:09d}.parquet"
+
+
+def finished_ranges(folder: Path, recipe: ledger.Recipe) -> tuple[tuple[int, int, str], ...]:
+    """Ranges made from `recipe` that are there, verified, without overlaps, in order.
+
+    Returns:
+        `(start, stop, path)` each.
+    """
+    found: list[tuple[int, int, str]] = []
+    position = 0
+    for path in sorted(folder.glob("*.parquet")):
+        try:
+            start, stop = (int(part) for part in path.stem.split("-"))
+        except ValueError:
+            continue
+        if start >= position and ledger.check(path, recipe).done:
+            found.append((start, stop, str(path)))
+            position = stop
+    return tuple(found)
+
+
+def write_range(
+    folder: Path,
+    start: int,
+    values: NDArray[np.float32],
+    recipe: ledger.Recipe,
+    *,
+    source: str,
+    n_undecodable: int,
+) -> Path:
+    """Commit the keypoints (n_frames, n_keypoints, 3) of frames from `start` on."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    n_frames, n_keypoints, n_coords = values.shape
+    flat = pa.array(values.reshape(-1))
+    rows = pa.FixedSizeListArray.from_arrays(flat, n_keypoints * n_coords)
+    table = pa.table({"keypoints": rows}).replace_schema_metadata(
+        {"shape": f"{n_keypoints},{n_coords}", "n_undecodable": str(n_undecodable)}
+    )
+    path = range_path(folder, start, start + n_frames)
+    facts = {"n_rows": n_frames}
+    with ledger.committing(path, recipe, source=source, facts=facts) as temporary:
+        pq.write_table(table, temporary)
+    return path
+
+
+def read_range(path: Path) -> tuple[NDArray[np.float32], int]:
+    """The keypoints (n_frames, n_keypoints, 3) of a range, and its undecodable frames.
+
+    Raises:
+        TableError: the file is gone or broken.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise TableError(
+            f"a finished range can't be read ({error})",
+            path=path,
+            hint="Remove it and run again: its frames are predicted anew.",
+        ) from error
+    metadata = table.schema.metadata or {}
+    n_keypoints, n_coords = (int(part) for part in metadata[b"shape"].split(b","))
+    flat = table["keypoints"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return flat.reshape(-1, n_keypoints, n_coords), int(metadata[b"n_undecodable"])
+
+
+def remove_ranges(folder: Path) -> None:
+    """Remove the ranges of a table that is committed."""
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        folder.parent.rmdir()
+    except OSError:
+        return  # ranges of other videos are there
