@@ -1,0 +1,355 @@
+"""Frames of a video, in order, decoded ahead of whoever uses them.
+
+`FrameReader` hands out batches of RGB arrays for the network, decoding in a thread of its own;
+`iter_frames` hands out FFmpeg's own frames (YUV, as coded) for whoever draws and encodes again.
+Both number frames as `raypose.video.index` does, begin at any frame without decoding more than
+the group of pictures it lies in, and account for every frame: one that can't be decoded keeps
+its place and is marked.
+
+RGB values are those that `cv2.VideoCapture` gives, bit for bit, rotation included: the same
+conversion (swscale, bicubic chroma, the colour matrix and range that the file declares), which
+matters because networks were trained on frames that OpenCV read.
+
+Nothing is resized or normalised here.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import queue
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raypose.errors import VideoError
+from raypose.video.index import VideoIndex, demux, index_video, open_video, video_stream
+
+_BICUBIC = 4
+_MAX_THREADS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Consecutive frames.
+
+    Attributes:
+        first: number of the first frame.
+        frames: RGB, uint8, shape (B, H, W, 3); zeros where a frame can't be decoded.
+        ok: shape (B,), False where a frame can't be decoded.
+    """
+
+    first: int
+    frames: NDArray[np.uint8]
+    ok: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.ok)
+
+
+class FrameReader:
+    """Batches of RGB frames of a range of a video, decoded in the background.
+
+    ```
+    with FrameReader("video.mp4", batch_size=64) as reader:
+        for batch in reader:
+            predict(batch.frames)
+    ```
+
+    Args:
+        video: a file, or its index (which saves reading the packets again).
+        start: first frame.
+        stop: frame after the last; None for the end.
+        batch_size: frames a batch; the last one may be shorter.
+        prefetch: batches that may wait decoded; bounds the memory together with `batch_size`.
+        threads: of the decoder; 0 for one a core.
+
+    Attributes:
+        index: the video's index.
+        n_undecodable: frames handed out so far that can't be decoded.
+
+    Raises:
+        VideoError: the file can't be opened, or not one frame of the range can be decoded.
+        ValueError: the range lies outside the video.
+    """
+
+    def __init__(
+        self,
+        video: str | os.PathLike[str] | VideoIndex,
+        *,
+        start: int = 0,
+        stop: int | None = None,
+        batch_size: int = 32,
+        prefetch: int = 2,
+        threads: int = 0,
+    ) -> None:
+        self.index = video if isinstance(video, VideoIndex) else index_video(video)
+        self.start, self.stop = _check_range(self.index, start, stop)
+        self.batch_size = batch_size
+        self.n_undecodable = 0
+        self._threads = threads
+        self._queue: queue.Queue[Batch | BaseException | None] = queue.Queue(max(1, prefetch))
+        self._closing = threading.Event()
+        self._worker: threading.Thread | None = None
+
+    def __enter__(self) -> FrameReader:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[Batch]:
+        if self._worker is not None:
+            raise RuntimeError("a FrameReader can be read only once")
+        self._worker = threading.Thread(target=self._decode, name="raypose-decode", daemon=True)
+        self._worker.start()
+        while True:
+            item = self._queue.get()
+            if item is None:
+                return
+            if isinstance(item, BaseException):
+                raise item
+            self.n_undecodable += len(item) - int(item.ok.sum())
+            yield item
+
+    def close(self) -> None:
+        """Stop decoding and let go of the file."""
+        self._closing.set()
+        if self._worker is None:
+            return
+        while self._worker.is_alive():
+            # The thread may be waiting for room in the queue.
+            try:
+                self._queue.get_nowait()
+            except queue.Empty:
+                self._worker.join(0.02)
+
+    def _decode(self) -> None:
+        try:
+            for batch in self._batches():
+                if not self._put(batch):
+                    return
+            self._put(None)
+        except BaseException as error:
+            self._put(error)
+
+    def _put(self, item: Batch | BaseException | None) -> bool:
+        while not self._closing.is_set():
+            try:
+                self._queue.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def _batches(self) -> Iterator[Batch]:
+        to_rgb = RgbConverter(self.index)
+        frames = iter_frames(self.index, self.start, self.stop, threads=self._threads)
+        shape = (self.index.height, self.index.width, 3)
+        n_decoded = 0
+        for first in range(self.start, self.stop, self.batch_size):
+            size = min(self.batch_size, self.stop - first)
+            pixels = np.empty((size, *shape), np.uint8)
+            ok = np.zeros(size, np.bool_)
+            for k, (_, frame) in enumerate(itertools.islice(frames, size)):
+                if frame is None:
+                    pixels[k] = 0
+                else:
+                    to_rgb(frame, pixels[k])
+                    ok[k] = True
+            n_decoded += int(ok.sum())
+            yield Batch(first, pixels, ok)
+        if n_decoded == 0 and self.start == 0 and self.stop == self.index.n_frames:
+            raise VideoError(
+                "none of its frames can be decoded",
+                path=self.index.path,
+                hint="The file is damaged: copy or record it again, or leave it out.",
+            )
+
+
+class RgbConverter:
+    """Turns decoded frames into the RGB values that OpenCV would give, as they are shown."""
+
+    def __init__(self, index: VideoIndex) -> None:
+        from av.video.reformatter import VideoReformatter
+
+        self._reformatter = VideoReformatter()
+        self._size = index.coded_size
+        self._turns = index.rotation // 90
+
+    def __call__(self, frame: Any, out: NDArray[np.uint8]) -> None:
+        """Write a frame into `out`, uint8, shape (H, W, 3)."""
+        width, height = self._size
+        deep = frame.format.components[0].bits > 8
+        # Above 8 bits swscale dithers, and differently for the two orders of channels; OpenCV
+        # asks for BGR.
+        order = "bgr24" if deep else "rgb24"
+        rgb = self._reformatter.reformat(
+            frame, width=width, height=height, format=order, interpolation=_BICUBIC, threads=1
+        )
+        plane = rgb.planes[0]
+        rows = np.frombuffer(plane, np.uint8).reshape(height, plane.line_size)
+        image = rows[:, : 3 * width].reshape(height, width, 3)
+        if deep:
+            image = image[..., ::-1]
+        if self._turns:
+            image = np.rot90(image, -self._turns)
+        np.copyto(out, image)
+
+
+def iter_frames(
+    index: VideoIndex, start: int = 0, stop: int | None = None, *, threads: int = 0
+) -> Iterator[tuple[int, Any | None]]:
+    """Decoded frames (`av.VideoFrame`, as coded) with their numbers, each number once, in order.
+
+    Args:
+        index: the video.
+        start: first frame.
+        stop: frame after the last; None for the end.
+        threads: of the decoder; 0 for one a core.
+
+    Yields:
+        The number of a frame, and the frame, or None where it can't be decoded.
+
+    Raises:
+        VideoError: the file can't be opened.
+    """
+    start, stop = _check_range(index, start, stop)
+    if not index.seekable:
+        yield from _in_decoding_order(index, start, stop, threads)
+        return
+    n = start
+    careful = False
+    back = 0
+    while n < stop:
+        first = n
+        frames = _decode_from(index, n, stop, threads, careful, back)
+        for number, frame in frames:
+            # Something is damaged. Decoding several frames at once loses intact frames around
+            # it, and which ones depends on timing: do it again, one at a time. Where nothing
+            # comes right after a seek, it may need what lies before: go back further, once.
+            if number > n and (not careful or (n == first and not back)):
+                break
+            for missing in range(n, number):
+                yield missing, None
+            if frame is not None:
+                yield number, frame
+            n = number + (frame is not None)
+        frames.close()
+        back = int(careful and n == first)
+        careful = True
+
+
+def _decode_from(
+    index: VideoIndex, n: int, stop: int, threads: int, careful: bool, back: int
+) -> Iterator[tuple[int, Any | None]]:
+    """Frames from `n` on that decode, with their numbers; ends with (`stop`, None).
+
+    Frames that can't be decoded are left out: their numbers are missing.
+    """
+    import av
+
+    pts = index.pts
+    with open_video(index.path) as container:
+        stream = video_stream(container, index.path)
+        _set_threads(stream, threads, careful)
+        k = int(np.searchsorted(index.keyframes, n, side="right")) - 1 - back
+        for packet in _packets_from(index, k, container, stream):
+            try:
+                frames = packet.decode()
+            except av.FFmpegError:
+                if not careful:
+                    yield stop, None
+                    return
+                continue
+            for frame in frames:
+                if frame.pts is None or frame.pts < pts[n]:
+                    continue
+                number = n if frame.pts == pts[n] else int(np.searchsorted(pts, frame.pts))
+                if number >= stop:
+                    yield stop, None
+                    return
+                if pts[number] != frame.pts:
+                    continue
+                yield number, frame
+                n = number + 1
+                if n == stop:
+                    return
+    yield stop, None
+
+
+def _packets_from(index: VideoIndex, k: int, container: Any, stream: Any) -> Iterator[Any]:
+    """Packets from keyframe number `k` or, where no seek leads there, from one before it."""
+    import av
+
+    if k <= 0:
+        yield from demux(container, stream)
+        return
+    step = 1
+    while k > 0:
+        wanted = int(index.keyframe_dts[k])
+        # Some demuxers search by presentation time, others by decoding time.
+        for target in (int(index.pts[index.keyframes[k]]), wanted):
+            try:
+                container.seek(target, stream=stream)
+            except av.FFmpegError:
+                continue
+            packets = demux(container, stream)
+            first = next(packets, None)
+            if first is not None and first.dts is not None and first.dts <= wanted:
+                yield first
+                yield from packets
+                return
+        k -= step
+        step *= 2
+    with open_video(index.path) as fresh:
+        for packet in demux(fresh, video_stream(fresh, index.path)):
+            packet.stream = stream
+            yield packet
+
+
+def _in_decoding_order(
+    index: VideoIndex, start: int, stop: int, threads: int
+) -> Iterator[tuple[int, Any | None]]:
+    """Frames numbered as they come out of the decoder, from the beginning."""
+    import av
+
+    with open_video(index.path) as container:
+        stream = video_stream(container, index.path)
+        _set_threads(stream, threads, careful=True)
+        number = 0
+        for packet in demux(container, stream):
+            try:
+                frames = packet.decode()
+            except av.FFmpegError:
+                continue
+            for frame in frames:
+                if start <= number < stop:
+                    yield number, frame
+                number += 1
+            if number >= stop:
+                return
+    for missing in range(max(number, start), stop):
+        yield missing, None
+
+
+def _set_threads(stream: Any, threads: int, careful: bool) -> None:
+    stream.thread_type = "SLICE" if careful else "AUTO"
+    stream.thread_count = threads or min(os.cpu_count() or 1, _MAX_THREADS)
+
+
+def _check_range(index: VideoIndex, start: int, stop: int | None) -> tuple[int, int]:
+    stop = index.n_frames if stop is None else stop
+    if not 0 <= start <= stop <= index.n_frames:
+        raise ValueError(f"frames {start} to {stop} of a video of {index.n_frames} frames")
+    return start, stop
