@@ -14,6 +14,7 @@ This module does not decode pixels beyond the first frame, and keeps nothing on 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from array import array
@@ -221,18 +222,27 @@ def demux(container: Any, stream: Any) -> Iterator[Any]:
     """
     import av
 
-    failures = 0
+    n_before = n_packets = 0
     while True:
-        try:
+        with contextlib.suppress(av.FFmpegError):
             for packet in container.demux(stream):
-                if packet.size or packet.pts is None:
-                    failures = 0
-                    yield packet
+                n_packets += 1
+                yield packet
             return
-        except av.FFmpegError:
-            failures += 1
-            if failures > 1:
-                return
+        if n_packets == n_before:
+            return
+        n_before = n_packets
+
+
+def decode(packet: Any) -> list[Any] | None:
+    """Frames that come out when a packet goes in; None where that fails."""
+    import av
+
+    try:
+        frames: list[Any] = packet.decode()
+    except av.FFmpegError:
+        return None
+    return frames
 
 
 @dataclass(slots=True)
@@ -308,8 +318,6 @@ class _Look:
 
 
 def _look_at_first_frame(path: str) -> _Look:
-    import av
-
     with open_video(path) as container:
         stream = video_stream(container, path)
         context = stream.codec_context
@@ -322,10 +330,7 @@ def _look_at_first_frame(path: str) -> _Look:
         codec = context.codec.canonical_name
         first = None
         for k, packet in enumerate(demux(container, stream)):
-            try:
-                first = next(iter(packet.decode()), None)
-            except av.FFmpegError:
-                continue
+            first = next(iter(decode(packet) or ()), None)
             if first is not None or k > _PROBE_PACKETS:
                 break
         source = first if first is not None else context
@@ -346,16 +351,11 @@ def _look_at_first_frame(path: str) -> _Look:
 
 def _count_by_decoding(path: str) -> Int64:
     """Times of the frames in the order in which they decode; made up where they don't ascend."""
-    import av
-
     times: list[int | None] = []
     with open_video(path) as container:
         stream = video_stream(container, path)
         for packet in demux(container, stream):
-            try:
-                times += [frame.pts for frame in packet.decode()]
-            except av.FFmpegError:
-                continue
+            times += [frame.pts for frame in decode(packet) or ()]
         rate, time_base = stream.average_rate or Fraction(25), stream.time_base
     known = np.array([_NO_TIME if t is None else t for t in times], np.int64)
     if (known != _NO_TIME).all() and (np.diff(known) > 0).all():

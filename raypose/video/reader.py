@@ -15,11 +15,12 @@ Nothing is resized or normalised here.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -28,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raypose.errors import VideoError
-from raypose.video.index import VideoIndex, demux, index_video, open_video, video_stream
+from raypose.video.index import VideoIndex, decode, demux, index_video, open_video, video_stream
 
 _BICUBIC = 4
 _MAX_THREADS = 16
@@ -129,10 +130,9 @@ class FrameReader:
             return
         while self._worker.is_alive():
             # The thread may be waiting for room in the queue.
-            try:
+            with contextlib.suppress(queue.Empty):
                 self._queue.get_nowait()
-            except queue.Empty:
-                self._worker.join(0.02)
+            self._worker.join(0.01)
 
     def _decode(self) -> None:
         try:
@@ -197,7 +197,7 @@ class RgbConverter:
         rgb = self._reformatter.reformat(
             frame, width=width, height=height, format=order, interpolation=_BICUBIC, threads=1
         )
-        plane = rgb.planes[0]
+        plane: Any = rgb.planes[0]
         rows = np.frombuffer(plane, np.uint8).reshape(height, plane.line_size)
         image = rows[:, : 3 * width].reshape(height, width, 3)
         if deep:
@@ -252,27 +252,21 @@ def iter_frames(
 
 def _decode_from(
     index: VideoIndex, n: int, stop: int, threads: int, careful: bool, back: int
-) -> Iterator[tuple[int, Any | None]]:
+) -> Generator[tuple[int, Any | None], None, None]:
     """Frames from `n` on that decode, with their numbers; ends with (`stop`, None).
 
     Frames that can't be decoded are left out: their numbers are missing.
     """
-    import av
-
     pts = index.pts
     with open_video(index.path) as container:
         stream = video_stream(container, index.path)
         _set_threads(stream, threads, careful)
         k = int(np.searchsorted(index.keyframes, n, side="right")) - 1 - back
         for packet in _packets_from(index, k, container, stream):
-            try:
-                frames = packet.decode()
-            except av.FFmpegError:
-                if not careful:
-                    yield stop, None
-                    return
-                continue
-            for frame in frames:
+            frames = decode(packet)
+            if frames is None and not careful:
+                break
+            for frame in frames or ():
                 if frame.pts is None or frame.pts < pts[n]:
                     continue
                 number = n if frame.pts == pts[n] else int(np.searchsorted(pts, frame.pts))
@@ -300,10 +294,8 @@ def _packets_from(index: VideoIndex, k: int, container: Any, stream: Any) -> Ite
         wanted = int(index.keyframe_dts[k])
         # Some demuxers search by presentation time, others by decoding time.
         for target in (int(index.pts[index.keyframes[k]]), wanted):
-            try:
+            with contextlib.suppress(av.FFmpegError):
                 container.seek(target, stream=stream)
-            except av.FFmpegError:
-                continue
             packets = demux(container, stream)
             first = next(packets, None)
             if first is not None and first.dts is not None and first.dts <= wanted:
@@ -322,18 +314,12 @@ def _in_decoding_order(
     index: VideoIndex, start: int, stop: int, threads: int
 ) -> Iterator[tuple[int, Any | None]]:
     """Frames numbered as they come out of the decoder, from the beginning."""
-    import av
-
     with open_video(index.path) as container:
         stream = video_stream(container, index.path)
         _set_threads(stream, threads, careful=True)
         number = 0
         for packet in demux(container, stream):
-            try:
-                frames = packet.decode()
-            except av.FFmpegError:
-                continue
-            for frame in frames:
+            for frame in decode(packet) or ():
                 if start <= number < stop:
                     yield number, frame
                 number += 1
