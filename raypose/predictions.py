@@ -227,7 +227,8 @@ def _format_rows(rows: npt.NDArray[np.float32], start: int) -> pa.Buffer:
 
     block = np.ascontiguousarray(rows[start : start + _WRITE_ROWS].T)
     columns = [pa.array(np.arange(start, start + block.shape[1]))]
-    columns += [pa.array(column, from_pandas=True) for column in block]  # NaN becomes empty
+    # NaN becomes an empty field. (`from_pandas=True` says the same, and imports pandas.)
+    columns += [pa.array(column, mask=np.isnan(column)) for column in block]
     batch = pa.RecordBatch.from_arrays(columns, names=[str(i) for i in range(len(columns))])
     sink = pa.BufferOutputStream()
     options = pa_csv.WriteOptions(
