@@ -91,7 +91,8 @@ class VideoIndex:
     def times_s(self) -> NDArray[np.float64]:
         """Time of every frame in seconds after the first, shape (n_frames,)."""
         ticks = (self.pts - self.pts[0]).astype(np.float64)
-        return ticks * (self.time_base.numerator / self.time_base.denominator)
+        times: NDArray[np.float64] = ticks * float(self.time_base)
+        return times
 
     @property
     def coded_size(self) -> tuple[int, int]:

@@ -23,13 +23,15 @@ import threading
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from raypose.errors import VideoError
 from raypose.video.index import VideoIndex, decode, demux, index_video, open_video, video_stream
+
+T = TypeVar("T")
 
 _BICUBIC = 4
 _MAX_THREADS = 16
@@ -51,6 +53,59 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.ok)
+
+
+@contextlib.contextmanager
+def read_ahead(items: Iterator[T], n_ahead: int) -> Iterator[Iterator[T]]:
+    """Run an iterator in a thread of its own, up to `n_ahead` items ahead of its user.
+
+    Errors come out where the item would have; leaving the context stops the thread.
+    """
+    ready: queue.Queue[T | _End] = queue.Queue(max(1, n_ahead))
+    closing = threading.Event()
+
+    def put(item: T | _End) -> None:
+        while not closing.is_set():
+            with contextlib.suppress(queue.Full):
+                ready.put(item, timeout=0.1)
+                return
+
+    def produce() -> None:
+        error = None
+        try:
+            for item in items:
+                put(item)
+                if closing.is_set():
+                    return
+        except BaseException as caught:
+            error = caught
+        finally:
+            put(_End(error))
+
+    def consume() -> Iterator[T]:
+        while True:
+            item = ready.get()
+            if isinstance(item, _End):
+                if item.error is not None:
+                    raise item.error
+                return
+            yield item
+
+    worker = threading.Thread(target=produce, name="raypose-decode", daemon=True)
+    worker.start()
+    try:
+        yield consume()
+    finally:
+        closing.set()
+        # The thread may be waiting for room.
+        with contextlib.suppress(queue.Empty):
+            ready.get_nowait()
+        worker.join()
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    error: BaseException | None
 
 
 class FrameReader:
@@ -94,9 +149,8 @@ class FrameReader:
         self.batch_size = batch_size
         self.n_undecodable = 0
         self._threads = threads
-        self._queue: queue.Queue[Batch | BaseException | None] = queue.Queue(max(1, prefetch))
-        self._closing = threading.Event()
-        self._worker: threading.Thread | None = None
+        self._prefetch = prefetch
+        self._open = contextlib.ExitStack()
 
     def __enter__(self) -> FrameReader:
         return self
@@ -110,47 +164,13 @@ class FrameReader:
         self.close()
 
     def __iter__(self) -> Iterator[Batch]:
-        if self._worker is not None:
-            raise RuntimeError("a FrameReader can be read only once")
-        self._worker = threading.Thread(target=self._decode, name="raypose-decode", daemon=True)
-        self._worker.start()
-        while True:
-            item = self._queue.get()
-            if item is None:
-                return
-            if isinstance(item, BaseException):
-                raise item
-            self.n_undecodable += len(item) - int(item.ok.sum())
-            yield item
+        for batch in self._open.enter_context(read_ahead(self._batches(), self._prefetch)):
+            self.n_undecodable += len(batch) - int(batch.ok.sum())
+            yield batch
 
     def close(self) -> None:
         """Stop decoding and let go of the file."""
-        self._closing.set()
-        if self._worker is None:
-            return
-        while self._worker.is_alive():
-            # The thread may be waiting for room in the queue.
-            with contextlib.suppress(queue.Empty):
-                self._queue.get_nowait()
-            self._worker.join(0.01)
-
-    def _decode(self) -> None:
-        try:
-            for batch in self._batches():
-                if not self._put(batch):
-                    return
-            self._put(None)
-        except BaseException as error:
-            self._put(error)
-
-    def _put(self, item: Batch | BaseException | None) -> bool:
-        while not self._closing.is_set():
-            try:
-                self._queue.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-            return True
-        return False
+        self._open.close()
 
     def _batches(self) -> Iterator[Batch]:
         to_rgb = RgbConverter(self.index)

@@ -1,0 +1,322 @@
+"""Labelled videos: a video with its predicted keypoints drawn on it.
+
+The last step for a person who looks: takes predictions in memory and the video they were made
+from, writes an MP4 of the same size, rate, rotation and colours. Markers and text are those of
+Lightning Pose's own labelled videos: a filled circle in the keypoint's colour wherever the
+likelihood is above the threshold; time and frame number in white on black in the upper left.
+
+Frames are decoded, drawn on and encoded in one pass. Drawing happens on the YUV planes that the
+decoder hands out and the encoder wants, so that no pixel is converted to RGB and back, and a
+part of the picture where nothing is drawn goes through as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raypose.errors import CancelledError, TableError
+from raypose.video.index import VideoIndex, index_video
+from raypose.video.reader import iter_frames, read_ahead
+from raypose.video.writer import LABELED, EncoderSettings, VideoWriter, output_format
+
+UInt8 = NDArray[np.uint8]
+
+_FULL_RANGE = 2
+_BT709 = 1
+_TEXT_PADDING = 6
+_CHECK_EVERY = 16
+_AHEAD = 8
+
+
+@dataclass(frozen=True, slots=True)
+class OverlayStats:
+    """What drawing a labelled video took.
+
+    Attributes:
+        n_frames: frames written.
+        n_undecodable: of those, frames that can't be decoded; they show the picture before.
+        seconds: wall time.
+        file_size: bytes written.
+    """
+
+    n_frames: int
+    n_undecodable: int
+    seconds: float
+    file_size: int
+
+
+def draw_labeled_video(
+    video: str | os.PathLike[str] | VideoIndex,
+    xy: NDArray[np.floating[Any]],
+    likelihood: NDArray[np.floating[Any]],
+    out_path: str | os.PathLike[str],
+    *,
+    threshold: float,
+    colormap: str = "cool",
+    start: int = 0,
+    stop: int | None = None,
+    dot_radius: int | None = None,
+    settings: EncoderSettings = LABELED,
+    on_progress: Callable[[int], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> OverlayStats:
+    """Draw the keypoints of a video, or of a part of it, and encode it.
+
+    Args:
+        video: the file, or its index.
+        xy: keypoints of the whole video in pixels of the frame as it is shown, (N, K, 2).
+        likelihood: (N, K).
+        out_path: the MP4 to write.
+        threshold: markers are drawn where the likelihood is above it.
+        colormap: matplotlib's name of the colours of the markers.
+        start: first frame to write. Time and frame number in the picture are always those of
+            the whole video.
+        stop: frame after the last; None for the end.
+        dot_radius: of the markers, in pixels; None for 4, less in frames below 193 pixels.
+        settings: of the encoder.
+        on_progress: called with the number of frames written so far.
+        should_stop: asked now and then whether to give up.
+
+    Returns:
+        What was written.
+
+    Raises:
+        TableError: the number of rows is not the number of frames.
+        VideoError: the video can't be read.
+        OutputError: the file can't be written.
+        CancelledError: `should_stop` said so.
+    """
+    began = time.perf_counter()
+    index = video if isinstance(video, VideoIndex) else index_video(video)
+    stop = index.n_frames if stop is None else stop
+    if len(xy) != index.n_frames or len(likelihood) != index.n_frames:
+        raise TableError(
+            f"the predictions have {len(xy)} rows but the video has {index.n_frames} frames",
+            path=index.path,
+            hint="Predict this video again.",
+        )
+    painter = _Painter(index, xy, likelihood, threshold, colormap, dot_radius)
+    n_undecodable = 0
+    with (
+        read_ahead(iter_frames(index, start, stop), _AHEAD) as frames,
+        VideoWriter(out_path, index, settings) as writer,
+    ):
+        for n, frame in frames:
+            n_undecodable += frame is None
+            painter.paint(n, frame)
+            writer.write(painter.canvas, int(index.pts[n] - index.pts[start]))
+            done = n + 1 - start
+            if done % _CHECK_EVERY == 0 or n + 1 == stop:
+                if should_stop is not None and should_stop():
+                    raise CancelledError("stopped while drawing", path=index.path)
+                if on_progress is not None:
+                    on_progress(done)
+    return OverlayStats(
+        n_frames=stop - start,
+        n_undecodable=n_undecodable,
+        seconds=time.perf_counter() - began,
+        file_size=os.path.getsize(out_path),
+    )
+
+
+def keypoint_colors(n_keypoints: int, colormap: str) -> UInt8:
+    """RGB colours, evenly spaced on a matplotlib colormap, (n_keypoints, 3).
+
+    Raises:
+        TableError: matplotlib knows no such colormap.
+    """
+    places = np.linspace(0, 1, n_keypoints)
+    if colormap == "cool":
+        # As matplotlib computes it (a table of 256 entries), without importing it.
+        level = np.minimum((places * 256).astype(int), 255) / 255
+        rgb = np.stack([level, 1 - level, np.ones_like(level)], axis=1)
+    else:
+        from matplotlib import colormaps
+
+        if colormap not in colormaps:
+            raise TableError(
+                f"there is no colormap named {colormap}",
+                hint="Choose one of matplotlib's, for instance cool.",
+            )
+        rgb = colormaps[colormap](places)[:, :3]
+    colors: UInt8 = (rgb * 255).astype(np.uint8)
+    return colors
+
+
+class _Painter:
+    """Puts frame, markers and text on a canvas in the encoder's pixel format.
+
+    The canvas is one `av.VideoFrame` that is painted over for every frame: a decoder's frames
+    may not be drawn on, later ones refer to them.
+    """
+
+    def __init__(
+        self,
+        index: VideoIndex,
+        xy: NDArray[np.floating[Any]],
+        likelihood: NDArray[np.floating[Any]],
+        threshold: float,
+        colormap: str,
+        dot_radius: int | None,
+    ) -> None:
+        import av
+        from av.video.reformatter import VideoReformatter
+
+        self._index = index
+        self._times_s = index.times_s
+        self._colors = keypoint_colors(likelihood.shape[1], colormap)
+        self._xy, self._likelihood, self._threshold = xy, likelihood, threshold
+        self._scale = _drawing_scale(index.width, index.height)
+        radius = max(1, round(4 * self._scale)) if dot_radius is None else dot_radius
+        self._format = output_format(index)
+        self._shift = 1 if self._format == "yuv420p" else 0
+        self._reformatter = VideoReformatter()
+        width, height = index.coded_size
+        self.canvas = av.VideoFrame(width, height, self._format)
+        self._planes = [_as_array(plane) for plane in self.canvas.planes]
+        self._disk = _disk(radius)
+        self._yuv: UInt8 | None = None
+        self._previous: Any = None
+        self._black = 16
+
+    def paint(self, n: int, frame: Any | None) -> None:
+        """Paint frame `n`; where it can't be decoded, the picture before stays."""
+        if frame is not None:
+            self._previous = self._convert(frame)
+            self._take_colors(self._previous)
+        if self._previous is None:
+            for plane, value in zip(self._planes, (16, 128, 128), strict=True):
+                plane[:] = value
+        else:
+            for plane, source in zip(self._planes, self._previous.planes, strict=True):
+                np.copyto(plane, _as_array(source))
+        if self._yuv is None:
+            self._yuv = _to_yuv(self._colors, 2, False)
+        self._draw_markers(n)
+        self._draw_text(n)
+
+    def _convert(self, frame: Any) -> Any:
+        """The frame with the canvas's size and pixel format; itself where it has them."""
+        width, height = self._index.coded_size
+        same = frame.format.name.replace("yuvj", "yuv") == self._format
+        if same and (frame.width, frame.height) == (width, height):
+            return frame
+        full = frame.color_range == _FULL_RANGE and not frame.format.is_rgb
+        return self._reformatter.reformat(
+            frame,
+            width=width,
+            height=height,
+            format=self._format.replace("yuv", "yuvj") if full else self._format,
+            interpolation="BICUBIC",
+            threads=1,
+        )
+
+    def _take_colors(self, frame: Any) -> None:
+        if self._yuv is not None:
+            return
+        full = frame.color_range == _FULL_RANGE
+        self._black = 0 if full else 16
+        self._yuv = _to_yuv(self._colors, frame.colorspace, full)
+        self.canvas.color_range = frame.color_range
+        self.canvas.colorspace = frame.colorspace
+        self.canvas.color_primaries = frame.color_primaries
+        self.canvas.color_trc = frame.color_trc
+
+    def _draw_markers(self, n: int) -> None:
+        assert self._yuv is not None
+        xy = self._xy[n]
+        # NaN compares as False.
+        drawn = (self._likelihood[n] > self._threshold) & np.isfinite(xy).all(axis=1)
+        if not drawn.any():
+            return
+        index = self._index
+        limit = (index.width - 1, index.height - 1)
+        # Beyond the frame by more than any marker's size nothing shows.
+        centers = np.minimum(np.clip(xy[drawn], -1e4, 1e5).astype(np.int64), limit)
+        centers = _to_coded(centers, index)
+        yuv = self._yuv[drawn]
+        points = centers[:, None, :] + self._disk
+        rows, columns = points[..., 1], points[..., 0]
+        luma = self._planes[0]
+        inside = (rows >= 0) & (rows < luma.shape[0]) & (columns >= 0) & (columns < luma.shape[1])
+        rows, columns = rows[inside], columns[inside]
+        colors = np.broadcast_to(yuv[:, None, :], (*points.shape[:2], 3))[inside]
+        luma[rows, columns] = colors[:, 0]
+        shift = self._shift
+        for plane, channel in zip(self._planes[1:], (1, 2), strict=True):
+            plane[rows >> shift, columns >> shift] = colors[:, channel]
+
+    def _draw_text(self, n: int) -> None:
+        import cv2
+
+        seconds = int(self._times_s[n])
+        text = f"t={seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}, frame={n}"
+        font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.5 * self._scale
+        (text_width, text_height), _ = cv2.getTextSize(text, font, scale, 1)
+        pad = _TEXT_PADDING // 2
+        index = self._index
+        # Both ends on even pixels, so that the box covers whole chroma samples.
+        right = min((_TEXT_PADDING + text_width + pad + 2) & ~1, index.width)
+        bottom = min((_TEXT_PADDING + text_height + pad + 2) & ~1, index.height)
+        left = top = pad - 1
+        box = np.zeros((bottom - top, right - left), np.uint8)
+        origin = (_TEXT_PADDING - left, _TEXT_PADDING + text_height - top)
+        cv2.putText(box, text, origin, font, scale, 255, 1, lineType=cv2.LINE_AA)
+        if self._black:
+            box = (box * (219 / 255) + 16.5).astype(np.uint8)
+        corners = _to_coded(np.array([[left, top], [right - 1, bottom - 1]]), index)
+        (x0, y0), (x1, y1) = corners.min(axis=0), corners.max(axis=0) + 1
+        self._planes[0][y0:y1, x0:x1] = np.rot90(box, index.rotation // 90)
+        shift = self._shift
+        for plane in self._planes[1:]:
+            plane[y0 >> shift : (y1 + shift) >> shift, x0 >> shift : (x1 + shift) >> shift] = 128
+
+
+def _as_array(plane: Any) -> UInt8:
+    """A view of a plane's pixels, (height, width)."""
+    rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+    return rows[:, : plane.width]
+
+
+def _drawing_scale(width: int, height: int) -> float:
+    """Size of markers and text: Lightning Pose enlarges small videos, raypose draws smaller."""
+    side = min(width, height)
+    return 0.4 if side <= 100 else 0.5 if side <= 192 else 1.0
+
+
+def _disk(radius: int) -> NDArray[np.int64]:
+    """Offsets (x, y) of the pixels that OpenCV's filled circle covers, (n, 2)."""
+    import cv2
+
+    size = 2 * radius + 1
+    image = np.zeros((size, size), np.uint8)
+    cv2.circle(image, (radius, radius), radius, 1, -1)
+    rows, columns = np.nonzero(image)
+    return np.stack([columns - radius, rows - radius], axis=1)
+
+
+def _to_coded(points: NDArray[np.int64], index: VideoIndex) -> NDArray[np.int64]:
+    """Pixels (x, y) of the frame as it is shown, to pixels of the frame as it is coded."""
+    x, y = points[:, 0], points[:, 1]
+    right, bottom = index.width - 1, index.height - 1
+    turned = {0: (x, y), 90: (y, right - x), 180: (right - x, bottom - y), 270: (bottom - y, x)}
+    return np.stack(turned[index.rotation], axis=1)
+
+
+def _to_yuv(rgb: UInt8, colorspace: int, full: bool) -> UInt8:
+    """Colours in the video's own YUV (ITU-R BT.601 or BT.709), (n, 3)."""
+    kr, kb = (0.2126, 0.0722) if colorspace == _BT709 else (0.299, 0.114)
+    r, g, b = rgb.astype(np.float64).T
+    y = kr * r + (1 - kr - kb) * g + kb * b
+    u, v = (b - y) / (2 - 2 * kb), (r - y) / (2 - 2 * kr)
+    if not full:
+        y, u, v = y * 219 / 255 + 16, u * 224 / 255, v * 224 / 255
+    yuv = np.stack([y, u + 128, v + 128], axis=1)
+    return np.clip(np.round(yuv), 0, 255).astype(np.uint8)
