@@ -1,11 +1,11 @@
 """raypose: Lightning Pose models over many, or very large, videos on every GPU there is.
 
-    import raypose
+import raypose
 
-    config = raypose.RunConfig.build(videos=["videos/"], models=["model_a", "model_b"],
-                                     eks=True, output_dir="out")
-    raypose.plan(config)      # what would run, and what is wrong
-    raypose.run(config)       # the whole job; the same as `raypose run`
+config = raypose.RunConfig.build(videos=["videos/"], models=["model_a", "model_b"],
+                                 eks=True, output_dir="out")
+raypose.plan(config)      # what would run, and what is wrong
+raypose.run(config)       # the whole job; the same as `raypose run`
 """
 
 from __future__ import annotations

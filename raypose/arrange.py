@@ -101,9 +101,7 @@ def _gaps(done: Sequence[tuple[int, int]], n_frames: int) -> list[tuple[int, int
     return gaps
 
 
-def _cut(
-    start: int, stop: int, length: int, keyframes: tuple[int, ...]
-) -> list[tuple[int, int]]:
+def _cut(start: int, stop: int, length: int, keyframes: tuple[int, ...]) -> list[tuple[int, int]]:
     """Ranges of about `length` frames, never longer, cut at keyframes where one is near.
 
     A cut moves back to the last keyframe in the second half of its range; where there is none

@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from raypose.errors import UsageError
 
@@ -27,7 +34,9 @@ class EksOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     smooth_param: float | None = Field(
-        default=None, gt=0, description="Process noise of every keypoint; chosen from data if absent."
+        default=None,
+        gt=0,
+        description="Process noise of every keypoint; chosen from data if absent.",
     )
     avg_mode: Literal["median", "mean"] = "median"
     var_mode: Literal["confidence_weighted_var", "var"] = "confidence_weighted_var"

@@ -23,7 +23,7 @@ from raypose.inputs.models import open_model, shortest_names
 from raypose.inputs.videos import Inspected, find_videos, inspect_videos, name_videos
 from raypose.layout import OutputPaths, output_paths, owner_root
 from raypose.ranges import finished_ranges, range_folder
-from raypose.stages.metrics import labels_fingerprint, metric_names
+from raypose.stages.metrics import TEMPORAL_NORM, labels_path, wanted_metrics
 from raypose.tasks import ModelSpec, Owner, VideoSpec
 
 EKS = "eks"
@@ -189,9 +189,7 @@ def make_plan(config: RunConfig, *, run_dir: Path) -> Plan:
     builder = _SessionBuilder(config, models)
     sessions = [builder.build(video) for video in inspected if video.spec is not None]
     usable, clashes = _without_clashes(sessions, config)
-    return Plan(
-        config, models, tuple(inspected), tuple(usable), (*problems, *clashes), run_dir
-    )
+    return Plan(config, models, tuple(inspected), tuple(usable), (*problems, *clashes), run_dir)
 
 
 def _open_models(config: RunConfig) -> tuple[ModelSpec, ...]:
@@ -235,7 +233,7 @@ def _label_problems(models: Sequence[ModelSpec], config: RunConfig) -> list[Prob
     problems: list[Problem] = []
     for model in models if config.metrics else ():
         try:
-            labels_fingerprint(model, config.data_dir)
+            _labels_fingerprint(model, config)
         except LabelsError as error:
             problems.append(
                 Problem(
@@ -245,6 +243,13 @@ def _label_problems(models: Sequence[ModelSpec], config: RunConfig) -> list[Prob
                 )
             )
     return problems
+
+
+def _labels_fingerprint(model: ModelSpec, config: RunConfig) -> str:
+    """Digest of the labels that the model's PCA is fitted on; a word where it needs none."""
+    if wanted_metrics(model) == (TEMPORAL_NORM,):
+        return "none needed"
+    return ledger.digest_file(labels_path(model, config.data_dir))
 
 
 class _SessionBuilder:
@@ -265,9 +270,15 @@ class _SessionBuilder:
         self.labels: dict[str, str] = {}
         for model in models:
             try:
-                self.labels[model.name] = labels_fingerprint(model, config.data_dir)
+                self.labels[model.name] = _labels_fingerprint(model, config)
             except LabelsError:
                 self.labels[model.name] = ""
+        self.metric_names = {m.name: self._metric_names(m) for m in models}
+
+    def _metric_names(self, model: ModelSpec) -> tuple[str, ...]:
+        if not self.config.metrics:
+            return ()
+        return wanted_metrics(model) if self.labels[model.name] else (TEMPORAL_NORM,)
 
     def build(self, inspected: Inspected) -> SessionPlan:
         video = inspected.spec
@@ -314,7 +325,7 @@ class _SessionBuilder:
         below = {"table": ledger.digest_of(recipe), "video": video.fingerprint}
         drawn = {"threshold": model.confidence_threshold, "colormap": model.colormap}
         labels = self.labels[model.name]
-        names = metric_names(model, with_labels=bool(labels)) if config.metrics else ()
+        names = self.metric_names[model.name]
         measured = {"metrics": list(names), "labels": labels}
         if names:
             outputs = {name: paths.metric(name) for name in names}
@@ -331,7 +342,11 @@ class _SessionBuilder:
                 **{name: paths.snippet_metric(name) for name in names},
             }
             made_from = {
-                "kind": "snippet", **below, **drawn, **measured, "duration_s": config.snippet_s
+                "kind": "snippet",
+                **below,
+                **drawn,
+                **measured,
+                "duration_s": config.snippet_s,
             }
             steps.append(self._step("snippet", outputs, made_from, video))
         return OwnerWork(owner, tuple(steps))
@@ -369,7 +384,10 @@ def _without_clashes(
     for session in sessions:
         video = session.video
         outputs = [
-            (path, step) for w in session.works for step in w.steps for path in step.outputs.values()
+            (path, step)
+            for w in session.works
+            for step in w.steps
+            for path in step.outputs.values()
         ]
         clash = next(
             ((path, taken[path]) for path, _ in outputs if path in taken),
@@ -396,4 +414,3 @@ def _without_clashes(
             )
         )
     return usable, problems
-

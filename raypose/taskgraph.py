@@ -171,9 +171,7 @@ def _step_tasks(session: SessionPlan, work: OwnerWork, config: RunConfig) -> lis
     ]
 
 
-def _step_args(
-    session: SessionPlan, work: OwnerWork, step: Step, config: RunConfig
-) -> TaskArgs:
+def _step_args(session: SessionPlan, work: OwnerWork, step: Step, config: RunConfig) -> TaskArgs:
     video, owner = session.video, work.owner
     data_dir = "" if config.data_dir is None else str(config.data_dir)
     if step.kind == "metrics":
@@ -213,4 +211,3 @@ def _task(
         outputs=(output or task_id,),
         n_frames=session.video.n_frames,
     )
-

@@ -232,9 +232,7 @@ class SmoothArgs:
     options: Mapping[str, Any]
 
 
-TaskArgs = (
-    PredictArgs | TableArgs | LoadArgs | MetricsArgs | LabelArgs | SnippetArgs | SmoothArgs
-)
+TaskArgs = PredictArgs | TableArgs | LoadArgs | MetricsArgs | LabelArgs | SnippetArgs | SmoothArgs
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,95 @@
+"""What a stage may ask of the process it runs in, and what that process keeps warm.
+
+A worker makes one `Context` and hands it to every task: networks and PCA fits stay in it, so that
+the second video of a model pays for neither. The executor supplies what differs between
+processes: where graphs come from, whom to tell of progress, when to stop.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from raypose.tasks import ModelSpec, Progress, Task
+
+if TYPE_CHECKING:
+    from raypose.stages.infer.predictor import Predictor
+    from raypose.stages.metrics import PcaMetrics
+
+MAX_PREDICTORS = 8
+"""Networks kept on a device; more models than this take turns."""
+
+
+class Context:
+    """The process that tasks run in.
+
+    Args:
+        device: `auto`, `cpu` or `cuda`, as asked for; resolved when a network is first needed.
+        graph: gives the bytes of a model's graph, None where the network must be built here.
+        report: is told of progress.
+        should_stop: whether the run was stopped.
+        worker: name of this process, for people.
+        allow_unsafe: whether checkpoints may be unpickled unsafely.
+    """
+
+    def __init__(
+        self,
+        *,
+        device: str,
+        graph: Callable[[ModelSpec], bytes | None],
+        report: Callable[[Progress], None],
+        should_stop: Callable[[], bool],
+        worker: str,
+        allow_unsafe: bool = False,
+    ) -> None:
+        self.worker = worker
+        self.should_stop = should_stop
+        self._device = device
+        self._graph = graph
+        self._report = report
+        self._allow_unsafe = allow_unsafe
+        self._predictors: OrderedDict[tuple[str, str], Predictor] = OrderedDict()
+        self._pca: dict[tuple[str, str], PcaMetrics] = {}
+
+    def predictor(self, model: ModelSpec, precision: str) -> Predictor:
+        """The model's network on this process's device, loaded once."""
+        from raypose.stages.infer.device import resolve_device, resolve_precision
+        from raypose.stages.infer.predictor import Predictor
+
+        key = (model.fingerprint, precision)
+        if key not in self._predictors:
+            device = resolve_device(self._device)
+            while len(self._predictors) >= MAX_PREDICTORS:
+                self._predictors.popitem(last=False)
+            self._predictors[key] = Predictor(
+                model,
+                self._graph(model),
+                device=device,
+                precision=resolve_precision(precision, device),
+                allow_unsafe=self._allow_unsafe,
+            )
+        self._predictors.move_to_end(key)
+        return self._predictors[key]
+
+    def pca(self, model: ModelSpec, data_dir: str) -> PcaMetrics:
+        """The PCA fit of a model's training labels, made once.
+
+        Raises:
+            LabelsError: the labels can't be used.
+        """
+        from raypose.stages.metrics import PcaMetrics
+
+        key = (model.fingerprint, data_dir)
+        if key not in self._pca:
+            self._pca[key] = PcaMetrics.fit(model, Path(data_dir) if data_dir else None)
+        return self._pca[key]
+
+    def progress(self, task: Task) -> Callable[[int], None]:
+        """A function to be told of the frames of `task` that are done."""
+
+        def report(n_done: int) -> None:
+            self._report(Progress(task.id, n_done, task.n_frames, self.worker))
+
+        return report
