@@ -12,6 +12,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import ceil
 
 MIN_RANGE = 256
@@ -79,7 +80,7 @@ def arrange(work: Sequence[Work], n_gpus: int, chunk_frames: int) -> list[list[S
 def _groups(items: tuple[int, ...], n: int) -> list[tuple[int, ...]]:
     """`items` in `n` groups, in order, that differ by at most one in size."""
     bounds = [round(i * len(items) / n) for i in range(n + 1)]
-    return [items[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [items[a:b] for a, b in pairwise(bounds)]
 
 
 def _common(done: Sequence[tuple[tuple[int, int], ...]]) -> tuple[tuple[int, int], ...]:

@@ -36,7 +36,7 @@ class EksOptions(BaseModel):
     smooth_param: float | None = Field(
         default=None,
         gt=0,
-        description="Process noise of every keypoint; chosen from data if absent.",
+        description="Process noise; chosen for each keypoint if absent.",
     )
     avg_mode: Literal["median", "mean"] = "median"
     var_mode: Literal["confidence_weighted_var", "var"] = "confidence_weighted_var"
@@ -100,7 +100,7 @@ class RunConfig(BaseModel):
             raise ValueError("--eks smooths an ensemble: give two or more models with -m")
         if self.eks and self.output_dir is None and self.eks_dir is None:
             raise ValueError(
-                "--eks needs a place for the smoothed tables: give --eks-dir, or -o for all outputs"
+                "--eks needs a place for its tables: give --eks-dir, or -o for all outputs"
             )
         if self.inline and self.address not in (None, "local"):
             raise ValueError("--inline runs without Ray and can't be used with --address")

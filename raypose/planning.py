@@ -322,11 +322,15 @@ class _SessionBuilder:
         if owner is self.eks:
             table["params"] = paths.smooth_params
         steps = [self._step("table", table, recipe, video)]
-        below = {"table": ledger.digest_of(recipe), "video": video.fingerprint}
-        drawn = {"threshold": model.confidence_threshold, "colormap": model.colormap}
+        below: dict[str, Any] = {"table": ledger.digest_of(recipe), "video": video.fingerprint}
+        drawn: dict[str, Any] = {
+            "threshold": model.confidence_threshold,
+            "colormap": model.colormap,
+        }
+        made_from: dict[str, Any]
         labels = self.labels[model.name]
         names = self.metric_names[model.name]
-        measured = {"metrics": list(names), "labels": labels}
+        measured: dict[str, Any] = {"metrics": list(names), "labels": labels}
         if names:
             outputs = {name: paths.metric(name) for name in names}
             made_from = {"kind": "metrics", **below, **measured}

@@ -122,7 +122,7 @@ class Worker:
         )
 
     def describe(self) -> tuple[str, str] | Failure:
-        """The worker's name and its device, once torch is there; a `Failure` if it can't be used."""
+        """The worker's name and device, once torch is there; a `Failure` if it can't be used."""
         from raypose.stages.infer.device import resolve_device
 
         try:

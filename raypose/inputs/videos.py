@@ -104,7 +104,7 @@ def _is_video(path: Path, root: Path) -> bool:
 
 
 def name_videos(videos: Sequence[FoundVideo]) -> list[str]:
-    """The key of each video: its stem; where stems collide, below the folders that tell them apart.
+    """The key of each video: its stem; where stems collide, below folders that differ.
 
     `day1/cam.mp4` and `day2/cam.mp4` become `day1/cam` and `day2/cam`; two files that differ in
     the suffix alone keep it: `cam.mp4`, `cam.avi` become `cam.mp4`, `cam.avi`.

@@ -15,6 +15,7 @@ from typing import Any
 
 from raypose import ledger
 from raypose.errors import CancelledError, Failure, LabelsError, SmoothingError, VideoError
+from raypose.layout import HIDDEN
 from raypose.stages.context import Context
 from raypose.tasks import (
     LabelArgs,
@@ -177,7 +178,7 @@ def _table(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     output = Path(args.output)
     with ledger.committing(output, args.recipe, source=args.video.path, facts=facts) as temporary:
         write_csv(table, temporary)
-    remove_ranges(output.parent / ledger.HIDDEN / "ranges" / output.stem)
+    remove_ranges(output.parent / HIDDEN / "ranges" / output.stem)
     warnings = []
     if n_undecodable:
         warnings.append(f"{n_undecodable} of {table.n_frames} frames could not be decoded")
