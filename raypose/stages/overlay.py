@@ -24,11 +24,18 @@ from numpy.typing import NDArray
 from raypose.errors import CancelledError, TableError
 from raypose.video.index import VideoIndex, index_video
 from raypose.video.reader import iter_frames, read_ahead
-from raypose.video.writer import LABELED, EncoderSettings, VideoWriter, output_format
+from raypose.video.writer import (
+    FULL_RANGE,
+    LABELED,
+    EncoderSettings,
+    FrameConverter,
+    VideoWriter,
+    output_format,
+    plane_pixels,
+)
 
 UInt8 = NDArray[np.uint8]
 
-_FULL_RANGE = 2
 _BT709 = 1
 _TEXT_PADDING = 6
 _CHECK_EVERY = 16
@@ -167,7 +174,6 @@ class _Painter:
         dot_radius: int | None,
     ) -> None:
         import av
-        from av.video.reformatter import VideoReformatter
 
         self._index = index
         self._times_s = index.times_s
@@ -175,12 +181,12 @@ class _Painter:
         self._xy, self._likelihood, self._threshold = xy, likelihood, threshold
         self._scale = _drawing_scale(index.width, index.height)
         radius = max(1, round(4 * self._scale)) if dot_radius is None else dot_radius
-        self._format = output_format(index)
-        self._shift = 1 if self._format == "yuv420p" else 0
-        self._reformatter = VideoReformatter()
+        pix_fmt = output_format(index)
+        self._shift = 1 if pix_fmt == "yuv420p" else 0
+        self._convert = FrameConverter(index)
         width, height = index.coded_size
-        self.canvas = av.VideoFrame(width, height, self._format)
-        self._planes = [_as_array(plane) for plane in self.canvas.planes]
+        self.canvas = av.VideoFrame(width, height, pix_fmt)
+        self._planes = [plane_pixels(plane) for plane in self.canvas.planes]
         self._disk = _disk(radius)
         self._yuv: UInt8 | None = None
         self._previous: Any = None
@@ -190,38 +196,18 @@ class _Painter:
         """Paint frame `n`; where it can't be decoded, the picture before stays."""
         if frame is not None:
             self._previous = self._convert(frame)
-            self._take_colors(self._previous)
-        if self._previous is None:
-            for plane, value in zip(self._planes, (16, 128, 128), strict=True):
-                plane[:] = value
-        else:
-            for plane, source in zip(self._planes, self._previous.planes, strict=True):
-                np.copyto(plane, _as_array(source))
-        if self._yuv is None:
-            self._yuv = _to_yuv(self._colors, 2, False)
+        elif self._previous is None:
+            self._previous = self._convert.black()
+        self._take_colors(self._previous)
+        for plane, source in zip(self._planes, self._previous.planes, strict=True):
+            np.copyto(plane, plane_pixels(source))
         self._draw_markers(n)
         self._draw_text(n)
-
-    def _convert(self, frame: Any) -> Any:
-        """The frame with the canvas's size and pixel format; itself where it has them."""
-        width, height = self._index.coded_size
-        same = frame.format.name.replace("yuvj", "yuv") == self._format
-        if same and (frame.width, frame.height) == (width, height):
-            return frame
-        full = frame.color_range == _FULL_RANGE and not frame.format.is_rgb
-        return self._reformatter.reformat(
-            frame,
-            width=width,
-            height=height,
-            format=self._format.replace("yuv", "yuvj") if full else self._format,
-            interpolation="BICUBIC",
-            threads=1,
-        )
 
     def _take_colors(self, frame: Any) -> None:
         if self._yuv is not None:
             return
-        full = frame.color_range == _FULL_RANGE
+        full = frame.color_range == FULL_RANGE
         self._black = 0 if full else 16
         self._yuv = _to_yuv(self._colors, frame.colorspace, full)
         self.canvas.color_range = frame.color_range
@@ -277,12 +263,6 @@ class _Painter:
         shift = self._shift
         for plane in self._planes[1:]:
             plane[y0 >> shift : (y1 + shift) >> shift, x0 >> shift : (x1 + shift) >> shift] = 128
-
-
-def _as_array(plane: Any) -> UInt8:
-    """A view of a plane's pixels, (height, width)."""
-    rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
-    return rows[:, : plane.width]
 
 
 def _drawing_scale(width: int, height: int) -> float:

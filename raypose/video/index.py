@@ -19,7 +19,7 @@ import hashlib
 import os
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
@@ -74,9 +74,9 @@ class VideoIndex:
     height: int
     rotation: int
     n_frames: int
-    keyframes: Int64
-    keyframe_dts: Int64
-    pts: Int64
+    keyframes: Int64 = field(repr=False)
+    keyframe_dts: Int64 = field(repr=False)
+    pts: Int64 = field(repr=False)
     time_base: Fraction
     fps: float
     duration_s: float

@@ -1,0 +1,153 @@
+"""The snippet of a video: its liveliest half minute, for a quick look.
+
+`choose_snippet` finds it in the predictions; `cut_snippet` cuts it out of the video, exact to the
+frame. The predictions of the snippet are rows `start` to `stop` of those of the video: nothing is
+predicted again. Choosing reads no video; cutting reads no predictions.
+
+Motion energy is what the scripts of the Pose-app take for it: the mean displacement, from one
+frame to the next, of the keypoints that are confident in both.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raypose.errors import CancelledError
+from raypose.video.index import VideoIndex, index_video
+from raypose.video.reader import iter_frames, read_ahead
+from raypose.video.writer import HIGH_QUALITY, EncoderSettings, FrameConverter, VideoWriter
+
+_CHUNK = 1 << 16
+_AHEAD = 8
+_CHECK_EVERY = 16
+
+
+def motion_energy(
+    xy: NDArray[np.floating[Any]], likelihood: NDArray[np.floating[Any]], threshold: float
+) -> NDArray[np.float64]:
+    """Mean displacement of the confident keypoints since the frame before, in pixels, (N,).
+
+    Args:
+        xy: (N, K, 2), in pixels.
+        likelihood: (N, K).
+        threshold: keypoints below it, in this frame or the one before, are left out.
+
+    Returns:
+        One value a frame. 0 for the first one, and where no keypoint is confident: motion that
+        nobody saw can't make a window lively, and must not blank it either.
+    """
+    energy = np.zeros(len(xy))
+    for first in range(1, len(xy), _CHUNK):
+        rows = slice(first - 1, min(first + _CHUNK, len(xy)))
+        points = xy[rows].astype(np.float64)
+        seen = (likelihood[rows] >= threshold) & np.isfinite(points).all(axis=2)
+        both = seen[1:] & seen[:-1]
+        moved = np.where(both, np.linalg.norm(np.diff(points, axis=0), axis=2), 0.0)
+        energy[rows][1:] = moved.sum(axis=1) / np.maximum(both.sum(axis=1), 1)
+    return energy
+
+
+def choose_snippet(
+    xy: NDArray[np.floating[Any]],
+    likelihood: NDArray[np.floating[Any]],
+    times_s: NDArray[np.float64] | None = None,
+    *,
+    fps: float | None = None,
+    duration_s: float = 30.0,
+    threshold: float = 0.9,
+) -> tuple[int, int]:
+    """The window of a video with the highest motion energy.
+
+    Args:
+        xy: keypoints, (N, K, 2), in pixels.
+        likelihood: (N, K).
+        times_s: time of every frame in seconds, (N,), ascending; or give `fps`.
+        fps: frame rate of a video that has a constant one.
+        duration_s: length of the window in the video's own time.
+        threshold: keypoints of a lower likelihood do not count.
+
+    Returns:
+        First frame, and the frame after the last. The whole video where it is no longer than
+        the window; the first of several that are equally lively.
+
+    Raises:
+        ValueError: neither or both of `times_s` and `fps` are given.
+    """
+    n = len(xy)
+    if (times_s is None) == (fps is None):
+        raise ValueError("give the times of the frames or the frame rate")
+    if times_s is None:
+        assert fps is not None
+        times_s = np.arange(n) / fps
+    if n < 2:
+        return 0, n
+    step = float(np.median(np.diff(times_s)))
+    # Times are rounded; a frame that begins a hair before the window's end is not in it.
+    ends = times_s + duration_s - 0.01 * step
+    n_starts = int(np.searchsorted(ends, times_s[-1] + step, side="right"))
+    if n_starts == 0:
+        return 0, n
+    stops = np.searchsorted(times_s, ends[:n_starts])
+    total = np.concatenate([[0.0], np.cumsum(motion_energy(xy, likelihood, threshold))])
+    start = int(np.argmax(total[stops] - total[:n_starts]))
+    return start, int(stops[start])
+
+
+def cut_snippet(
+    video: str | os.PathLike[str] | VideoIndex,
+    start: int,
+    stop: int,
+    out_path: str | os.PathLike[str],
+    *,
+    settings: EncoderSettings = HIGH_QUALITY,
+    on_progress: Callable[[int], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> int:
+    """Cut frames `start` to `stop` out of a video and encode them in high quality.
+
+    Decoding begins at the keyframe that the first frame needs. Times begin at 0 and keep their
+    distances. A frame that can't be decoded shows the picture before it, so that frame `i` of
+    the snippet is always frame `start + i` of the video.
+
+    Args:
+        video: the file, or its index.
+        start: first frame.
+        stop: frame after the last.
+        out_path: the MP4 to write.
+        settings: of the encoder.
+        on_progress: called with the number of frames written so far.
+        should_stop: asked now and then whether to give up.
+
+    Returns:
+        Number of frames written.
+
+    Raises:
+        VideoError: the video can't be read.
+        OutputError: the file can't be written.
+        CancelledError: `should_stop` said so.
+    """
+    index = video if isinstance(video, VideoIndex) else index_video(video)
+    convert = FrameConverter(index)
+    picture: Any = None
+    with (
+        read_ahead(iter_frames(index, start, stop), _AHEAD) as frames,
+        VideoWriter(out_path, index, settings) as writer,
+    ):
+        for n, frame in frames:
+            if frame is not None:
+                picture = convert(frame)
+            elif picture is None:
+                picture = convert.black()
+            writer.write(picture, int(index.pts[n] - index.pts[start]))
+            done = n + 1 - start
+            if done % _CHECK_EVERY == 0 or n + 1 == stop:
+                if should_stop is not None and should_stop():
+                    raise CancelledError("stopped while cutting the snippet", path=index.path)
+                if on_progress is not None:
+                    on_progress(done)
+    return stop - start
