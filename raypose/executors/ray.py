@@ -27,6 +27,7 @@ from typing import Any
 from raypose.config import RunConfig
 from raypose.errors import ClusterError, DeviceError, Failure
 from raypose.executors.base import Observer
+from raypose.executors.graphs import GraphBuilder
 from raypose.tasks import ModelSpec, Progress, Summary, Task
 
 # Read when ray is imported, so they are set before.
@@ -194,8 +195,6 @@ class RayExecutor:
     # --- start and end -------------------------------------------------------------------
 
     def start(self, models: Sequence[ModelSpec]) -> int:
-        from raypose.stages.infer.graph import GraphBuilder
-
         with GraphBuilder(
             models, allow_unsafe=self._config.allow_unsafe_checkpoint
         ) as builder:  # builds what no cache holds, in a process of its own, while Ray starts

@@ -1,0 +1,1 @@
+"""What people are shown of a plan, of a run while it goes on, and of its end."""

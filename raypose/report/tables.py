@@ -1,0 +1,137 @@
+"""The tables of `raypose plan` and of the end of a run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from raypose.pipeline import RunResult
+from raypose.planning import OwnerWork, Plan, SessionPlan
+from raypose.report.terminal import duration, print_problems
+
+_WORDS = {"table": "predictions", "metrics": "metrics", "label": "labelled", "snippet": "snippet"}
+_MOST_ROWS = 40
+
+
+def print_plan(console: Console, plan: Plan) -> None:
+    """What would run, what is done already, what is wrong, and how much disk it may take."""
+    table = Table(box=box.SIMPLE_HEAD, title_justify="left")
+    for name in ("video", "frames", "length", "size", "model", "to do", "done"):
+        table.add_column(name, justify="right" if name in ("frames", "length") else "left")
+    for session in plan.sessions[:_MOST_ROWS]:
+        _add_session(table, session)
+    console.print(table)
+    if len(plan.sessions) > _MOST_ROWS:
+        console.print(f"… and {len(plan.sessions) - _MOST_ROWS} more videos")
+    print_problems(console, plan)
+    _print_totals(console, plan)
+
+
+def _add_session(table: Table, session: SessionPlan) -> None:
+    video = session.video
+    first = (
+        escape(video.key),
+        f"{video.n_frames:,}",
+        duration(video.duration_s),
+        f"{video.width}×{video.height}",
+    )
+    for i, work in enumerate(session.works):
+        cells = first if i == 0 else ("", "", "", "")
+        table.add_row(*cells, escape(work.owner.name), *_standing(work))
+
+
+def _standing(work: OwnerWork) -> tuple[str, str]:
+    to_do = []
+    for step in work.missing:
+        why = "" if step.reason in ("missing", "--overwrite") else f" ({step.reason})"
+        to_do.append(f"{_word(work, step.kind)}{escape(why)}")
+    done = [_word(work, step.kind) for step in work.steps if step.done]
+    return ", ".join(to_do) or "–", ", ".join(done) or "–"
+
+
+def _word(work: OwnerWork, kind: str) -> str:
+    return "smoothing" if kind == "table" and work.owner.name == "eks" else _WORDS[kind]
+
+
+def _print_totals(console: Console, plan: Plan) -> None:
+    if plan.done:
+        console.print(f"Everything is done already ({len(plan.sessions)} videos).")
+        return
+    frames = sum(s.video.n_frames * len(s.to_predict) for s in plan.pending)
+    steps: Counter[str] = Counter()
+    for session in plan.pending:
+        for work in session.works:
+            steps.update(_word(work, step.kind) for step in work.missing)
+    parts = ", ".join(f"{n} × {kind}" for kind, n in steps.items())
+    console.print(f"To do for {len(plan.pending)} of {len(plan.sessions)} videos: {parts}.")
+    if frames:
+        console.print(f"{frames:,} frames to predict, counted once a model.")
+    if plan.labeled_bytes:
+        free = _free_bytes(plan)
+        console.print(
+            f"Labelled videos and snippets may take about {_size(plan.labeled_bytes)}; "
+            f"{_size(free)} are free."
+        )
+        if plan.labeled_bytes > free:
+            console.print("[red]error[/] that is more than there is: free space, or choose -o.")
+
+
+def _free_bytes(plan: Plan) -> int:
+    path = Path(plan.pending[0].works[0].table.outputs["table"])
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free
+
+
+def print_result(console: Console, result: RunResult) -> None:
+    """What was made, where it is, what failed and why."""
+    if result.nothing_to_do and result.ok:
+        n = len(result.plan.sessions)
+        console.print(f"Nothing to do: all outputs of {n} videos are there and verified.")
+        return
+    if result.made:
+        console.print(_made_table(result))
+    if result.failures:
+        table = Table(box=box.SIMPLE_HEAD, title="failed", title_justify="left")
+        for name in ("what", "step", "why, and what to do"):
+            table.add_column(name, overflow="fold")
+        for failed in result.failures:
+            failure = failed.failure
+            table.add_row(escape(failed.subject), failure.step, escape(str(failure)))
+        console.print(table)
+        if result.skipped:
+            console.print(f"{result.skipped} later steps were left out because of these.")
+    n_made = sum(len(paths) for paths in result.made.values())
+    speed = f", {result.n_frames:,} frames predicted" if result.n_frames else ""
+    console.print(
+        f"{n_made} files in {duration(result.seconds)}{speed}. Log: {escape(str(result.run_dir))}"
+    )
+
+
+def _made_table(result: RunResult) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("made")
+    table.add_column("files", justify="right")
+    table.add_column("where", overflow="fold")
+    folders: Counter[tuple[str, str]] = Counter()
+    for kind, paths in result.made.items():
+        folders.update((kind, os.path.dirname(path)) for path in paths)
+    words = {**_WORDS, "smooth": "smoothing"}
+    for (kind, folder), n in folders.items():
+        table.add_row(words.get(kind, kind), str(n), escape(folder))
+    return table
+
+
+def _size(n_bytes: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.0f} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.1f} TB"
