@@ -1,0 +1,195 @@
+"""Reading a checkpoint of Lightning Pose without running what is in it.
+
+First station of inference: file → weights and hyperparameters. A checkpoint is a pickle, and
+unpickling can run code of whoever wrote the file; so it is read with torch's restricted
+unpickler and a list of ten harmless globals that Lightning Pose's checkpoints hold. Building
+the network is the next station (`network`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raypose.errors import ModelError, UnsafeCheckpointError
+
+if TYPE_CHECKING:
+    import torch
+
+# Weights that only training uses, and that older versions of Lightning Pose saved.
+_TRAINING_ONLY = ("loss_factory", "rmse_loss")
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The parts of a checkpoint that inference needs.
+
+    Attributes:
+        weights: tensors by name, on the CPU, with today's names.
+        hyperparameters: the arguments that the module was made with, where they were saved.
+    """
+
+    weights: Mapping[str, torch.Tensor]
+    hyperparameters: Mapping[str, Any]
+
+
+def read_checkpoint(
+    path: str | Path, *, model_type: str = "heatmap", allow_unsafe: bool = False
+) -> Checkpoint:
+    """Load a checkpoint on the CPU.
+
+    Args:
+        path: the `.ckpt` file.
+        model_type: which names older checkpoints of this type used.
+        allow_unsafe: unpickle whatever is in the file, as the user asked by name.
+
+    Raises:
+        UnsafeCheckpointError: the file holds objects that only unsafe unpickling makes.
+        ModelError: the file is missing, truncated or no checkpoint.
+    """
+    import torch
+
+    content = _load(path, allow_unsafe)
+    weights = content.get("state_dict", content) if isinstance(content, Mapping) else None
+    if not isinstance(weights, Mapping) or not any(
+        isinstance(value, torch.Tensor) for value in weights.values()
+    ):
+        raise ModelError("the checkpoint holds no weights", path=path)
+    hyperparameters = content.get("hyper_parameters") or {}
+    return Checkpoint(
+        weights=_with_todays_names(weights, model_type),
+        hyperparameters=dict(hyperparameters),
+    )
+
+
+def load_weights(module: torch.nn.Module, weights: Mapping[str, torch.Tensor], path: str) -> None:
+    """Put the weights into the module; every one must have its place, and every place a weight.
+
+    Raises:
+        ModelError: weights are missing, left over, or of another shape; the message names them.
+    """
+    wanted = module.state_dict()
+    missing = [name for name in wanted if name not in weights]
+    unexpected = [name for name in weights if name not in wanted]
+    misshapen = [
+        f"{name} is {tuple(weights[name].shape)} instead of {tuple(tensor.shape)}"
+        for name, tensor in wanted.items()
+        if name in weights and weights[name].shape != tensor.shape
+    ]
+    if missing or unexpected or misshapen:
+        parts = [
+            f"{len(names)} weights {what} ({_some(names)})"
+            for what, names in (
+                ("are missing", missing),
+                ("have no place in the network", unexpected),
+                ("do not fit", misshapen),
+            )
+            if names
+        ]
+        raise ModelError(
+            f"the checkpoint does not fit the network that the config describes: "
+            f"{'; '.join(parts)}",
+            path=path,
+            hint="Check model_type, backbone and keypoint_names in the config, and that the "
+            "checkpoint is of this model.",
+        )
+    module.load_state_dict(dict(weights))
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:3])
+    return shown if len(names) <= 3 else f"{shown}, …"
+
+
+def _load(path: str | Path, allow_unsafe: bool) -> Any:
+    import torch
+
+    try:
+        if allow_unsafe:
+            return torch.load(path, map_location="cpu", weights_only=False)
+        with torch.serialization.safe_globals(_harmless_globals()):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ModelError(
+            f"the checkpoint can't be read ({error.strerror or error})",
+            path=path,
+            hint="Check that the file is there and who may read it.",
+        ) from error
+    except pickle.UnpicklingError as error:
+        if not _asks_for_a_global(error):
+            raise _damaged(path, error) from error
+        raise UnsafeCheckpointError(
+            "reading this checkpoint would run code that is stored in it "
+            f"({_named_global(error)})",
+            path=path,
+            hint="If you trust whoever made the file, add --allow-unsafe-checkpoint.",
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, ImportError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: str | Path, error: Exception) -> ModelError:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return ModelError(
+        f"the checkpoint is damaged or no checkpoint ({reason[:160]})",
+        path=path,
+        hint="Copy the file again from where the model was trained.",
+    )
+
+
+def _harmless_globals() -> list[Any]:
+    """What checkpoints of Lightning Pose hold beside tensors: containers that run no code."""
+    from collections import defaultdict
+
+    from omegaconf.base import ContainerMetadata, Metadata
+    from omegaconf.dictconfig import DictConfig
+    from omegaconf.listconfig import ListConfig
+    from omegaconf.nodes import AnyNode
+
+    return [
+        DictConfig,
+        ListConfig,
+        Metadata,
+        ContainerMetadata,
+        AnyNode,
+        Any,
+        defaultdict,
+        dict,
+        list,
+        int,
+    ]
+
+
+def _asks_for_a_global(error: Exception) -> bool:
+    return "GLOBAL" in str(error) or "Unsupported" in str(error)
+
+
+def _named_global(error: Exception) -> str:
+    """`module.name` of what the checkpoint wanted to call, as torch's message has it."""
+    words = str(error).replace("`", " ").replace(",", " ").split()
+    for before, word in itertools.pairwise(words):
+        if before in ("GLOBAL", "global", "class", "function") and "." in word:
+            return word
+    return "an object that torch does not know as harmless"
+
+
+def _with_todays_names(
+    weights: Mapping[str, torch.Tensor], model_type: str
+) -> dict[str, torch.Tensor]:
+    """The weights that inference uses, by the names that Lightning Pose gives them today.
+
+    Lightning Pose once kept the head's layers in the module itself.
+    """
+    context = model_type == "heatmap_mhcrnn"
+    renamed = {}
+    for name, value in weights.items():
+        if name.startswith(_TRAINING_ONLY):
+            continue
+        if name.startswith("upsampling_layers."):
+            name = ("head.head_sf." if context else "head.") + name
+        renamed[name] = value
+    return renamed

@@ -1,0 +1,119 @@
+"""Which device and precision inference uses.
+
+Asked before a predictor is made. A GPU that is there and that torch can't use is an error and
+no silent fall-back: a run on the CPU takes ten to a hundred times as long, and nobody would
+notice until the next morning. Nothing here starts CUDA unless torch sees a GPU.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import glob
+import os
+from collections.abc import Callable
+
+from raypose.errors import DeviceError, UsageError
+
+PRECISIONS = ("fp32", "bf16", "fp16")
+
+
+def resolve_device(request: str = "auto", *, find_gpus: Callable[[], int] | None = None) -> str:
+    """The torch device that a request stands for.
+
+    Args:
+        request: `auto` (a GPU where there is one, else the CPU), `cpu`, `cuda` or `cuda:N`.
+        find_gpus: counts the NVIDIA GPUs of this machine without torch; for tests.
+
+    Returns:
+        `cpu` or `cuda:N`.
+
+    Raises:
+        DeviceError: a GPU is asked for and there is none, or there is one that torch can't use.
+        UsageError: the request is none of these.
+    """
+    kind, _, number = request.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (number and not number.isdigit()):
+        raise UsageError(f"the device {request!r} is unknown", hint="Use auto, cpu or cuda.")
+    if kind == "cpu" or (kind == "auto" and _hidden_on_purpose()):
+        return "cpu"
+    n_gpus = (find_gpus or count_gpus)()
+    if kind == "auto" and n_gpus == 0:
+        return "cpu"  # without the seconds that importing torch takes
+    import torch
+
+    if torch.cuda.is_available():
+        if int(number or 0) >= torch.cuda.device_count():
+            raise DeviceError(f"there is no GPU {number}; torch sees {torch.cuda.device_count()}")
+        return f"cuda:{number or 0}"
+    if n_gpus > 0:
+        raise _unusable(torch.version.cuda)
+    raise DeviceError(
+        "a GPU is asked for, and this machine has none that NVIDIA's driver knows",
+        hint="Run with --device cpu, or on a machine with a GPU.",
+    )
+
+
+def resolve_precision(request: str = "auto", device: str = "cpu") -> str:
+    """The precision that a request stands for on a device.
+
+    `auto` is float32 on the CPU. On a GPU it is float32 too: half precisions move keypoints by
+    up to 0.05 px (float16) and more (bfloat16, whose 8 bits of mantissa the sub-pixel step at
+    temperature 1000 magnifies), which is beyond what the results are held to; `--precision`
+    asks for them by name.
+
+    Raises:
+        UsageError: the request is unknown.
+    """
+    if request == "auto":
+        return "fp32"
+    if request not in PRECISIONS:
+        raise UsageError(
+            f"the precision {request!r} is unknown", hint="Use auto, fp32, bf16 or fp16."
+        )
+    return request
+
+
+def count_gpus() -> int:
+    """NVIDIA GPUs of this machine, as the driver tells, whether or not torch can use them."""
+    listed = ("/proc/driver/nvidia/gpus/*", "/dev/nvidia[0-9]*")
+    return _from_nvml() or max(len(glob.glob(pattern)) for pattern in listed)
+
+
+def _from_nvml() -> int:
+    try:
+        nvml = ctypes.CDLL("libnvidia-ml.so.1")
+        if nvml.nvmlInit_v2() != 0:
+            return 0
+        count = ctypes.c_uint(0)
+        status = nvml.nvmlDeviceGetCount_v2(ctypes.byref(count))
+        nvml.nvmlShutdown()
+    except (OSError, AttributeError):
+        return 0
+    return int(count.value) if status == 0 else 0
+
+
+def _hidden_on_purpose() -> bool:
+    """Whether the user or a scheduler hides all GPUs from this process."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES", "unset").strip() in ("", "-1", "NoDevFiles")
+
+
+def _unusable(cuda_version: str | None) -> DeviceError:
+    if cuda_version is None:
+        return DeviceError(
+            "there is a GPU, but the torch that is installed was built without CUDA",
+            hint="Install torch from https://pytorch.org with CUDA, or run with --device cpu.",
+        )
+    blocked = [node for node in glob.glob("/dev/nvidia[0-9]*") if not os.access(node, os.R_OK)]
+    if blocked:
+        return DeviceError(
+            "there is a GPU, but this user has no permission to use it",
+            path=blocked[0],
+            hint="Ask for access to the device (often membership of the group video), or run "
+            "with --device cpu.",
+        )
+    return DeviceError(
+        f"there is a GPU, but torch (built for CUDA {cuda_version}) can't use it; most often "
+        "the driver is too old",
+        hint=f"Install an NVIDIA driver that supports CUDA {cuda_version}, or a torch built for "
+        "an older CUDA, or run with --device cpu.",
+    )

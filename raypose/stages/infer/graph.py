@@ -1,0 +1,243 @@
+"""A model as a self-contained graph: what travels to workers and waits in the cache.
+
+Third station of inference: checkpoint → bytes that load in a tenth of a second with torch
+alone, where building the same network takes Lightning Pose and 20 s. The bytes are a header
+(one line of JSON) and a payload: a TorchScript graph with its weights, batch norms folded into
+convolutions, or, for a network that can't be traced exactly, its weights alone, from which
+`load_network` then builds Lightning Pose's module.
+
+torch calls TorchScript deprecated. It is used because it is what torch itself can load without
+compiling: exporting takes longer, loads in seconds, and runs no faster.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import io
+import json
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raypose.cache import cache_dir, store
+from raypose.errors import ModelError
+from raypose.tasks import ModelSpec
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from raypose.stages.infer.network import Architecture
+
+_MAGIC = b"raypose graph\n"
+_FORMAT = 1
+# Largest difference between graph and module, as a share of a heatmap's maximum. Below it
+# keypoints move by less than 0.001 px.
+_TOLERANCE = 2e-5
+_CHECKED_BATCHES = (1, 3, 8)
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network that is loaded on a device.
+
+    Attributes:
+        architecture: what it is made of.
+        forward: images (B, 3, H, W), normalised, of `dtype` on `device`, to heatmaps
+            (B, K, h, w) or coordinates (B, K, 2), both float32.
+        device: where it runs.
+        dtype: of its weights and of the images it takes.
+    """
+
+    architecture: Architecture
+    forward: Callable[[torch.Tensor], torch.Tensor]
+    device: torch.device
+    dtype: torch.dtype
+
+
+def cached_graph(spec: ModelSpec, *, allow_unsafe: bool = False) -> bytes:
+    """The graph of a model, from the cache or built and put there.
+
+    The name in the cache says the model's fingerprint and the versions of the libraries that
+    made the graph; the content is verified by its digest.
+
+    Raises:
+        ModelError: the model can't be built.
+    """
+    path = cache_dir("graphs") / f"{spec.fingerprint}-{_versions_digest()}.graph"
+    kept = _read_intact(path)
+    if kept is not None:
+        return kept
+    graph = build_graph(spec, allow_unsafe=allow_unsafe)
+    store(path, graph)
+    return graph
+
+
+def is_cached(spec: ModelSpec) -> bool:
+    """Whether `cached_graph` would find the model's graph; quick, nothing is verified."""
+    return (cache_dir("graphs") / f"{spec.fingerprint}-{_versions_digest()}.graph").is_file()
+
+
+def build_graph(spec: ModelSpec, *, allow_unsafe: bool = False) -> bytes:
+    """Turn a model into a graph with its weights. Takes about 20 s; downloads nothing.
+
+    Args:
+        spec: the model.
+        allow_unsafe: unpickle whatever is in the checkpoint.
+
+    Raises:
+        ModelError: the checkpoint can't be read, or does not fit the config.
+        UnsafeCheckpointError: it holds objects that only unsafe unpickling makes.
+    """
+    from raypose.stages.infer.network import fold_batch_norms, load_module
+
+    module, architecture = load_module(spec, allow_unsafe=allow_unsafe)
+    for candidate in (fold_batch_norms(module), module):
+        payload = _traced_exactly(candidate, module, architecture)
+        if payload is not None:
+            return _pack("torchscript", architecture, payload)
+    return _pack("weights", architecture, _saved_weights(module))
+
+
+def load_network(graph: bytes, device: str = "cpu", precision: str = "fp32") -> Network:
+    """Load a graph on a device.
+
+    Args:
+        graph: what `build_graph` gave.
+        device: `cpu`, or `cuda:0` and so on.
+        precision: `fp32`, `bf16` or `fp16`: of weights and layers; heatmaps are float32.
+
+    Raises:
+        ModelError: the bytes are damaged or of another version of raypose.
+    """
+    import torch
+
+    from raypose.stages.infer.network import Architecture, empty_module
+
+    header, payload = _unpack(graph)
+    architecture = Architecture(**header["architecture"])
+    module: Any
+    if header["kind"] == "torchscript":
+        with _torchscript() as jit:
+            module = jit.load(io.BytesIO(payload), map_location=device)
+    else:
+        module = empty_module(architecture)
+        module.load_state_dict(torch.load(io.BytesIO(payload), weights_only=True))
+        module.to(memory_format=torch.channels_last)
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    module = module.eval().to(device=device, dtype=dtype)
+    return Network(architecture, module, torch.device(device), dtype)
+
+
+def _traced_exactly(
+    candidate: nn.Module, module: nn.Module, architecture: Architecture
+) -> bytes | None:
+    """The candidate as a saved graph if it answers as the module does, else None."""
+    import torch
+
+    from raypose.stages.infer.network import example_images
+
+    candidate = candidate.to(memory_format=torch.channels_last)
+    try:
+        with _torchscript() as jit, torch.no_grad():
+            example = example_images(architecture, 2, seed=0)
+            traced = jit.trace(candidate, example, check_trace=False)
+            buffer = io.BytesIO()
+            jit.save(traced, buffer)
+            payload = buffer.getvalue()
+            loaded = jit.load(io.BytesIO(payload))
+    except (RuntimeError, TypeError, ValueError):
+        # Control flow or operations that a trace can't hold; the caller has another way.
+        return None
+    with torch.inference_mode():
+        for seed, batch in enumerate(_CHECKED_BATCHES):
+            images = example_images(architecture, batch, seed=seed)
+            if not _agree(loaded, module, images):
+                return None
+    return payload
+
+
+def _agree(graph: Any, module: Any, images: torch.Tensor) -> bool:
+    expected, got = module(images), graph(images)
+    if expected.shape != got.shape:
+        return False
+    scale = expected.flatten(2).abs().amax(-1).clamp_min(1e-12)
+    worst = ((got - expected).flatten(2).abs().amax(-1) / scale).max()
+    return bool(worst <= _TOLERANCE)
+
+
+def _saved_weights(module: nn.Module) -> bytes:
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save(module.state_dict(), buffer)
+    return buffer.getvalue()
+
+
+def _pack(kind: str, architecture: Architecture, payload: bytes) -> bytes:
+    header = {
+        "format": _FORMAT,
+        "kind": kind,
+        "architecture": architecture.as_dict(),
+        "versions": _versions(),
+        "digest": _digest(payload),
+    }
+    return _MAGIC + json.dumps(header).encode() + b"\n" + payload
+
+
+def _unpack(graph: bytes) -> tuple[dict[str, Any], bytes]:
+    start = len(_MAGIC)
+    end = graph.find(b"\n", start)
+    try:
+        if not graph.startswith(_MAGIC):
+            raise ValueError("it is no graph")
+        header = json.loads(graph[start:end])
+        payload = graph[end + 1 :]
+        if header["format"] != _FORMAT or header["digest"] != _digest(payload):
+            raise ValueError("it is damaged or of another version")
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"the prepared network can't be used ({error})",
+            hint="Delete raypose's cache directory and run the same command again.",
+        ) from error
+    return header, payload
+
+
+def _read_intact(path: Path) -> bytes | None:
+    try:
+        graph = path.read_bytes()
+        _unpack(graph)
+    except (OSError, ModelError):
+        return None
+    return graph
+
+
+def _digest(payload: bytes) -> str:
+    return hashlib.blake2b(payload, digest_size=16).hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in ("torch", "lightning-pose")}
+
+
+def _versions_digest() -> str:
+    told = json.dumps([_FORMAT, _versions()]).encode()
+    return hashlib.blake2b(told, digest_size=4).hexdigest()
+
+
+@contextlib.contextmanager
+def _torchscript() -> Iterator[Any]:
+    """`torch.jit` (which has no types), without its notices that it is deprecated."""
+    import torch
+
+    jit: Any = torch.jit
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=FutureWarning)
+        # Shapes that Python code looks at become constants; `_agree` sees to it that this does
+        # no harm.
+        warnings.filterwarnings("ignore", category=jit.TracerWarning)
+        yield jit

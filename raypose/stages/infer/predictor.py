@@ -1,0 +1,233 @@
+"""A model that is loaded and stays loaded: frames in, keypoints out.
+
+The heart of inference. A worker keeps its predictors between tasks, since loading costs more
+than predicting a short clip. A predictor knows nothing of videos; `loop` feeds it.
+"""
+
+from __future__ import annotations
+
+import gc
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raypose.errors import DeviceError, ModelError
+from raypose.tasks import ModelSpec
+
+if TYPE_CHECKING:
+    import torch
+
+# What a batch on the CPU best amounts to, in pixels of the network's input: larger ones fall
+# out of the caches (EfficientNet-B0 at 128 px: 390 frames/s in batches of 16, 220 in batches
+# of 64), smaller ones leave cores idle.
+_CPU_BATCH_PIXELS = 16 * 128 * 128
+_GPU_BATCH_MAX = 256
+# Of the free memory of a GPU, for activations: the rest is for decoded frames and what the
+# allocator can't use.
+_GPU_MEMORY_SHARE = 0.5
+
+
+class Predictor:
+    """A network on a device, with what goes before and after it.
+
+    Args:
+        spec: the model.
+        graph: the model as `graph.build_graph` makes it; None takes it from the cache, or
+            builds it.
+        device: `cpu`, or `cuda:0` and so on.
+        precision: `fp32`, `bf16` or `fp16`.
+        allow_unsafe: unpickle whatever is in the checkpoint, where it must be read.
+
+    Attributes:
+        spec: the model.
+        batch_size: frames that go through the network at a time; halved where memory runs out.
+
+    Raises:
+        ModelError: the model can't be built.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        graph: bytes | None = None,
+        device: str = "cpu",
+        precision: str = "fp32",
+        *,
+        allow_unsafe: bool = False,
+    ) -> None:
+        from raypose.stages.infer.graph import cached_graph, load_network
+
+        self.spec = spec
+        if graph is None:
+            graph = cached_graph(spec, allow_unsafe=allow_unsafe)
+        self.network = load_network(graph, device, precision)
+        self._check()
+        self.batch_size = choose_batch_size(self)
+
+    @property
+    def input_key(self) -> tuple[int, int, str, str]:
+        """Predictors with equal keys take the same images, which need be made only once."""
+        network = self.network
+        return (
+            self.spec.image_height,
+            self.spec.image_width,
+            str(network.device),
+            str(network.dtype),
+        )
+
+    def predict(
+        self,
+        frames: torch.Tensor | NDArray[np.uint8],
+        boxes: NDArray[np.int64] | None = None,
+    ) -> torch.Tensor:
+        """Keypoints of some frames.
+
+        Args:
+            frames: (B, H, W, 3) uint8 RGB, B not bounded by `batch_size`.
+            boxes: (B, 4) x, y, height, width within the frame that the network looks at;
+                None for the whole frame.
+
+        Returns:
+            (B, K, 3) float32 on the predictor's device: x and y in pixels of the frame,
+            likelihood.
+        """
+        import torch
+
+        if not isinstance(frames, torch.Tensor):
+            frames = torch.from_numpy(np.ascontiguousarray(frames))
+        height, width = frames.shape[1:3]
+        parts: list[torch.Tensor] = []
+        done = 0
+        while done < len(frames):
+            end = min(done + self.batch_size, len(frames))
+            boxed = None if boxes is None else boxes[done:end]
+            try:
+                images = self.prepare(frames[done:end], boxed)
+                parts.append(self.infer(images, height, width, boxed))
+            except torch.cuda.OutOfMemoryError:
+                self.halve_batch_size(end - done)
+                continue
+            done = end
+        if not parts:
+            return torch.empty(0, len(self.spec.keypoint_names), 3)
+        return torch.cat(parts)
+
+    def prepare(
+        self, frames: torch.Tensor, boxes: NDArray[np.int64] | None = None
+    ) -> torch.Tensor:
+        """The images that the network takes, of (B, H, W, 3) uint8 frames."""
+        import torch
+
+        from raypose.stages.infer.preprocess import prepare_images
+
+        with torch.inference_mode():
+            return prepare_images(
+                frames,
+                self.spec.image_height,
+                self.spec.image_width,
+                device=self.network.device,
+                dtype=self.network.dtype,
+                boxes=boxes,
+            )
+
+    def infer(
+        self,
+        images: torch.Tensor,
+        frame_height: int,
+        frame_width: int,
+        boxes: NDArray[np.int64] | None = None,
+    ) -> torch.Tensor:
+        """Keypoints of prepared images, in pixels of the frames they were made of.
+
+        Nothing here waits for a GPU: the caller does, when it needs the values.
+        """
+        import torch
+
+        with torch.inference_mode():
+            return self.locate(self.network.forward(images), frame_height, frame_width, boxes)
+
+    def locate(
+        self,
+        outputs: torch.Tensor,
+        frame_height: int,
+        frame_width: int,
+        boxes: NDArray[np.int64] | None = None,
+    ) -> torch.Tensor:
+        """(B, K, 3) keypoints in pixels of the frame, of what the network gave."""
+        import torch
+
+        from raypose.stages.infer.subpixel import keypoints_from_heatmaps
+
+        architecture = self.network.architecture
+        if architecture.gives_coordinates:
+            # There is no notion of confidence; Lightning Pose's `predict_frame` says 1.
+            found = torch.cat((outputs, torch.ones_like(outputs[..., :1])), dim=-1)
+        else:
+            found = keypoints_from_heatmaps(outputs, architecture.downsample_factor)
+        height, width = self.spec.image_height, self.spec.image_width
+        if boxes is None:
+            found[..., 0].div_(width).mul_(frame_width)
+            found[..., 1].div_(height).mul_(frame_height)
+        else:
+            x, y, h, w = torch.from_numpy(boxes).to(found).unbind(1)
+            found[..., 0].div_(width).mul_(w[:, None]).add_(x[:, None])
+            found[..., 1].div_(height).mul_(h[:, None]).add_(y[:, None])
+        return found
+
+    def halve_batch_size(self, tried: int) -> None:
+        """After memory ran out with a batch of `tried` frames: smaller ones from here on.
+
+        Raises:
+            DeviceError: one frame is too much already.
+        """
+        import torch
+
+        if tried <= 1:
+            raise DeviceError(
+                "the GPU's memory is too small for one frame of this model",
+                path=self.spec.directory,
+                hint="Close other programs that use the GPU, or run with --device cpu.",
+            )
+        self.batch_size = min(self.batch_size, tried) // 2
+        gc.collect()
+        torch.cuda.empty_cache()
+
+    def _check(self) -> None:
+        architecture = self.network.architecture
+        if architecture.n_keypoints != len(self.spec.keypoint_names):
+            raise ModelError(
+                "the prepared network is of another model",
+                path=self.spec.directory,
+                hint="Delete raypose's cache directory and run the same command again.",
+            )
+
+
+def choose_batch_size(predictor: Any) -> int:
+    """A batch size that suits the device.
+
+    On the CPU by the caches; on a GPU by what a small batch takes of the memory that is free.
+    """
+    import torch
+
+    network = predictor.network
+    pixels = predictor.spec.image_height * predictor.spec.image_width
+    if network.device.type != "cuda":
+        return int(min(32, max(2, _CPU_BATCH_PIXELS // pixels)))
+    from raypose.stages.infer.network import example_images
+
+    probe = 4
+    images = example_images(network.architecture, probe, seed=0)
+    images = images.to(network.device, network.dtype)
+    torch.cuda.reset_peak_memory_stats(network.device)
+    before = torch.cuda.memory_allocated(network.device)
+    predictor.infer(images, 1, 1)
+    per_frame = (torch.cuda.max_memory_allocated(network.device) - before) / probe
+    free, _ = torch.cuda.mem_get_info(network.device)
+    return batch_size_that_fits(free, per_frame)
+
+
+def batch_size_that_fits(free_bytes: float, bytes_per_frame: float) -> int:
+    """The largest power of two up to 256 whose activations fit into half the free memory."""
+    fits = int(free_bytes * _GPU_MEMORY_SHARE / max(1.0, bytes_per_frame))
+    return 1 << (max(1, min(_GPU_BATCH_MAX, fits)).bit_length() - 1)
