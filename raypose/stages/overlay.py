@@ -40,6 +40,7 @@ _BT709 = 1
 _TEXT_PADDING = 6
 _CHECK_EVERY = 16
 _AHEAD = 8
+_BLOCK = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +189,13 @@ class _Painter:
         self.canvas = av.VideoFrame(width, height, pix_fmt)
         self._planes = [plane_pixels(plane) for plane in self.canvas.planes]
         self._disk = _disk(radius)
-        self._yuv: UInt8 | None = None
+        self._flat = [np.frombuffer(plane, np.uint8) for plane in self.canvas.planes]
+        self._block = (0, 0)
+        self._dots: tuple[_Dots, ...] = ()
+        self._boxes: dict[tuple[int, int], _TextBox] = {}
         self._previous: Any = None
+        # Both follow from the colours of the first frame.
+        self._yuv = np.empty((0, 3), np.uint8)
         self._black = 16
 
     def paint(self, n: int, frame: Any | None) -> None:
@@ -205,9 +211,10 @@ class _Painter:
         self._draw_text(n)
 
     def _take_colors(self, frame: Any) -> None:
-        if self._yuv is not None:
+        if len(self._yuv):
             return
         full = frame.color_range == FULL_RANGE
+        # White is 235 in limited range.
         self._black = 0 if full else 16
         self._yuv = _to_yuv(self._colors, frame.colorspace, full)
         self.canvas.color_range = frame.color_range
@@ -216,28 +223,44 @@ class _Painter:
         self.canvas.color_trc = frame.color_trc
 
     def _draw_markers(self, n: int) -> None:
-        assert self._yuv is not None
-        xy = self._xy[n]
-        # NaN compares as False.
-        drawn = (self._likelihood[n] > self._threshold) & np.isfinite(xy).all(axis=1)
-        if not drawn.any():
-            return
+        if not self._block[0] <= n < self._block[1]:
+            self._block = (n, min(n + _BLOCK, len(self._likelihood)))
+            self._dots = self._place_markers(*self._block)
+        k = n - self._block[0]
+        planes = zip(self._flat, self._dots, strict=True)
+        for channel, (pixels, dots) in enumerate(planes):
+            part = slice(dots.bounds[k], dots.bounds[k + 1])
+            pixels[dots.places[part]] = self._yuv[dots.keypoints[part], channel]
+
+    def _place_markers(self, first: int, stop: int) -> tuple[_Dots, _Dots, _Dots]:
+        """Which pixels of each plane the markers of some frames cover."""
         index = self._index
+        xy, likelihood = self._xy[first:stop], self._likelihood[first:stop]
+        # NaN compares as False.
+        drawn = (likelihood > self._threshold) & np.isfinite(xy).all(axis=2)
+        frames, keypoints = np.nonzero(drawn)
         limit = (index.width - 1, index.height - 1)
-        # Beyond the frame by more than any marker's size nothing shows.
+        # Far outside of the frame nothing shows; the limits keep integers from overflowing.
         centers = np.minimum(np.clip(xy[drawn], -1e4, 1e5).astype(np.int64), limit)
-        centers = _to_coded(centers, index)
-        yuv = self._yuv[drawn]
-        points = centers[:, None, :] + self._disk
-        rows, columns = points[..., 1], points[..., 0]
-        luma = self._planes[0]
-        inside = (rows >= 0) & (rows < luma.shape[0]) & (columns >= 0) & (columns < luma.shape[1])
+        points = _to_coded(centers, index)[:, None, :] + self._disk
+        columns, rows = points[..., 0], points[..., 1]
+        width, height = index.coded_size
+        inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+        covers = np.broadcast_to(frames[:, None], inside.shape)[inside]
+        keypoints = np.broadcast_to(keypoints[:, None], inside.shape)[inside]
         rows, columns = rows[inside], columns[inside]
-        colors = np.broadcast_to(yuv[:, None, :], (*points.shape[:2], 3))[inside]
-        luma[rows, columns] = colors[:, 0]
+
+        def dots(chosen: Any, shift: int, stride: int) -> _Dots:
+            places = (rows[chosen] >> shift) * stride + (columns[chosen] >> shift)
+            bounds = np.searchsorted(covers[chosen], np.arange(stop - first + 1))
+            return _Dots(places, keypoints[chosen], bounds.tolist())
+
+        # A chroma sample has the colour of the upper left of the pixels it stands for.
         shift = self._shift
-        for plane, channel in zip(self._planes[1:], (1, 2), strict=True):
-            plane[rows >> shift, columns >> shift] = colors[:, channel]
+        own = ((rows | columns) & shift) == 0
+        strides = [plane.line_size for plane in self.canvas.planes]
+        chroma = dots(own, shift, strides[1])
+        return dots(slice(None), 0, strides[0]), chroma, chroma
 
     def _draw_text(self, n: int) -> None:
         import cv2
@@ -245,24 +268,72 @@ class _Painter:
         seconds = int(self._times_s[n])
         text = f"t={seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}, frame={n}"
         font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.5 * self._scale
-        (text_width, text_height), _ = cv2.getTextSize(text, font, scale, 1)
-        pad = _TEXT_PADDING // 2
+        size, _ = cv2.getTextSize(text, font, scale, 1)
+        box = self._boxes.get(size)
+        if box is None:
+            box = self._boxes[size] = self._text_box(*size)
+        box.pixels[:] = 0
+        white = 219 if self._black else 255
+        cv2.putText(box.pixels, text, box.origin, font, scale, white, 1, lineType=cv2.LINE_AA)
+        np.add(box.turned, self._black, out=self._planes[0][box.luma])
+        for plane in self._planes[1:]:
+            plane[box.chroma] = 128
+
+    def _text_box(self, text_width: int, text_height: int) -> _TextBox:
+        """Where a text of that size goes, in pixels of the frame as it is coded."""
         index = self._index
+        left = top = _TEXT_PADDING // 2 - 1
         # Both ends on even pixels, so that the box covers whole chroma samples.
-        right = min((_TEXT_PADDING + text_width + pad + 2) & ~1, index.width)
-        bottom = min((_TEXT_PADDING + text_height + pad + 2) & ~1, index.height)
-        left = top = pad - 1
-        box = np.zeros((bottom - top, right - left), np.uint8)
-        origin = (_TEXT_PADDING - left, _TEXT_PADDING + text_height - top)
-        cv2.putText(box, text, origin, font, scale, 255, 1, lineType=cv2.LINE_AA)
-        if self._black:
-            box = (box * (219 / 255) + 16.5).astype(np.uint8)
+        right = min((_TEXT_PADDING + text_width + left + 3) & ~1, index.width)
+        bottom = min((_TEXT_PADDING + text_height + left + 3) & ~1, index.height)
         corners = _to_coded(np.array([[left, top], [right - 1, bottom - 1]]), index)
         (x0, y0), (x1, y1) = corners.min(axis=0), corners.max(axis=0) + 1
-        self._planes[0][y0:y1, x0:x1] = np.rot90(box, index.rotation // 90)
         shift = self._shift
-        for plane in self._planes[1:]:
-            plane[y0 >> shift : (y1 + shift) >> shift, x0 >> shift : (x1 + shift) >> shift] = 128
+        pixels = np.zeros((bottom - top, right - left), np.uint8)
+        return _TextBox(
+            pixels=pixels,
+            turned=np.rot90(pixels, index.rotation // 90),
+            origin=(_TEXT_PADDING - left, _TEXT_PADDING + text_height - top),
+            luma=(slice(y0, y1), slice(x0, x1)),
+            chroma=(
+                slice(y0 >> shift, (y1 + shift) >> shift),
+                slice(x0 >> shift, (x1 + shift) >> shift),
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Dots:
+    """Pixels of one plane that the markers of a block of frames cover.
+
+    Attributes:
+        places: offsets into the plane's memory.
+        keypoints: number of the keypoint of each.
+        bounds: those of the block's frame `k` are `bounds[k]` to `bounds[k + 1]`.
+    """
+
+    places: NDArray[np.int64]
+    keypoints: NDArray[np.int64]
+    bounds: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class _TextBox:
+    """Black ground of the text.
+
+    Attributes:
+        pixels: upright, to write on.
+        turned: a view of `pixels`, turned as the coded frame is.
+        origin: lower left of the text in `pixels`, (x, y).
+        luma: rows and columns of the box in the luma plane.
+        chroma: rows and columns of the box in the chroma planes.
+    """
+
+    pixels: UInt8
+    turned: UInt8
+    origin: tuple[int, int]
+    luma: tuple[slice, slice]
+    chroma: tuple[slice, slice]
 
 
 def _drawing_scale(width: int, height: int) -> float:
