@@ -1,4 +1,5 @@
-"""Video files: `index` (frames, from the packets), `reader` (pixels), `writer` (encoding).
+"""Video files: `container` (opening), `index` (frames, from the packets), `reader` (pixels) and
+`writer` (encoding).
 
 Nothing here knows of models or predictions; the stages above do.
 """

@@ -29,7 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raypose.errors import VideoError
-from raypose.video.index import VideoIndex, decode, demux, index_video, open_video, video_stream
+from raypose.video.container import decode, demux, open_video, video_stream
+from raypose.video.index import VideoIndex, index_video
 
 T = TypeVar("T")
 
