@@ -273,9 +273,9 @@ class RunLog:
         text = json.dumps(content, indent=1, ensure_ascii=False, default=str)
         write_atomically(self.directory / "run.json", text)
 
-    def event(self, kind: str, **content: Any) -> None:
+    def event(self, name: str, **content: Any) -> None:
         """Append one event; it is on its way to disk when this returns."""
-        line = {"time": round(time.time(), 3), "event": kind, **content}
+        line = {"time": round(time.time(), 3), "event": name, **content}
         self._events.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
         self._events.flush()
 
