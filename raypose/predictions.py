@@ -313,15 +313,16 @@ def _read_values(
             )
             for batch in reader:
                 end = filled + batch.num_rows
-                frames = batch.column(0).to_numpy(zero_copy_only=False)
+                # (`Array.to_numpy` would import pandas.)
+                frames = batch.select(["0"]).to_tensor().to_numpy()[:, 0]
                 if filled == 0:
                     first = frames[0]
                 if not np.array_equal(frames, np.arange(first + filled, first + end)):
                     raise TableError("its frames are not numbered one by one", path=path)
-                for i, column in enumerate(batch.columns[1:]):
-                    values[filled:end, i] = column.to_numpy(zero_copy_only=False)
+                rows = batch.select(chosen).to_tensor(null_to_nan=True)
+                values[filled:end] = rows.to_numpy()
                 filled = end
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         message = f"a row can't be read: {str(error)[:200]}"
         raise TableError(message, path=path, hint=_CUT_SHORT) from error
     if filled != n_rows:

@@ -142,6 +142,7 @@ def test_every_cut_of_a_file_is_noticed(tmp_path: Path) -> None:
         ("scorer,s,s,s\nbodyparts,a,a,a\ncoords,x,y,likelihood\n0,1,2\n", "Expected 4 columns"),
         ("scorer,s,s,s\nbodyparts,a,a,a\ncoords,x,y,likelihood\n0,1,2,zwei\n", "conversion error"),
         ("scorer,s,s,s\nbodyparts,a,a,a\ncoords,x,y,likelihood\n0,1,2,3\n2,1,2,3\n", "numbered"),
+        ("scorer,s,s,s\nbodyparts,a,a,a\ncoords,x,y,likelihood\n0,1,2,3\n,1,2,3\n", "null"),
         ("scorer,s,s,s\nbodyparts,a,a,a\ncoords,x,y,likelihood\nimg1.png,1,2,3\n", "conversion"),
         ("scorer,s,s,s,s\nbodyparts,a,a,a,a\ncoords,x,x,y,likelihood\n", "more than once"),
         ("scorer,s,s,s\nbodyparts,a,a\ncoords,x,y,likelihood\n", "differ in length"),
