@@ -43,15 +43,17 @@ def demux(container: Any, stream: Any) -> Iterator[Any]:
     import av
 
     n_before = n_packets = 0
-    while True:
-        with contextlib.suppress(av.FFmpegError):
-            for packet in container.demux(stream):
-                n_packets += 1
-                yield packet
-            return
-        if n_packets == n_before:
-            return
-        n_before = n_packets
+    # PyAV trips at the end of a file in which damage made another track appear.
+    with contextlib.suppress(IndexError):
+        while True:
+            with contextlib.suppress(av.FFmpegError):
+                for packet in container.demux(stream):
+                    n_packets += 1
+                    yield packet
+                return
+            if n_packets == n_before:
+                return
+            n_before = n_packets
 
 
 def decode(packet: Any) -> list[Any] | None:

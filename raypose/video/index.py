@@ -36,6 +36,9 @@ _SPACES = {
 }  # fmt: skip
 _NO_TIME = np.iinfo(np.int64).min
 _PROBE_PACKETS = 300
+# Containers that say when a frame is shown; others say only when it is decoded.
+_EXPLICIT_TIMES = {"mp4", "matroska", "webm", "mpegts", "flv"}
+_N_COMPARED = 48
 _SAMPLE_BYTES = 1 << 20
 _N_SAMPLES = 16
 
@@ -53,7 +56,6 @@ class VideoIndex:
         rotation: degrees clockwise by which the coded frame is turned to show it: 0, 90, 180, 270.
         n_frames: frames that the video shows.
         keyframes: frame numbers, ascending, at which decoding can begin; the first is always 0.
-        keyframe_dts: decoding time of those keyframes' packets, in `time_base`.
         pts: presentation time of every frame, ascending, in `time_base`.
         time_base: seconds a tick.
         fps: average frame rate, in frames per second.
@@ -74,7 +76,6 @@ class VideoIndex:
     rotation: int
     n_frames: int
     keyframes: Int64 = field(repr=False)
-    keyframe_dts: Int64 = field(repr=False)
     pts: Int64 = field(repr=False)
     time_base: Fraction
     fps: float
@@ -119,9 +120,10 @@ def index_video(path: str | os.PathLike[str]) -> VideoIndex:
         table = _read_packets(container, stream)
         promised = int(stream.frames) if _is_cut_short(stream, file_size) else 0
         average_rate = stream.average_rate or stream.guessed_rate
+        explicit_times = not _EXPLICIT_TIMES.isdisjoint(container.format.name.split(","))
     look = _look_at_first_frame(path)
     problems = _packet_problems(table, promised)
-    seekable = table.seekable
+    seekable = table.has_times and (explicit_times or _times_agree(path, table))
     if table.n_shown == 0:
         raise VideoError(
             "the file has a video track but no frame in it",
@@ -129,13 +131,13 @@ def index_video(path: str | os.PathLike[str]) -> VideoIndex:
             hint="Leave it out, or record or export it again.",
         )
     if seekable:
-        pts, keyframes, keyframe_dts = table.in_presentation_order()
+        pts, keyframes = table.in_presentation_order()
     else:
         pts = _count_by_decoding(path)
-        keyframes = keyframe_dts = np.zeros(1, np.int64)
+        keyframes = np.zeros(1, np.int64)
         problems.append(
-            "the timestamps are missing or repeated, so the frames were counted by decoding "
-            "them, and the video is always read from its beginning"
+            "the timestamps are missing or do not belong to the frames, so the frames were "
+            "counted by decoding them, and the video is always read from its beginning"
         )
     if len(pts) == 0:
         raise VideoError("none of its frames can be decoded", path=path)
@@ -155,7 +157,6 @@ def index_video(path: str | os.PathLike[str]) -> VideoIndex:
         rotation=look.rotation,
         n_frames=len(pts),
         keyframes=keyframes,
-        keyframe_dts=keyframe_dts,
         pts=pts,
         time_base=table.time_base,
         fps=fps,
@@ -200,7 +201,6 @@ class _Packets:
 
     time_base: Fraction
     pts: Int64
-    dts: Int64
     is_key: NDArray[np.bool_]
     is_shown: NDArray[np.bool_]
     n_corrupt: int
@@ -210,42 +210,35 @@ class _Packets:
         return int(self.is_shown.sum())
 
     @property
-    def seekable(self) -> bool:
-        """Whether every frame shown has a timestamp of its own, and decoding times ascend."""
+    def has_times(self) -> bool:
+        """Whether every frame shown has a timestamp of its own."""
         shown = self.pts[self.is_shown]
-        if (shown == _NO_TIME).any() or (self.dts == _NO_TIME).any():
-            return False
-        return len(np.unique(shown)) == len(shown) and bool((np.diff(self.dts) > 0).all())
+        return not (shown == _NO_TIME).any() and len(np.unique(shown)) == len(shown)
 
-    def in_presentation_order(self) -> tuple[Int64, Int64, Int64]:
-        """Times of all frames, numbers of the keyframes, decoding times of the keyframes."""
-        pts, dts = self.pts[self.is_shown], self.dts[self.is_shown]
+    def in_presentation_order(self) -> tuple[Int64, Int64]:
+        """Times of all frames, and the numbers of the keyframes."""
+        pts = self.pts[self.is_shown]
         order = np.argsort(pts, kind="stable")
-        is_key = self.is_key[self.is_shown][order]
-        keyframes = np.flatnonzero(is_key).astype(np.int64)
-        keyframe_dts = dts[order][keyframes]
+        keyframes = np.flatnonzero(self.is_key[self.is_shown][order]).astype(np.int64)
         if len(keyframes) == 0 or keyframes[0] != 0:
             keyframes = np.concatenate([np.zeros(1, np.int64), keyframes])
-            keyframe_dts = np.concatenate([self.dts[:1], keyframe_dts])
-        return pts[order], keyframes, keyframe_dts
+        return pts[order], keyframes
 
 
 def _read_packets(container: Any, stream: Any) -> _Packets:
-    pts, dts, flags = array("q"), array("q"), array("b")
+    pts, flags = array("q"), array("b")
     n_corrupt = 0
     for packet in demux(container, stream):
         if not packet.size:
             continue
-        time, decoding_time = packet.pts, packet.dts
+        time = packet.pts
         pts.append(_NO_TIME if time is None else time)
-        dts.append(_NO_TIME if decoding_time is None else decoding_time)
         flags.append(packet.is_keyframe | (packet.is_discard << 1))
         n_corrupt += packet.is_corrupt
     marks = np.frombuffer(flags, np.int8) if flags else np.zeros(0, np.int8)
     return _Packets(
         time_base=stream.time_base,
         pts=np.array(pts, np.int64),
-        dts=np.array(dts, np.int64),
         is_key=(marks & 1).astype(bool),
         is_shown=(marks & 2) == 0,
         n_corrupt=n_corrupt,
@@ -296,6 +289,20 @@ def _look_at_first_frame(path: str) -> _Look:
             colorspace=_SPACES.get(int(source.colorspace), "unspecified"),
             decoded=first is not None,
         )
+
+
+def _times_agree(path: str, table: _Packets) -> bool:
+    """Whether the first frames that decode have the timestamps that the packets announce."""
+    expected = np.sort(table.pts[table.is_shown])
+    times: list[int | None] = []
+    with open_video(path) as container:
+        stream = video_stream(container, path)
+        for packet in demux(container, stream):
+            times += [frame.pts for frame in decode(packet) or ()]
+            if len(times) >= _N_COMPARED:
+                break
+    known = np.array([_NO_TIME if t is None else t for t in times], np.int64)
+    return bool((np.diff(known) > 0).all() and np.isin(known, expected).all())
 
 
 def _count_by_decoding(path: str) -> Int64:
@@ -355,8 +362,8 @@ def _regularity(pts: Int64, time_base: Fraction) -> tuple[bool, list[str]]:
     if bool(whole.all()) and gaps.any():
         longest = float((steps.max() - usual) * time_base)
         return True, [
-            f"{int(gaps.sum())} gaps in the timestamps, the longest of {longest:.3g} s (frames "
-            "that were not recorded): no rows are made up for them, and times follow the file"
+            f"{int(gaps.sum())} gaps in the timestamps, the longest of {longest:.3g} s: no rows "
+            "are made up for frames that the file does not hold, and times follow the file"
         ]
     return True, [
         "the frame rate is variable: times in labelled videos and snippets follow the file's "

@@ -310,25 +310,28 @@ def _packets_from(index: VideoIndex, k: int, container: Any, stream: Any) -> Ite
     if k <= 0:
         yield from demux(container, stream)
         return
+    latest = int(index.pts[index.keyframes[k]])
     step = 1
     while k > 0:
-        wanted = int(index.keyframe_dts[k])
-        # Some demuxers search by presentation time, others by decoding time.
-        for target in (int(index.pts[index.keyframes[k]]), wanted):
-            with contextlib.suppress(av.FFmpegError):
-                container.seek(target, stream=stream)
-            packets = demux(container, stream)
+        with contextlib.suppress(av.FFmpegError):
+            container.seek(int(index.pts[index.keyframes[k]]), stream=stream)
+            packets = itertools.dropwhile(_is_no_keyframe, demux(container, stream))
             first = next(packets, None)
-            if first is not None and first.dts is not None and first.dts <= wanted:
+            if first is not None and first.pts is not None and first.pts <= latest:
                 yield first
                 yield from packets
                 return
+        # Some demuxers search by decoding time, and some have no index to search in.
         k -= step
         step *= 2
     with open_video(index.path) as fresh:
         for packet in demux(fresh, video_stream(fresh, index.path)):
             packet.stream = stream
             yield packet
+
+
+def _is_no_keyframe(packet: Any) -> bool:
+    return not packet.is_keyframe
 
 
 def _in_decoding_order(
