@@ -143,7 +143,8 @@ def keypoint_colors(n_keypoints: int, colormap: str) -> UInt8:
     places = np.linspace(0, 1, n_keypoints)
     if colormap == "cool":
         # As matplotlib computes it (a table of 256 entries), without importing it.
-        level = np.minimum((places * 256).astype(int), 255) / 255
+        table = 255 * np.linspace(0, 1, 256) / 255
+        level = table[np.minimum((places * 256).astype(int), 255)]
         rgb = np.stack([level, 1 - level, np.ones_like(level)], axis=1)
     else:
         from matplotlib import colormaps
