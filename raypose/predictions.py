@@ -14,7 +14,9 @@ from __future__ import annotations
 import csv
 import io
 import os
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -42,8 +44,8 @@ EKS_COORDS = (
 EKS_SCORER = "ensemble-kalman_tracker"
 
 _HEADER_LABELS = ("scorer", "bodyparts", "coords")
-# Rows formatted at a time: 4096 rows of some hundred columns stay in the processor's cache.
-_WRITE_ROWS = 4096
+# Values formatted at a time: so many stay in the processor's cache.
+_WRITE_VALUES = 1 << 18
 _READ_BYTES = 4 << 20
 _CUT_SHORT = "Delete it, so that it is made again."
 
@@ -206,34 +208,33 @@ def _check_distinct(names: Sequence[str], path: str | os.PathLike[str]) -> None:
 def _write(
     path: str | os.PathLike[str], header: list[list[str]], rows: npt.NDArray[np.float32]
 ) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(header)
+    n_rows = max(1, _WRITE_VALUES // max(1, rows.shape[1]))
     workers = max(1, min(4, os.cpu_count() or 1))
-    starts = range(0, len(rows), _WRITE_ROWS)
+    # A few blocks ahead of the file, never all of them: memory does not grow with the table.
+    ahead: deque[Future[pa.Buffer]] = deque()
     with Path(path).open("wb") as file, ThreadPoolExecutor(workers) as pool:
         file.write(text.getvalue().encode())
-        # A few blocks ahead of the file, never all of them: memory does not grow with the table.
-        for first in range(0, len(starts), 2 * workers):
-            some = starts[first : first + 2 * workers]
-            for block in pool.map(lambda start: _format_rows(rows, start), some):
-                file.write(block)
+        for start in range(0, len(rows), n_rows):
+            ahead.append(pool.submit(_format_rows, rows[start : start + n_rows], start))
+            if len(ahead) > 2 * workers:
+                file.write(ahead.popleft().result())
+        while ahead:
+            file.write(ahead.popleft().result())
 
 
 def _format_rows(rows: npt.NDArray[np.float32], start: int) -> pa.Buffer:
     import pyarrow as pa
     import pyarrow.csv as pa_csv
 
-    block = np.ascontiguousarray(rows[start : start + _WRITE_ROWS].T)
+    block = np.ascontiguousarray(rows.T)
     columns = [pa.array(np.arange(start, start + block.shape[1]))]
     # NaN becomes an empty field. (`from_pandas=True` says the same, and imports pandas.)
     columns += [pa.array(column, mask=np.isnan(column)) for column in block]
     batch = pa.RecordBatch.from_arrays(columns, names=[str(i) for i in range(len(columns))])
     sink = pa.BufferOutputStream()
-    options = pa_csv.WriteOptions(
-        include_header=False, batch_size=_WRITE_ROWS, quoting_style="none"
-    )
+    options = pa_csv.WriteOptions(include_header=False, batch_size=len(rows), quoting_style="none")
     pa_csv.write_csv(batch, sink, options)
     return sink.getvalue()
 
