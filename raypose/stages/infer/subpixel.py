@@ -13,6 +13,7 @@ It does not scale to the frame; that is `predictor`'s.
 from __future__ import annotations
 
 import functools
+import math
 
 import torch
 from torch.nn import functional
@@ -24,7 +25,12 @@ _RADIUS = 2
 # The grid of the upsampled heatmap starts this far right and below of that of the input image.
 _OFFSETS = {0: 0.0, 1: 0.5, 2: 1.5, 3: 2.5}
 # Upsampled heatmaps that are worked on at a time, in values: what a core's cache holds.
-_CHUNK_VALUES = 1 << 19
+_CHUNK_VALUES = 1 << 18
+# Side of the window around a clear peak, in pixels of the heatmap before upsampling: six
+# standard deviations of what Lightning Pose trains for, and some room.
+_WINDOW = 8
+# By how many pixels all that lies outside the window may move a keypoint.
+_NEGLIGIBLE = 1e-5
 
 
 def keypoints_from_heatmaps(heatmaps: torch.Tensor, downsample_factor: int) -> torch.Tensor:
@@ -38,38 +44,92 @@ def keypoints_from_heatmaps(heatmaps: torch.Tensor, downsample_factor: int) -> t
         (B, K, 3) float32: x and y in pixels of the network's input, and the likelihood.
     """
     batch, keypoints, height, width = heatmaps.shape
-    flat = heatmaps.reshape(batch * keypoints, height, width).float()
-    rows = _upsampling(height, downsample_factor, flat.device.type, str(flat.device))
-    columns = _upsampling(width, downsample_factor, flat.device.type, str(flat.device)).T
-    if flat.device.type == "cpu":
-        step = max(1, _CHUNK_VALUES // (rows.shape[0] * columns.shape[1]))
-        found = torch.cat(
-            [_soft_argmax(part, rows, columns) for part in torch.split(flat, step)]
-            or [flat.new_empty(0, 3)]
-        )
+    maps = heatmaps.reshape(batch * keypoints, height, width).float()
+    rows = _upsampling(height, downsample_factor, str(maps.device))
+    columns = _upsampling(width, downsample_factor, str(maps.device))
+    window = _WINDOW << downsample_factor
+    if maps.device.type != "cpu":
+        # All of every map: which of them have a clear peak can't be told without waiting.
+        found = _soft_argmax(maps, rows, columns)
+    elif min(rows.shape[0], columns.shape[0]) <= window:
+        found = _in_chunks(maps, rows, columns)
     else:
-        found = _soft_argmax(flat, rows, columns)
+        found, clear = _soft_argmax_near_peak(maps, rows, columns, window)
+        if not bool(clear.all()):
+            found[~clear] = _in_chunks(maps[~clear], rows, columns)
     found[:, :2] -= _OFFSETS[downsample_factor]
     return found.reshape(batch, keypoints, 3)
 
 
-def _soft_argmax(
-    heatmaps: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor
-) -> torch.Tensor:
+def _in_chunks(maps: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+    step = max(1, _CHUNK_VALUES // (rows.shape[0] * columns.shape[0]))
+    parts = [_soft_argmax(part, rows, columns) for part in torch.split(maps, step)]
+    return torch.cat(parts) if parts else maps.new_empty(0, 3)
+
+
+def _soft_argmax(maps: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
     """(N, h, w) heatmaps → (N, 3) x, y on the upsampled grid, and the mass around them."""
-    n = heatmaps.shape[0]
-    height, width = rows.shape[0], columns.shape[1]
-    # The left factor for all maps at once is one large product, the quickest there is.
-    upsampled = torch.matmul(rows, torch.matmul(heatmaps, columns))
-    flat = upsampled.view(n, height * width)
-    mass = flat.sub_(flat.amax(1, keepdim=True)).mul_(TEMPERATURE).exp_()
-    moments = torch.matmul(mass.view(n, height, width), _moments(width, str(mass.device)))
-    per_row, x_per_row = moments.unbind(-1)
-    total = per_row.sum(1)
-    x = x_per_row.sum(1) / total
-    y = torch.mv(per_row, _moments(height, str(mass.device))[:, 1]) / total
-    likelihood = _mass_around(mass, x, y, height, width) / total
-    return torch.stack((x, y, likelihood), dim=1)
+    return _expectation(torch.matmul(rows, torch.matmul(maps, columns.T)))
+
+
+def _soft_argmax_near_peak(
+    maps: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor, window: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same from a window around the peak, and for which maps that is exact.
+
+    With A and B for the matrices `rows` and `columns`, an upsampled value is
+    u[p, q] = sum over i, j of A[p, i] B[q, j] h[i, j]. So no value of row p is above
+    L · sum over i of |A[p, i]| · max over j of h[i, j], where L is the largest sum over j of
+    |B[q, j]|; and likewise for columns. Where these bounds of all rows and columns outside the
+    window are below the maximum within by `_MARGIN`, the softmax has no weight there that
+    float32 could hold.
+
+    Returns:
+        (N, 3) as `_soft_argmax`, and (N,) whether the row may be used.
+    """
+    heights = _bounds(maps.amax(2), rows, columns)
+    widths = _bounds(maps.amax(1), columns, rows)
+    top = _window_start(heights, window)
+    left = _window_start(widths, window)
+    # (positions, window, h): every run of consecutive rows of the matrix, as a view.
+    bands = rows.unfold(0, window, 1).transpose(1, 2)[top]
+    sides = columns.unfold(0, window, 1)[left]
+    near = torch.bmm(torch.bmm(bands, maps), sides)
+    beyond = torch.maximum(
+        _greatest_outside(heights, top, window), _greatest_outside(widths, left, window)
+    )
+    height, width = rows.shape[0], columns.shape[0]
+    margin = math.log(height * width * max(height, width) / _NEGLIGIBLE) / TEMPERATURE
+    clear = beyond <= near.amax((1, 2)) - margin
+    found = _expectation(near)
+    found[:, 0] += left
+    found[:, 1] += top
+    return found, clear
+
+
+def _bounds(greatest: torch.Tensor, matrix: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """(N, upsampled) bounds of rows (or columns) from (N, h) maxima of those of the heatmap."""
+    return torch.matmul(greatest, matrix.abs().T) * other.abs().sum(1).max()
+
+
+def _window_start(bounds: torch.Tensor, window: int) -> torch.Tensor:
+    return (bounds.argmax(1) - window // 2).clamp(0, bounds.shape[1] - window)
+
+
+def _greatest_outside(bounds: torch.Tensor, start: torch.Tensor, window: int) -> torch.Tensor:
+    position = torch.arange(bounds.shape[1])
+    inside = (position >= start[:, None]) & (position < start[:, None] + window)
+    return bounds.masked_fill(inside, 0.0).amax(1)
+
+
+def _expectation(upsampled: torch.Tensor) -> torch.Tensor:
+    """(N, H, W) values, overwritten → (N, 3) mean x and y of their softmax, mass around them."""
+    n, height, width = upsampled.shape
+    mass = upsampled.view(n, height * width).mul_(TEMPERATURE).softmax(1)
+    grid = mass.view(n, height, width)
+    x = torch.mv(grid.sum(1), _positions(width, str(mass.device)))
+    y = torch.mv(grid.sum(2), _positions(height, str(mass.device)))
+    return torch.stack((x, y, _mass_around(mass, x, y, height, width)), dim=1)
 
 
 def _mass_around(
@@ -89,14 +149,13 @@ def _mass_around(
 
 
 @functools.lru_cache(maxsize=32)
-def _moments(length: int, device: str) -> torch.Tensor:
-    """(length, 2): ones, and positions; their product with values gives mass and first moment."""
-    positions = torch.arange(length, dtype=torch.float32, device=device)
-    return torch.stack((torch.ones_like(positions), positions), dim=1)
+def _positions(length: int, device: str) -> torch.Tensor:
+    with torch.inference_mode(False):
+        return torch.arange(length, dtype=torch.float32, device=device)
 
 
 @functools.lru_cache(maxsize=32)
-def _upsampling(length: int, doublings: int, _kind: str, device: str) -> torch.Tensor:
+def _upsampling(length: int, doublings: int, device: str) -> torch.Tensor:
     """The matrix (length · 2**doublings, length) that upsamples one side of a heatmap."""
     with torch.inference_mode(False), torch.no_grad():
         matrix = torch.eye(length, dtype=torch.float64)
