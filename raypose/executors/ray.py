@@ -38,10 +38,12 @@ for _name, _value in {
     "RAY_grpc_client_keepalive_time_ms": "10000",  # a cut link is noticed in seconds
     "RAY_grpc_client_keepalive_timeout_ms": "10000",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_AUTH_MODE": "token",  # no cluster of ours takes work from whoever finds its port
 }.items():
     os.environ.setdefault(_name, _value)
 
 import ray  # noqa: E402
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
 
 MAX_ATTEMPTS = 3
 """Times that a task may lose its worker before it fails."""
@@ -52,12 +54,25 @@ _GRACE_S = 5.0
 
 
 class Board:
-    """Where workers leave word: attempts begun, progress. Read by the driver."""
+    """What workers and driver share: attempts begun, progress, and where the graphs lie."""
 
     def __init__(self) -> None:
+        self._graphs: dict[str, Any] = {}
         self._attempts: dict[str, int] = defaultdict(int)
         self._progress: dict[str, Progress] = {}
         self._stop = False
+
+    def publish(self, graphs: dict[str, Any]) -> None:
+        """Take the references to the models' graphs, by fingerprint.
+
+        They are no arguments of the workers: these must not depend on references, or they could
+        not be started again.
+        """
+        self._graphs = graphs
+
+    def graph(self, fingerprint: str) -> Any:
+        """Reference to a model's graph, None where there is none."""
+        return self._graphs.get(fingerprint)
 
     def begin(self, progress: Progress) -> int:
         """Count an attempt at a task; returns its number, from 1."""
@@ -85,7 +100,6 @@ class Worker:
 
     Args:
         board: the run's `Board`.
-        graphs: model fingerprint → reference to the bytes of its graph.
         device: `auto`, `cpu` or `cuda`.
         threads: CPU threads of torch.
         allow_unsafe: whether checkpoints may be unpickled unsafely.
@@ -94,7 +108,6 @@ class Worker:
     def __init__(
         self,
         board: Any,
-        graphs: dict[str, Any],
         device: str,
         threads: int,
         allow_unsafe: bool,
@@ -102,7 +115,6 @@ class Worker:
         from raypose.stages.context import Context
 
         self._board = board
-        self._graphs = graphs
         self._stop = False
         self._last_report = 0.0
         self._threads = threads
@@ -160,15 +172,23 @@ class Worker:
             self._stop = ray.get(self._board.report.remote(progress))
 
     def _graph(self, model: ModelSpec) -> bytes | None:
-        reference = self._graphs.get(model.fingerprint)
+        reference = ray.get(self._board.graph.remote(model.fingerprint))
         return None if reference is None else ray.get(reference)
 
 
 @dataclass
 class _Slot:
-    """A worker as the driver sees it: the actor, and the frames it was given and has not done."""
+    """A worker as the driver sees it: the actor, and the frames it was given and has not done.
+
+    Attributes:
+        actor: the actor's handle.
+        described: reference to what it says of itself; asked first, so that torch is imported
+            before a task comes.
+        load: frames of each task that it was given.
+    """
 
     actor: Any
+    described: Any = None
     load: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -186,6 +206,7 @@ class RayExecutor:
         self._gpu_slots: list[_Slot] = []
         self._cpu_slots: list[_Slot] = []
         self._board: Any = None
+        self._graphs: dict[str, Any] = {}
         self._description = ""
 
     @property
@@ -195,35 +216,43 @@ class RayExecutor:
     # --- start and end -------------------------------------------------------------------
 
     def start(self, models: Sequence[ModelSpec]) -> int:
-        with GraphBuilder(
-            models, allow_unsafe=self._config.allow_unsafe_checkpoint
-        ) as builder:  # builds what no cache holds, in a process of its own, while Ray starts
+        unsafe = self._config.allow_unsafe_checkpoint
+        # What no cache holds is built in a process of its own, while Ray and the workers start.
+        with GraphBuilder(models, allow_unsafe=unsafe) as builder:
             self._connect()
-            n_gpu, n_cpu, gpu_options, threads = self._sizes()
-            self._board = ray.remote(Board).options(num_cpus=0).remote()
-            references = {model.fingerprint: ray.put(graph) for model, graph in builder.graphs()}
+            n_gpu, on_gpus = self._start_workers()
+            self._graphs = {m.fingerprint: ray.put(graph) for m, graph in builder.graphs()}
+            ray.get(self._board.publish.remote(self._graphs))
+        self._describe(n_gpu, on_gpus)
+        return n_gpu
+
+    def _start_workers(self) -> tuple[int, bool]:
+        """Start all actors; returns the number of GPU workers and whether they hold GPUs."""
+        n_gpu, n_cpu, gpu_options, threads = self._sizes()
+        here = ray.get_runtime_context().get_node_id()
+        self._board = (
+            ray.remote(Board)
+            .options(
+                num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=True)
+            )
+            .remote()
+        )
         worker = ray.remote(Worker)
         common = {
             "max_restarts": -1,
             "max_task_retries": -1,
             "allow_out_of_order_execution": True,
+            "scheduling_strategy": "SPREAD",
         }
-        unsafe = self._config.allow_unsafe_checkpoint
-        device = self._config.device
-        self._gpu_slots = [
-            _Slot(
-                worker.options(**common, **gpu_options).remote(
-                    self._board, references, device, threads, unsafe
-                )
-            )
-            for _ in range(n_gpu)
-        ]
-        self._cpu_slots = [
-            _Slot(worker.options(**common, num_cpus=1).remote(self._board, {}, "cpu", 1, unsafe))
-            for _ in range(n_cpu)
-        ]
-        self._describe(n_gpu, bool(gpu_options.get("num_gpus")))
-        return n_gpu
+        unsafe, device = self._config.allow_unsafe_checkpoint, self._config.device
+        for _ in range(n_gpu):
+            options = {**common, **gpu_options}
+            actor = worker.options(**options).remote(self._board, device, threads, unsafe)
+            self._gpu_slots.append(_Slot(actor, actor.describe.remote()))
+        for _ in range(n_cpu):
+            actor = worker.options(**common, num_cpus=1).remote(self._board, "cpu", 1, unsafe)
+            self._cpu_slots.append(_Slot(actor))
+        return n_gpu, bool(gpu_options.get("num_gpus"))
 
     def _connect(self) -> None:
         if ray.is_initialized():
@@ -233,7 +262,6 @@ class RayExecutor:
             "logging_level": "ERROR",
             "namespace": "raypose",
         }
-        os.environ["RAY_AUTH_MODE"] = "token"
         try:
             if self._local:
                 if not _has_token():
@@ -275,11 +303,8 @@ class RayExecutor:
         return n_gpu, n_cpu, options, max(1, cpus // n_gpu)
 
     def _describe(self, n_gpu: int, on_gpus: bool) -> None:
-        first = self._gpu_slots[0].actor.describe.remote()
-        for slot in self._gpu_slots[1:]:
-            slot.actor.describe.remote()  # torch is imported before the first task comes
         try:
-            described = ray.get(first)
+            described = ray.get(self._gpu_slots[0].described)
         except ray.exceptions.RayError as error:
             raise ClusterError(
                 f"a worker could not be started ({_first_line(error)})",
@@ -330,12 +355,18 @@ class RayExecutor:
             except KeyboardInterrupt:
                 self._stop(flight)
                 raise
+            except ray.exceptions.RayError as error:
+                raise ClusterError(
+                    f"the run lost the Ray cluster ({_first_line(error)})",
+                    hint="Run the same command again: what is done is not done again.",
+                ) from error
 
     def _stop(self, flight: _Flight) -> None:
         """Let running tasks come to their next report and clean up; then end them."""
         ray.get(self._board.stop.remote())
-        running = [ref for ref in flight.references if ref is not None]
-        ray.wait(running, num_returns=len(running), timeout=_GRACE_S) if running else None
+        running = list(flight.references)
+        if running:
+            ray.wait(running, num_returns=len(running), timeout=_GRACE_S)
         self._kill()
 
 

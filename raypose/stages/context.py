@@ -32,6 +32,9 @@ class Context:
         should_stop: whether the run was stopped.
         worker: name of this process, for people.
         allow_unsafe: whether checkpoints may be unpickled unsafely.
+
+    Attributes:
+        n_loaded: networks loaded so far.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class Context:
         allow_unsafe: bool = False,
     ) -> None:
         self.worker = worker
+        self.n_loaded = 0
         self.should_stop = should_stop
         self._device = device
         self._graph = graph
@@ -63,6 +67,7 @@ class Context:
             device = resolve_device(self._device)
             while len(self._predictors) >= MAX_PREDICTORS:
                 self._predictors.popitem(last=False)
+            self.n_loaded += 1
             self._predictors[key] = Predictor(
                 model,
                 self._graph(model),

@@ -103,6 +103,7 @@ def _predict(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     args = task.args
     assert isinstance(args, PredictArgs)
     predictors = []
+    n_loaded_before = context.n_loaded
     broken: dict[int, Failure] = {}
     for i, model in enumerate(args.models):
         try:
@@ -138,6 +139,7 @@ def _predict(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
         outcome.facts = {
             "n_frames": len(member.values),
             "n_undecodable": member.n_undecodable,
+            "n_loaded": context.n_loaded - n_loaded_before,
             **member.seconds,
         }
         if args.range_dirs:

@@ -1,0 +1,175 @@
+"""The whole job, with both executors: every file, again, after damage, and around failures."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pandas as pd
+import pytest
+
+from raypose import pipeline
+from raypose.pipeline import RunResult, run
+from raypose.predictions import read_csv
+from tests.integration.conftest import N_FRAMES, Project
+
+OWNERS = ("2026-01-01_10-00-00", "2026-01-01_10-00-01", "eks")
+
+
+def tables(root: Path) -> dict[str, np.ndarray]:
+    return {
+        str(path.relative_to(root)): read_csv(path).values
+        for owner in OWNERS
+        for stem in N_FRAMES
+        for path in [root / owner / "video_preds" / f"{stem}.csv"]
+    }
+
+
+def count_frames(path: Path) -> int:
+    with av.open(str(path)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def temporaries(root: Path) -> list[Path]:
+    return [path for path in root.rglob("*") if ".tmp-" in path.name]
+
+
+@pytest.fixture
+def done(finished_run: RunResult, tmp_path: Path) -> Path:
+    """A copy of a finished run's outputs."""
+    root = tmp_path / "out"
+    source = finished_run.plan.config.output_dir
+    assert source is not None
+    shutil.copytree(source, root)
+    return root
+
+
+def test_every_file_is_made(
+    project: Project, tmp_path: Path, executor: dict[str, Any], finished_run: RunResult
+) -> None:
+    root = tmp_path / "out"
+    result = run(project.config(root, **executor))
+    assert result.ok and not result.skipped
+    for owner in OWNERS:
+        folder = root / owner / "video_preds"
+        for stem, n_frames in N_FRAMES.items():
+            frame = pd.read_csv(folder / f"{stem}.csv", header=[0, 1, 2], index_col=0)
+            assert len(frame) == n_frames
+            assert (folder / f"{stem}_temporal_norm.csv").is_file()
+            assert count_frames(folder / "labeled_videos" / f"{stem}_labeled.mp4") == n_frames
+            snippets = folder / "snippets"
+            assert count_frames(snippets / f"{stem}.short.mp4") == min(25, n_frames)
+            assert count_frames(snippets / f"{stem}.short.labeled.mp4") == min(25, n_frames)
+            short = read_csv(snippets / f"{stem}.short.csv")
+            record = json.loads((snippets / ".raypose" / f"{stem}.short.csv.json").read_text())
+            start, stop = record["facts"]["start"], record["facts"]["stop"]
+            whole = read_csv(folder / f"{stem}.csv")
+            np.testing.assert_array_equal(short.values, whole.values[start:stop])
+    params = json.loads((root / "eks" / "smooth_params" / "a.json").read_text())
+    assert set(params["smooth_params"]) == {"nose", "paw", "tail"}
+    reference = finished_run.plan.config.output_dir
+    assert reference is not None
+    for name, values in tables(reference).items():
+        np.testing.assert_allclose(tables(root)[name], values, atol=1e-3)
+    assert temporaries(root) == []
+    # Nothing but predictions and metrics lies where the apps take every table for a video's.
+    assert {p.suffix for p in (root / "eks" / "video_preds").iterdir() if p.is_file()} == {".csv"}
+
+
+def test_a_second_run_does_nothing(project: Project, done: Path) -> None:
+    before = {p: p.stat().st_mtime_ns for p in done.rglob("*.csv")}
+    result = run(project.config(done))  # with Ray, which must not even be started for this
+    assert result.nothing_to_do and result.ok and result.made == {}
+    assert result.seconds < 15
+    assert {p: p.stat().st_mtime_ns for p in done.rglob("*.csv")} == before
+
+
+def test_a_missing_labelled_video_is_drawn_from_committed_predictions(
+    project: Project, done: Path, executor: dict[str, Any]
+) -> None:
+    lost = done / "eks" / "video_preds" / "labeled_videos" / "a_labeled.mp4"
+    lost.unlink()
+    result = run(project.config(done, **executor))
+    assert {kind: paths for kind, paths in result.made.items() if paths} == {"label": [str(lost)]}
+    assert count_frames(lost) == N_FRAMES["a"]
+
+
+def test_a_table_cut_in_half_is_made_again(project: Project, done: Path) -> None:
+    table = done / OWNERS[0] / "video_preds" / "a.csv"
+    whole = table.read_bytes()
+    table.write_bytes(whole[: len(whole) // 2])
+    planned = pipeline.plan(project.config(done))
+    (session,) = planned.pending
+    assert session.video.key == "a" and session.to_predict == (0,)
+    assert run(project.config(done, inline=True)).ok
+    assert table.read_bytes() == whole
+
+
+def test_one_bad_video_leaves_the_others_untouched(
+    project: Project, tmp_path: Path, executor: dict[str, Any]
+) -> None:
+    videos = tmp_path / "videos"
+    shutil.copytree(project.videos, videos)
+    (videos / "long.mp4").unlink()
+    (videos / "broken.mp4").write_bytes(b"not a video at all" * 100)
+    (videos / "empty.avi").write_bytes(b"")
+    config = project.config(
+        tmp_path / "out", videos=(str(videos),), label=(), eks=False, **executor
+    )
+    result = run(config)
+    assert result.exit_code == 1
+    assert sorted(failed.subject for failed in result.failures) == ["broken.mp4", "empty.avi"]
+    assert all(failed.failure.hint for failed in result.failures)
+    assert len(result.made["table"]) == 4
+    assert run(config).exit_code == 1  # still broken, and still said
+
+
+def test_a_model_that_can_not_be_loaded_stops_the_run_with_its_name(
+    project: Project, tmp_path: Path, executor: dict[str, Any]
+) -> None:
+    from raypose.errors import ModelError
+
+    model = tmp_path / "model"
+    shutil.copytree(project.models[0], model)
+    (checkpoint,) = model.rglob("*.ckpt")
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    config = project.config(
+        tmp_path / "out", models=(str(model),), eks=False, label=(), **executor
+    )
+    if executor["inline"]:
+        result = run(config)
+        assert {failed.failure.error for failed in result.failures} == {"ModelError"}
+        assert not result.made.get("table")
+    else:
+        with pytest.raises(ModelError, match=r"\.ckpt"):
+            run(config)
+
+
+def test_pose_app_layout(project: Project, tmp_path: Path) -> None:
+    """The seed's files, below each model and the directory of the smoothed outputs."""
+    model = tmp_path / "model"
+    shutil.copytree(project.models[0], model)
+    config = project.config(
+        None,
+        models=(str(model),),
+        videos=(str(project.videos / "a.mp4"),),
+        run_dir=tmp_path / "run",
+        eks=False,
+        layout="pose-app",
+        inline=True,
+    )
+    assert run(config).ok
+    made = {p.name for p in (model / "video_preds_infer").iterdir() if p.is_file()}
+    assert made == {
+        "a.csv",
+        "a_temporal_norm.csv",
+        "a.labeled.mp4",
+        "a.short.mp4",
+        "a.short.csv",
+        "a.short.labeled.mp4",
+        "a.short_temporal_norm.csv",
+    }
