@@ -6,6 +6,7 @@ was found: directories are opened, videos indexed and GPUs counted further up th
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -88,6 +89,18 @@ class RunConfig(BaseModel):
             raise ValueError("at least one is needed")
         return value
 
+    @field_validator("models", "videos", "label", "overrides", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: Any) -> Any:
+        # `label: full` in a file means the same as `--label full`.
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("output_dir", "eks_dir", "run_dir", "data_dir")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        # Workers may run in another directory than the one that the path was written in.
+        return None if value is None else Path(os.path.abspath(os.path.expanduser(value)))
+
     @field_validator("label")
     @classmethod
     def _ordered(cls, value: tuple[LabelKind, ...]) -> tuple[LabelKind, ...]:
@@ -120,8 +133,12 @@ class RunConfig(BaseModel):
         return cls.build(**{**read_yaml(path), **(overrides or {})})
 
 
+_OPTION_NAMES = {"model": "models", "override": "overrides"}
+"""Fields that the command line calls by another name."""
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a `run.yaml`.
+    """The mapping in a `run.yaml`, with the names of `RunConfig`.
 
     Raises:
         UsageError: the file can't be read, is no YAML, or holds no mapping.
@@ -130,7 +147,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"can't be read ({error.strerror})", path=path) from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"is not YAML ({error})", path=path) from None
     if not isinstance(content, dict):
         raise UsageError(
@@ -138,7 +155,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
             path=path,
             hint="Write one `name: value` a line, with the names of the command line's options.",
         )
-    return {str(key).replace("-", "_"): value for key, value in content.items()}
+    names = {key: str(key).replace("-", "_") for key in content}
+    return {_OPTION_NAMES.get(name, name): content[key] for key, name in names.items()}
 
 
 def _sentence(error: ValidationError) -> str:
