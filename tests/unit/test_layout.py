@@ -1,0 +1,75 @@
+"""Where outputs go, against the file names that Lightning Pose and the Pose-app use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from raypose.config import Layout
+from raypose.layout import METRICS, output_paths, owner_root
+
+ROOT = Path("/models/a")
+
+
+def test_app_layout() -> None:
+    paths = output_paths(ROOT, "cam", "app")
+    base = ROOT / "video_preds"
+    assert paths.predictions == base / "cam.csv"
+    assert paths.metric("temporal_norm") == base / "cam_temporal_norm.csv"
+    assert paths.labeled == base / "labeled_videos" / "cam_labeled.mp4"
+    assert paths.snippet == base / "snippets" / "cam.short.mp4"
+    assert paths.smooth_params == ROOT / "smooth_params" / "cam.json"
+
+
+def test_pose_app_layout() -> None:
+    paths = output_paths(ROOT, "cam", "pose-app")
+    base = ROOT / "video_preds_infer"
+    assert paths.predictions == base / "cam.csv"
+    assert paths.metric("pca_singleview_error") == base / "cam_pca_singleview_error.csv"
+    assert paths.labeled == base / "cam.labeled.mp4"
+    assert paths.snippet == base / "cam.short.mp4"
+    assert paths.snippet_predictions == base / "cam.short.csv"
+    assert paths.snippet_metric("temporal_norm") == base / "cam.short_temporal_norm.csv"
+    assert paths.snippet_labeled == base / "cam.short.labeled.mp4"
+
+
+def test_mirrored_folders() -> None:
+    paths = output_paths(ROOT, "day1/left/cam", "app")
+    assert paths.predictions == ROOT / "video_preds" / "day1" / "left" / "cam.csv"
+    assert paths.smooth_params == ROOT / "smooth_params" / "day1" / "left" / "cam.json"
+
+
+@pytest.mark.parametrize("stem", ["a.b", "cam.mp4", " spaced out ", "-x", "naïve 'q\" ☃", "50%"])
+def test_stems_are_kept_as_they_are(stem: str) -> None:
+    paths = output_paths(ROOT, stem, "app")
+    assert paths.predictions.name == f"{stem}.csv"
+    assert paths.labeled.name == f"{stem}_labeled.mp4"
+
+
+@pytest.mark.parametrize("layout", ["app", "pose-app"])
+def test_no_two_outputs_share_a_path(layout: Layout) -> None:
+    paths = output_paths(ROOT, "cam", layout)
+    files = [
+        paths.predictions,
+        paths.labeled,
+        paths.snippet,
+        paths.snippet_predictions,
+        paths.snippet_labeled,
+        paths.smooth_params,
+        *map(paths.metric, METRICS),
+        *map(paths.snippet_metric, METRICS),
+    ]
+    assert len(set(files)) == len(files)
+
+
+def test_only_predictions_and_metrics_lie_where_the_app_looks() -> None:
+    paths = output_paths(ROOT, "cam", "app")
+    others = (paths.labeled, paths.snippet, paths.snippet_predictions, paths.smooth_params)
+    assert all(path.parent != paths.folder for path in others)
+
+
+def test_owner_root() -> None:
+    assert owner_root("a", None, Path("/models/a")) == Path("/models/a")
+    assert owner_root("a", Path("/out"), Path("/models/a")) == Path("/out/a")
+    assert owner_root("eks", Path("/out"), None) == Path("/out/eks")
