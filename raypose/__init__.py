@@ -10,9 +10,9 @@ raypose.run(config)       # the whole job; the same as `raypose run`
 
 from __future__ import annotations
 
-__version__ = "0.1.0"
-
 from typing import TYPE_CHECKING, Any
+
+from raypose._version import __version__
 
 if TYPE_CHECKING:
     from raypose.config import RunConfig

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
 
-from raypose import __version__
+from raypose._version import __version__
 
 if TYPE_CHECKING:
     from raypose.config import RunConfig

@@ -7,8 +7,8 @@ file that merely exists is not done.
 
 Commits: a file is written under a temporary name in the hidden folder, brought to disk, and
 renamed. Whoever is killed before leaves nothing under a final name; two who commit the same
-output leave one whole file. A file of somebody else's making that stands in the way is moved
-aside, never lost.
+output leave one whole file. A file that stands in the way and is not just as raypose committed
+it, somebody else's or corrected by hand, is moved aside, never lost.
 
 The run directory holds `run.json` (what was asked for), and `events.jsonl` (what happened, one
 event a line, appended as it happens). It is written by the driver alone.
@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from raypose import __version__
+from raypose._version import __version__
 from raypose.errors import OutputError, from_os_error
 from raypose.layout import HIDDEN
 
@@ -72,16 +72,27 @@ class Verdict:
     foreign: bool = False
 
 
+_NEEDED = {"recipe", "size", "mtime_ns", "digest"}
+_ERRORS = "surrogateescape"  # names of files need not be UTF-8
+
+
 def _record_path(output: Path) -> Path:
     return output.parent / HIDDEN / f"{output.name}.json"
 
 
 def _read_record(output: Path) -> dict[str, Any] | None:
     try:
-        record = json.loads(_record_path(output).read_text(encoding="utf-8"))
+        text = _record_path(output).read_text(encoding="utf-8", errors=_ERRORS)
+        record = json.loads(text)
     except (OSError, ValueError):
         return None
-    return record if isinstance(record, dict) and "recipe" in record else None
+    return record if isinstance(record, dict) and record.keys() >= _NEEDED else None
+
+
+def _is_as_committed(output: Path, stat: os.stat_result, record: Mapping[str, Any]) -> bool:
+    if stat.st_size != record["size"]:
+        return False
+    return bool(stat.st_mtime_ns == record["mtime_ns"] or digest_file(output) == record["digest"])
 
 
 def check(output: Path, recipe: Recipe) -> Verdict:
@@ -98,9 +109,7 @@ def check(output: Path, recipe: Recipe) -> Verdict:
         old = record.get("made_from", {})
         changed = tuple(sorted(key for key in {*old, *recipe} if old.get(key) != recipe.get(key)))
         return Verdict(False, f"made with another {', '.join(changed)}", None, source, changed)
-    if stat.st_size != record["size"]:
-        return Verdict(False, "changed since it was made", source=source)
-    if stat.st_mtime_ns != record["mtime_ns"] and digest_file(output) != record["digest"]:
+    if not _is_as_committed(output, stat, record):
         return Verdict(False, "changed since it was made", source=source)
     return Verdict(True, facts=record.get("facts", {}), source=source)
 
@@ -127,7 +136,7 @@ def committing(
     temporary = hidden / "tmp" / f"{output.stem}.{_token()}{output.suffix}"
     try:
         try:
-            temporary.parent.mkdir(parents=True, exist_ok=True)
+            _touch(temporary)
             yield temporary
             _commit(temporary, output, recipe, source, facts or {})
         finally:
@@ -139,6 +148,18 @@ def committing(
         raise OutputError(named.message, path=named.path or output, hint=named.hint) from error
 
 
+def _touch(temporary: Path) -> None:
+    """Make an empty temporary file, so that nobody takes its folder for an empty one."""
+    for attempt in range(4):
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.touch()
+            return
+        except FileNotFoundError:  # another run has just removed the empty folder
+            if attempt == 3:
+                raise
+
+
 def _commit(
     temporary: Path, output: Path, recipe: Recipe, source: str, facts: dict[str, Any]
 ) -> None:
@@ -146,8 +167,10 @@ def _commit(
     with temporary.open("rb+") as file:
         os.fsync(file.fileno())
     stat = temporary.stat()
-    if output.exists() and _read_record(output) is None:
-        _set_aside(output)
+    if output.exists():
+        old = _read_record(output)
+        if old is None or output.is_dir() or not _is_as_committed(output, output.stat(), old):
+            _set_aside(output)
     # A rename keeps size and time, so the record can be written from the temporary file.
     os.replace(temporary, output)
     record = {
@@ -170,7 +193,7 @@ def _set_aside(output: Path) -> None:
     folder = output.parent / HIDDEN / "replaced"
     folder.mkdir(parents=True, exist_ok=True)
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    os.replace(output, folder / f"{output.stem}.{stamp}-{os.getpid()}{output.suffix}")
+    os.replace(output, folder / f"{output.stem}.{stamp}.{_token()}{output.suffix}")
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -178,7 +201,7 @@ def write_atomically(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{_token()}")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors=_ERRORS)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -259,7 +282,8 @@ class RunLog:
         self.directory = directory
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            self._events = (directory / "events.jsonl").open("a", encoding="utf-8")
+            path = directory / "events.jsonl"
+            self._events = path.open("a", encoding="utf-8", errors=_ERRORS)
         except OSError as error:
             named = from_os_error(error)
             raise OutputError(
@@ -286,7 +310,8 @@ class RunLog:
 def read_events(directory: Path) -> Iterator[dict[str, Any]]:
     """The events of a run, from anywhere that sees its directory; a torn last line is left out."""
     try:
-        with (directory / "events.jsonl").open(encoding="utf-8") as file:
+        # What is torn may be torn within a character.
+        with (directory / "events.jsonl").open(encoding="utf-8", errors=_ERRORS) as file:
             for line in file:
                 try:
                     yield json.loads(line)
@@ -303,7 +328,8 @@ def read_events(directory: Path) -> Iterator[dict[str, Any]]:
 def read_run(directory: Path) -> dict[str, Any]:
     """What `run.json` says; empty where the run did not come so far."""
     try:
-        content = json.loads((directory / "run.json").read_text(encoding="utf-8"))
+        text = (directory / "run.json").read_text(encoding="utf-8", errors=_ERRORS)
+        content = json.loads(text)
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from raypose import __version__, ledger
+from raypose import ledger
+from raypose._version import __version__
 from raypose.arrange import arrange
 from raypose.config import RunConfig
 from raypose.errors import Failure

@@ -48,7 +48,9 @@ class Network:
     Attributes:
         architecture: what it is made of.
         forward: images (B, 3, H, W), normalised, of `dtype` on `device`, to heatmaps
-            (B, K, h, w) or coordinates (B, K, 2), both float32.
+            (B, K, h, w) or coordinates (B, K, 2), both float32; with temporal context, to
+            features of single frames.
+        heads: with temporal context, features to heatmaps (`network.ContextNetwork.heads`).
         device: where it runs.
         dtype: of its weights and of the images it takes.
     """
@@ -57,6 +59,7 @@ class Network:
     forward: Callable[[torch.Tensor], torch.Tensor]
     device: torch.device
     dtype: torch.dtype
+    heads: Callable[[torch.Tensor], torch.Tensor] | None = None
 
 
 def cached_graph(spec: ModelSpec, *, allow_unsafe: bool = False) -> bytes:
@@ -130,12 +133,11 @@ def load_network(graph: bytes, device: str = "cpu", precision: str = "fp32") -> 
         module.to(memory_format=torch.channels_last)
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     module = module.eval().to(device=device, dtype=dtype)
-    return Network(architecture, module, torch.device(device), dtype)
+    heads = module.heads if architecture.has_context else None
+    return Network(architecture, module, torch.device(device), dtype, heads)
 
 
-def _traced_exactly(
-    candidate: nn.Module, module: nn.Module, architecture: Architecture
-) -> bytes | None:
+def _traced_exactly(candidate: nn.Module, module: Any, architecture: Architecture) -> bytes | None:
     """The candidate as a saved graph if it answers as the module does, else None."""
     import torch
 
@@ -145,7 +147,10 @@ def _traced_exactly(
     try:
         with _torchscript() as jit, torch.no_grad():
             example = example_images(architecture, 2, seed=0)
-            traced = jit.trace(candidate, example, check_trace=False)
+            inputs = {"forward": example}
+            if architecture.has_context:
+                inputs["heads"] = candidate(example_images(architecture, 6, seed=0))
+            traced = jit.trace_module(candidate, inputs, check_trace=False)
             buffer = io.BytesIO()
             jit.save(traced, buffer)
             payload = buffer.getvalue()
@@ -156,17 +161,21 @@ def _traced_exactly(
     with torch.inference_mode():
         for seed, batch in enumerate(_CHECKED_BATCHES):
             images = example_images(architecture, batch, seed=seed)
-            if not _agree(loaded, module, images):
+            expected, got = module(images), loaded(images)
+            if architecture.has_context:
+                # A window needs five frames.
+                expected, got = expected.repeat(5, 1, 1, 1), got.repeat(5, 1, 1, 1)
+                expected, got = module.heads(expected), loaded.heads(got)
+            if not _agree(expected, got):
                 return None
     return payload
 
 
-def _agree(graph: Any, module: Any, images: torch.Tensor) -> bool:
-    expected, got = module(images), graph(images)
+def _agree(expected: torch.Tensor, got: torch.Tensor) -> bool:
     if expected.shape != got.shape:
         return False
-    scale = expected.flatten(2).abs().amax(-1).clamp_min(1e-12)
-    worst = ((got - expected).flatten(2).abs().amax(-1) / scale).max()
+    scale = expected.flatten(-2).abs().amax(-1).clamp_min(1e-12)
+    worst = ((got - expected).flatten(-2).abs().amax(-1) / scale).max()
     return bool(worst <= _TOLERANCE)
 
 

@@ -49,6 +49,11 @@ class Architecture:
         return asdict(self)
 
     @property
+    def has_context(self) -> bool:
+        """Whether a frame is predicted from its neighbours too."""
+        return self.model_type == "heatmap_mhcrnn"
+
+    @property
     def gives_coordinates(self) -> bool:
         """Whether the network answers with coordinates instead of heatmaps."""
         return self.model_type == "regression"
@@ -149,8 +154,12 @@ def _same_architecture(backbone: str) -> str:
 
 
 def _for_prediction(tracker: nn.Module, architecture: Architecture) -> nn.Module:
-    network = CoordinateNetwork if architecture.gives_coordinates else HeatmapNetwork
-    return network(tracker).eval().requires_grad_(False)
+    networks: dict[str, type[nn.Module]] = {
+        "heatmap": HeatmapNetwork,
+        "regression": CoordinateNetwork,
+        "heatmap_mhcrnn": ContextNetwork,
+    }
+    return networks[architecture.model_type](tracker).eval().requires_grad_(False)
 
 
 class HeatmapNetwork(nn.Module):
@@ -163,10 +172,50 @@ class HeatmapNetwork(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """The heatmaps, as `HeatmapHead.forward` makes them of the logits."""
-        logits = self.layers(self.backbone(images))
-        # In float32 whatever the precision of the layers.
-        heatmaps: torch.Tensor = logits.to(torch.float32).flatten(2).softmax(-1)
-        return heatmaps.view(logits.shape)
+        return _heatmaps(self.layers(self.backbone(images)))
+
+
+class ContextNetwork(nn.Module):
+    """Images → features of each frame → heatmaps of each frame from those of five.
+
+    The recurrent head of Lightning Pose (`UpsamplingCRNN`) applies its convolutions of single
+    frames to every window that a frame is in, five times the same; here they are in `forward`,
+    once a frame, and only the recurrence is in `heads`.
+    """
+
+    def __init__(self, tracker: Any) -> None:
+        super().__init__()
+        self.backbone = tracker.backbone
+        self.single = tracker.head.head_sf.upsampling_layers
+        recurrent = tracker.head.head_mf
+        self.shuffle = recurrent.pixel_shuffle
+        self.before = recurrent.W_pre if recurrent.upsampling_factor == 2 else nn.Identity()
+        self.forth, self.forth_again = recurrent.W_f, recurrent.H_f
+        self.back, self.back_again = recurrent.W_b, recurrent.H_b
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) images → (B, 3·K, h, w): logits of the single frame, and the terms that
+        it adds to the recurrence forwards and backwards in time."""
+        features = self.backbone(images)
+        shuffled = self.before(self.shuffle(features))
+        return torch.cat((self.single(features), self.forth(shuffled), self.back(shuffled)), dim=1)
+
+    def heads(self, features: torch.Tensor) -> torch.Tensor:
+        """(T + 4, 3·K, h, w) features of consecutive frames → (2, T, K, h, w) heatmaps of the
+        inner T frames: from the frame alone, and from the window of five."""
+        single, forth, back = features.chunk(3, dim=1)
+        n = features.shape[0] - 4
+        forwards, backwards = forth[0:n], back[4 : n + 4]
+        for step in range(1, 5):
+            forwards = forth[step : n + step] + self.forth_again(forwards)
+            backwards = back[4 - step : n + 4 - step] + self.back_again(backwards)
+        several = (forwards + backwards) / 2
+        return torch.stack((_heatmaps(single[2 : n + 2]), _heatmaps(several)))
+
+
+def _heatmaps(logits: torch.Tensor) -> torch.Tensor:
+    """As Lightning Pose's `spatial_softmax2d`, in float32 whatever the layers' precision."""
+    return logits.to(torch.float32).flatten(2).softmax(-1).view(logits.shape)
 
 
 class CoordinateNetwork(nn.Module):

@@ -94,23 +94,43 @@ class Predictor:
         """
         import torch
 
+        from raypose.stages.infer.windows import Windows, with_edges
+
         if not isinstance(frames, torch.Tensor):
             frames = torch.from_numpy(np.ascontiguousarray(frames))
         height, width = frames.shape[1:3]
+        if not len(frames):
+            return torch.empty(0, len(self.spec.keypoint_names), 3)
+        outputs = self.forward(frames, boxes)
+        if self.network.heads is None:
+            return self.locate(outputs, height, width, boxes)
+        windows = Windows()
+        features = windows.push(outputs)
+        if features is None:
+            features = windows.padded()
+            assert features is not None
+        elif boxes is not None:
+            boxes = boxes[2:-2]
+        return with_edges(self.infer_windows(features, height, width, boxes), len(frames))
+
+    def forward(
+        self, frames: torch.Tensor, boxes: NDArray[np.int64] | None = None
+    ) -> torch.Tensor:
+        """What the network gives for (B, H, W, 3) uint8 frames, in as many batches as it takes."""
+        import torch
+
         parts: list[torch.Tensor] = []
         done = 0
         while done < len(frames):
             end = min(done + self.batch_size, len(frames))
-            boxed = None if boxes is None else boxes[done:end]
             try:
-                images = self.prepare(frames[done:end], boxed)
-                parts.append(self.infer(images, height, width, boxed))
+                images = self.prepare(frames[done:end], None if boxes is None else boxes[done:end])
+                with torch.inference_mode():
+                    parts.append(self.network.forward(images))
             except torch.cuda.OutOfMemoryError:
                 self.halve_batch_size(end - done)
                 continue
             done = end
-        if not parts:
-            return torch.empty(0, len(self.spec.keypoint_names), 3)
         return torch.cat(parts)
 
     def prepare(
@@ -131,21 +151,34 @@ class Predictor:
                 boxes=boxes,
             )
 
-    def infer(
+    def infer_windows(
         self,
-        images: torch.Tensor,
+        features: torch.Tensor,
         frame_height: int,
         frame_width: int,
         boxes: NDArray[np.int64] | None = None,
     ) -> torch.Tensor:
-        """Keypoints of prepared images, in pixels of the frames they were made of.
+        """Keypoints of a model with temporal context.
 
-        Nothing here waits for a GPU: the caller does, when it needs the values.
+        Args:
+            features: (T + 4, …) what the network gave for consecutive frames.
+            frame_height: rows of the frames.
+            frame_width: columns of the frames.
+            boxes: (T, 4) of the inner frames.
+
+        Returns:
+            (T, K, 3) of the inner frames, each keypoint from the one of the two heads that is
+            the more confident of it.
         """
         import torch
 
+        assert self.network.heads is not None
         with torch.inference_mode():
-            return self.locate(self.network.forward(images), frame_height, frame_width, boxes)
+            alone, several = (
+                self.locate(heatmaps, frame_height, frame_width, boxes)
+                for heatmaps in self.network.heads(features)
+            )
+            return torch.where(several[..., 2:] > alone[..., 2:], several, alone)
 
     def locate(
         self,
@@ -155,6 +188,18 @@ class Predictor:
         boxes: NDArray[np.int64] | None = None,
     ) -> torch.Tensor:
         """(B, K, 3) keypoints in pixels of the frame, of what the network gave."""
+        import torch
+
+        with torch.inference_mode():
+            return self._locate(outputs, frame_height, frame_width, boxes)
+
+    def _locate(
+        self,
+        outputs: torch.Tensor,
+        frame_height: int,
+        frame_width: int,
+        boxes: NDArray[np.int64] | None,
+    ) -> torch.Tensor:
         import torch
 
         from raypose.stages.infer.subpixel import keypoints_from_heatmaps
@@ -221,7 +266,8 @@ def choose_batch_size(predictor: Any) -> int:
     images = images.to(network.device, network.dtype)
     torch.cuda.reset_peak_memory_stats(network.device)
     before = torch.cuda.memory_allocated(network.device)
-    predictor.infer(images, 1, 1)
+    with torch.inference_mode():
+        predictor.network.forward(images)
     per_frame = (torch.cuda.max_memory_allocated(network.device) - before) / probe
     free, _ = torch.cuda.mem_get_info(network.device)
     return batch_size_that_fits(free, per_frame)

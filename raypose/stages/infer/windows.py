@@ -1,0 +1,77 @@
+"""Windows of five frames, for models with temporal context.
+
+Used by `loop`: per-frame features come in batch by batch, and what the heads need goes out: the
+same features with two frames more on either side. Which frames must be read for a range of
+rows, and what becomes of the first and last two rows of a video, is decided here.
+
+Lightning Pose predicts frame 2 to frame N−3 of N; rows 0 and 1 then repeat row 2, and the last
+two repeat row N−3. Its tails depend on the length of its batches; here every row is what this
+rule says. Videos of up to four frames have no such window, and Lightning Pose answers nothing;
+here the first and the last frame are repeated, as Lightning Pose itself pads sequences in
+training (`get_context_from_sequence`).
+"""
+
+from __future__ import annotations
+
+import torch
+
+CONTEXT = 2
+"""Frames before and after the one that is predicted."""
+_LENGTH = 2 * CONTEXT + 1
+
+
+def frames_to_read(start: int, stop: int, n_frames: int) -> tuple[int, int]:
+    """The range of frames that the rows `start` to `stop` of a video of `n_frames` need."""
+    first, last = max(0, start - CONTEXT), min(n_frames, stop + CONTEXT)
+    if start < CONTEXT:
+        # Those rows repeat row 2, whose window ends with frame 4.
+        last = max(last, min(n_frames, _LENGTH))
+    if stop > n_frames - CONTEXT:
+        first = min(first, max(0, n_frames - _LENGTH))
+    return first, last
+
+
+class Windows:
+    """Joins features of batches so that every frame has its neighbours."""
+
+    def __init__(self) -> None:
+        self._kept: torch.Tensor | None = None
+        self._n_pushed = 0
+
+    def push(self, features: torch.Tensor) -> torch.Tensor | None:
+        """Take the features (B, …) of the next frames.
+
+        Returns:
+            (T + 4, …) features, of which T frames have two on either side; None where there are
+            not yet five.
+        """
+        joined = features if self._kept is None else torch.cat((self._kept, features))
+        self._n_pushed += len(features)
+        self._kept = joined[-2 * CONTEXT :]
+        return joined if len(joined) >= _LENGTH else None
+
+    def padded(self) -> torch.Tensor | None:
+        """For a video of up to four frames: all of them, with the ends repeated."""
+        if self._kept is None or self._n_pushed >= _LENGTH:
+            return None
+        ends = (self._kept[:1], self._kept[-1:])
+        before, after = (end.expand(CONTEXT, *end.shape[1:]) for end in ends)
+        return torch.cat((before, self._kept, after))
+
+
+def with_edges(rows: torch.Tensor, n_frames: int) -> torch.Tensor:
+    """Rows for all frames that were read, of those that had a window.
+
+    Args:
+        rows: (T, …) rows of the frames that have two on either side, or all rows of a video of
+            up to four frames.
+        n_frames: frames of the video.
+
+    Returns:
+        (T + 4, …) rows, the first and last of `rows` repeated. Where the range that was read
+        ends within the video these are not right, and not asked for.
+    """
+    if n_frames < _LENGTH:
+        return rows
+    before, after = (end.expand(CONTEXT, *end.shape[1:]) for end in (rows[:1], rows[-1:]))
+    return torch.cat((before, rows, after))
