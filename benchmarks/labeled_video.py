@@ -133,11 +133,14 @@ def likeness(source: Path, out: Path) -> float:
     return float(np.mean([ssim(a, b) for (_, a), (_, b) in pairs]))
 
 
-def marker_difference(directory: Path, width: int, height: int) -> float:
-    """Largest difference, over markers that no other one covers, of their colours in both."""
+def marker_differences(directory: Path) -> np.ndarray:
+    """Differences of the colours of raypose's and Lightning Pose's markers, of 255.
+
+    One value a marker that no other one covers; both encoders smear colours a little.
+    """
     data = np.load(directory / "keypoints.npz")
     shown = [cv2.VideoCapture(str(directory / f"{name}.mp4")) for name in SIDES[:2]]
-    worst = 0.0
+    differences = []
     for xy, likelihood in zip(data["xy"], data["likelihood"], strict=True):
         images = [capture.read()[1] for capture in shown]
         if any(image is None for image in images):
@@ -147,8 +150,8 @@ def marker_difference(directory: Path, width: int, height: int) -> float:
         clear = (likelihood > THRESHOLD) & (apart.min(axis=1) > 12) & (xy[:, 1] > 40)
         for x, y in xy[clear].astype(int):
             patches = [image[y - 1 : y + 2, x - 1 : x + 2].mean(axis=(0, 1)) for image in images]
-            worst = max(worst, float(np.abs(patches[0] - patches[1]).max()))
-    return worst
+            differences.append(np.abs(patches[0] - patches[1]).max())
+    return np.array(differences)
 
 
 def compare(directory: Path, width: int, height: int, n_frames: int) -> dict[str, Any]:
@@ -158,9 +161,9 @@ def compare(directory: Path, width: int, height: int, n_frames: int) -> dict[str
     for name, index in indices.items():
         if abs(index.n_frames - n_frames) > 1 or (index.width, index.height) != (width, height):
             raise SystemExit(f"{name} wrote {index}")
-    difference = marker_difference(directory, width, height)
-    if difference > 80:
-        raise SystemExit(f"markers differ by {difference:.0f} of 255")
+    differences = marker_differences(directory)
+    if not len(differences) or np.percentile(differences, 99) > 60:
+        raise SystemExit(f"markers differ: {np.percentile(differences, [50, 99, 100])}")
     sizes = {name: path.stat().st_size for name, path in outs.items()}
     similar = {name: likeness(directory / "source.mp4", path) for name, path in outs.items()}
     return {
@@ -168,7 +171,8 @@ def compare(directory: Path, width: int, height: int, n_frames: int) -> dict[str
         "file_size_ratio_to_peer": sizes["raypose"] / sizes["lightning_pose"],
         "ssim_to_source": similar,
         "ssim_minus_peer": similar["raypose"] - similar["lightning_pose"],
-        "largest_marker_difference": difference,
+        "marker_difference_median": float(np.median(differences)),
+        "marker_difference_p99": float(np.percentile(differences, 99)),
     }
 
 
