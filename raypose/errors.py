@@ -173,7 +173,18 @@ _OS_ERRORS = {
     errno.EPERM: ("permission denied", "Check who may read and write there."),
     errno.EROFS: ("the file system is read-only", "Choose another place with -o."),
     errno.ENOENT: ("no such file or directory", "Check the path."),
-    errno.ENAMETOOLONG: ("the file name is too long", "Choose a shorter output directory."),
+    errno.ENAMETOOLONG: (
+        "the file name is too long",
+        "Rename the video or choose a shorter path.",
+    ),
+    errno.ENOTDIR: ("a part of this path is a file, not a directory", "Check the path."),
+    errno.EEXIST: (
+        "there is a file where a directory is needed",
+        "Move it, or choose another -o.",
+    ),
+    errno.EISDIR: ("there is a directory where a file is needed", "Move it away."),
+    errno.EFBIG: ("the file is too large", "Check the limits of the disk and of this process."),
+    errno.EIO: ("the disk reports an error", "Check the disk, then run the same command again."),
 }
 
 

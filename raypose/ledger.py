@@ -17,6 +17,7 @@ event a line, appended as it happens). It is written by the driver alone.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -192,8 +193,9 @@ def _set_aside(output: Path) -> None:
     """Move a file that raypose did not make out of the way, under a name that is free."""
     folder = output.parent / HIDDEN / "replaced"
     folder.mkdir(parents=True, exist_ok=True)
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    os.replace(output, folder / f"{output.stem}.{stamp}.{_token()}{output.suffix}")
+    name = f"{output.stem}.{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    free = (folder / f"{name}-{n}{output.suffix}" for n in itertools.count())
+    os.replace(output, next(path for path in free if not path.exists()))
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -275,36 +277,63 @@ class RunLog:
         directory: made if it is not there.
 
     Raises:
-        OutputError: the directory can't be made or written to.
+        OutputError: the directory can't be made or written to; any method may raise it.
     """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self._path = directory / "events.jsonl"
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            path = directory / "events.jsonl"
-            self._events = path.open("a", encoding="utf-8", errors=_ERRORS)
+            torn = _ends_within_a_line(self._path)
+            self._events = self._path.open("a", encoding="utf-8", errors=_ERRORS)
+            if torn:
+                self._events.write("\n")
         except OSError as error:
-            named = from_os_error(error)
-            raise OutputError(
-                named.message if named else str(error),
-                path=directory,
-                hint="Choose another place with -o or --run-dir.",
-            ) from error
+            raise _unwritable(directory, error) from error
 
     def describe(self, content: Mapping[str, Any]) -> None:
         """Write `run.json`: what was asked for, and what was planned."""
         text = json.dumps(content, indent=1, ensure_ascii=False, default=str)
-        write_atomically(self.directory / "run.json", text)
+        path = self.directory / "run.json"
+        try:
+            write_atomically(path, text)
+        except OSError as error:
+            raise _unwritable(path, error) from error
 
-    def event(self, name: str, **content: Any) -> None:
+    def event(self, name: str, /, **content: Any) -> None:
         """Append one event; it is on its way to disk when this returns."""
         line = {"time": round(time.time(), 3), "event": name, **content}
-        self._events.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
-        self._events.flush()
+        try:
+            self._events.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
+            self._events.flush()
+        except OSError as error:
+            raise _unwritable(self._path, error) from error
 
     def close(self) -> None:
-        self._events.close()
+        try:
+            self._events.close()
+        except OSError as error:  # what could not be written before can't be now
+            raise _unwritable(self._path, error) from error
+
+
+def _ends_within_a_line(path: Path) -> bool:
+    """True where an earlier run was killed while it wrote an event."""
+    try:
+        with path.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) != b"\n"
+    except OSError:
+        return False  # not there, or empty
+
+
+def _unwritable(path: Path, error: OSError) -> OutputError:
+    named = from_os_error(error)
+    return OutputError(
+        named.message if named else str(error),
+        path=path,
+        hint="Free space, or choose another place with -o or --run-dir.",
+    )
 
 
 def read_events(directory: Path) -> Iterator[dict[str, Any]]:
