@@ -223,7 +223,7 @@ class TestCommitting:
 class TestCannotWrite:
     def test_a_file_where_a_folder_is_needed(self, tmp_path: Path) -> None:
         (tmp_path / "video_preds").write_text("in the way")
-        with pytest.raises(OutputError, match="not a directory|directory is needed") as caught:
+        with pytest.raises(OutputError, match=r"not a directory|directory is needed") as caught:
             commit(tmp_path / "video_preds" / "cam.csv")
         assert str(tmp_path / "video_preds") in caught.value.path
         assert (tmp_path / "video_preds").read_text() == "in the way"
