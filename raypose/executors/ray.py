@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from raypose.config import RunConfig
-from raypose.errors import ClusterError, DeviceError, Failure
+from raypose.errors import CancelledError, ClusterError, DeviceError, Failure
 from raypose.executors.base import Observer
 from raypose.executors.graphs import GraphBuilder
 from raypose.tasks import ModelSpec, Progress, Summary, Task
@@ -160,10 +160,16 @@ class Worker:
                 "run, and try it alone with --inline.",
                 error="WorkerLostError",
             )
-            summary = Summary(task.id, task.kind, failures=(lost,), worker=self.name)
-            return (summary, *[lost] * len(task.outputs))
-        summary, results = execute(task, inputs, self._context)
+            return self._failed(task, lost)
+        try:
+            summary, results = execute(task, inputs, self._context)
+        except CancelledError as error:
+            return self._failed(task, Failure.of(task.kind, error))
         return (summary, *results)
+
+    def _failed(self, task: Task, failure: Failure) -> tuple[Any, ...]:
+        summary = Summary(task.id, task.kind, failures=(failure,), worker=self.name)
+        return (summary, *[failure] * len(task.outputs))
 
     def _report(self, progress: Progress) -> None:
         now = time.monotonic()

@@ -80,4 +80,6 @@ def executor(request: pytest.FixtureRequest) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def finished_run(project: Project, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
     """The whole job, done once in one process: what other runs are compared with."""
-    return run(project.config(tmp_path_factory.mktemp("reference"), inline=True))
+    result = run(project.config(tmp_path_factory.mktemp("reference"), inline=True))
+    assert result.ok, [str(failed.failure) for failed in result.failures]
+    return result

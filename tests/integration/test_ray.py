@@ -127,7 +127,7 @@ def test_a_stopped_run_goes_on_from_there(project: Project, tmp_path: Path) -> N
     assert temporaries(root) == []
     result = run(config)
     assert result.ok
-    assert len(result.made["table"]) < len(N_FRAMES) * 2
+    assert len(result.made.get("table", [])) < len(N_FRAMES) * 2  # not all of it again
     assert len(tables(root)) == len(N_FRAMES) * 3
     assert list(root.rglob("*.parquet")) == []
 
