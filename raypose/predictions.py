@@ -42,6 +42,7 @@ EKS_COORDS = (
     "y_posterior_var",
 )
 EKS_SCORER = "ensemble-kalman_tracker"
+POINT_COORDS = ("x", "y", "z", "x_posterior_var", "y_posterior_var", "z_posterior_var")
 
 _HEADER_LABELS = ("scorer", "bodyparts", "coords")
 # Values formatted at a time: so many stay in the processor's cache.
@@ -122,19 +123,35 @@ class KeypointTable:
         return replace(self, keypoint_names=names, values=self.values[:, columns])
 
 
+@dataclass(frozen=True, eq=False)
+class PointTable:
+    """Smoothed keypoints in space, and their posterior variances, of every frame.
+
+    Attributes:
+        keypoint_names: names, in the order of `values`.
+        values: shape (n_frames, n_keypoints, 6), float32, in the order of `POINT_COORDS`.
+    """
+
+    keypoint_names: tuple[str, ...]
+    values: FloatArray
+
+
 def write_csv(table: KeypointTable, path: str | os.PathLike[str]) -> None:
     """Writes a table as CSV, float32 values in the fewest digits that read back the same.
 
     Raises:
         OSError: the file can't be written.
     """
-    n_columns = len(table.keypoint_names) * len(table.coords)
-    header = [
-        ["scorer", *[table.scorer] * n_columns],
-        ["bodyparts", *(name for name in table.keypoint_names for _ in table.coords)],
-        ["coords", *(coord for _ in table.keypoint_names for coord in table.coords)],
-    ]
-    _write(path, header, table.values.reshape(table.n_frames, n_columns))
+    _write_keypoints(path, table.scorer, table.keypoint_names, table.coords, table.values)
+
+
+def write_points_csv(table: PointTable, path: str | os.PathLike[str]) -> None:
+    """Writes keypoints in space as `eks` does: three header rows, six columns a keypoint.
+
+    Raises:
+        OSError: the file can't be written.
+    """
+    _write_keypoints(path, EKS_SCORER, table.keypoint_names, POINT_COORDS, table.values)
 
 
 def read_csv(path: str | os.PathLike[str]) -> KeypointTable:
@@ -203,6 +220,22 @@ def _check_distinct(names: Sequence[str], path: str | os.PathLike[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise TableError(f"keypoints that come more than once: {', '.join(twice)}", path=path)
+
+
+def _write_keypoints(
+    path: str | os.PathLike[str],
+    scorer: str,
+    names: Sequence[str],
+    coords: Sequence[str],
+    values: FloatArray,
+) -> None:
+    n_columns = len(names) * len(coords)
+    header = [
+        ["scorer", *[scorer] * n_columns],
+        ["bodyparts", *(name for name in names for _ in coords)],
+        ["coords", *(coord for _ in names for coord in coords)],
+    ]
+    _write(path, header, values.reshape(len(values), n_columns))
 
 
 def _write(

@@ -9,7 +9,20 @@ Nothing here reads or writes a file.
 
 from __future__ import annotations
 
-from raypose.stages.smooth.options import SmoothOptions, SmoothResult
-from raypose.stages.smooth.session import smooth_session
+from raypose.stages.smooth.options import SmoothOptions, SmoothResult, ViewsResult
+from raypose.stages.smooth.session import (
+    mirrored_views,
+    smooth_session,
+    smooth_views,
+    views_by_suffix,
+)
 
-__all__ = ["SmoothOptions", "SmoothResult", "smooth_session"]
+__all__ = [
+    "SmoothOptions",
+    "SmoothResult",
+    "ViewsResult",
+    "mirrored_views",
+    "smooth_session",
+    "smooth_views",
+    "views_by_suffix",
+]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from raypose.errors import SmoothingError
-from raypose.predictions import KeypointTable
+from raypose.predictions import KeypointTable, PointTable
 
 MODES = ("auto", "singlecam", "mirrored", "multicam", "calibrated", "pupil")
 _AVG_MODES = ("median", "mean")
@@ -16,7 +16,7 @@ FrameRange = tuple[int | None, int | None]
 
 @dataclass(frozen=True, slots=True)
 class SmoothOptions:
-    """How an ensemble is smoothed; the defaults are those of `eks`.
+    """How an ensemble is smoothed; the defaults are those of the `eks` command.
 
     Attributes:
         mode: `singlecam`, `mirrored` (views in one image), `multicam` (linear), `calibrated`
@@ -86,6 +86,27 @@ class SmoothResult:
     table: KeypointTable
     smooth_params: dict[str, float] = field(default_factory=dict)
     mode: str = "singlecam"
+    reason: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class ViewsResult:
+    """A smoothed session of several cameras.
+
+    Attributes:
+        tables: for each view the nine columns of EKS, in pixels of that view's frames.
+        smooth_params: the parameter that was used for each keypoint.
+        points: with a calibration, the keypoints in space, in the calibration's unit of length.
+        mode: `multicam` or `calibrated`.
+        reason: why this mode, in a sentence's part.
+        seconds: how long it took.
+    """
+
+    tables: dict[str, KeypointTable]
+    smooth_params: dict[str, float]
+    points: PointTable | None = None
+    mode: str = "multicam"
     reason: str = ""
     seconds: float = 0.0
 
