@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from raypose.errors import RayposeError, UsageError, VideoError
+from raypose.errors import Failure, RayposeError, UsageError, VideoError
 from raypose.tasks import VideoSpec
 
 SUFFIXES = (".mp4", ".avi", ".mov", ".mkv")
@@ -80,12 +80,13 @@ def find_videos(arguments: Sequence[str], *, recursive: bool = False) -> list[Fo
 
 
 def _expand(argument: str, recursive: bool) -> Iterable[FoundVideo]:
-    path = Path(argument).expanduser()
-    if path.is_dir():
+    # `Path.expanduser` raises for names that merely begin with a tilde.
+    path = Path(os.path.expanduser(argument))
+    if os.path.isdir(path):
         root = Path(os.path.abspath(path))
         candidates = root.rglob("*") if recursive else root.iterdir()
         return [FoundVideo(p, root) for p in sorted(candidates) if _is_video(p, root)]
-    if path.exists():
+    if os.path.exists(path):
         absolute = Path(os.path.abspath(path))
         return [FoundVideo(absolute, absolute.parent)]
     if not glob.has_magic(argument):
@@ -137,6 +138,8 @@ def _inspect(path: Path, key: str) -> Inspected:
     from raypose.video.index import fingerprint_video, index_video
 
     try:
+        if path.exists() and not path.is_file():
+            raise VideoError("is no regular file", path=path, hint="Copy it to one.")
         index = index_video(path)
         if index.n_frames == 0:
             raise VideoError("has no frames", path=path, hint="Check how it was recorded.")
@@ -152,5 +155,8 @@ def _inspect(path: Path, key: str) -> Inspected:
         )
     except RayposeError as error:
         return Inspected(path, key, None, error)
+    except Exception as error:  # whatever one file does to a decoder, the others go on
+        failure = Failure.of("inspect", error)
+        return Inspected(path, key, None, VideoError(failure.message, path=path))
     keyframes = tuple(index.keyframes.tolist())
     return Inspected(path, key, spec, notes=tuple(index.problems), keyframes=keyframes)
