@@ -203,10 +203,16 @@ class _Slot:
 
 
 class RayExecutor:
-    """Does the tasks on Ray; see the module's docstring."""
+    """Does the tasks on Ray; see the module's docstring.
 
-    def __init__(self, config: RunConfig) -> None:
+    Args:
+        config: what was asked for.
+        worker_class: what the actors are; a benchmark of the scheduling puts a stub here.
+    """
+
+    def __init__(self, config: RunConfig, *, worker_class: type = Worker) -> None:
         self._config = config
+        self._worker_class = worker_class
         self._local = config.address in (None, "local")
         self._started_here = False
         self._gpu_slots: list[_Slot] = []
@@ -243,7 +249,7 @@ class RayExecutor:
             )
             .remote()
         )
-        worker = ray.remote(Worker)
+        worker = ray.remote(self._worker_class)
         common = {
             "max_restarts": -1,
             "max_task_retries": -1,

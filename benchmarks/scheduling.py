@@ -1,0 +1,116 @@
+"""500 pairs of 0.2 s on 16 logical GPUs, against the ideal: what Ray and the driver cost.
+
+The workers are stubs that sleep; all else is what a run does: tasks with their dependencies, one
+table and one smoothing a session, progress, a bounded number of sessions in flight.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import time
+from pathlib import Path
+from typing import Any
+
+import harness
+
+import raypose.executors.ray as engine  # sets what Ray reads when it is imported
+from raypose.config import RunConfig
+from raypose.tasks import LoadArgs, ModelSpec, Owner, Progress, Summary, Task, VideoSpec
+
+SLEEP_S = 0.2
+
+
+class Stub(engine.Worker):
+    """A worker whose GPU tasks sleep; the others hand on what they got."""
+
+    def describe(self) -> tuple[str, str]:
+        return self.name, "cpu"
+
+    def do(self, task: Task, *inputs: Any) -> tuple[Any, ...]:
+        engine.ray.get(self._board.begin.remote(Progress(task.id, 0, task.n_frames, self.name)))
+        if task.gpu:
+            time.sleep(SLEEP_S)
+        return (Summary(task.id, task.kind, worker=self.name), *[task.id] * len(task.outputs))
+
+    def peak_mib(self) -> float:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+class Count:
+    """An observer that counts."""
+
+    def __init__(self) -> None:
+        self.finished_tasks: list[str] = []
+
+    def progress(self, progress: Progress) -> None: ...
+
+    def finished(self, summary: Summary) -> None:
+        assert not summary.failures, summary.failures
+        self.finished_tasks.append(summary.task)
+
+
+def sessions(n_pairs: int) -> list[tuple[Task, ...]]:
+    model = ModelSpec("m", "/m", "/m/c", "/m/ckpt", "f", "heatmap", "resnet18", ("nose",), 64, 64)
+    result = []
+    for i in range(n_pairs):
+        video = VideoSpec(f"/v/{i}.mp4", str(i), 1000, 640, 480, 25.0, 40.0, str(i))
+        args = LoadArgs(video, Owner("m", "/m", model), "")
+
+        def task(kind: str, *inputs: str, args: LoadArgs = args, i: int = i) -> Task:
+            name = f"{kind}/{i}"
+            gpu = kind == "predict"
+            return Task(name, kind, str(i), name, args, inputs, (name,), 1000, gpu)
+
+        result.append(
+            (task("predict"), task("table", f"predict/{i}"), task("smooth", f"table/{i}"))
+        )
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tiny", action="store_true", help="a small size, nothing is saved")
+    args = parser.parse_args()
+    n_gpus, n_pairs, repeats = (2, 20, 1) if args.tiny else (16, 500, 3)
+    engine.ray.init(
+        address="local",
+        num_cpus=n_gpus + 2,
+        num_gpus=n_gpus,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
+    config = RunConfig.build(videos=("v",), models=("m",), device="cpu", output_dir=Path("unused"))
+    executor = engine.RayExecutor(config, worker_class=Stub)
+    assert executor.start([]) == n_gpus
+    engine.ray.get([slot.described for slot in executor._gpu_slots])
+    seconds = []
+    for _ in range(repeats):
+        count = Count()
+        began = time.perf_counter()
+        executor.run(sessions(n_pairs), count)
+        seconds.append(time.perf_counter() - began)
+        assert len(set(count.finished_tasks)) == 3 * n_pairs
+    peaks = engine.ray.get([slot.actor.peak_mib.remote() for slot in executor._gpu_slots])
+    executor.close()
+    engine.ray.shutdown()
+    median = sorted(seconds)[len(seconds) // 2]
+    ideal = n_pairs * SLEEP_S / n_gpus
+    driver = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    result = {
+        "work": f"{n_pairs} pairs of {SLEEP_S} s on {n_gpus} logical GPUs",
+        "sides": {
+            "raypose": {"seconds": seconds, "median_s": median},
+            "ideal": {"seconds": [ideal], "median_s": ideal},
+        },
+        "ratio": ideal / median,
+        "peak_memory_mib": {"driver": round(driver), "worker": round(max(peaks))},
+        "cores": os.cpu_count(),
+    }
+    harness.report("scheduling", result, ("raypose", "ray"), tiny=args.tiny)
+
+
+if __name__ == "__main__":
+    main()
