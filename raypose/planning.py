@@ -63,6 +63,7 @@ class Step:
         recipe: what they are made from.
         done: True where all of them are there, verified.
         reason: why they must be made; empty where done.
+        clash: path of an output that holds the results of another video, and that video.
     """
 
     kind: str
@@ -70,6 +71,7 @@ class Step:
     recipe: Mapping[str, Any]
     done: bool
     reason: str = ""
+    clash: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +190,7 @@ def make_plan(config: RunConfig, *, run_dir: Path) -> Plan:
     problems += _label_problems(models, config)
     builder = _SessionBuilder(config, models)
     sessions = [builder.build(video) for video in inspected if video.spec is not None]
-    usable, clashes = _without_clashes(sessions, config)
+    usable, clashes = _without_clashes(sessions)
     return Plan(config, models, tuple(inspected), tuple(usable), (*problems, *clashes), run_dir)
 
 
@@ -197,7 +199,8 @@ def _open_models(config: RunConfig) -> tuple[ModelSpec, ...]:
     for directory in directories:
         if directories.count(directory) > 1:
             raise UsageError("is given twice as a model", path=directory, hint="Give it once.")
-    names = shortest_names(directories)
+    # Below -o the smoothed ensemble has a directory of this name.
+    names = [f"{n}_model" if n == EKS else n for n in shortest_names(directories)]
     return tuple(
         open_model(directory, name=name, overrides=config.overrides)
         for directory, name in zip(directories, names, strict=True)
@@ -267,6 +270,13 @@ class _SessionBuilder:
             # --eks-dir wins over -o: it names the place of these outputs alone.
             root = config.eks_dir or owner_root(EKS, config.output_dir, None)
             self.eks = Owner(EKS, os.path.abspath(root), models[0])
+            for owner in self.owners:
+                if os.path.realpath(owner.root) == os.path.realpath(self.eks.root):
+                    raise UsageError(
+                        f"holds the outputs of the model {owner.name}",
+                        path=root,
+                        hint="Give another --eks-dir: tables of both have the same names.",
+                    )
         self.labels: dict[str, str] = {}
         for model in models:
             try:
@@ -361,17 +371,13 @@ class _SessionBuilder:
         paths = {name: str(path) for name, path in outputs.items()}
         if self.config.overwrite:
             return Step(kind, paths, recipe, False, "--overwrite")
+        reason, clash = "", None
         for path in outputs.values():
             verdict = ledger.check(path, recipe)
-            if verdict.done:
-                continue
+            reason = reason or verdict.reason
             if "video" in verdict.changed and _is_other_video(verdict.source, video.path):
-                return Step(kind, paths, recipe, False, f"{_CLASH}{verdict.source}")
-            return Step(kind, paths, recipe, False, verdict.reason)
-        return Step(kind, paths, recipe, True)
-
-
-_CLASH = "holds the results of "
+                clash = clash or (str(path), verdict.source)
+        return Step(kind, paths, recipe, not reason, reason, clash)
 
 
 def _is_other_video(source: str, path: str) -> bool:
@@ -380,41 +386,25 @@ def _is_other_video(source: str, path: str) -> bool:
 
 
 def _without_clashes(
-    sessions: Sequence[SessionPlan], config: RunConfig
+    sessions: Sequence[SessionPlan],
 ) -> tuple[list[SessionPlan], list[Problem]]:
     """Leave out sessions whose outputs would replace those of another video."""
     taken: dict[str, str] = {}
     usable, problems = [], []
     for session in sessions:
         video = session.video
-        outputs = [
-            (path, step)
-            for w in session.works
-            for step in w.steps
-            for path in step.outputs.values()
-        ]
-        clash = next(
-            ((path, taken[path]) for path, _ in outputs if path in taken),
-            next(
-                (
-                    (path, step.reason.removeprefix(_CLASH))
-                    for path, step in outputs
-                    if step.reason.startswith(_CLASH)
-                ),
-                None,
-            ),
-        )
+        steps = [step for work in session.works for step in work.steps]
+        paths = [path for step in steps for path in step.outputs.values()]
+        clash = next(((path, taken[path]) for path in paths if path in taken), None)
+        hint = "Rename one of the two videos, or choose another -o."
+        if clash is None:
+            clash = next((step.clash for step in steps if step.clash), None)
+            hint = "Rename one of the two videos, or choose another -o; --overwrite replaces them."
         if clash is None:
             usable.append(session)
-            taken.update((path, video.path) for path, _ in outputs)
+            taken.update((path, video.path) for path in paths)
             continue
         path, other = clash
-        problems.append(
-            Problem(
-                video.path,
-                f"its outputs would replace those of {other} ({path})",
-                "Rename one of the two videos, or choose another -o; --overwrite replaces them.",
-                fatal=True,
-            )
-        )
+        message = f"its outputs would replace those of {other} ({path})"
+        problems.append(Problem(video.path, message, hint, fatal=True))
     return usable, problems

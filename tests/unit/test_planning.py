@@ -1,0 +1,315 @@
+"""The plan: what is to be made, what is done, what is wrong; nothing is written."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raypose.config import RunConfig
+from raypose.errors import ModelError, UsageError
+from raypose.planning import Plan, make_plan
+from tests.projects import commit_all, fake_model
+from tests.videos import make_video, truncate
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAYPOSE_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+
+
+class Project:
+    """Two models, one video, and a place for outputs."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.models = (fake_model(root / "models" / "a"), fake_model(root / "models" / "b"))
+        self.videos = root / "videos"
+        self.videos.mkdir()
+        self.out = root / "out"
+
+    def video(self, name: str = "cam.mp4", **values: Any) -> Path:
+        path = self.videos / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return make_video(path, **{"n_frames": 12, **values})
+
+    def plan(self, **values: Any) -> Plan:
+        given = {
+            "videos": (str(self.videos),),
+            "models": tuple(map(str, self.models)),
+            "output_dir": self.out,
+            **values,
+        }
+        return make_plan(RunConfig.build(**given), run_dir=self.root / "run")
+
+    def finish(self, **values: Any) -> list[Path]:
+        return [path for s in self.plan(**values).sessions for path in commit_all(s)]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+EVERYTHING: dict[str, Any] = {"eks": True, "label": ("full", "snippet")}
+
+
+def missing(plan: Plan) -> set[tuple[str, str, str]]:
+    return {
+        (session.video.key, work.owner.name, step.kind)
+        for session in plan.sessions
+        for work in session.works
+        for step in work.missing
+    }
+
+
+def fatal(plan: Plan) -> list[str]:
+    return [problem.message for problem in plan.problems if problem.fatal]
+
+
+class TestWhatIsToDo:
+    def test_everything_of_an_ensemble(self, project: Project) -> None:
+        project.video()
+        plan = project.plan(**EVERYTHING)
+        kinds = ("table", "metrics", "label", "snippet")
+        assert missing(plan) == {("cam", o, k) for o in ("a", "b", "eks") for k in kinds}
+        assert not plan.problems
+        assert plan.sessions[0].to_predict == (0, 1)
+
+    def test_nothing_is_written(self, project: Project) -> None:
+        project.video()
+        before = sorted(project.root.rglob("*"))
+        project.plan(**EVERYTHING)
+        assert sorted(project.root.rglob("*")) == before
+
+    def test_only_what_is_asked_for(self, project: Project) -> None:
+        project.video()
+        plan = project.plan(metrics=False)
+        assert missing(plan) == {("cam", "a", "table"), ("cam", "b", "table")}
+        assert plan.sessions[0].eks is None
+
+    def test_no_two_outputs_share_a_path(self, project: Project) -> None:
+        for name in ("d1/cam.mp4", "d2/cam.mp4", "cam.avi"):
+            project.video(name, **({"codec": "mpeg4"} if name.endswith("avi") else {}))
+        for layout in ("app", "pose-app"):
+            plan = project.plan(layout=layout, recursive=True, **EVERYTHING)
+            paths = [
+                p for s in plan.sessions for w in s.works for t in w.steps
+                for p in t.outputs.values()
+            ]  # fmt: skip
+            assert len(plan.sessions) == 3
+            assert len(set(paths)) == len(paths)
+
+    def test_without_output_dir_models_keep_their_own(self, project: Project) -> None:
+        project.video()
+        plan = project.plan(output_dir=None, eks=True, eks_dir=project.root / "smooth")
+        tables = [work.table.outputs["table"] for work in plan.sessions[0].works]
+        assert tables == [
+            str(project.models[0] / "video_preds" / "cam.csv"),
+            str(project.models[1] / "video_preds" / "cam.csv"),
+            str(project.root / "smooth" / "video_preds" / "cam.csv"),
+        ]
+
+    def test_paths_are_absolute(self, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+        project.video()
+        monkeypatch.chdir(project.root)
+        plan = project.plan(output_dir="out", videos=("videos",), models=("models/a",))
+        (work,) = plan.sessions[0].works
+        assert work.table.outputs["table"] == str(project.out / "a" / "video_preds" / "cam.csv")
+
+    def test_disk_for_labelled_videos(self, project: Project) -> None:
+        project.video()
+        assert project.plan(eks=True).labeled_bytes == 0
+        full = project.plan(label=("full",)).labeled_bytes
+        assert 0 < full < project.plan(label=("full", "snippet")).labeled_bytes
+        project.finish(label=("full",))
+        assert project.plan(label=("full",)).labeled_bytes == 0
+
+
+class TestWhatIsDone:
+    def test_after_a_run_nothing_is_left(self, project: Project) -> None:
+        project.video()
+        project.video("other.mp4")
+        project.finish(**EVERYTHING)
+        plan = project.plan(**EVERYTHING)
+        assert plan.done
+        assert not missing(plan)
+        assert plan.sessions[0].to_predict == ()
+
+    def test_a_deleted_labelled_video_is_all_that_is_drawn(self, project: Project) -> None:
+        project.video()
+        project.finish(**EVERYTHING)
+        labeled = project.out / "b" / "video_preds" / "labeled_videos" / "cam_labeled.mp4"
+        labeled.unlink()
+        assert missing(project.plan(**EVERYTHING)) == {("cam", "b", "label")}
+
+    def test_a_table_cut_in_half_is_made_again(self, project: Project) -> None:
+        project.video()
+        project.finish(eks=True)
+        table = project.out / "a" / "video_preds" / "cam.csv"
+        table.write_bytes(table.read_bytes()[: table.stat().st_size // 2])
+        plan = project.plan(eks=True)
+        assert missing(plan) == {("cam", "a", "table")}
+        assert "changed" in plan.sessions[0].models[0].table.reason
+
+    def test_a_table_that_merely_exists_is_not_done(self, project: Project) -> None:
+        project.video()
+        folder = project.out / "a" / "video_preds"
+        folder.mkdir(parents=True)
+        (folder / "cam.csv").write_text("scorer\n")
+        step = project.plan().sessions[0].models[0].table
+        assert (step.done, step.reason) == (False, "not made by raypose")
+
+    def test_overwrite_makes_all_again(self, project: Project) -> None:
+        project.video()
+        n = len(missing(project.plan(**EVERYTHING)))
+        project.finish(**EVERYTHING)
+        assert len(missing(project.plan(overwrite=True, **EVERYTHING))) == n
+
+    def test_another_video_under_the_same_path(self, project: Project) -> None:
+        project.video()
+        project.finish()
+        project.video(n_frames=13)
+        plan = project.plan()
+        assert len(missing(plan)) == 4
+        assert "video" in plan.sessions[0].models[0].table.reason
+        assert not plan.problems
+
+    def test_a_video_that_was_moved_is_still_done(self, project: Project) -> None:
+        path = project.video()
+        project.finish()
+        (project.root / "elsewhere").mkdir()
+        moved = shutil.move(path, project.root / "elsewhere" / "cam.mp4")
+        assert project.plan(videos=(str(moved),)).done
+
+    def test_another_checkpoint(self, project: Project) -> None:
+        project.video()
+        project.finish(eks=True)
+        next(project.models[0].rglob("*.ckpt")).write_bytes(b"trained on")
+        left = missing(project.plan(eks=True))
+        assert {owner for _, owner, _ in left} == {"a", "eks"}
+
+    @pytest.mark.parametrize(
+        ("values", "kinds"),
+        [
+            ({"precision": "bf16"}, {"table", "metrics", "snippet"}),
+            ({"snippet_s": 3.0}, {"snippet"}),
+            ({"device": "cpu", "gpus": 2, "batch_size": 7, "inline": True}, set()),
+        ],
+    )
+    def test_settings_make_again_what_they_change(
+        self, project: Project, values: dict[str, Any], kinds: set[str]
+    ) -> None:
+        project.video()
+        project.finish(label=("snippet",))
+        left = missing(project.plan(label=("snippet",), **values))
+        assert {kind for _, _, kind in left} == kinds
+
+    def test_options_of_eks_leave_the_members_alone(self, project: Project) -> None:
+        project.video()
+        project.finish(eks=True)
+        left = missing(project.plan(eks=True, eks_options={"smooth_param": 5.0}))
+        assert left == {("cam", "eks", "table"), ("cam", "eks", "metrics")}
+
+    def test_more_members_change_only_the_ensemble(self, project: Project) -> None:
+        project.video()
+        project.finish(eks=True)
+        third = fake_model(project.root / "models" / "c")
+        left = missing(project.plan(eks=True, models=(*map(str, project.models), str(third))))
+        assert {owner for _, owner, _ in left} == {"c", "eks"}
+
+
+class TestProblems:
+    def test_a_bad_video_leaves_the_others(self, project: Project) -> None:
+        good = project.video()
+        truncate(good, project.videos / "cut.mp4", 0.3)
+        plan = project.plan()
+        assert [session.video.key for session in plan.sessions] == ["cam"]
+        (problem,) = plan.problems
+        assert problem.fatal
+        assert problem.subject == str(project.videos / "cut.mp4")
+
+    def test_outputs_that_collide(self, project: Project) -> None:
+        project.video("cam.mp4")
+        project.video("cam_temporal_norm.mp4")
+        plan = project.plan()
+        assert [session.video.key for session in plan.sessions] == ["cam"]
+        (problem,) = plan.problems
+        assert problem.fatal
+        assert str(project.videos / "cam.mp4") in problem.message
+        assert "--overwrite" not in problem.hint
+        assert not project.plan(metrics=False).problems
+
+    def test_results_of_another_video_from_an_earlier_run(self, project: Project) -> None:
+        first, second = project.video("d1/cam.mp4"), project.video("d2/cam.mp4", n_frames=9)
+        project.finish(videos=(str(first),))
+        plan = project.plan(videos=(str(second),))
+        assert plan.sessions == ()
+        (problem,) = plan.problems
+        assert problem.fatal
+        assert str(first) in problem.message
+        assert "--overwrite" in problem.hint
+        assert not project.plan(videos=(str(second),), overwrite=True).problems
+
+    def test_one_file_of_another_video_is_enough(self, project: Project) -> None:
+        # In the Pose-app's layout the table of `cam.short.mp4` is that of the snippet of `cam`.
+        other = project.video("cam.short.mp4", n_frames=9)
+        project.finish(videos=(str(other),), layout="pose-app", metrics=False)
+        mine = project.video("cam.mp4")
+        plan = project.plan(videos=(str(mine),), layout="pose-app", label=("snippet",))
+        (message,) = fatal(plan)
+        assert "cam.short.csv" in message
+
+    def test_other_keypoints_among_members(self, project: Project) -> None:
+        project.video()
+        odd = fake_model(project.root / "models" / "c", keypoint_names=("nose", "ear"))
+        plan = project.plan(eks=True, models=(str(project.models[0]), str(odd)))
+        (message,) = fatal(plan)
+        assert "ear, paw, tail" in message
+        assert plan.sessions[0].eks is None
+        assert {owner for _, owner, _ in missing(plan)} == {"a", "c"}
+
+    def test_keypoints_in_another_order_are_the_same(self, project: Project) -> None:
+        project.video()
+        turned = fake_model(project.root / "models" / "c", keypoint_names=("tail", "nose", "paw"))
+        plan = project.plan(eks=True, models=(str(project.models[0]), str(turned)))
+        assert not plan.problems
+        assert plan.sessions[0].eks is not None
+
+    def test_missing_labels_leave_out_pca_and_nothing_else(self, project: Project) -> None:
+        project.video()
+        model = fake_model(
+            project.root / "models" / "pca", data={"columns_for_singleview_pca": [0, 1, 2]}
+        )
+        plan = project.plan(models=(str(model),))
+        (problem,) = plan.problems
+        assert not problem.fatal
+        assert "--data-dir" in problem.hint
+        (metrics,) = (s for s in plan.sessions[0].works[0].steps if s.kind == "metrics")
+        assert list(metrics.outputs) == ["temporal_norm"]
+
+    def test_a_model_that_is_none_stops_everything(self, project: Project) -> None:
+        project.video()
+        with pytest.raises(ModelError):
+            project.plan(models=(str(project.root),))
+
+    def test_a_model_given_twice(self, project: Project) -> None:
+        project.video()
+        model = str(project.models[0])
+        with pytest.raises(UsageError, match="twice"):
+            project.plan(models=(model, f"{model}/../a"))
+
+    def test_a_model_called_eks_is_not_taken_for_the_ensemble(self, project: Project) -> None:
+        project.video()
+        model = fake_model(project.root / "models" / "eks")
+        plan = project.plan(eks=True, models=(str(project.models[0]), str(model)))
+        tables = [work.table.outputs["table"] for work in plan.sessions[0].works]
+        assert len(set(tables)) == 3
+        assert len({work.owner.name for work in plan.sessions[0].works}) == 3
+
+    def test_eks_into_the_directory_of_a_member(self, project: Project) -> None:
+        project.video()
+        with pytest.raises(UsageError, match="--eks-dir"):
+            project.plan(output_dir=None, eks=True, eks_dir=project.models[1])
