@@ -1,0 +1,212 @@
+"""The files of the demo's project: videos, their true keypoints, and labelled frames.
+
+Second station of the demo, between the figure and the training. The labelled frames come from
+recordings of their own, so that no frame of the videos has been seen in training. Every file has
+a record of how it was made (`ledger`), and is made again only where it is missing or was changed.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from raypose import __version__, ledger
+from raypose.demo import figure
+from raypose.errors import OutputError, UsageError, from_os_error
+from raypose.predictions import COORDS, KeypointTable, write_csv
+
+METHOD = 1
+"""Version of the project; raised when figure, files or training change."""
+
+MARK = "demo.json"
+"""File by which a demo's directory is known."""
+
+N_VIDEOS = 4
+N_FRAMES = 200
+N_RECORDINGS = 8
+LABELS_EACH = 20
+_LABEL_EVERY = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """Where the parts of a demo's project are.
+
+    Attributes:
+        directory: of the whole, absolute.
+    """
+
+    directory: Path
+
+    @property
+    def video_dir(self) -> Path:
+        return self.directory / "videos"
+
+    @property
+    def videos(self) -> list[Path]:
+        return [self.video_dir / f"mouse_{i + 1}.mp4" for i in range(N_VIDEOS)]
+
+    def truth(self, stem: str) -> Path:
+        """The table of the true keypoints of a video."""
+        return self.directory / "truth" / f"{stem}.csv"
+
+    @property
+    def labels(self) -> Path:
+        return self.directory / "CollectedData.csv"
+
+    def model(self, seed: int) -> Path:
+        """The model directory of an ensemble's member."""
+        return self.directory / "models" / f"seed-{seed}"
+
+    @property
+    def outputs(self) -> Path:
+        return self.directory / "outputs"
+
+
+def claim(directory: Path) -> Project:
+    """Take a directory for the demo: a new or empty one, or one of an earlier demo.
+
+    Raises:
+        UsageError: it is a file or holds something else.
+        OutputError: it can't be made or written to.
+    """
+    project = Project(directory.expanduser().absolute())
+    directory = project.directory
+    hint = "Name another directory: raypose demo DIR"
+    try:
+        if directory.exists() and not directory.is_dir():
+            raise UsageError("is a file, not a directory for the demo", path=directory, hint=hint)
+        directory.mkdir(parents=True, exist_ok=True)
+        if not (directory / MARK).is_file():
+            if any(directory.iterdir()):
+                raise UsageError(
+                    "holds something that is not of the demo", path=directory, hint=hint
+                )
+            mark = {"made_by": "raypose demo", "raypose": __version__, "method": METHOD}
+            ledger.write_atomically(directory / MARK, json.dumps(mark, indent=1))
+    except OSError as error:
+        raise _output_error(error, directory) from error
+    return project
+
+
+def make_videos(project: Project, *, overwrite: bool, on_video: Callable[[], None]) -> None:
+    """Videos and their true keypoints, as far as they are missing.
+
+    Args:
+        project: where.
+        overwrite: make again what is there.
+        on_video: called after each video that was made.
+
+    Raises:
+        OutputError: a file can't be written.
+    """
+    for seed, path in enumerate(project.videos):
+        recipe = {"kind": "demo video", "method": METHOD, "seed": seed, "frames": N_FRAMES}
+        truth = project.truth(path.stem)
+        if not overwrite and all(ledger.check(file, recipe).done for file in (path, truth)):
+            continue
+        poses = figure.walk(N_FRAMES, seed)
+        with ledger.committing(truth, recipe) as temporary:
+            write_csv(_true_table(poses), temporary)
+        with ledger.committing(path, recipe) as temporary:
+            _encode(temporary, poses, figure.floor(seed))
+        on_video()
+
+
+def _true_table(poses: list[figure.Pose]) -> KeypointTable:
+    values = np.ones((len(poses), len(figure.KEYPOINTS), 3), np.float32)
+    values[..., :2] = [figure.keypoints(pose) for pose in poses]
+    return KeypointTable("truth", figure.KEYPOINTS, COORDS, values)
+
+
+def _encode(path: Path, poses: list[figure.Pose], ground: figure.Picture) -> None:
+    import av
+
+    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+        stream: Any = container.add_stream(
+            "libx264", rate=figure.FPS, options={"preset": "veryfast", "crf": "18"}
+        )
+        stream.width = stream.height = figure.SIZE
+        stream.pix_fmt = "yuv420p"
+        for pose in poses:
+            frame = av.VideoFrame.from_ndarray(figure.draw(pose, ground), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def labels_recipe() -> dict[str, Any]:
+    """What the labelled frames are made from."""
+    return {
+        "kind": "demo labels",
+        "method": METHOD,
+        "recordings": N_RECORDINGS,
+        "labels_each": LABELS_EACH,
+    }
+
+
+def make_labels(project: Project, *, overwrite: bool) -> bool:
+    """Labelled frames: pictures below `labeled-data/`, and `CollectedData.csv` beside it.
+
+    Returns:
+        False where they are there already.
+
+    Raises:
+        OutputError: a file can't be written.
+    """
+    recipe = labels_recipe()
+    names = [
+        (recording, i * _LABEL_EVERY, f"labeled-data/other_{recording + 1}/img{i:08d}.png")
+        for recording in range(N_RECORDINGS)
+        for i in range(LABELS_EACH)
+    ]
+    there = all((project.directory / name).is_file() for _, _, name in names)
+    if there and not overwrite and ledger.check(project.labels, recipe).done:
+        return False
+    rows: list[list[str]] = []
+    # The table is committed after the pictures that it names: it is the sign that all are there.
+    for recording in range(N_RECORDINGS):
+        seed = 100 + recording
+        poses = figure.walk(_LABEL_EVERY * LABELS_EACH, seed)
+        ground = figure.floor(seed)
+        for of, frame, name in names:
+            if of == recording:
+                pose = poses[frame]
+                _write_picture(project.directory / name, figure.draw(pose, ground))
+                xy = figure.keypoints(pose).reshape(-1)
+                rows.append([name, *(f"{value:.3f}" for value in xy)])
+    header = [
+        ["scorer", *["truth"] * (2 * len(figure.KEYPOINTS))],
+        ["bodyparts", *(name for name in figure.KEYPOINTS for _ in "xy")],
+        ["coords", *("x", "y") * len(figure.KEYPOINTS)],
+    ]
+    with (
+        ledger.committing(project.labels, recipe) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
+        csv.writer(file, lineterminator="\n").writerows([*header, *rows])
+    return True
+
+
+def _write_picture(path: Path, picture: figure.Picture) -> None:
+    import cv2
+
+    ok, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    assert ok, "OpenCV always encodes 8-bit colour as PNG"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data.tobytes())
+    except OSError as error:
+        raise _output_error(error, path) from error
+
+
+def _output_error(error: OSError, path: Path) -> OutputError:
+    named = from_os_error(error)
+    return OutputError(
+        named.message if named else str(error), path=path, hint=named.hint if named else ""
+    )

@@ -1,0 +1,347 @@
+"""Training of the demo's ensemble: Lightning Pose's own heatmap tracker, from random weights.
+
+Third station of the demo: labelled frames → model directories, as Lightning Pose makes them
+(`config.yaml`, `tb_logs/<name>/version_0/checkpoints/*.ckpt`), which `litpose predict` takes as
+well. Network, loss and target heatmaps are Lightning Pose's; the loop is a plain one, so that it
+takes a minute on two cores and stops at once on Ctrl-C. It trains on the CPU in every case: the
+result is the same everywhere, and no GPU is held by the process that starts the run.
+
+Importing Lightning Pose costs about 20 s, so it is imported when a member is really trained.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import yaml
+
+# Also sets how torch's threads wait, which must be done before torch is imported.
+import raypose.stages.infer  # noqa: F401
+from raypose import ledger
+from raypose.demo import figure
+from raypose.demo.project import METHOD, Project, labels_recipe
+
+if TYPE_CHECKING:
+    import torch
+
+SEEDS = (0, 1)
+"""Seeds of the members: they start from other weights and see other frames."""
+
+_MODEL_NAME = "mouse"
+_MAX_THREADS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """Settings of the training; the config of the models repeats them.
+
+    Attributes:
+        input_size: side of the network's input, in pixels.
+        batch_size: frames a step.
+        n_steps: optimizer steps.
+        learning_rate: highest rate; it rises and falls once.
+        max_scale: frames are enlarged or shrunk by up to this fraction.
+        max_shift: frames are shifted by up to so many pixels.
+    """
+
+    input_size: int = 128
+    batch_size: int = 12
+    n_steps: int = 130
+    learning_rate: float = 2e-3
+    max_scale: float = 0.1
+    max_shift: float = 10.0
+    backbone: str = "resnet18"
+    downsample_factor: int = 2
+
+    @property
+    def checkpoint_name(self) -> str:
+        """As Lightning names it: epochs and steps that were done, and that it is the best."""
+        return f"epoch=0-step={self.n_steps}-best.ckpt"
+
+
+def train_member(
+    project: Project,
+    seed: int,
+    *,
+    overwrite: bool,
+    on_progress: Callable[[float], None],
+    training: Training | None = None,
+) -> bool:
+    """Train one member and write its directory, unless it is there.
+
+    Args:
+        project: with its labelled frames.
+        seed: of weights and order of frames.
+        overwrite: train again in any case.
+        on_progress: is told the fraction that is done.
+        training: settings.
+
+    Returns:
+        False where the member was there already, trained on these labels with these settings.
+
+    Raises:
+        OutputError: a file can't be written.
+    """
+    training = training or Training()
+    directory = project.model(seed)
+    config = _config(project, seed, training)
+    config_path = directory / "config.yaml"
+    config_recipe = {"kind": "demo config", "method": METHOD, "config": config}
+    if overwrite or not ledger.check(config_path, config_recipe).done:
+        with ledger.committing(config_path, config_recipe) as temporary:
+            temporary.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    folder = directory / "tb_logs" / _MODEL_NAME / "version_0" / "checkpoints"
+    checkpoint = folder / training.checkpoint_name
+    recipe = {
+        "kind": "demo model",
+        "method": METHOD,
+        "labels": ledger.digest_of(labels_recipe()),
+        "model": config["model"],
+        "training": config["training"],
+    }
+    if not overwrite and ledger.check(checkpoint, recipe).done:
+        return False
+    with _quiet():
+        images, keypoints = _load_labels(project)
+        model = _new_model(seed, training)
+        _fit(model, images, keypoints, seed, training, on_progress)
+        with ledger.committing(checkpoint, recipe) as temporary:
+            _save(model, temporary)
+    return True
+
+
+def _config(project: Project, seed: int, training: Training) -> dict[str, Any]:
+    """What Lightning Pose keeps of a model, as plain containers."""
+    n_keypoints = len(figure.KEYPOINTS)
+    return {
+        "data": {
+            "image_resize_dims": {"height": training.input_size, "width": training.input_size},
+            "data_dir": str(project.directory),
+            "video_dir": str(project.video_dir),
+            "csv_file": project.labels.name,
+            "downsample_factor": training.downsample_factor,
+            "num_keypoints": n_keypoints,
+            "keypoint_names": list(figure.KEYPOINTS),
+            "mirrored_column_matches": [],
+            "columns_for_singleview_pca": list(range(n_keypoints)),
+        },
+        "training": {
+            "imgaug": "default",
+            "train_batch_size": training.batch_size,
+            "val_batch_size": training.batch_size,
+            "test_batch_size": training.batch_size,
+            "train_prob": 0.95,
+            "val_prob": 0.05,
+            "train_frames": 1,
+            "num_gpus": 1,
+            "num_workers": 0,
+            "unfreezing_epoch": 0,
+            "min_epochs": 1,
+            "max_epochs": training.n_steps,
+            "check_val_every_n_epoch": 5,
+            "log_every_n_steps": 1,
+            "rng_seed_data_pt": seed,
+            "rng_seed_model_pt": seed,
+            "optimizer": "Adam",
+            "optimizer_params": {"learning_rate": training.learning_rate},
+            "lr_scheduler": "multisteplr",
+            "lr_scheduler_params": {
+                "multisteplr": {"milestones": [training.n_steps], "gamma": 0.5}
+            },
+        },
+        "model": {
+            "losses_to_use": [],
+            "backbone": training.backbone,
+            "backbone_pretrained": False,
+            "model_type": "heatmap",
+            "heatmap_loss_type": "kl",
+            "model_name": _MODEL_NAME,
+        },
+        "dali": {
+            "base": {"train": {"sequence_length": 16}, "predict": {"sequence_length": 64}},
+            "context": {"train": {"batch_size": 16}, "predict": {"sequence_length": 64}},
+        },
+        "losses": {
+            "pca_multiview": {"log_weight": 5.0, "components_to_keep": 3, "epsilon": None},
+            "pca_singleview": {"log_weight": 5.0, "components_to_keep": 0.99, "epsilon": None},
+            "temporal": {"log_weight": 5.0, "epsilon": 20.0, "prob_threshold": 0.05},
+        },
+        "callbacks": {
+            "anneal_weight": {
+                "attr_name": "total_unsupervised_importance",
+                "init_val": 0.0,
+                "increase_factor": 0.01,
+                "final_val": 1.0,
+                "freeze_until_epoch": 0,
+            }
+        },
+        "eval": {
+            "predict_vids_after_training": False,
+            "save_vids_after_training": False,
+            "test_videos_directory": "${data.video_dir}",
+            "confidence_thresh_for_vid": 0.9,
+        },
+    }
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warnings and messages of libraries, which are not the user's business here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # Importing Lightning sets the level of its logger, so it comes first.
+        import lightning.pytorch  # noqa: F401
+
+        logger = logging.getLogger("lightning.pytorch")
+        level = logger.level
+        logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+
+
+def _load_labels(project: Project) -> tuple[torch.Tensor, torch.Tensor]:
+    """Labelled frames as Lightning Pose normalises them, and their keypoints.
+
+    Returns:
+        images of shape (n, 3, height, width), keypoints of shape (n, n_keypoints, 2) in pixels.
+    """
+    import cv2
+    import torch
+
+    with project.labels.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))[3:]
+    pictures = [np.asarray(cv2.imread(str(project.directory / row[0]))) for row in rows]
+    images = torch.from_numpy(np.stack(pictures)[..., ::-1].copy()).permute(0, 3, 1, 2).float()
+    mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
+    std = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+    keypoints = torch.tensor([[float(value) for value in row[1:]] for row in rows])
+    return (images / 255 - mean) / std, keypoints.reshape(len(rows), -1, 2)
+
+
+def _new_model(seed: int, training: Training) -> Any:
+    """Lightning Pose's tracker with random weights; nothing is downloaded."""
+    import torch
+    from lightning_pose.losses.factory import LossFactory
+    from lightning_pose.models import HeatmapTracker
+    from omegaconf import OmegaConf
+
+    model = HeatmapTracker(
+        num_keypoints=len(figure.KEYPOINTS),
+        loss_factory=LossFactory({"heatmap_kl": {"log_weight": 0.0}}, None),
+        backbone=training.backbone,
+        downsample_factor=training.downsample_factor,
+        pretrained=False,
+        torch_seed=seed,
+        optimizer_params=OmegaConf.create({"learning_rate": training.learning_rate}),
+        lr_scheduler_params=OmegaConf.create({"milestones": [training.n_steps], "gamma": 0.5}),
+        image_size=training.input_size,
+    )
+    # Lightning Pose starts the head close to zero, which spares a backbone that is trained
+    # already. With a random one, hardly any gradient would reach it: after a hundred steps the
+    # error is 50 px that way, and 5 px this way.
+    for layer in model.head.upsampling_layers:
+        if isinstance(layer, torch.nn.ConvTranspose2d):
+            torch.nn.init.xavier_uniform_(layer.weight, gain=1.0)
+    return model.to(memory_format=torch.channels_last)
+
+
+def _fit(
+    model: Any,
+    images: torch.Tensor,
+    keypoints: torch.Tensor,
+    seed: int,
+    training: Training,
+    on_progress: Callable[[float], None],
+) -> None:
+    import torch
+    from lightning_pose.data.heatmaps import generate_heatmaps
+
+    generator = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.Adam(model.parameters(), lr=training.learning_rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, training.learning_rate, total_steps=training.n_steps, pct_start=0.15
+    )
+    size = training.input_size
+    side = size >> training.downsample_factor
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(min(n_threads, _MAX_THREADS))
+    model.train()
+    try:
+        for step in range(training.n_steps):
+            chosen = torch.randint(len(images), (training.batch_size,), generator=generator)
+            inputs, points = _augmented(images[chosen], keypoints[chosen], generator, training)
+            loss, _ = model.loss_factory(
+                heatmaps_targ=generate_heatmaps(points, size, size, (side, side)),
+                heatmaps_pred=model(inputs.contiguous(memory_format=torch.channels_last)),
+            )
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            on_progress((step + 1) / training.n_steps)
+    finally:
+        torch.set_num_threads(n_threads)
+    model.eval()
+
+
+def _augmented(
+    images: torch.Tensor, points: torch.Tensor, generator: torch.Generator, training: Training
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Frames turned by any angle about their middle, scaled and shifted a little, and resized.
+
+    Args:
+        images: shape (n, 3, height, width).
+        points: shape (n, n_keypoints, 2), in pixels of the frame.
+
+    Returns:
+        images of the network's size, and points in pixels of these.
+    """
+    import torch
+
+    n = len(images)
+    draws = 2 * torch.rand((n, 4), generator=generator) - 1
+    angle = draws[:, 0] * torch.pi
+    scale = 1 + training.max_scale * draws[:, 1]
+    shift = training.max_shift * draws[:, 2:]
+    cos, sin = scale * angle.cos(), scale * angle.sin()
+    forward = torch.stack([cos, -sin, sin, cos], dim=-1).reshape(n, 2, 2)
+    # Where a point of the new picture comes from, in torch's coordinates of -1 to 1.
+    backward = torch.linalg.inv(forward)
+    origin = -backward @ shift[..., None] / (figure.SIZE / 2)
+    grid = torch.nn.functional.affine_grid(
+        torch.cat([backward, origin], dim=-1),
+        [n, 3, training.input_size, training.input_size],
+        align_corners=False,
+    )
+    turned = torch.nn.functional.grid_sample(
+        images, grid, padding_mode="reflection", align_corners=False
+    )
+    middle = (figure.SIZE - 1) / 2
+    moved = (points - middle) @ forward.transpose(1, 2) + middle + shift[:, None]
+    # Lightning Pose's own scaling, without half a pixel: prediction undoes just this.
+    return turned, moved * (training.input_size / figure.SIZE)
+
+
+def _save(model: Any, path: Path) -> None:
+    """A checkpoint as Lightning saves it, without the optimizer's state."""
+    from lightning.pytorch import Trainer
+
+    trainer = Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+    )
+    trainer.strategy.connect(model)
+    trainer.save_checkpoint(path, weights_only=True)
