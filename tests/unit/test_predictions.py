@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from raypose.errors import TableError
 from raypose.predictions import (
@@ -53,6 +56,28 @@ def test_what_is_written_reads_back_bit_by_bit(
         table.keypoint_names,
         coords,
     )
+    np.testing.assert_array_equal(back.values, table.values)
+
+
+NAMES = st.lists(
+    st.text(st.characters(exclude_categories=["Cs", "Cc"])),
+    min_size=1,
+    max_size=4,
+    unique=True,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(names=NAMES, data=st.data())
+def test_any_name_and_any_float32_read_back(names: list[str], data: st.DataObject) -> None:
+    floats = st.floats(width=32, allow_nan=True, allow_infinity=True)
+    size = 2 * len(names) * 3
+    values = np.array(data.draw(st.lists(floats, min_size=size, max_size=size)), np.float32)
+    table = KeypointTable("s", tuple(names), COORDS, values.reshape(2, len(names), 3))
+    with tempfile.TemporaryDirectory() as folder:
+        write_csv(table, Path(folder) / "t.csv")
+        back = read_csv(Path(folder) / "t.csv")
+    assert back.keypoint_names == tuple(names)
     np.testing.assert_array_equal(back.values, table.values)
 
 

@@ -97,11 +97,11 @@ def test_calibrated_cameras_are_smoothed_as_eks_does(tmp_path: Path) -> None:
         bodypart_list=list(NAMES),
         calibration=str(calibration),
         quantile_keep_pca=95.0,
-        s_frames=[(0, 60)],
+        smooth_param=2.0,
     )
     # Views are matched by name, whatever order they come in.
     turned = dict(reversed(members.items()))
-    result = smooth_views(turned, SmoothOptions(s_frames=((0, 60),)), calibration=calibration)
+    result = smooth_views(turned, SmoothOptions(smooth_param=2.0), calibration=calibration)
     assert result.mode == "calibrated" and "calibration.toml" in result.reason
     np.testing.assert_allclose(list(result.smooth_params.values()), params, rtol=1e-3)
     for view, frame in zip(members, frames, strict=True):
