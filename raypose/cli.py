@@ -7,6 +7,7 @@ Heavy imports live inside the commands, so that `--help` answers at once.
 from __future__ import annotations
 
 import functools
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -18,6 +19,8 @@ import typer
 from raypose._version import __version__
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from raypose.config import RunConfig
     from raypose.pipeline import RunResult
 
@@ -33,6 +36,7 @@ app = typer.Typer(
 
 P = ParamSpec("P")
 _debug = False
+_WIDTH_OF_A_FILE = 1000
 
 
 def _version(value: bool) -> None:
@@ -246,14 +250,21 @@ def _run(config: RunConfig) -> int:
 app.command("run")(_shared_options(_run))
 
 
-def _run_and_show(config: RunConfig) -> RunResult:
+def _console() -> Console:
+    """The console of the standard output; in a file, lines and paths are never broken."""
     from rich.console import Console
 
+    if sys.stdout.isatty():
+        return Console(highlight=False)
+    return Console(highlight=False, soft_wrap=True, width=_WIDTH_OF_A_FILE)
+
+
+def _run_and_show(config: RunConfig) -> RunResult:
     from raypose.pipeline import run
     from raypose.report.tables import print_result
     from raypose.report.terminal import live_display
 
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    console = _console()
     result = run(config, display=live_display(console))
     print_result(console, result)
     return result
@@ -261,13 +272,11 @@ def _run_and_show(config: RunConfig) -> RunResult:
 
 def _plan(config: RunConfig) -> int:
     """Show what run would do with the same arguments, touching nothing."""
-    from rich.console import Console
-
     from raypose.pipeline import plan
     from raypose.report.tables import print_plan
 
     made = plan(config)
-    print_plan(Console(highlight=False), made)
+    print_plan(_console(), made)
     return 1 if any(problem.fatal for problem in made.problems) else 0
 
 
@@ -376,13 +385,11 @@ def demo(
     device: Device2 = "auto",
 ) -> int:
     """Make a small project on the spot, train two models, and run the whole job on it."""
-    from rich.console import Console
-
     from raypose.demo import run_demo
     from raypose.report.tables import print_result
     from raypose.report.terminal import live_display
 
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    console = _console()
     result = run_demo(
         directory,
         display=live_display(console),
@@ -398,6 +405,10 @@ def demo(
 
 def main() -> None:
     """The console script."""
+    for stream in (sys.stdout, sys.stderr):
+        # A name that is no text, or a terminal of few characters, must not end a run.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     app()
 
 

@@ -8,8 +8,10 @@ from typing import Any
 import yaml
 
 from raypose import ledger
-from raypose.planning import SessionPlan
+from raypose.config import RunConfig
+from raypose.planning import Plan, SessionPlan, make_plan
 from tests.models import make_config
+from tests.videos import make_video
 
 
 def fake_model(directory: Path, *, weights: bytes = b"", **config: Any) -> Path:
@@ -40,3 +42,35 @@ def commit_all(session: SessionPlan) -> list[Path]:
                     temporary.write_text(f"{work.owner.name} {name}\n" * 20)
                 made.append(Path(path))
     return made
+
+
+class Project:
+    """Two models `a` and `b`, a folder of videos, and a place for outputs.
+
+    Args:
+        root: where; must be there.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.models = (fake_model(root / "models" / "a"), fake_model(root / "models" / "b"))
+        self.videos = root / "videos"
+        self.videos.mkdir()
+        self.out = root / "out"
+
+    def video(self, name: str = "cam.mp4", **values: Any) -> Path:
+        path = self.videos / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return make_video(path, **{"n_frames": 12, **values})
+
+    def plan(self, **values: Any) -> Plan:
+        given = {
+            "videos": (str(self.videos),),
+            "models": tuple(map(str, self.models)),
+            "output_dir": self.out,
+            **values,
+        }
+        return make_plan(RunConfig.build(**given), run_dir=self.root / "run")
+
+    def finish(self, **values: Any) -> list[Path]:
+        return [path for s in self.plan(**values).sessions for path in commit_all(s)]

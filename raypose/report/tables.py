@@ -62,7 +62,10 @@ def _word(work: OwnerWork, kind: str) -> str:
 
 def _print_totals(console: Console, plan: Plan) -> None:
     if plan.done:
-        console.print(f"Everything is done already ({len(plan.sessions)} videos).")
+        n = len(plan.sessions)
+        console.print(
+            f"Everything is done already ({_videos(n)})." if n else "Nothing can be done."
+        )
         return
     frames = sum(s.video.n_frames * len(s.to_predict) for s in plan.pending)
     steps: Counter[str] = Counter()
@@ -92,11 +95,7 @@ def _free_bytes(plan: Plan) -> int:
 
 def print_result(console: Console, result: RunResult) -> None:
     """What was made, where it is, what failed and why."""
-    if result.nothing_to_do and result.ok:
-        n = len(result.plan.sessions)
-        console.print(f"Nothing to do: all outputs of {n} videos are there and verified.")
-        return
-    if result.made:
+    if any(result.made.values()):
         console.print(_made_table(result))
     if result.failures:
         table = Table(box=box.SIMPLE_HEAD, title="failed", title_justify="left")
@@ -108,6 +107,11 @@ def print_result(console: Console, result: RunResult) -> None:
         console.print(table)
         if result.skipped:
             console.print(f"{result.skipped} later steps were left out because of these.")
+    if result.nothing_to_do:
+        n = len(result.plan.sessions)
+        if n:
+            console.print(f"Nothing to do: all outputs of {_videos(n)} are there and verified.")
+        return
     n_made = sum(len(paths) for paths in result.made.values())
     speed = f", {result.n_frames:,} frames predicted" if result.n_frames else ""
     console.print(
@@ -127,6 +131,10 @@ def _made_table(result: RunResult) -> Table:
     for (kind, folder), n in folders.items():
         table.add_row(words.get(kind, kind), str(n), escape(folder))
     return table
+
+
+def _videos(n: int) -> str:
+    return "1 video" if n == 1 else f"{n} videos"
 
 
 def _size(n_bytes: float) -> str:

@@ -8,44 +8,15 @@ from typing import Any
 
 import pytest
 
-from raypose.config import RunConfig
 from raypose.errors import ModelError, UsageError
-from raypose.planning import Plan, make_plan
-from tests.projects import commit_all, fake_model
-from tests.videos import make_video, truncate
+from raypose.planning import Plan
+from tests.projects import Project, fake_model
+from tests.videos import truncate
 
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAYPOSE_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
-
-
-class Project:
-    """Two models, one video, and a place for outputs."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.models = (fake_model(root / "models" / "a"), fake_model(root / "models" / "b"))
-        self.videos = root / "videos"
-        self.videos.mkdir()
-        self.out = root / "out"
-
-    def video(self, name: str = "cam.mp4", **values: Any) -> Path:
-        path = self.videos / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return make_video(path, **{"n_frames": 12, **values})
-
-    def plan(self, **values: Any) -> Plan:
-        given = {
-            "videos": (str(self.videos),),
-            "models": tuple(map(str, self.models)),
-            "output_dir": self.out,
-            **values,
-        }
-        return make_plan(RunConfig.build(**given), run_dir=self.root / "run")
-
-    def finish(self, **values: Any) -> list[Path]:
-        return [path for s in self.plan(**values).sessions for path in commit_all(s)]
 
 
 @pytest.fixture

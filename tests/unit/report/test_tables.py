@@ -1,0 +1,129 @@
+"""What people read of a plan and at the end of a run."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from raypose.errors import Failure
+from raypose.pipeline import FailedTask, RunResult
+from raypose.planning import Plan
+from raypose.report.tables import print_plan, print_result
+from tests.projects import Project
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    monkeypatch.setenv("RAYPOSE_CACHE_DIR", str(tmp_path / "cache"))
+    return Project(tmp_path)
+
+
+def console() -> tuple[Console, io.StringIO]:
+    file = io.StringIO()
+    return Console(file=file, width=400, soft_wrap=True, highlight=False, _environ={}), file
+
+
+def shown(plan: Plan) -> str:
+    out, file = console()
+    print_plan(out, plan)
+    return file.getvalue()
+
+
+def ended(plan: Plan, **values: Any) -> str:
+    out, file = console()
+    print_result(out, RunResult(plan, plan.run_dir, **values))
+    return file.getvalue()
+
+
+def rows(text: str) -> list[list[str]]:
+    return [line.split() for line in text.splitlines() if line.strip()]
+
+
+class TestPlan:
+    def test_what_would_run(self, project: Project) -> None:
+        project.video("[b] cam.mp4", n_frames=1500, gop=500, width=32, height=32)
+        text = shown(project.plan(eks=True, label=("full",)))
+        (line,) = (line for line in text.splitlines() if "[b] cam" in line)
+        assert "1,500" in line
+        assert "1 min 00 s" in line
+        assert "32×32" in line
+        assert "predictions, metrics, labelled" in line
+        assert "smoothing, metrics, labelled" in text
+        assert "To do for 1 of 1 videos: 2 × predictions, 3 × metrics" in text
+        assert "3,000 frames to predict" in text
+        assert "are free" in text
+
+    def test_what_is_done_and_why_the_rest_is_not(self, project: Project) -> None:
+        project.video()
+        project.finish()
+        table = project.out / "a" / "video_preds" / "cam.csv"
+        table.write_text("cut")
+        text = shown(project.plan())
+        (line,) = (line for line in text.splitlines() if "cam" in line)
+        assert "predictions (changed since it was made)" in line
+        assert line.rstrip().endswith("metrics")
+
+    def test_nothing_to_do(self, project: Project) -> None:
+        project.video()
+        project.finish()
+        assert "Everything is done already (1 video)." in shown(project.plan())
+
+    def test_nothing_can_be_done(self, project: Project) -> None:
+        (project.videos / "empty.mp4").touch()
+        text = shown(project.plan())
+        assert "error" in text
+        assert "the file is empty" in text
+        assert "done already" not in text
+
+    def test_many_videos_are_not_all_listed(self, project: Project) -> None:
+        for i in range(45):
+            project.video(f"v{i:02d}.mp4", n_frames=2, width=32, height=32)
+        text = shown(project.plan(metrics=False))
+        assert "… and 5 more videos" in text
+        assert "45 of 45" in text
+
+
+class TestEnd:
+    def test_what_was_made_and_where(self, project: Project) -> None:
+        project.video()
+        made = {"table": ["/o/a/video_preds/x.csv", "/o/a/video_preds/y.csv"], "load": []}
+        text = ended(project.plan(), made=made, n_frames=12_345, seconds=75)
+        assert ["predictions", "2", "/o/a/video_preds"] in rows(text)
+        assert "2 files in 1 min 15 s, 12,345 frames predicted. Log: " in text
+        assert "failed" not in text
+
+    def test_what_failed_and_why(self, project: Project) -> None:
+        project.video()
+        failure = Failure("label", "the disk is full", "/o/[x].mp4", "Free some space.")
+        text = ended(
+            project.plan(),
+            made={"label": []},
+            failures=[FailedTask("a · cam", failure)],
+            skipped=2,
+        )
+        assert "/o/[x].mp4: the disk is full. Free some space." in text
+        assert "2 later steps were left out because of these." in text
+        assert "0 files" in text
+        assert "where" not in text, "there is no table of what was made"
+
+    def test_nothing_to_do(self, project: Project) -> None:
+        project.video()
+        project.finish()
+        text = ended(project.plan())
+        assert text == "Nothing to do: all outputs of 1 video are there and verified.\n"
+
+    def test_nothing_to_do_beside_a_bad_video(self, project: Project) -> None:
+        project.video()
+        (project.videos / "empty.mp4").touch()
+        project.finish()
+        plan = project.plan()
+        problem = plan.problems[0]
+        failure = Failure("plan", problem.message, problem.subject, problem.hint)
+        text = ended(plan, failures=[FailedTask("empty.mp4", failure)])
+        assert "the file is empty" in text
+        assert "Nothing to do: all outputs of 1 video" in text
+        assert "Log" not in text, "nothing ran, so there is none"
