@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,9 @@ import numpy as np
 
 from raypose.stages.overlay import draw_labeled_video
 from raypose.video.index import index_video
+from raypose.video.pixels import plane_pixels
 from raypose.video.reader import iter_frames
-from raypose.video.writer import LABELED, plane_pixels
+from raypose.video.writer import LABELED
 
 N_KEYPOINTS = 17
 THRESHOLD = 0.9
@@ -35,21 +36,43 @@ SIDES = ("raypose", "lightning_pose", "transcode")
 def make_video(path: Path, width: int, height: int, n_frames: int) -> None:
     """A textured ground, slowly moving, with bright limbs on it and a camera's noise."""
     rng = np.random.default_rng(0)
-    ground = cv2.GaussianBlur(rng.normal(0, 1, (height + 64, width + 64)), (0, 0), 6)
-    ground = 70 + 35 * ground / ground.std()
+    ground = np.full((height + 64, width + 64), 80.0)
+    for scale in (1.5, 6, 24):
+        layer = cv2.GaussianBlur(rng.normal(0, 1, ground.shape), (0, 0), scale)
+        ground += 16 * layer / layer.std()
+
+    def picture(i: int) -> np.ndarray:
+        shift = 32 + int(30 * np.sin(i / 40))
+        image = ground[32 : 32 + height, shift : shift + width].astype(np.float32)
+        for k in range(6):
+            x = width * (0.5 + 0.4 * np.sin(i / (29 + 3 * k) + k))
+            y = height * (0.5 + 0.4 * np.cos(i / (31 + 2 * k) + k))
+            axes = (width // 25 + 3 * k, width // 60 + 2)
+            cv2.ellipse(image, (int(x), int(y)), axes, 3.0 * i + 40 * k, 0, 360, 210, -1)
+        image = cv2.GaussianBlur(image, (0, 0), 0.6) + rng.normal(0, 1, image.shape)
+        return np.clip(image, 0, 255).astype(np.uint8)
+
+    encode(path, width, height, (picture(i) for i in range(n_frames)))
+
+
+def enlarge(source: Path, path: Path, width: int, height: int, n_frames: int) -> None:
+    """The first frames of a video, in gray, at another size and with a camera's noise."""
+    rng = np.random.default_rng(0)
+    capture = cv2.VideoCapture(str(source))
+
+    def picture() -> np.ndarray:
+        gray = cv2.cvtColor(capture.read()[1], cv2.COLOR_BGR2GRAY)
+        large = cv2.resize(gray, (width, height), interpolation=cv2.INTER_CUBIC)
+        return np.clip(large + rng.normal(0, 2, large.shape), 0, 255).astype(np.uint8)
+
+    encode(path, width, height, (picture() for _ in range(n_frames)))
+
+
+def encode(path: Path, width: int, height: int, pictures: Iterable[np.ndarray]) -> None:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=100, options={"crf": "18"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        for i in range(n_frames):
-            shift = 32 + int(30 * np.sin(i / 40))
-            image = ground[32 : 32 + height, shift : shift + width].astype(np.float32)
-            for k in range(6):
-                x = width * (0.5 + 0.4 * np.sin(i / (9 + 3 * k) + k))
-                y = height * (0.5 + 0.4 * np.cos(i / (11 + 2 * k) + k))
-                axes = (width // 25 + 3 * k, width // 60 + 2)
-                cv2.ellipse(image, (int(x), int(y)), axes, 8.0 * i + 40 * k, 0, 360, 210, -1)
-            image = cv2.GaussianBlur(image, (0, 0), 0.8) + rng.normal(0, 2, image.shape)
-            gray = np.clip(image, 0, 255).astype(np.uint8)
+        for i, gray in enumerate(pictures):
             frame = av.VideoFrame.from_ndarray(np.repeat(gray[..., None], 3, axis=2))
             frame.pts, frame.time_base = i, Fraction(1, 100)
             container.mux(stream.encode(frame))
@@ -60,7 +83,7 @@ def make_keypoints(width: int, height: int, n_frames: int) -> tuple[np.ndarray, 
     """Smooth paths over the whole frame, most of them confident."""
     rng = np.random.default_rng(1)
     phase = rng.uniform(0, 6.28, (N_KEYPOINTS, 2))
-    angle = np.arange(n_frames)[:, None, None] / rng.uniform(10, 60, (N_KEYPOINTS, 2)) + phase
+    angle = np.arange(n_frames)[:, None, None] / rng.uniform(30, 120, (N_KEYPOINTS, 2)) + phase
     xy = (0.5 + 0.42 * np.sin(angle)) * (width, height)
     likelihood = rng.uniform(0.8, 1.0, (n_frames, N_KEYPOINTS))
     return xy.astype(np.float32), likelihood.astype(np.float32)
@@ -180,7 +203,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tiny", action="store_true", help="a small size, nothing is saved")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--video", type=Path, help="a video of your own, at its own size")
+    parser.add_argument("--video", type=Path, help="a real video: at its own size, and enlarged")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--directory", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -191,14 +214,19 @@ def main() -> None:
     sizes = TINY if args.tiny else SIZES
     if args.video:
         index = index_video(args.video)
-        sizes = {args.video.name: (index.width, index.height, index.n_frames)}
+        own = (index.width, index.height, index.n_frames)
+        large = (1280, 1024, min(240, index.n_frames))
+        sizes = {f"{own[0]}x{own[1]}": own, "1280x1024": large}
     for label, (width, height, n_frames) in sizes.items():
         with tempfile.TemporaryDirectory() as folder:
             directory = Path(folder)
-            if args.video:
-                (directory / "source.mp4").symlink_to(args.video.resolve())
+            source = directory / "source.mp4"
+            if not args.video:
+                make_video(source, width, height, n_frames)
+            elif (width, height) == (index.width, index.height):
+                source.symlink_to(args.video.resolve())
             else:
-                make_video(directory / "source.mp4", width, height, n_frames)
+                enlarge(args.video, source, width, height, n_frames)
             xy, likelihood = make_keypoints(width, height, n_frames)
             np.savez(directory / "keypoints.npz", xy=xy, likelihood=likelihood)
             repeats = 1 if args.tiny else args.repeats
@@ -215,8 +243,8 @@ def main() -> None:
         }
     result["ratio"] = min(size["ratio"] for size in result["sizes"].values())
     packages = ("raypose", "lightning-pose", "av", "opencv-python-headless", "numpy")
-    name = "labeled_video" if not args.video else f"labeled_video_{args.video.stem}"
-    harness.report(name, result, packages, tiny=args.tiny)
+    result["source"] = args.video.name if args.video else "made up"
+    harness.report("labeled_video", result, packages, tiny=args.tiny)
 
 
 if __name__ == "__main__":

@@ -23,16 +23,9 @@ from numpy.typing import NDArray
 
 from raypose.errors import CancelledError, TableError
 from raypose.video.index import VideoIndex, index_video
+from raypose.video.pixels import FULL_RANGE, FrameConverter, output_format, plane_pixels
 from raypose.video.reader import iter_frames, read_ahead
-from raypose.video.writer import (
-    FULL_RANGE,
-    LABELED,
-    EncoderSettings,
-    FrameConverter,
-    VideoWriter,
-    output_format,
-    plane_pixels,
-)
+from raypose.video.writer import LABELED, EncoderSettings, VideoWriter
 
 UInt8 = NDArray[np.uint8]
 

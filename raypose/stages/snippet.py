@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from raypose.errors import CancelledError
 from raypose.video.index import VideoIndex, index_video
+from raypose.video.pixels import FrameConverter
 from raypose.video.reader import iter_frames, read_ahead
-from raypose.video.writer import HIGH_QUALITY, EncoderSettings, FrameConverter, VideoWriter
+from raypose.video.writer import HIGH_QUALITY, EncoderSettings, VideoWriter
 
 _CHUNK = 1 << 16
 _AHEAD = 8

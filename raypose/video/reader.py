@@ -31,10 +31,11 @@ from numpy.typing import NDArray
 from raypose.errors import VideoError
 from raypose.video.container import decode, demux, open_video, video_stream
 from raypose.video.index import VideoIndex, index_video
+from raypose.video.pixels import RgbWorkers
 
 T = TypeVar("T")
 
-_BICUBIC = 4
+_MAX_AHEAD_BYTES = 256 << 20
 _MAX_THREADS = 16
 
 
@@ -123,7 +124,7 @@ class FrameReader:
         start: first frame.
         stop: frame after the last; None for the end.
         batch_size: frames a batch; the last one may be shorter.
-        prefetch: batches that may wait decoded; bounds the memory together with `batch_size`.
+        prefetch: batches that may wait decoded; fewer do where they would take much memory.
         threads: of the decoder; 0 for one a core.
 
     Attributes:
@@ -150,7 +151,8 @@ class FrameReader:
         self.batch_size = batch_size
         self.n_undecodable = 0
         self._threads = threads
-        self._prefetch = prefetch
+        batch_bytes = 3 * self.index.width * self.index.height * batch_size
+        self._prefetch = max(1, min(prefetch, _MAX_AHEAD_BYTES // batch_bytes))
         self._open = contextlib.ExitStack()
 
     def __enter__(self) -> FrameReader:
@@ -174,58 +176,29 @@ class FrameReader:
         self._open.close()
 
     def _batches(self) -> Iterator[Batch]:
-        to_rgb = RgbConverter(self.index)
         frames = iter_frames(self.index, self.start, self.stop, threads=self._threads)
         shape = (self.index.height, self.index.width, 3)
         n_decoded = 0
-        for first in range(self.start, self.stop, self.batch_size):
-            size = min(self.batch_size, self.stop - first)
-            pixels = np.empty((size, *shape), np.uint8)
-            ok = np.zeros(size, np.bool_)
-            for k, (_, frame) in enumerate(itertools.islice(frames, size)):
-                if frame is None:
-                    pixels[k] = 0
-                else:
-                    to_rgb(frame, pixels[k])
-                    ok[k] = True
-            n_decoded += int(ok.sum())
-            yield Batch(first, pixels, ok)
+        with RgbWorkers(self.index, _conversion_threads()) as workers:
+            for first in range(self.start, self.stop, self.batch_size):
+                size = min(self.batch_size, self.stop - first)
+                pixels = np.empty((size, *shape), np.uint8)
+                ok = np.zeros(size, np.bool_)
+                for k, (_, frame) in enumerate(itertools.islice(frames, size)):
+                    if frame is None:
+                        pixels[k] = 0
+                    else:
+                        workers.convert(frame, pixels[k])
+                        ok[k] = True
+                workers.wait()
+                n_decoded += int(ok.sum())
+                yield Batch(first, pixels, ok)
         if n_decoded == 0 and self.start == 0 and self.stop == self.index.n_frames:
             raise VideoError(
                 "none of its frames can be decoded",
                 path=self.index.path,
                 hint="The file is damaged: copy or record it again, or leave it out.",
             )
-
-
-class RgbConverter:
-    """Turns decoded frames into the RGB values that OpenCV would give, as they are shown."""
-
-    def __init__(self, index: VideoIndex) -> None:
-        from av.video.reformatter import VideoReformatter
-
-        self._reformatter = VideoReformatter()
-        self._size = index.coded_size
-        self._turns = index.rotation // 90
-
-    def __call__(self, frame: Any, out: NDArray[np.uint8]) -> None:
-        """Write a frame into `out`, uint8, shape (H, W, 3)."""
-        width, height = self._size
-        deep = frame.format.components[0].bits > 8
-        # Above 8 bits swscale dithers, and differently for the two orders of channels; OpenCV
-        # asks for BGR.
-        order = "bgr24" if deep else "rgb24"
-        rgb = self._reformatter.reformat(
-            frame, width=width, height=height, format=order, interpolation=_BICUBIC, threads=1
-        )
-        plane: Any = rgb.planes[0]
-        rows = np.frombuffer(plane, np.uint8).reshape(height, plane.line_size)
-        image = rows[:, : 3 * width].reshape(height, width, 3)
-        if deep:
-            image = image[..., ::-1]
-        if self._turns:
-            image = np.rot90(image, -self._turns)
-        np.copyto(out, image)
 
 
 def iter_frames(
@@ -351,6 +324,11 @@ def _in_decoding_order(
                 return
     for missing in range(max(number, start), stop):
         yield missing, None
+
+
+def _conversion_threads() -> int:
+    # On few cores the decoder and the network have use for all of them.
+    return min(4, (os.cpu_count() or 1) // 4)
 
 
 def _set_threads(stream: Any, threads: int, careful: bool) -> None:

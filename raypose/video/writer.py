@@ -18,13 +18,9 @@ from fractions import Fraction
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from raypose.errors import OutputError, from_os_error
 from raypose.video.index import VideoIndex
-
-FULL_RANGE = 2
+from raypose.video.pixels import output_format
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,68 +45,16 @@ LABELED = EncoderSettings(
     preset="superfast",
     options={
         "tune": "ssim",
-        "x264-params": "bframes=2:b-adapt=0:mbtree=1:rc-lookahead=10",
+        "x264-params": "bframes=2:b-adapt=0:mbtree=1:rc-lookahead=10:chroma-qp-offset=-2",
     },
 )
 """For labelled videos: the size and likeness of x264's medium preset at its default quality,
 which Lightning Pose uses, in a quarter of the time. B-frames and macroblock trees, which the
-superfast preset leaves out, cost little time and much improve the size; a high-motion search,
-which it leaves out too, does neither."""
+superfast preset leaves out, cost little time and much improve the size; finer chroma keeps the
+colours of the markers."""
 
 HIGH_QUALITY = EncoderSettings(crf=16, preset="faster")
 """For clips that are looked at closely or predicted again: visually lossless."""
-
-
-def output_format(index: VideoIndex) -> str:
-    """Pixel format in which a video like `index` is encoded."""
-    return "yuv444p" if index.width % 2 or index.height % 2 else "yuv420p"
-
-
-class FrameConverter:
-    """Decoded frames in the pixel format and size in which a video is encoded.
-
-    Frames that are so already pass through; samples of limited and full range stay what they
-    are, so that nothing changes where nothing has to.
-    """
-
-    def __init__(self, index: VideoIndex) -> None:
-        from av.video.reformatter import VideoReformatter
-
-        self._size = index.coded_size
-        self._format = output_format(index)
-        self._reformatter = VideoReformatter()
-
-    def __call__(self, frame: Any) -> Any:
-        """`frame` itself, or a converted copy."""
-        width, height = self._size
-        # "yuvj" is FFmpeg's older way to say full range.
-        same = frame.format.name.replace("yuvj", "yuv") == self._format
-        if same and (frame.width, frame.height) == (width, height):
-            return frame
-        full = frame.color_range == FULL_RANGE and not frame.format.is_rgb
-        return self._reformatter.reformat(
-            frame,
-            width=width,
-            height=height,
-            format=self._format.replace("yuv", "yuvj") if full else self._format,
-            interpolation="BICUBIC",
-            threads=1,
-        )
-
-    def black(self) -> Any:
-        """A black frame, for where none can be decoded."""
-        import av
-
-        frame = av.VideoFrame(*self._size, self._format)
-        for plane, value in zip(frame.planes, (16, 128, 128), strict=True):
-            plane_pixels(plane)[:] = value
-        return frame
-
-
-def plane_pixels(plane: Any) -> NDArray[np.uint8]:
-    """A view of the pixels of a plane of a frame, (height, width)."""
-    rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
-    return rows[:, : plane.width]
 
 
 class VideoWriter:

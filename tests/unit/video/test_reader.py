@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from raypose.errors import VideoError
 from raypose.video.index import index_video
+from raypose.video.pixels import RgbWorkers
 from raypose.video.reader import FrameReader, iter_frames, read_ahead
 from tests.videos import (
     damage_packets,
@@ -266,3 +267,15 @@ def test_the_shared_video_equals_opencv(shared_data: Path) -> None:
     capture = cv2.VideoCapture(str(video))
     expected = [capture.read()[1] for _ in range(200)][180:]
     np.testing.assert_array_equal(frames[..., ::-1], expected)
+
+
+def test_several_threads_convert_alike(tmp_path: Path) -> None:
+    index = index_video(make_video(tmp_path / "v.mp4", n_frames=40, rotation=90, bframes=2))
+    expected = read_with_opencv(tmp_path / "v.mp4")
+    for n_threads in (0, 3):
+        out = np.zeros_like(expected)
+        with RgbWorkers(index, n_threads) as workers:
+            for n, frame in iter_frames(index):
+                workers.convert(frame, out[n])
+            workers.wait()
+        np.testing.assert_array_equal(out, expected)

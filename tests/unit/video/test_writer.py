@@ -11,8 +11,9 @@ import pytest
 
 from raypose.errors import OutputError
 from raypose.video.index import VideoIndex, index_video
+from raypose.video.pixels import FrameConverter, output_format
 from raypose.video.reader import FrameReader, iter_frames
-from raypose.video.writer import HIGH_QUALITY, FrameConverter, VideoWriter, output_format
+from raypose.video.writer import HIGH_QUALITY, VideoWriter
 from tests.videos import make_video
 
 
