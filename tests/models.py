@@ -236,7 +236,7 @@ def _calibrate(model: Any, seed: int, height: int, width: int) -> None:
     import torch
 
     torch.manual_seed(seed)
-    images = torch.randn(8, 3, height, width) * 0.3
+    images = torch.randn(8, 3, height, width) * 0.02
     images += torch.nn.functional.interpolate(torch.randn(8, 3, 4, 4), size=(height, width))
     norms = [m for m in model.backbone.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     if norms:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import pickle
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,7 +166,9 @@ def _harmless_globals() -> list[Any]:
 
 
 def _asks_for_a_global(error: Exception) -> bool:
-    return "GLOBAL" in str(error) or "Unsupported" in str(error)
+    """Whether torch refused an object, as opposed to not understanding the file."""
+    refusals = r"GLOBAL |Unsupported (global|class)|unrecognized function|Can only (build|create)"
+    return re.search(refusals, str(error)) is not None
 
 
 def _named_global(error: Exception) -> str:
