@@ -1,0 +1,300 @@
+"""The command line: what it costs, what it passes on, what it says, and its exit codes."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from raypose import cli
+from raypose.config import RunConfig
+from raypose.errors import ModelError
+from tests.projects import Project, fake_model
+
+HEAVY = ("torch", "ray", "pandas", "lightning_pose", "jax", "eks", "matplotlib", "sklearn")
+
+
+@pytest.fixture
+def project(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Project:
+    monkeypatch.setenv("RAYPOSE_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.chdir(tmp_path)
+    return Project(tmp_path)
+
+
+def invoke(*arguments: str | Path) -> tuple[int, str]:
+    """Exit code and all output of a command; a traceback of any kind fails the test."""
+    result = CliRunner().invoke(cli.app, [str(a) for a in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.output
+
+
+def models(project: Project) -> list[str]:
+    return [part for model in project.models for part in ("-m", str(model))]
+
+
+def imported_by(*arguments: str | Path) -> tuple[int, set[str]]:
+    """Exit code of a command in a new process, and the heavy modules that it imported."""
+    code = (
+        "import sys\n"
+        "from raypose.cli import main\n"
+        "sys.argv = ['raypose', *sys.argv[1:]]\n"
+        "try:\n"
+        "    main()\n"
+        "finally:\n"
+        f"    print('heavy:', *[m for m in {HEAVY!r} if m in sys.modules])\n"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True
+    )
+    (line,) = (line for line in process.stdout.splitlines() if line.startswith("heavy:"))
+    return process.returncode, set(line.split()[1:])
+
+
+class TestCost:
+    @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"]])
+    def test_help_imports_nothing_heavy(self, arguments: list[str]) -> None:
+        assert imported_by(*arguments) == (0, set())
+
+    def test_plan_imports_nothing_heavy(self, project: Project) -> None:
+        project.video()
+        arguments = ["plan", project.videos, *models(project), "--eks", "-o", project.out]
+        assert imported_by(*arguments, "--label", "full") == (0, set())
+
+    def test_plan_of_ten_videos_takes_under_five_seconds(self, project: Project) -> None:
+        for i in range(10):
+            project.video(f"v{i}.mp4", n_frames=200)
+        began = time.perf_counter()
+        process = subprocess.run(
+            [sys.executable, "-m", "raypose.cli", "plan", project.videos, *models(project)],
+            capture_output=True,
+            text=True,
+        )
+        assert process.returncode == 0
+        assert "10 of 10 videos" in process.stdout
+        assert time.perf_counter() - began < 5
+
+
+class TestPlan:
+    def test_says_what_would_run_and_touches_nothing(self, project: Project) -> None:
+        project.video()
+        before = sorted(project.root.rglob("*"))
+        code, text = invoke("plan", project.videos, *models(project), "-o", project.out)
+        assert code == 0
+        assert "2 × predictions" in text
+        assert sorted(project.root.rglob("*")) == before
+
+    def test_a_fatal_problem_is_exit_code_1(self, project: Project) -> None:
+        project.video()
+        (project.videos / "empty.mp4").touch()
+        code, text = invoke("plan", project.videos, *models(project))
+        assert code == 1
+        assert "empty.mp4: the file is empty" in text
+        assert "1 of 1 videos" in text
+
+    @pytest.mark.parametrize("name", ["-x.mp4", "a b.mp4", 'it\'s "q".mp4', "naïve ☃ [1].mp4"])
+    def test_odd_names(self, project: Project, name: str) -> None:
+        path = project.video()
+        shutil.move(path, project.root / name)
+        code, text = invoke("plan", *models(project), "--", name)
+        assert code == 0
+        assert Path(name).stem in text
+
+    def test_a_name_that_is_no_text(self, project: Project) -> None:
+        os.replace(project.video(), project.videos / os.fsdecode(b"caf\xe9.mp4"))
+        process = subprocess.run(
+            [sys.executable, "-m", "raypose.cli", "plan", project.videos, *models(project)],
+            capture_output=True,
+        )
+        assert process.returncode == 0, process.stderr
+        assert b"caf" in process.stdout
+
+    def test_other_keypoints_among_members(self, project: Project) -> None:
+        project.video()
+        odd = fake_model(project.root / "models" / "c", keypoint_names=("nose", "ear"))
+        code, text = invoke(
+            "plan", project.videos, *models(project), "-m", odd, "--eks", "-o", "o"
+        )
+        assert code == 1
+        assert "other keypoints than a" in text
+
+    def test_a_second_time_nothing_is_left(self, project: Project) -> None:
+        project.video()
+        project.finish()
+        code, text = invoke("plan", project.videos, *models(project), "-o", project.out)
+        assert (code, "done already" in text) == (0, True)
+        code, text = invoke("run", project.videos, *models(project), "-o", project.out)
+        assert (code, "Nothing to do" in text) == (0, True)
+
+
+class TestExitCode2:
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (["run"], "videos: at least one is needed"),
+            (["run", "v.mp4"], "models: at least one is needed"),
+            (["run", "v.mp4", "-m", "a", "--eks", "-o", "o"], "two or more models"),
+            (["run", "v.mp4", "-m", "a", "-m", "b", "--eks"], "--eks-dir"),
+            (["run", "v.mp4", "-m", "a", "--label", "half"], "full"),
+            (["run", "v.mp4", "-m", "a", "--layout", "dlc"], "layout"),
+            (["run", "v.mp4", "-m", "a", "--gpus", "0"], "gpus"),
+            (["run", "v.mp4", "-m", "a", "--gpus", "two"], "gpus"),
+            (["run", "no.mp4", "-m", "a"], "no.mp4: no such file or directory"),
+            (["run", "v.mp4", "-m", "a", "--config", "no.yaml"], "no.yaml"),
+            (["run", "--nonsense"], "nonsense"),
+            (["process-videos", "m", "v", "yes", "true", "true"], "neither true nor false"),
+            (["process-videos", "m", "v"], "Missing argument"),
+            (["nonsense"], "nonsense"),
+        ],
+    )
+    def test_wrong_command_lines(self, project: Project, arguments: list[str], words: str) -> None:
+        code, text = invoke(*arguments)
+        assert code == 2
+        assert words in re.sub(r"[│\s]+", " ", text)
+
+    def test_an_override_of_a_key_that_is_not_there(self, project: Project) -> None:
+        project.video()
+        code, text = invoke(
+            "plan", project.videos, *models(project), "--override", "model.bakcbone=x"
+        )
+        assert code == 2
+        assert "model.bakcbone=x" in text
+
+
+class TestExitCode1:
+    def test_a_model_that_is_none(self, project: Project) -> None:
+        project.video()
+        code, text = invoke("run", project.videos, "-m", project.videos)
+        assert code == 1
+        (line,) = text.splitlines()
+        assert line.startswith(f"error: {project.videos}: there is no config.yaml")
+
+    def test_only_bad_videos(self, project: Project) -> None:
+        (project.videos / "text.mp4").write_text("no video\n" * 50)
+        code, text = invoke("run", project.videos, *models(project), "-o", project.out)
+        assert code == 1
+        assert "text.mp4" in text
+        assert not project.out.exists()
+
+    def test_no_place_for_the_run_directory(self, project: Project) -> None:
+        project.video()
+        project.out.write_text("a file where a directory is needed")
+        code, text = invoke("run", project.videos, *models(project), "-o", project.out, "--inline")
+        assert code == 1
+        assert f"error: {project.out}" in text
+        assert "Choose another place" in re.sub(r"\s+", " ", text) or "choose another" in text
+        assert "Traceback" not in text
+
+    def test_debug_shows_the_traceback(self, project: Project) -> None:
+        project.video()
+        with pytest.raises(ModelError):
+            invoke("--debug", "run", project.videos, "-m", project.videos)
+
+
+class TestConfigFile:
+    def test_the_command_line_wins(self, project: Project) -> None:
+        project.video()
+        settings = {
+            "videos": str(project.videos),
+            "model": [str(model) for model in project.models],
+            "output-dir": str(project.out),
+            "label": "full",
+            "metrics": True,
+        }
+        (project.root / "run.yaml").write_text(yaml.safe_dump(settings))
+        code, text = invoke("plan", "--config", "run.yaml")
+        assert code == 0
+        assert "2 × predictions, 2 × metrics, 2 × labelled" in text
+        code, text = invoke(
+            "plan", "--config", "run.yaml", "--no-metrics", "-m", project.models[0]
+        )
+        assert code == 0
+        assert "1 × predictions, 1 × labelled" in text
+
+    def test_unknown_names_are_named(self, project: Project) -> None:
+        (project.root / "run.yaml").write_text("videos: v\nmodels: m\nout_dir: x\n")
+        code, text = invoke("plan", "--config", "run.yaml")
+        assert code == 2
+        assert "out_dir" in text
+
+
+class TestPositionalForms:
+    @pytest.fixture
+    def asked(self, monkeypatch: pytest.MonkeyPatch) -> list[RunConfig]:
+        """What the commands would run."""
+        configs: list[RunConfig] = []
+
+        class Result:
+            exit_code = 0
+
+        def remember(config: RunConfig) -> type[Result]:
+            configs.append(config)
+            return Result
+
+        monkeypatch.setattr(cli, "_run_and_show", remember)
+        return configs
+
+    def test_process_videos(self, asked: list[RunConfig]) -> None:
+        assert invoke("process-videos", "m", "v", "true", "False", "True")[0] == 0
+        (config,) = asked
+        assert (config.models, config.videos) == (("m",), ("v",))
+        assert (config.metrics, config.label, config.layout) == (True, ("snippet",), "pose-app")
+        assert not config.eks
+
+    def test_process_videos_ensemble(self, asked: list[RunConfig], tmp_path: Path) -> None:
+        flags = ["false", "true", "true", "true"]
+        code, _ = invoke("process-videos-ensemble", "m1:m2", "v", *flags, tmp_path / "eks")
+        assert code == 0
+        (config,) = asked
+        assert config.models == ("m1", "m2")
+        assert (config.metrics, config.label, config.eks) == (False, ("full", "snippet"), True)
+        assert config.eks_dir == tmp_path / "eks"
+
+    def test_models_with_colons_in_their_names(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        for name in ("2023-01-01/10:00:00", "2023-01-01/11:30:00", "b"):
+            (tmp_path / name).mkdir(parents=True)
+        assert cli.split_models("2023-01-01/10:00:00:b:2023-01-01/11:30:00") == [
+            "2023-01-01/10:00:00",
+            "b",
+            "2023-01-01/11:30:00",
+        ]
+        assert cli.split_models("no:b:") == ["no", "b"]
+
+
+def test_ctrl_c_is_exit_code_130(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(config: RunConfig) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("raypose.pipeline.plan", interrupt)
+    code, text = invoke("plan", "v", "-m", "m")
+    assert code == 130
+    assert "the same command goes on from there" in text
+
+
+def test_a_reader_that_goes_away_hears_no_complaint(project: Project) -> None:
+    project.video()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "raypose.cli", "plan", project.videos, *models(project)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    complaint = process.stderr.read()
+    process.stderr.close()
+    process.wait()
+    assert complaint == b""
