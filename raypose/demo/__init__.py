@@ -10,6 +10,7 @@ What is there already, verified by its records, is not made again.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -128,7 +129,9 @@ def _prepare(project: Project, say: Callable[[str], None], overwrite: bool) -> N
     progress = _Progress(say, "Drawing four videos of a mouse and labelled frames")
     videos = iter(range(1, files.N_VIDEOS + 1))
     files.make_videos(
-        project, overwrite=overwrite, on_video=lambda: progress(next(videos) / files.N_VIDEOS)
+        project,
+        overwrite=overwrite,
+        on_video=lambda: progress(next(videos) / (files.N_VIDEOS + 1)),
     )
     if files.make_labels(project, overwrite=overwrite):
         progress(1.0)
@@ -147,6 +150,8 @@ class _Progress:
 
     def __call__(self, fraction: float) -> None:
         now = time.monotonic()
+        if fraction == 0 and "lightning_pose" not in sys.modules:
+            self._say("Loading Lightning Pose, which takes about 20 s")
         if fraction >= 1 or now - self._last >= _SAY_EVERY_S:
             self._last = now
             self._say(f"{self._text}: {fraction:.0%}")

@@ -81,7 +81,7 @@ def train_member(
         project: with its labelled frames.
         seed: of weights and order of frames.
         overwrite: train again in any case.
-        on_progress: is told the fraction that is done.
+        on_progress: is told the fraction that is done, 0 before anything is loaded.
         training: settings.
 
     Returns:
@@ -109,6 +109,7 @@ def train_member(
     }
     if not overwrite and ledger.check(checkpoint, recipe).done:
         return False
+    on_progress(0.0)
     with _quiet():
         images, keypoints = _load_labels(project)
         model = _new_model(seed, training)
