@@ -237,7 +237,8 @@ def _calibrate(model: Any, seed: int, height: int, width: int) -> None:
 
     torch.manual_seed(seed)
     images = torch.randn(8, 3, height, width) * 0.02
-    images += torch.nn.functional.interpolate(torch.randn(8, 3, 4, 4), size=(height, width))
+    coarse = torch.randn(8, 3, 4, 4)
+    images += torch.nn.functional.interpolate(coarse, size=(height, width), mode="bicubic")
     norms = [m for m in model.backbone.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     if norms:
         for norm in norms:
