@@ -313,7 +313,12 @@ def _smooth(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
             path=args.video.path,
             hint="Run again with --overwrite to predict them anew.",
         )
-    result = smooth_session(list(inputs), SmoothOptions(**args.options))
+    result = smooth_session(
+        list(inputs),
+        SmoothOptions(**args.options),
+        on_progress=context.progress(task),
+        should_stop=context.should_stop,
+    )
     facts = {"n_rows": result.table.n_frames, "mode": result.mode, "reason": result.reason}
     params = {
         "mode": result.mode,

@@ -1,0 +1,105 @@
+"""Runs that are stopped or killed from outside, as a user or a batch system does it."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from raypose.pipeline import run
+from raypose.predictions import read_csv
+from tests.integration.conftest import Project
+from tests.integration.test_run import temporaries
+from tests.videos import make_video
+
+N_FRAMES = 1500
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def long_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("videos") / "long.mp4"
+    return Path(make_video(path, n_frames=N_FRAMES, gop=25))
+
+
+def start(project: Project, video: Path, out: Path, *options: str) -> subprocess.Popen[str]:
+    """The command in a process group of its own, as a shell starts it."""
+    models = [flag for model in project.models for flag in ("-m", str(model))]
+    arguments = ["run", str(video), *models, "-o", str(out), "--eks", "--label", "full"]
+    settings = ["--device", "cpu", "--chunk-frames", "100", "--batch-size", "4"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "raypose.cli", *arguments, *settings, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for_ranges(out: Path, n: int, process: subprocess.Popen[str]) -> None:
+    """Until `n` ranges are committed, or the process has ended."""
+    deadline = time.monotonic() + 120
+    while len(list(out.rglob("*.parquet"))) < n and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("options", [("--inline",), pytest.param((), marks=pytest.mark.ray)])
+def test_ctrl_c_stops_cleanly_and_the_next_run_goes_on(
+    project: Project, long_video: Path, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    out = tmp_path / "out"
+    process = start(project, long_video, out, *options)
+    wait_for_ranges(out, 4, process)
+    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the whole group
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "stopped" in output and "Traceback" not in output
+    assert temporaries(out) == []
+    assert not list(out.rglob("*.csv")) and not list(out.rglob("*.mp4"))
+    kept = len(list(out.rglob("*.parquet.json")))
+    assert kept >= 3
+    result = run(project.config(out, videos=(str(long_video),), label=(), inline=True))
+    assert result.ok
+    # The ranges that were finished for both members were not predicted again.
+    assert result.n_frames <= 2 * N_FRAMES - 100 * (kept - kept % 2)
+    assert read_csv(out / "eks" / "video_preds" / "long.csv").n_frames == N_FRAMES
+
+
+def test_killed_again_and_again_until_it_is_done(
+    project: Project, long_video: Path, tmp_path: Path
+) -> None:
+    """SIGKILL at random moments: the tables are those of an undisturbed run."""
+    undisturbed = tmp_path / "undisturbed"
+    config = project.config(undisturbed, videos=(str(long_video),), inline=True)
+    assert run(config).ok
+    out, moments = tmp_path / "out", random.Random(0)
+    for n_kills in range(20):
+        process = start(project, long_video, out, "--inline")
+        if n_kills == 5:
+            process.communicate()  # enough: this one may finish
+        else:
+            before = len(list(out.rglob("*.parquet")))
+            wait_for_ranges(out, before + 1, process)
+            time.sleep(moments.uniform(0.0, 1.5))
+        done = process.poll() is not None
+        if not done:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        if done:
+            assert process.returncode == 0
+            break
+    assert n_kills >= 3
+    for owner in ("2026-01-01_10-00-00", "2026-01-01_10-00-01", "eks"):
+        ours = read_csv(out / owner / "video_preds" / "long.csv").values
+        theirs = read_csv(undisturbed / owner / "video_preds" / "long.csv").values
+        np.testing.assert_allclose(ours, theirs, atol=1e-3)
+    assert temporaries(out) == [] and not list(out.rglob("*.parquet"))
