@@ -122,6 +122,10 @@ LayoutOption = Annotated[
     str | None,
     typer.Option("--layout", help="File names of the Lightning Pose [b]app[/] or [b]pose-app[/]."),
 ]
+Timestamps = Annotated[
+    bool | None,
+    typer.Option("--timestamps", help="A table frame → seconds beside the predictions."),
+]
 OutputDir = Annotated[
     Path | None,
     typer.Option("--output-dir", "-o", help="Root of all outputs; else the model directories."),
@@ -190,6 +194,7 @@ def _shared_options(function: Callable[[RunConfig], int]) -> Callable[..., None]
         model: Models = None,
         metrics: Metrics = None,
         label: Label = None,
+        timestamps: Timestamps = None,
         eks: Eks = None,
         eks_dir: EksDir = None,
         output_dir: OutputDir = None,
@@ -217,6 +222,7 @@ def _shared_options(function: Callable[[RunConfig], int]) -> Callable[..., None]
                 models=model,
                 metrics=metrics,
                 label=label,
+                timestamps=timestamps,
                 eks=eks,
                 eks_dir=eks_dir,
                 output_dir=output_dir,

@@ -57,6 +57,7 @@ class RunConfig(BaseModel):
 
     metrics: bool = Field(default=True, description="Temporal norm and PCA errors.")
     label: tuple[LabelKind, ...] = Field(default=(), description="Labelled videos to draw.")
+    timestamps: bool = Field(default=False, description="A table of each frame's time.")
     eks: bool = Field(default=False, description="Smooth the ensemble of all models.")
     eks_options: EksOptions = EksOptions()
     snippet_s: float = Field(default=30.0, gt=0, description="Length of a snippet in seconds.")

@@ -55,6 +55,10 @@ class OutputPaths:
         return self.folder / "labeled_videos" / f"{self.stem}_labeled.mp4"
 
     @property
+    def timestamps(self) -> Path:
+        return self.folder / "timestamps" / f"{self.stem}.csv"
+
+    @property
     def _snippets(self) -> Path:
         return self.folder if self.layout == "pose-app" else self.folder / "snippets"
 

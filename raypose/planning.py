@@ -58,7 +58,7 @@ class Step:
     """One thing to make of one video for one owner, and how it stands.
 
     Attributes:
-        kind: `table`, `metrics`, `label`, `snippet`.
+        kind: `table`, `metrics`, `timestamps`, `label`, `snippet`.
         outputs: name → path of the files.
         recipe: what they are made from.
         done: True where all of them are there, verified.
@@ -345,6 +345,10 @@ class _SessionBuilder:
             outputs = {name: paths.metric(name) for name in names}
             made_from = {"kind": "metrics", **below, **measured}
             steps.append(self._step("metrics", outputs, made_from, video))
+        if config.timestamps and owner is not self.eks:
+            made_from = {"kind": "timestamps", "video": video.fingerprint}
+            times = {"timestamps": paths.timestamps}
+            steps.append(self._step("timestamps", times, made_from, video))
         if "full" in config.label:
             made_from = {"kind": "label", **below, **drawn}
             steps.append(self._step("label", {"labeled": paths.labeled}, made_from, video))

@@ -31,7 +31,11 @@ from raypose.tasks import (
     TableArgs,
     Task,
     TaskArgs,
+    TimestampsArgs,
 )
+
+NO_TABLE = ("timestamps",)
+"""Steps that are made from the video alone."""
 
 
 def session_tasks(
@@ -59,7 +63,7 @@ def session_tasks(
         if not work.table.done:
             done = session.done_ranges[i] if session.done_ranges else ()
             tasks.append(_table_task(session, work, outputs[work.owner.name], done))
-        elif work.missing or eks_needs_tables:
+        elif eks_needs_tables or any(step.kind not in NO_TABLE for step in work.missing):
             tasks.append(_load_task(session, work))
         tasks += _step_tasks(session, work, config)
     if session.eks is not None and session.eks.missing:
@@ -163,9 +167,15 @@ def _smooth_task(session: SessionPlan, work: OwnerWork, config: RunConfig) -> Ta
 
 
 def _step_tasks(session: SessionPlan, work: OwnerWork, config: RunConfig) -> list[Task]:
-    inputs = (_table_id(work, session),)
+    table = (_table_id(work, session),)
     return [
-        _task(session, work, step.kind, _step_args(session, work, step, config), inputs)
+        _task(
+            session,
+            work,
+            step.kind,
+            _step_args(session, work, step, config),
+            () if step.kind in NO_TABLE else table,
+        )
         for step in work.missing
         if step.kind != "table"
     ]
@@ -178,6 +188,8 @@ def _step_args(session: SessionPlan, work: OwnerWork, step: Step, config: RunCon
         return MetricsArgs(video, owner, step.outputs, step.recipe, data_dir)
     if step.kind == "label":
         return LabelArgs(video, owner, step.outputs["labeled"], step.recipe)
+    if step.kind == "timestamps":
+        return TimestampsArgs(video, owner, step.outputs["timestamps"], step.recipe)
     files = ("clip", "table", "labeled")
     return SnippetArgs(
         video=video,

@@ -190,6 +190,16 @@ class LabelArgs:
 
 
 @dataclass(frozen=True, slots=True)
+class TimestampsArgs:
+    """Write when each frame is shown, in seconds after the first."""
+
+    video: VideoSpec
+    owner: Owner
+    output: str
+    recipe: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class SnippetArgs:
     """Cut the snippet with the highest motion energy, with its table, metrics and labels.
 
@@ -232,7 +242,16 @@ class SmoothArgs:
     options: Mapping[str, Any]
 
 
-TaskArgs = PredictArgs | TableArgs | LoadArgs | MetricsArgs | LabelArgs | SnippetArgs | SmoothArgs
+TaskArgs = (
+    PredictArgs
+    | TableArgs
+    | LoadArgs
+    | MetricsArgs
+    | LabelArgs
+    | TimestampsArgs
+    | SnippetArgs
+    | SmoothArgs
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,8 +260,8 @@ class Task:
 
     Attributes:
         id: deterministic and unique in a run (`predict/cam1/0-994/model_a+model_b`).
-        kind: which stage does it: `predict`, `table`, `load`, `metrics`, `label`, `snippet`
-            or `smooth`.
+        kind: which stage does it: `predict`, `table`, `load`, `metrics`, `timestamps`, `label`,
+            `snippet` or `smooth`.
         session: key of the session it belongs to.
         subject: what it is about, for people: `model_a · cam1`.
         args: what the stage needs to know.

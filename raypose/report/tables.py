@@ -16,7 +16,13 @@ from raypose.pipeline import RunResult
 from raypose.planning import OwnerWork, Plan, SessionPlan
 from raypose.report.terminal import duration, print_problems
 
-_WORDS = {"table": "predictions", "metrics": "metrics", "label": "labelled", "snippet": "snippet"}
+_WORDS = {
+    "table": "predictions",
+    "metrics": "metrics",
+    "label": "labelled",
+    "snippet": "snippet",
+    "timestamps": "timestamps",
+}
 _MOST_ROWS = 40
 
 

@@ -7,6 +7,7 @@ processes: where graphs come from, whom to tell of progress, when to stop.
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -17,9 +18,13 @@ from raypose.tasks import ModelSpec, Progress, Task
 if TYPE_CHECKING:
     from raypose.stages.infer.predictor import Predictor
     from raypose.stages.metrics import PcaMetrics
+    from raypose.video.index import VideoIndex
 
 MAX_PREDICTORS = 8
 """Networks kept on a device; more models than this take turns."""
+
+MAX_INDEXES = 4
+"""Frame indexes kept; the ranges and steps of one video come close after one another."""
 
 
 class Context:
@@ -56,6 +61,7 @@ class Context:
         self._allow_unsafe = allow_unsafe
         self._predictors: OrderedDict[tuple[str, str], Predictor] = OrderedDict()
         self._pca: dict[tuple[str, str], PcaMetrics] = {}
+        self._indexes: OrderedDict[tuple[str, int, int], VideoIndex] = OrderedDict()
 
     def predictor(self, model: ModelSpec, precision: str) -> Predictor:
         """The model's network on this process's device, loaded once."""
@@ -77,6 +83,26 @@ class Context:
             )
         self._predictors.move_to_end(key)
         return self._predictors[key]
+
+    def index(self, path: str) -> VideoIndex:
+        """The frame index of a video, read once as long as the file stays the same.
+
+        Raises:
+            VideoError: the video can't be read.
+        """
+        from raypose.video.index import index_video
+
+        try:
+            stat = os.stat(path)
+        except OSError:
+            return index_video(path)  # which says what is wrong
+        key = (path, stat.st_size, stat.st_mtime_ns)
+        if key not in self._indexes:
+            while len(self._indexes) >= MAX_INDEXES:
+                self._indexes.popitem(last=False)
+            self._indexes[key] = index_video(path)
+        self._indexes.move_to_end(key)
+        return self._indexes[key]
 
     def pca(self, model: ModelSpec, data_dir: str) -> PcaMetrics:
         """The PCA fit of a model's training labels, made once.

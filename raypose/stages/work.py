@@ -27,6 +27,7 @@ from raypose.tasks import (
     Summary,
     TableArgs,
     Task,
+    TimestampsArgs,
 )
 
 
@@ -112,7 +113,7 @@ def _predict(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
             broken[i] = Failure.of(task.kind, error)
     members = (
         predict_video(
-            args.video.path,
+            context.index(args.video.path),
             predictors,
             start=args.start,
             stop=args.stop,
@@ -240,7 +241,7 @@ def _label(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     model = args.owner.model
     with ledger.committing(Path(args.output), args.recipe, source=args.video.path) as temporary:
         stats = draw_labeled_video(
-            args.video.path,
+            context.index(args.video.path),
             table.xy,
             table.likelihood,
             temporary,
@@ -252,17 +253,29 @@ def _label(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     return Outcome([None], [args.output], {"n_frames": stats.n_frames})
 
 
+def _timestamps(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
+    import pyarrow as pa
+    import pyarrow.csv as pacsv
+
+    args = task.args
+    assert isinstance(args, TimestampsArgs)
+    times_s = context.index(args.video.path).times_s
+    table = pa.table({"frame": pa.array(range(len(times_s))), "seconds": pa.array(times_s)})
+    with ledger.committing(Path(args.output), args.recipe, source=args.video.path) as temporary:
+        pacsv.write_csv(table, temporary)
+    return Outcome([None], [args.output], {"n_rows": len(times_s)})
+
+
 def _snippet(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     from raypose.predictions import write_csv
     from raypose.stages.overlay import draw_labeled_video
     from raypose.stages.snippet import choose_snippet, cut_snippet
-    from raypose.video.index import index_video
 
     args = task.args
     assert isinstance(args, SnippetArgs)
     (table,) = inputs
     model, source = args.owner.model, args.video.path
-    index = index_video(source)
+    index = context.index(source)
     start, stop = choose_snippet(
         table.xy,
         table.likelihood,
@@ -342,6 +355,7 @@ STAGES: dict[str, Stage] = {
     "table": _table,
     "load": _load,
     "metrics": _metrics,
+    "timestamps": _timestamps,
     "label": _label,
     "snippet": _snippet,
     "smooth": _smooth,

@@ -52,7 +52,7 @@ def test_every_file_is_made(
     project: Project, tmp_path: Path, executor: dict[str, Any], finished_run: RunResult
 ) -> None:
     root = tmp_path / "out"
-    result = run(project.config(root, **executor))
+    result = run(project.config(root, timestamps=True, **executor))
     assert result.ok and not result.skipped
     for owner in OWNERS:
         folder = root / owner / "video_preds"
@@ -61,6 +61,10 @@ def test_every_file_is_made(
             assert len(frame) == n_frames
             assert (folder / f"{stem}_temporal_norm.csv").is_file()
             assert count_frames(folder / "labeled_videos" / f"{stem}_labeled.mp4") == n_frames
+            if owner != "eks":
+                times = pd.read_csv(folder / "timestamps" / f"{stem}.csv")
+                np.testing.assert_allclose(times["seconds"], np.arange(n_frames) / 25)
+                assert list(times["frame"]) == list(range(n_frames))
             snippets = folder / "snippets"
             assert count_frames(snippets / f"{stem}.short.mp4") == min(25, n_frames)
             assert count_frames(snippets / f"{stem}.short.labeled.mp4") == min(25, n_frames)
