@@ -129,7 +129,9 @@ def _load(path: str | Path, allow_unsafe: bool) -> Any:
             path=path,
             hint="If you trust whoever made the file, add --allow-unsafe-checkpoint.",
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, ImportError) as error:
+    except MemoryError:
+        raise  # of this machine, not of the file
+    except Exception as error:  # what is no pickle can make an unpickler raise anything
         raise _damaged(path, error) from error
 
 

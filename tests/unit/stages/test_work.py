@@ -1,0 +1,526 @@
+"""Each kind of task through `execute`: what it commits, hands on, and makes of errors."""
+
+from __future__ import annotations
+
+import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from raypose import ledger
+from raypose.arrange import arrange
+from raypose.config import RunConfig
+from raypose.errors import CancelledError, Failure
+from raypose.executors.inline import InlineExecutor
+from raypose.inputs.models import open_model
+from raypose.inputs.videos import find_videos, inspect_videos
+from raypose.planning import make_plan
+from raypose.predictions import KeypointTable, read_csv, read_metric_csv
+from raypose.ranges import finished_ranges, write_range
+from raypose.stages.context import Context
+from raypose.stages.metrics import TEMPORAL_NORM
+from raypose.stages.work import STAGES, Predicted, execute
+from raypose.taskgraph import session_tasks
+from raypose.tasks import (
+    LabelArgs,
+    LoadArgs,
+    MetricsArgs,
+    ModelSpec,
+    Owner,
+    PredictArgs,
+    Progress,
+    SmoothArgs,
+    SnippetArgs,
+    Summary,
+    TableArgs,
+    Task,
+    TaskArgs,
+    VideoSpec,
+)
+from tests.models import make_model
+from tests.projects import fake_model
+from tests.videos import damage_packets, make_video
+
+N_FRAMES = 30
+RECIPE = {"kind": "test", "video": "v"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAYPOSE_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> VideoSpec:
+    return spec_of(make_video(tmp_path_factory.mktemp("v") / "cam.mp4", n_frames=N_FRAMES))
+
+
+@pytest.fixture
+def owner(tmp_path: Path) -> Owner:
+    return Owner("m", str(tmp_path / "o"), open_model(fake_model(tmp_path / "m"), name="m"))
+
+
+def spec_of(path: Path) -> VideoSpec:
+    (inspected,) = inspect_videos(find_videos([str(path)]), [path.stem])
+    assert inspected.spec is not None
+    return inspected.spec
+
+
+def context(*, should_stop: bool = False, words: list[Progress] | None = None) -> Context:
+    return Context(
+        device="cpu",
+        graph=lambda model: None,
+        report=(words if words is not None else []).append,
+        should_stop=lambda: should_stop,
+        worker="here",
+    )
+
+
+def task(kind: str, args: TaskArgs, *, outputs: tuple[str, ...] = ("out",)) -> Task:
+    return Task(f"{kind}/x", kind, "cam", "m · cam", args, outputs=outputs, n_frames=N_FRAMES)
+
+
+def do(args: TaskArgs, *inputs: Any, **values: Any) -> tuple[Summary, Any]:
+    """Summary and single result of a task."""
+    kinds = {
+        TableArgs: "table", LoadArgs: "load", MetricsArgs: "metrics", LabelArgs: "label",
+        SnippetArgs: "snippet", SmoothArgs: "smooth",
+    }  # fmt: skip
+    summary, (result,) = execute(task(kinds[type(args)], args), inputs, context(**values))
+    return summary, result
+
+
+def keypoints(n_frames: int = N_FRAMES, seed: int = 0) -> np.ndarray:
+    """A smooth walk of three keypoints, (n_frames, 3, 3)."""
+    random = np.random.default_rng(seed)
+    values = np.empty((n_frames, 3, 3), np.float32)
+    values[..., :2] = 30 + np.cumsum(random.normal(size=(n_frames, 3, 2)), axis=0)
+    values[..., 2] = random.uniform(0.91, 1, (n_frames, 3))
+    return values
+
+
+def table(model: ModelSpec, n_frames: int = N_FRAMES, seed: int = 0) -> KeypointTable:
+    return KeypointTable(
+        model.scorer, model.keypoint_names, ("x", "y", "likelihood"), keypoints(n_frames, seed)
+    )
+
+
+def n_frames_of(path: str | Path) -> int:
+    with av.open(str(path)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def files_below(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+@contextmanager
+def largest_file(n_bytes: int) -> Iterator[None]:
+    """No file of this process may grow beyond `n_bytes`: a full disk, as it were."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def snippet_args(video: VideoSpec, owner: Owner, folder: Path, **values: Any) -> SnippetArgs:
+    given: dict[str, Any] = {
+        "clip": str(folder / "cam.short.mp4"),
+        "table": str(folder / "cam.short.csv"),
+        "labeled": str(folder / "cam.short.labeled.mp4"),
+        "metrics": {TEMPORAL_NORM: str(folder / "cam.short_temporal_norm.csv")},
+        "recipe": RECIPE,
+        "duration_s": 0.4,
+    }
+    return SnippetArgs(video, owner, **{**given, **values})
+
+
+class TestErrors:
+    def test_what_depends_on_a_failure_is_left_out(
+        self, video: VideoSpec, owner: Owner, tmp_path: Path
+    ) -> None:
+        failure = Failure("predict", "no frames", "/v.mp4", "Leave it out.")
+        output = tmp_path / "x.mp4"
+        summary, result = do(LabelArgs(video, owner, str(output), RECIPE), failure)
+        assert result.skipped
+        assert (result.step, result.message) == ("label", "no frames")
+        assert summary.failures == (result,)
+        assert not output.exists()
+
+    def test_an_error_becomes_one_failure_for_each_output(self, video: VideoSpec) -> None:
+        broken = LoadArgs(video, Owner("m", "/", None), "/no/table.csv")  # type: ignore[arg-type]
+        summary, results = execute(task("load", broken, outputs=("a", "b")), [], context())
+        assert len(results) == len(summary.failures) == 2
+        assert not any(failure.skipped for failure in summary.failures)
+        assert summary.worker == "here"
+
+    def test_a_defect_keeps_its_traceback(
+        self, video: VideoSpec, owner: Owner, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def defect(*arguments: object) -> None:
+            raise ZeroDivisionError("oh")
+
+        monkeypatch.setitem(STAGES, "load", defect)  # type: ignore[arg-type]
+        _, result = do(LoadArgs(video, owner, "/x"))
+        assert "oh" in result.message
+        assert "Traceback" in result.details
+
+    def test_a_stopped_run_raises(self, video: VideoSpec, owner: Owner, tmp_path: Path) -> None:
+        args = LabelArgs(video, owner, str(tmp_path / "o" / "x.mp4"), RECIPE)
+        with pytest.raises(CancelledError):
+            do(args, table(owner.model), should_stop=True)
+        assert not files_below(tmp_path / "o")
+
+
+class TestTable:
+    def args(self, video: VideoSpec, owner: Owner, *ranges: tuple[int, int, str]) -> TableArgs:
+        output = f"{owner.root}/video_preds/cam.csv"
+        return TableArgs(video, owner, output, RECIPE, ranges or ((0, N_FRAMES, ""),))
+
+    def test_whole_video(self, video: VideoSpec, owner: Owner) -> None:
+        args = self.args(video, owner)
+        summary, result = do(args, Predicted(keypoints(), 0))
+        np.testing.assert_array_equal(result.values, keypoints())
+        np.testing.assert_allclose(read_csv(args.output).values, keypoints(), rtol=1e-6)
+        assert summary.made == (args.output,)
+        assert not summary.warnings
+        verdict = ledger.check(Path(args.output), RECIPE)
+        assert verdict.done
+        assert verdict.source == video.path
+        assert verdict.facts == {"n_rows": N_FRAMES, "n_undecodable": 0}
+
+    def test_ranges_of_this_run_and_of_an_earlier_one(
+        self, video: VideoSpec, owner: Owner, tmp_path: Path
+    ) -> None:
+        whole = keypoints()
+        folder = tmp_path / "o" / "video_preds" / ".raypose" / "ranges" / "cam"
+        kept = write_range(folder, 10, whole[10:20], RECIPE, source="", n_undecodable=2)
+        args = self.args(video, owner, (0, 10, ""), (10, 20, str(kept)), (20, 30, ""))
+        summary, result = do(args, Predicted(whole[:10], 0), Predicted(whole[20:], 1))
+        np.testing.assert_array_equal(result.values, whole)
+        assert summary.facts["n_undecodable"] == 3
+        assert any("3 of 30 frames" in warning for warning in summary.warnings)
+        assert not folder.exists(), "ranges go when the table is committed"
+
+    def test_fewer_frames_than_the_container_lists(self, video: VideoSpec, owner: Owner) -> None:
+        summary, result = do(self.args(video, owner), Predicted(keypoints(28), 0))
+        assert result.n_frames == 28
+        assert any("lists 30 frames, 28 came out" in warning for warning in summary.warnings)
+
+    def test_a_range_that_is_gone_fails_this_table(
+        self, video: VideoSpec, owner: Owner, tmp_path: Path
+    ) -> None:
+        args = self.args(video, owner, (0, 10, str(tmp_path / "gone.parquet")), (10, 30, ""))
+        _, result = do(args, Predicted(keypoints(20), 0))
+        assert isinstance(result, Failure)
+        assert not Path(args.output).exists()
+
+    def test_a_full_disk(self, video: VideoSpec, owner: Owner, tmp_path: Path) -> None:
+        args = self.args(video, owner)
+        with largest_file(500):
+            _, result = do(args, Predicted(keypoints(), 0))
+        assert isinstance(result, Failure)
+        assert result.error == "OutputError", result
+        assert not files_below(tmp_path / "o")
+
+    def test_then_loaded(self, video: VideoSpec, owner: Owner) -> None:
+        args = self.args(video, owner)
+        _, made = do(args, Predicted(keypoints(), 0))
+        summary, loaded = do(LoadArgs(video, owner, args.output))
+        np.testing.assert_allclose(loaded.values, made.values, rtol=1e-6)
+        assert loaded.keypoint_names == made.keypoint_names
+        assert summary.made == ()
+
+
+class TestMetrics:
+    def test_temporal_norm(self, video: VideoSpec, owner: Owner, tmp_path: Path) -> None:
+        output = tmp_path / "o" / "cam_temporal_norm.csv"
+        args = MetricsArgs(video, owner, {TEMPORAL_NORM: str(output)}, RECIPE)
+        summary, _ = do(args, table(owner.model))
+        names, values = read_metric_csv(output)
+        assert names == owner.model.keypoint_names
+        expected = np.linalg.norm(np.diff(keypoints()[..., :2], axis=0), axis=2)
+        assert np.isnan(values[0]).all()
+        np.testing.assert_allclose(values[1:], expected, rtol=1e-5)
+        assert summary.made == (str(output),)
+        assert ledger.check(output, RECIPE).done
+
+    def test_without_labels_the_rest_goes_on(
+        self, video: VideoSpec, owner: Owner, tmp_path: Path
+    ) -> None:
+        names = (TEMPORAL_NORM, "pca_singleview_error")
+        model = open_model(
+            fake_model(tmp_path / "p", data={"columns_for_singleview_pca": [0, 1, 2]})
+        )
+        outputs = {name: str(tmp_path / f"{name}.csv") for name in names}
+        args = MetricsArgs(video, Owner("p", "", model), outputs, RECIPE)
+        summary, result = do(args, table(model))
+        assert result is None
+        assert summary.made == (outputs[TEMPORAL_NORM],)
+        assert "PCA metrics are left out" in summary.warnings[0]
+
+
+class TestLabel:
+    def test_every_frame_is_drawn(self, video: VideoSpec, owner: Owner, tmp_path: Path) -> None:
+        output = tmp_path / "cam_labeled.mp4"
+        words: list[Progress] = []
+        args = LabelArgs(video, owner, str(output), RECIPE)
+        summary, _ = do(args, table(owner.model), words=words)
+        assert n_frames_of(output) == N_FRAMES
+        assert ledger.check(output, RECIPE).done
+        assert summary.facts["n_frames"] == N_FRAMES
+        assert words[-1] == Progress("label/x", N_FRAMES, N_FRAMES, "here")
+
+    def test_a_full_disk(self, owner: Owner, tmp_path: Path) -> None:
+        def noise(i: int, width: int, height: int) -> np.ndarray:
+            return np.random.default_rng(i).integers(0, 255, (height, width, 3)).astype(np.uint8)
+
+        video = spec_of(make_video(tmp_path / "noise.mp4", picture=noise, width=320, height=240))
+        args = LabelArgs(video, owner, str(tmp_path / "o" / "x.mp4"), RECIPE)
+        with largest_file(100_000):
+            _, result = do(args, table(owner.model))
+        assert isinstance(result, Failure)
+        assert result.error == "OutputError", result
+        assert not files_below(tmp_path / "o")
+
+
+class TestSnippet:
+    def test_clip_table_metrics_and_labels_are_of_the_same_frames(
+        self, video: VideoSpec, owner: Owner, tmp_path: Path
+    ) -> None:
+        whole = table(owner.model)
+        whole.values[12:20, :, 0] += np.arange(8, dtype=np.float32)[:, None] * 5  # a burst
+        args = snippet_args(video, owner, tmp_path / "s")
+        summary, _ = do(args, whole)
+        start, stop = summary.facts["start"], summary.facts["stop"]
+        assert stop - start == 10
+        assert start <= 13
+        assert stop >= 19
+        assert n_frames_of(args.clip) == n_frames_of(args.labeled) == 10
+        np.testing.assert_allclose(
+            read_csv(args.table).values, whole.values[start:stop], rtol=1e-6
+        )
+        _, norms = read_metric_csv(args.metrics[TEMPORAL_NORM])
+        assert len(norms) == 10
+        assert np.isnan(norms[0]).all()
+        assert len(summary.made) == 4
+        assert all(ledger.check(Path(path), RECIPE).done for path in summary.made)
+
+    def test_a_short_video_is_its_own_snippet(
+        self, video: VideoSpec, owner: Owner, tmp_path: Path
+    ) -> None:
+        args = snippet_args(video, owner, tmp_path / "s", duration_s=30.0)
+        summary, _ = do(args, table(owner.model))
+        assert (summary.facts["start"], summary.facts["stop"]) == (0, N_FRAMES)
+        assert n_frames_of(args.clip) == N_FRAMES
+
+    def test_a_file_where_its_folder_should_be(
+        self, video: VideoSpec, owner: Owner, tmp_path: Path
+    ) -> None:
+        (tmp_path / "s").write_text("mine")
+        _, result = do(snippet_args(video, owner, tmp_path / "s"), table(owner.model))
+        assert isinstance(result, Failure)
+        assert result.error == "OutputError"
+        assert result.hint
+        assert (tmp_path / "s").read_text() == "mine"
+
+
+class TestSmooth:
+    def args(self, video: VideoSpec, owner: Owner, folder: Path, **options: Any) -> SmoothArgs:
+        given = RunConfig.build(
+            videos=("v",), models=("m",), eks_options=options
+        ).eks_options.model_dump()
+        return SmoothArgs(
+            video=video,
+            owner=owner,
+            members=("a", "b"),
+            output=str(folder / "cam.csv"),
+            params_output=str(folder / "params" / "cam.json"),
+            recipe=RECIPE,
+            options=given,
+        )
+
+    def test_table_and_parameters(self, video: VideoSpec, owner: Owner, tmp_path: Path) -> None:
+        args = self.args(video, owner, tmp_path)
+        members = [table(owner.model), table(owner.model)]
+        members[1].values[..., :2] += 0.5
+        summary, result = do(args, *members)
+        assert not isinstance(result, Failure), result
+        saved = read_csv(args.output)
+        assert saved.n_frames == N_FRAMES
+        assert saved.scorer == "ensemble-kalman_tracker"
+        middle = (members[0].values[..., :2] + members[1].values[..., :2]) / 2
+        assert np.abs(result.xy - middle).mean() < 1.5
+        params = json.loads(Path(args.params_output).read_text())
+        assert params["members"] == ["a", "b"]
+        assert set(params["smooth_params"]) == set(owner.model.keypoint_names)
+        assert set(summary.made) == {args.output, args.params_output}
+        assert ledger.check(Path(args.output), RECIPE).done
+        assert ledger.check(Path(args.params_output), RECIPE).done
+
+    def test_a_parameter_that_was_given_is_used(
+        self, video: VideoSpec, owner: Owner, tmp_path: Path
+    ) -> None:
+        args = self.args(video, owner, tmp_path, smooth_param=3.5, avg_mode="mean")
+        do(args, table(owner.model), table(owner.model, seed=1))
+        params = json.loads(Path(args.params_output).read_text())
+        assert set(params["smooth_params"].values()) == {3.5}
+        assert params["options"]["avg_mode"] == "mean"
+
+    def test_members_of_unlike_length_are_named(
+        self, video: VideoSpec, owner: Owner, tmp_path: Path
+    ) -> None:
+        args = self.args(video, owner, tmp_path)
+        _, result = do(args, table(owner.model), table(owner.model, 28))
+        assert isinstance(result, Failure)
+        assert "a: 30, b: 28" in result.message
+        assert not Path(args.output).exists()
+
+    def test_one_failed_member_leaves_the_ensemble_out(
+        self, video: VideoSpec, owner: Owner, tmp_path: Path
+    ) -> None:
+        failure = Failure("predict", "no frames")
+        _, result = do(self.args(video, owner, tmp_path), table(owner.model), failure)
+        assert result.skipped
+
+
+@pytest.fixture(scope="module")
+def members(tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelSpec, ModelSpec]:
+    root = tmp_path_factory.mktemp("models")
+    return tuple(  # type: ignore[return-value]
+        open_model(make_model(root / name, seed=i), name=name) for i, name in enumerate("ab")
+    )
+
+
+def predict_task(video: VideoSpec, models: tuple[ModelSpec, ...], **values: Any) -> Task:
+    given: dict[str, Any] = {"start": 0, "stop": video.n_frames, "precision": "fp32", **values}
+    recipes = tuple({**RECIPE, "model": model.name} for model in models)
+    args = PredictArgs(video, models, recipes=recipes, **given)
+    return task("predict", args, outputs=tuple(model.name for model in models))
+
+
+@pytest.mark.slow
+class TestPredict:
+    def test_members_share_a_decode_and_keep_their_own_numbers(
+        self, video: VideoSpec, members: tuple[ModelSpec, ModelSpec]
+    ) -> None:
+        words: list[Progress] = []
+        here = context(words=words)
+        summary, together = execute(predict_task(video, members), [], here)
+        assert not summary.failures
+        assert summary.facts["n_frames"] == N_FRAMES
+        assert words[-1].n_done == N_FRAMES
+        for model, result in zip(members, together, strict=True):
+            assert result.values.shape == (N_FRAMES, 3, 3)
+            _, (alone,) = execute(predict_task(video, (model,)), [], here)
+            np.testing.assert_array_equal(alone.values, result.values)
+        assert np.abs(together[0].values - together[1].values).max() > 1
+        assert here.n_loaded == 2, "networks are loaded once"
+
+    def test_a_range_is_kept_for_the_next_run(
+        self, video: VideoSpec, members: tuple[ModelSpec, ModelSpec], tmp_path: Path
+    ) -> None:
+        here = context()
+        _, (whole,) = execute(predict_task(video, members[:1]), [], here)
+        part_task = predict_task(
+            video, members[:1], start=10, stop=25, range_dirs=(str(tmp_path / "r"),)
+        )
+        _, (part,) = execute(part_task, [], here)
+        np.testing.assert_allclose(part.values, whole.values[10:25], atol=1e-3)
+        assert isinstance(part_task.args, PredictArgs)
+        ((start, stop, _),) = finished_ranges(tmp_path / "r", part_task.args.recipes[0])
+        assert (start, stop) == (10, 25)
+
+    def test_a_member_that_cannot_be_loaded_leaves_the_other_its_video(
+        self, video: VideoSpec, members: tuple[ModelSpec, ModelSpec], tmp_path: Path
+    ) -> None:
+        broken = open_model(fake_model(tmp_path / "broken"), name="broken")
+        summary, (failure, result) = execute(
+            predict_task(video, (broken, members[0])), [], context()
+        )
+        assert isinstance(failure, Failure)
+        assert failure.error == "ModelError", failure
+        assert broken.checkpoint in failure.path
+        assert len(result.values) == N_FRAMES
+        assert summary.failures == (failure,)
+
+    def test_strict(self, members: tuple[ModelSpec, ModelSpec], tmp_path: Path) -> None:
+        good = make_video(tmp_path / "good.mp4", codec="mjpeg", pix_fmt="yuvj420p")
+        bad = spec_of(damage_packets(good, tmp_path / "bad.mp4", [5, 6]))
+        here = context()
+        _, (result,) = execute(predict_task(bad, members[:1]), [], here)
+        assert result.n_undecodable == 2
+        assert np.isnan(result.values[5:7, :, :2]).all()
+        assert (result.values[5:7, :, 2] == 0).all()
+        _, (failure,) = execute(predict_task(bad, members[:1], strict=True), [], here)
+        assert isinstance(failure, Failure)
+        assert "2 frames can't be decoded" in failure.message
+        assert "--strict" in failure.hint
+
+
+class Listener:
+    """Hears what an executor has to say."""
+
+    def __init__(self) -> None:
+        self.started: list[str] = []
+        self.summaries: list[Summary] = []
+
+    def progress(self, progress: Progress) -> None:
+        if progress.task not in self.started:
+            self.started.append(progress.task)
+
+    def finished(self, summary: Summary) -> None:
+        self.summaries.append(summary)
+
+
+@pytest.mark.slow
+def test_inline_executor_does_a_whole_session(
+    video: VideoSpec, members: tuple[ModelSpec, ModelSpec], tmp_path: Path
+) -> None:
+    config = RunConfig.build(
+        videos=(video.path,),
+        models=tuple(model.directory for model in members),
+        eks=True,
+        label=("full", "snippet"),
+        output_dir=tmp_path / "o",
+        device="cpu",
+        inline=True,
+        chunk_frames=20,
+    )
+    plan = make_plan(config, run_dir=tmp_path / "run")
+    executor = InlineExecutor(config)
+    assert executor.start(plan.models) == 1
+    assert executor.description == "this process, on cpu"
+    (shares,) = arrange(plan.work(), 1, config.chunk_frames)
+    tasks = session_tasks(plan.sessions[0], shares, config)
+    assert sum(task.gpu for task in tasks) == 2, "the video is longer than a chunk"
+    listener = Listener()
+    executor.run([tasks], listener)
+    executor.close()
+    assert [summary.task for summary in listener.summaries] == [task.id for task in tasks]
+    assert listener.started == [task.id for task in tasks]
+    assert not [failure for summary in listener.summaries for failure in summary.failures]
+    assert make_plan(config, run_dir=tmp_path / "run").done
+    assert not list((tmp_path / "o").rglob("*.parquet"))
+
+    # A table of a member is removed: it alone is made again, with the same numbers.
+    path = tmp_path / "o" / plan.models[0].name / "video_preds" / f"{video.key}.csv"
+    before = read_csv(path).values
+    path.unlink()
+    again = make_plan(config, run_dir=tmp_path / "run")
+    assert again.sessions[0].to_predict == (0,)
+    (shares,) = arrange(again.work(), 1, config.chunk_frames)
+    tasks = session_tasks(again.sessions[0], shares, config)
+    executor.run([tasks], Listener())
+    np.testing.assert_allclose(read_csv(path).values, before, atol=1e-3)
+    assert make_plan(config, run_dir=tmp_path / "run").done
