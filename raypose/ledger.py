@@ -146,7 +146,9 @@ def committing(
         named = from_os_error(error)
         if named is None:
             raise
-        raise OutputError(named.message, path=named.path or output, hint=named.hint) from error
+        # The temporary file is gone, and its name says nothing to anybody.
+        path = output if named.path in ("", str(temporary)) else named.path
+        raise OutputError(named.message, path=path, hint=named.hint) from error
 
 
 def _touch(temporary: Path) -> None:

@@ -252,6 +252,14 @@ class TestCannotWrite:
         assert caught.value.path == str(tmp_path / "cam.csv")
         assert not files_below(tmp_path)
 
+    def test_the_message_names_the_output_and_not_the_temporary_file(self, tmp_path: Path) -> None:
+        with (
+            pytest.raises(OutputError) as caught,
+            ledger.committing(tmp_path / "cam.csv", RECIPE) as temporary,
+        ):
+            raise OSError(errno.ENOSPC, "no space", str(temporary))
+        assert caught.value.path == str(tmp_path / "cam.csv")
+
     def test_file_too_large(self, tmp_path: Path) -> None:
         with largest_file(1000), pytest.raises(OutputError, match="too large"):
             commit(tmp_path / "cam.csv", "x" * 2000)
