@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raypose.errors import CancelledError
+from raypose.video.copying import copy_plain
 from raypose.video.index import VideoIndex, index_video
 from raypose.video.pixels import FrameConverter
 from raypose.video.reader import iter_frames, read_ahead
@@ -111,6 +112,7 @@ def cut_snippet(
 ) -> int:
     """Cut frames `start` to `stop` out of a video and encode them in high quality.
 
+    A plain H.264 video that is its own snippet is copied as it is, without encoding again.
     Decoding begins at the keyframe that the first frame needs. Times begin at 0 and keep their
     distances. A frame that can't be decoded shows the picture before it, so that frame `i` of
     the snippet is always frame `start + i` of the video.
@@ -133,6 +135,8 @@ def cut_snippet(
         CancelledError: `should_stop` said so.
     """
     index = video if isinstance(video, VideoIndex) else index_video(video)
+    if (start, stop) == (0, index.n_frames) and copy_plain(index, out_path):
+        return stop
     convert = FrameConverter(index)
     picture: Any = None
     with (

@@ -82,22 +82,18 @@ def test_killed_again_and_again_until_it_is_done(
     config = project.config(undisturbed, videos=(str(long_video),), inline=True)
     assert run(config).ok
     out, moments = tmp_path / "out", random.Random(0)
-    for n_kills in range(20):
+    for n_kills in range(6):
         process = start(project, long_video, out, "--inline")
-        if n_kills == 5:
-            process.communicate()  # enough: this one may finish
-        else:
-            before = len(list(out.rglob("*.parquet")))
-            wait_for_ranges(out, before + 1, process)
+        if n_kills < 5:  # the last one may finish
+            wait_for_ranges(out, len(list(out.rglob("*.parquet"))) + 1, process)
             time.sleep(moments.uniform(0.0, 1.5))
-        done = process.poll() is not None
-        if not done:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        if done:
-            assert process.returncode == 0
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+        output, _ = process.communicate()
+        if process.returncode != -signal.SIGKILL:
+            assert process.returncode == 0, output
             break
-    assert n_kills >= 3
+    assert n_kills >= 2
     for owner in ("2026-01-01_10-00-00", "2026-01-01_10-00-01", "eks"):
         ours = read_csv(out / owner / "video_preds" / "long.csv").values
         theirs = read_csv(undisturbed / owner / "video_preds" / "long.csv").values
