@@ -54,20 +54,23 @@ def _lines(path: str) -> list[str]:
 
 def run_child(work: Callable[[], Any], repeats: int) -> None:
     """In a child: does the work `repeats` times and prints what it took."""
-    seconds = []
+    seconds, cpu_seconds = [], []
     for _ in range(repeats):
-        started = time.perf_counter()
+        started, cpu_started = time.perf_counter(), time.process_time()
         work()
         seconds.append(time.perf_counter() - started)
+        cpu_seconds.append(time.process_time() - cpu_started)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"seconds": seconds, "peak_memory_mib": round(peak)}))
+    took = {"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_memory_mib": round(peak)}
+    print(json.dumps(took))
 
 
 def run_side(script: str, side: str, directory: Path, repeats: int) -> dict[str, Any]:
     """In the parent: runs one side in a fresh process.
 
     Returns:
-        `seconds` of each run, their `median_s`, and `peak_memory_mib` of the process.
+        `seconds` of each run, their `median_s`, the same of processor time in all threads (which
+        other work on the machine does not touch), and `peak_memory_mib` of the process.
     """
     command = [sys.executable, script, "--side", side, "--directory", str(directory)]
     ran = subprocess.run(
@@ -75,6 +78,7 @@ def run_side(script: str, side: str, directory: Path, repeats: int) -> dict[str,
     )
     result: dict[str, Any] = json.loads(ran.stdout.strip().splitlines()[-1])
     result["median_s"] = statistics.median(result["seconds"])
+    result["median_cpu_s"] = statistics.median(result["cpu_seconds"])
     return result
 
 
@@ -83,7 +87,7 @@ def report(name: str, result: dict[str, Any], packages: tuple[str, ...], *, tiny
     result = {
         "benchmark": name,
         "when": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "machine": machine(),
+        "machine": {**machine(), "load_average": os.getloadavg()[0]},
         "versions": versions(*packages),
         **result,
     }

@@ -144,6 +144,7 @@ def main() -> None:
         f"parameter chosen on {choice_frames(n_frames)[1]} frames",
         "sides": sides,
         "ratio": sides["eks"]["median_s"] / sides["raypose"]["median_s"],
+        "ratio_cpu": sides["eks"]["median_cpu_s"] / sides["raypose"]["median_cpu_s"],
         "agreement": agreement,
     }
     packages = ("raypose", "ensemble-kalman-smoother", "jax", "numpy", "scipy", "pyarrow")

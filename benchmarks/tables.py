@@ -74,6 +74,7 @@ def main() -> None:
         "sides": sides,
         "file_bytes": sizes,
         "ratio": sides["pandas"]["median_s"] / sides["raypose"]["median_s"],
+        "ratio_cpu": sides["pandas"]["median_cpu_s"] / sides["raypose"]["median_cpu_s"],
         "ratio_read": sides["pandas-read"]["median_s"] / sides["raypose-read"]["median_s"],
         "agreement": "both files give the same float32",
     }
