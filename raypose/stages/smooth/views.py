@@ -53,7 +53,7 @@ class Calibration:
         Raises:
             SmoothingError: the file can't be read, lacks a view, or has a fisheye camera.
         """
-        from aniposelib.cameras import (  # type: ignore[import-untyped]
+        from aniposelib.cameras import (
             CameraGroup,
             FisheyeCamera,
         )
