@@ -1,0 +1,130 @@
+"""Inference in the steady state, one model and one video: raypose's loop against Lightning Pose's.
+
+Both sides have the model loaded before the clock starts, read the video with the same decoder
+library (FFmpeg; upstream through `--reader opencv`) and end with keypoints in memory. Float32 on
+the CPU. The keypoints are compared first: where either side is sure, they must agree.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+import harness
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+
+def raypose_side(model: Path, video: Path, output: Path, repeats: int) -> None:
+    from raypose.inputs.models import open_model
+    from raypose.stages.infer.loop import MemberResult, predict_video
+    from raypose.stages.infer.predictor import Predictor
+
+    predictor = Predictor(open_model(model))
+
+    def work() -> None:
+        (result,) = predict_video(video, [predictor])
+        assert isinstance(result, MemberResult), result
+        np.save(output, result.values)
+
+    predict_video(video, [predictor], stop=16)
+    harness.run_child(work, repeats)
+
+
+def litpose_side(model: Path, video: Path, output: Path, repeats: int) -> None:
+    import contextlib
+
+    from lightning_pose.api import Model
+    from lightning_pose.utils.predictions import predict_video
+
+    loaded = Model.from_dir(model)
+    loaded._load()  # the weights, which it would load with the first video
+
+    def work() -> None:
+        # Lightning's progress bar goes where no one reads it; the result line must stay alone.
+        with contextlib.redirect_stdout(sys.stderr):
+            table = predict_video(str(video), loaded, reader="opencv")
+        np.save(output, table.to_numpy(np.float32).reshape(len(table), -1, 3))
+
+    harness.run_child(work, repeats)
+
+
+def compare(directory: Path) -> dict[str, float | int]:
+    ours, theirs = (np.load(directory / f"{name}.npy") for name in ("raypose", "litpose"))
+    if ours.shape != theirs.shape:
+        raise SystemExit(f"the sides have shapes {ours.shape} and {theirs.shape}")
+    sure = theirs[..., 2] > 0.9
+    result = {
+        "n_frames": len(ours),
+        "keypoints_compared": int(sure.sum()),
+        "max_difference_px": float(np.abs(ours - theirs)[..., :2][sure].max(initial=0)),
+        "max_difference_likelihood": float(np.abs(ours - theirs)[..., 2].max()),
+    }
+    if result["max_difference_px"] > 0.05 or result["max_difference_likelihood"] > 0.01:
+        raise SystemExit(f"the sides differ: {result}")
+    return result
+
+
+def tiny_inputs(directory: Path) -> tuple[Path, Path]:
+    """A small model with random weights and a short video."""
+    from tests.models import make_model
+    from tests.videos import make_video
+
+    model = make_model(directory / "model", height=128, width=128)
+    return model, make_video(directory / "video.mp4", n_frames=40, width=160, height=128)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, help="model directory of Lightning Pose")
+    parser.add_argument("--video", type=Path, help="video to predict")
+    parser.add_argument("--tiny", action="store_true", help="a small size, nothing is saved")
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--side", help=argparse.SUPPRESS)
+    parser.add_argument("--directory", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.side:
+        run = raypose_side if args.side == "raypose" else litpose_side
+        inputs = (args.directory / "inputs").read_text().splitlines()
+        run(Path(inputs[0]), Path(inputs[1]), args.directory / f"{args.side}.npy", args.repeats)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        directory = Path(folder)
+        if args.tiny:
+            model, video = tiny_inputs(directory)
+        elif args.model and args.video:
+            model, video = args.model.resolve(), args.video.resolve()
+        else:
+            parser.error("give --model and --video, or --tiny")
+        (directory / "inputs").write_text(f"{model}\n{video}\n")
+        repeats = 1 if args.tiny else args.repeats
+        sides = {
+            name: harness.run_side(__file__, name, directory, repeats)
+            for name in ("raypose", "litpose")
+        }
+        agreement = compare(directory)
+    for took in sides.values():
+        took["frames_per_s"] = agreement["n_frames"] / took["median_s"]
+    result = {
+        "work": f"{agreement['n_frames']} frames, float32 on the CPU, model loaded",
+        "sides": sides,
+        "ratio": sides["litpose"]["median_s"] / sides["raypose"]["median_s"],
+        "ratio_cpu": sides["litpose"]["median_cpu_s"] / sides["raypose"]["median_cpu_s"],
+        "agreement": agreement,
+    }
+    packages = (
+        "raypose",
+        "lightning-pose",
+        "torch",
+        "torchvision",
+        "av",
+        "opencv-python-headless",
+    )
+    harness.report("predict", result, packages, tiny=args.tiny)
+
+
+if __name__ == "__main__":
+    main()
