@@ -209,6 +209,8 @@ def make_module(
     from lightning_pose.models import get_model_class
     from omegaconf import OmegaConf
 
+    from raypose.stages.infer.vit import offline_backbones
+
     arguments: dict[str, Any] = {
         "num_keypoints": n_keypoints,
         "backbone": backbone,
@@ -220,7 +222,10 @@ def make_module(
     }
     if model_type != "regression":
         arguments["downsample_factor"] = downsample_factor
-    model = get_model_class(model_type, semi_supervised=False)(**arguments).eval()
+    if model_type == "heatmap_multiview_transformer":
+        arguments["num_views"] = n_views
+    with offline_backbones():
+        model = get_model_class(model_type, semi_supervised=False)(**arguments).eval()
     with torch.no_grad():
         _calibrate(model, seed, height, width)
     return model
@@ -250,5 +255,6 @@ def _calibrate(model: Any, seed: int, height: int, width: int) -> None:
     head = getattr(model.head, "head_sf", model.head)
     layers = getattr(head, "upsampling_layers", None)
     if layers is not None:
-        logits = layers(model.backbone(images))
+        features = model.backbone(images)
+        logits = layers(features)
         layers[-1].weight.mul_(4.0 / logits.std().clamp_min(1e-9))

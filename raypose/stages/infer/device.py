@@ -56,10 +56,10 @@ def resolve_device(request: str = "auto", *, find_gpus: Callable[[], int] | None
 def resolve_precision(request: str = "auto", device: str = "cpu") -> str:
     """The precision that a request stands for on a device.
 
-    `auto` is float32 on the CPU. On a GPU it is float32 too: half precisions move keypoints by
-    up to 0.05 px (float16) and more (bfloat16, whose 8 bits of mantissa the sub-pixel step at
-    temperature 1000 magnifies), which is beyond what the results are held to; `--precision`
-    asks for them by name.
+    `auto` is float32 everywhere. The sub-pixel step, a softmax at temperature 1000, magnifies
+    what half precisions round away: an EfficientNet-B0 at 128 px on frames of 396×406 moves its
+    confident keypoints by 0.2 px on average and up to 2.5 in bfloat16, by 0.03 and up to 0.7 in
+    float16. Results are held to 0.05 px, so a half precision must be asked for by name.
 
     Raises:
         UsageError: the request is unknown.

@@ -249,4 +249,6 @@ def _torchscript() -> Iterator[Any]:
         # Shapes that Python code looks at become constants; `_agree` sees to it that this does
         # no harm.
         warnings.filterwarnings("ignore", category=jit.TracerWarning)
+        # Tracing looks at every attribute of a transformer, deprecated ones too.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
         yield jit

@@ -19,6 +19,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from raypose.errors import ModelError
 from raypose.stages.infer.checkpoint import Checkpoint, load_weights, read_checkpoint
+from raypose.stages.infer.vit import offline_backbones
 from raypose.tasks import ModelSpec
 
 
@@ -115,9 +116,10 @@ def empty_module(architecture: Architecture) -> nn.Module:
 def example_images(architecture: Architecture, batch: int, *, seed: int) -> torch.Tensor:
     """Random images of the shape, layout and rough range that the network takes."""
     generator = torch.Generator().manual_seed(seed)
-    size = (batch, 3, architecture.image_height, architecture.image_width)
-    images = torch.randn(size, generator=generator)
-    return images.to(memory_format=torch.channels_last)
+    n_views = architecture.n_views
+    size = (batch * n_views, 3, architecture.image_height, architecture.image_width)
+    images = torch.randn(size, generator=generator).to(memory_format=torch.channels_last)
+    return images.view(batch, n_views, *size[1:]) if n_views > 1 else images
 
 
 def _tracker(architecture: Architecture, path: str) -> nn.Module:
@@ -136,9 +138,10 @@ def _tracker(architecture: Architecture, path: str) -> nn.Module:
         arguments["num_views"] = architecture.n_views
     try:
         # Semi-supervised variants have the same layers; what they add is only for training.
-        tracker: nn.Module = get_model_class(architecture.model_type, semi_supervised=False)(
-            **arguments
-        )
+        with offline_backbones():
+            tracker: nn.Module = get_model_class(architecture.model_type, semi_supervised=False)(
+                **arguments
+            )
     except (ValueError, NotImplementedError, RuntimeError) as error:
         raise ModelError(
             f"Lightning Pose can't build this network ({error})",
@@ -158,6 +161,7 @@ def _for_prediction(tracker: nn.Module, architecture: Architecture) -> nn.Module
         "heatmap": HeatmapNetwork,
         "regression": CoordinateNetwork,
         "heatmap_mhcrnn": ContextNetwork,
+        "heatmap_multiview_transformer": MultiviewNetwork,
     }
     return networks[architecture.model_type](tracker).eval().requires_grad_(False)
 
@@ -216,6 +220,25 @@ class ContextNetwork(nn.Module):
 def _heatmaps(logits: torch.Tensor) -> torch.Tensor:
     """As Lightning Pose's `spatial_softmax2d`, in float32 whatever the layers' precision."""
     return logits.to(torch.float32).flatten(2).softmax(-1).view(logits.shape)
+
+
+class MultiviewNetwork(nn.Module):
+    """(B, V, 3, H, W) images of the views → (B, V·K, h, w) heatmaps, view by view."""
+
+    def __init__(self, tracker: Any) -> None:
+        super().__init__()
+        self.backbone = tracker.backbone
+        self.num_views = tracker.num_views
+        self.view_embeddings = tracker.view_embeddings
+        self.layers = tracker.head.upsampling_layers
+        # Lightning Pose's function, which uses the three attributes above. A module of Lightning
+        # itself can't be traced.
+        self._forward_vit = type(tracker).forward_vit
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """As `HeatmapTrackerMultiviewTransformer.forward`."""
+        heatmaps = _heatmaps(self.layers(self._forward_vit(self, images.flatten(0, 1))))
+        return heatmaps.view(images.shape[0], -1, *heatmaps.shape[-2:])
 
 
 class CoordinateNetwork(nn.Module):

@@ -240,6 +240,12 @@ class Predictor:
 
     def _check(self) -> None:
         architecture = self.network.architecture
+        if architecture.n_views > 1:
+            raise ModelError(
+                "this model takes several views at once, which raypose can't feed it yet",
+                path=self.spec.directory,
+                hint="Use single-view models for these videos.",
+            )
         if architecture.n_keypoints != len(self.spec.keypoint_names):
             raise ModelError(
                 "the prepared network is of another model",

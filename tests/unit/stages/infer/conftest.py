@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from raypose.inputs.models import open_model
+from raypose.stages.infer.vit import offline_backbones
 from raypose.tasks import ModelSpec
 from tests.models import make_model
 
@@ -54,7 +55,8 @@ def upstream_model(spec: ModelSpec) -> Any:
     content = torch.load(spec.checkpoint, map_location="cpu", weights_only=False)
     arguments = dict(content["hyper_parameters"])
     arguments["pretrained"] = False
-    tracker = get_model_class(spec.model_type, semi_supervised=False)(**arguments)
+    with offline_backbones():
+        tracker = get_model_class(spec.model_type, semi_supervised=False)(**arguments)
     tracker.load_state_dict(content["state_dict"])
     return tracker.eval()
 

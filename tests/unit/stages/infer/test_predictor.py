@@ -16,11 +16,13 @@ from raypose.stages.infer.graph import build_graph, cached_graph, is_cached, loa
 from raypose.stages.infer.network import load_module
 from raypose.stages.infer.predictor import Predictor, batch_size_that_fits
 from raypose.stages.infer.preprocess import clamp_boxes
+from raypose.stages.infer.vit import build_transformer
 from raypose.tasks import ModelSpec
 from tests.models import make_model
 from tests.unit.stages.infer.conftest import (
     smooth_frames,
     upstream_images,
+    upstream_model,
     upstream_prediction,
 )
 
@@ -30,6 +32,8 @@ from tests.unit.stages.infer.conftest import (
     [
         {},
         {"backbone": "efficientnet_b0", "height": 96, "width": 64},
+        {"backbone": "vits_dino"},
+        {"backbone": "vits_dinov2"},
         {"downsample_factor": 1},
         {"downsample_factor": 3, "height": 128, "width": 128},
     ],
@@ -130,6 +134,30 @@ def test_names_of_pretrained_backbones_download_nothing(tmp_path: Path) -> None:
     module, architecture = load_module(spec)
     assert architecture.backbone == "resnet50_animal_ap10k"
     assert module(torch.zeros(1, 3, 64, 64)).shape == (1, 3, 16, 16)
+
+
+def test_multiview_transformer(make_spec: Callable[..., ModelSpec]) -> None:
+    spec = make_spec(
+        model_type="heatmap_multiview_transformer",
+        backbone="vits_dino",
+        view_names=("top", "side"),
+    )
+    frames = smooth_frames(6, 100, 120)
+    images = upstream_images(frames, 64, 64).view(3, 2, 3, 64, 64)
+    graph = build_graph(spec)
+    assert b'"torchscript"' in graph[:400]
+    with torch.inference_mode():
+        expected = upstream_model(spec)(images)
+        got = load_network(graph).forward(images)
+    assert got.shape == (3, 6, 16, 16)
+    torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-4)
+    with pytest.raises(ModelError, match="several views"):
+        Predictor(spec, graph)
+
+
+def test_unknown_transformer_is_not_downloaded() -> None:
+    with pytest.raises(ModelError, match="vitb_sam2 without downloading"):
+        build_transformer("vitb_sam2")
 
 
 def test_graph_needs_no_lightning_pose(
