@@ -15,21 +15,24 @@ from typing import Any
 
 import harness
 
-import raypose.executors.ray as engine  # sets what Ray reads when it is imported
+import raypose.executors.ray  # sets what Ray reads when it is imported  # noqa: F401, I001
+import ray
 from raypose.config import RunConfig
+from raypose.executors.ray import RayExecutor
+from raypose.executors.ray.actors import Worker
 from raypose.tasks import LoadArgs, ModelSpec, Owner, Progress, Summary, Task, VideoSpec
 
 SLEEP_S = 0.2
 
 
-class Stub(engine.Worker):
+class Stub(Worker):
     """A worker whose GPU tasks sleep; the others hand on what they got."""
 
     def describe(self) -> tuple[str, str]:
         return self.name, "cpu"
 
     def do(self, task: Task, *inputs: Any) -> tuple[Any, ...]:
-        engine.ray.get(self._board.begin.remote(Progress(task.id, 0, task.n_frames, self.name)))
+        ray.get(self._board.begin.remote(Progress(task.id, 0, task.n_frames, self.name)))
         if task.gpu:
             time.sleep(SLEEP_S)
         return (Summary(task.id, task.kind, worker=self.name), *[task.id] * len(task.outputs))
@@ -74,7 +77,7 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="a small size, nothing is saved")
     args = parser.parse_args()
     n_gpus, n_pairs, repeats = (2, 20, 1) if args.tiny else (16, 500, 3)
-    engine.ray.init(
+    ray.init(
         address="local",
         num_cpus=n_gpus + 2,
         num_gpus=n_gpus,
@@ -83,9 +86,9 @@ def main() -> None:
         logging_level="ERROR",
     )
     config = RunConfig.build(videos=("v",), models=("m",), device="cpu", output_dir=Path("unused"))
-    executor = engine.RayExecutor(config, worker_class=Stub)
+    executor = RayExecutor(config, worker_class=Stub)
     assert executor.start([]) == n_gpus
-    engine.ray.get([slot.described for slot in executor._gpu_slots])
+    ray.get([slot.described for slot in executor._gpu_slots])
     seconds = []
     for _ in range(repeats):
         count = Count()
@@ -93,9 +96,9 @@ def main() -> None:
         executor.run(sessions(n_pairs), count)
         seconds.append(time.perf_counter() - began)
         assert len(set(count.finished_tasks)) == 3 * n_pairs
-    peaks = engine.ray.get([slot.actor.peak_mib.remote() for slot in executor._gpu_slots])
+    peaks = ray.get([slot.actor.peak_mib.remote() for slot in executor._gpu_slots])
     executor.close()
-    engine.ray.shutdown()
+    ray.shutdown()
     median = sorted(seconds)[len(seconds) // 2]
     ideal = n_pairs * SLEEP_S / n_gpus
     driver = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
