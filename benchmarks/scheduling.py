@@ -15,11 +15,9 @@ from typing import Any
 
 import harness
 
-import raypose.executors.ray  # sets what Ray reads when it is imported  # noqa: F401, I001
-import ray
 from raypose.config import RunConfig
 from raypose.executors.ray import RayExecutor
-from raypose.executors.ray.actors import Worker
+from raypose.executors.ray.actors import Worker, ray  # with its settings
 from raypose.tasks import LoadArgs, ModelSpec, Owner, Progress, Summary, Task, VideoSpec
 
 SLEEP_S = 0.2
