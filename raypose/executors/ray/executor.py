@@ -132,6 +132,7 @@ class RayExecutor:
                     "--device cuda was given, but Ray finds no GPU",
                     hint="Check nvidia-smi, or run with --device cpu.",
                 )
+            self._check_for_gpus_that_ray_misses()
             # About four threads a worker: more in one process gain little on small networks.
             n_gpu = asked or max(1, cpus // 4)
             threads = max(1, cpus // n_gpu)
@@ -142,6 +143,18 @@ class RayExecutor:
         n_cpu = max(1, cpus - n_gpu) if spare else cpus
         options = {"num_gpus": 1, "num_cpus": 1 if spare else 0}
         return n_gpu, n_cpu, options, max(1, cpus // n_gpu)
+
+    def _check_for_gpus_that_ray_misses(self) -> None:
+        """Stop where a GPU is there that Ray does not offer: nobody wants the CPU unasked."""
+        from raypose.stages.infer.device import resolve_device
+
+        if self._local and self._config.device == "auto" and self._config.gpus is None:
+            device = resolve_device("auto")  # raises where torch can't use it either
+            if device != "cpu":
+                raise DeviceError(
+                    "torch sees a GPU that Ray does not find",
+                    hint="Say how many there are with --gpus, or run with --device cpu.",
+                )
 
     def _describe(self, n_gpu: int, on_gpus: bool) -> None:
         try:
