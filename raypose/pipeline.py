@@ -11,7 +11,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -298,6 +298,7 @@ def _description(made: Plan) -> dict[str, Any]:
                 "key": video.key,
                 "n_frames": video.spec.n_frames if video.spec else 0,
                 "fps": video.spec.fps if video.spec else 0.0,
+                "format": asdict(video.format) if video.format else None,
                 "error": str(video.error) if video.error else "",
             }
             for video in made.videos

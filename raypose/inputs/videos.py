@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from raypose.errors import Failure, RayposeError, UsageError, VideoError
+from raypose.inputs.preflight import VideoFormat, look_into
 from raypose.tasks import VideoSpec
 
 SUFFIXES = (".mp4", ".avi", ".mov", ".mkv")
@@ -45,6 +46,7 @@ class Inspected:
         error: why not.
         notes: what is odd about it, and what raypose does about that.
         keyframes: frames at which the video can be cut.
+        format: how its frames are coded and timed; None where it can't be used.
     """
 
     path: Path
@@ -53,6 +55,7 @@ class Inspected:
     error: RayposeError | None = None
     notes: tuple[str, ...] = ()
     keyframes: tuple[int, ...] = field(default=(), repr=False)
+    format: VideoFormat | None = None
 
 
 def find_videos(arguments: Sequence[str], *, recursive: bool = False) -> list[FoundVideo]:
@@ -128,35 +131,35 @@ def name_videos(videos: Sequence[FoundVideo]) -> list[str]:
 def inspect_videos(
     videos: Sequence[FoundVideo], keys: Sequence[str], *, workers: int | None = None
 ) -> list[Inspected]:
-    """Index and fingerprint the videos, several at a time; the order is kept."""
+    """Index and fingerprint the videos, several at a time; the order is kept.
+
+    What is known from an earlier look, and has not changed, is not read again.
+    """
     count = workers or min(32, 4 * (os.cpu_count() or 1))
     with ThreadPoolExecutor(count, thread_name_prefix="inspect") as pool:
         return list(pool.map(_inspect, (video.path for video in videos), keys))
 
 
 def _inspect(path: Path, key: str) -> Inspected:
-    from raypose.video.index import fingerprint_video, index_video
-
     try:
         if path.exists() and not path.is_file():
             raise VideoError("is no regular file", path=path, hint="Copy it to one.")
-        index = index_video(path)
-        if index.n_frames == 0:
-            raise VideoError("has no frames", path=path, hint="Check how it was recorded.")
-        spec = VideoSpec(
-            path=str(path),
-            key=key,
-            n_frames=index.n_frames,
-            width=index.width,
-            height=index.height,
-            fps=index.fps,
-            duration_s=index.duration_s,
-            fingerprint=fingerprint_video(path),
-        )
+        look = look_into(path)
     except RayposeError as error:
         return Inspected(path, key, None, error)
     except Exception as error:  # whatever one file does to a decoder, the others go on
         failure = Failure.of("inspect", error)
         return Inspected(path, key, None, VideoError(failure.message, path=path))
-    keyframes = tuple(index.keyframes.tolist())
-    return Inspected(path, key, spec, notes=tuple(index.problems), keyframes=keyframes)
+    spec = VideoSpec(
+        path=str(path),
+        key=key,
+        n_frames=look.n_frames,
+        width=look.width,
+        height=look.height,
+        fps=look.fps,
+        duration_s=look.duration_s,
+        fingerprint=look.fingerprint,
+    )
+    return Inspected(
+        path, key, spec, notes=look.notes, keyframes=look.keyframes, format=look.format
+    )

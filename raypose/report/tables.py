@@ -29,10 +29,11 @@ _MOST_ROWS = 40
 def print_plan(console: Console, plan: Plan) -> None:
     """What would run, what is done already, what is wrong, and how much disk it may take."""
     table = Table(box=box.SIMPLE_HEAD, title_justify="left")
-    for name in ("video", "frames", "length", "size", "model", "to do", "done"):
+    for name in ("video", "frames", "length", "size", "format", "model", "to do", "done"):
         table.add_column(name, justify="right" if name in ("frames", "length") else "left")
+    formats = {str(video.path): str(video.format) for video in plan.videos}
     for session in plan.sessions[:_MOST_ROWS]:
-        _add_session(table, session)
+        _add_session(table, session, formats[session.video.path])
     console.print(table)
     if len(plan.sessions) > _MOST_ROWS:
         console.print(f"… and {len(plan.sessions) - _MOST_ROWS} more videos")
@@ -40,16 +41,17 @@ def print_plan(console: Console, plan: Plan) -> None:
     _print_totals(console, plan)
 
 
-def _add_session(table: Table, session: SessionPlan) -> None:
+def _add_session(table: Table, session: SessionPlan, coded: str) -> None:
     video = session.video
     first = (
         escape(video.key),
         f"{video.n_frames:,}",
         duration(video.duration_s),
         f"{video.width}×{video.height}",
+        escape(coded),
     )
     for i, work in enumerate(session.works):
-        cells = first if i == 0 else ("", "", "", "")
+        cells = first if i == 0 else ("",) * len(first)
         table.add_row(*cells, escape(work.owner.name), *_standing(work))
 
 

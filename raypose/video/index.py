@@ -29,6 +29,9 @@ from raypose.video.container import check_file, decode, demux, open_video, video
 
 Int64 = NDArray[np.int64]
 
+INDEX_VERSION = 1
+"""Raised when the index of a file that has not changed says something else than before."""
+
 _RANGES = {0: "unspecified", 1: "limited", 2: "full"}
 _SPACES = {
     0: "rgb", 1: "bt709", 2: "unspecified", 4: "fcc", 5: "bt470bg", 6: "smpte170m",

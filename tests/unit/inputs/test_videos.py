@@ -15,6 +15,11 @@ from tests.videos import make_video, truncate
 ODD_NAMES = ["a b.mp4", "-x.mp4", 'it\'s "q".mp4', "naïve ☃.mp4", "~x.mp4", "[1].mp4", "a:b.mp4"]
 
 
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAYPOSE_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+
+
 def touch(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
@@ -122,6 +127,7 @@ class TestInspect:
         assert (spec.n_frames, spec.width, spec.height, spec.fps) == (25, 96, 64, 25.0)
         assert (spec.path, spec.key, spec.duration_s) == (str(path), "a", pytest.approx(1.0))
         assert video.keyframes == (0, 10, 20)
+        assert str(video.format) == "h264 yuv420p"
 
     def test_one_bad_video_leaves_the_others(self, tmp_path: Path) -> None:
         good = make_video(tmp_path / "good.mp4")

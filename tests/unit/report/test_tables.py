@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,18 @@ class TestPlan:
         assert "To do for 1 of 1 videos: 2 × predictions, 3 × metrics" in text
         assert "3,000 frames to predict" in text
         assert "are free" in text
+
+    def test_how_videos_are_coded(self, project: Project) -> None:
+        project.video("a.mp4")
+        project.video("b.mp4", codec="libx265", pix_fmt="yuv420p10le", rotation=-90)
+        project.video("c.mkv", pts=[0, 40, 80, 120, 500, 540, 590, 640, 700, 720, 733, 800],
+                      time_base=Fraction(1, 1000))  # fmt: skip
+        text = shown(project.plan())
+        lines = {line.split()[0]: line for line in text.splitlines() if "×" in line}
+        assert "h264 yuv420p " in lines["a"]
+        assert "hevc yuv420p10le, turned 90°" in lines["b"]
+        assert "h264 yuv420p, variable rate" in lines["c"]
+        assert "c.mkv: the frame rate is variable" in text
 
     def test_what_is_done_and_why_the_rest_is_not(self, project: Project) -> None:
         project.video()

@@ -1,0 +1,161 @@
+"""The look into one video, remembered: its index and its fingerprint, in a cache on this machine.
+
+`look_into` stands behind `inspect_videos`. What it says is kept by the file's path, size and time
+of change, so that planning again over a thousand known videos reads none of their packets; a
+file that was changed is looked into anew. What can't be used is not remembered: the next look
+tells whether it was put right. No frame is decoded beyond what the index needs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import groupby, pairwise, repeat
+from pathlib import Path
+from typing import Any
+
+from raypose import cache
+from raypose.errors import VideoError
+
+_KIND = "videos"
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFormat:
+    """How the frames of a video are coded and timed.
+
+    Attributes:
+        codec: FFmpeg's name of the codec (`h264`).
+        pix_fmt: pixel format of the coded frames (`yuv420p`).
+        rotation: degrees clockwise by which they are turned to be shown: 0, 90, 180 or 270.
+        is_vfr: whether the time between frames varies.
+    """
+
+    codec: str
+    pix_fmt: str
+    rotation: int = 0
+    is_vfr: bool = False
+
+    def __str__(self) -> str:
+        turned = f", turned {self.rotation}°" if self.rotation else ""
+        return f"{self.codec} {self.pix_fmt}{turned}{', variable rate' if self.is_vfr else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the packets of a video say, as far as a plan needs it.
+
+    Attributes:
+        n_frames: frames that it shows.
+        width: columns of a frame as it is shown.
+        height: rows of a frame as it is shown.
+        fps: average frame rate, in frames per second.
+        duration_s: length in seconds.
+        fingerprint: digest of the file's content.
+        format: how its frames are coded and timed.
+        notes: what is odd about it, and what raypose does about that.
+        keyframes: frames at which it can be cut.
+    """
+
+    n_frames: int
+    width: int
+    height: int
+    fps: float
+    duration_s: float
+    fingerprint: str
+    format: VideoFormat
+    notes: tuple[str, ...] = ()
+    keyframes: tuple[int, ...] = field(default=(), repr=False)
+
+
+def look_into(path: Path) -> Look:
+    """Index and fingerprint a video, or recall what that said when it was last done.
+
+    Raises:
+        VideoError: the video can't be used.
+    """
+    try:
+        before = _identity(path)
+    except OSError:
+        return _read(path)  # which says what is wrong
+    place = _place(path)
+    look = _recall(place, before)
+    if look is None:
+        look = _read(path)
+        # A file that is still being written is not what it was when the look began.
+        if _identity(path) == before:
+            cache.store(place, _encode(look, before))
+    return look
+
+
+def _read(path: Path) -> Look:
+    from raypose.video.index import fingerprint_video, index_video
+
+    index = index_video(path)
+    if index.n_frames == 0:
+        raise VideoError("has no frames", path=path, hint="Check how it was recorded.")
+    return Look(
+        n_frames=index.n_frames,
+        width=index.width,
+        height=index.height,
+        fps=index.fps,
+        duration_s=index.duration_s,
+        fingerprint=fingerprint_video(path),
+        format=VideoFormat(index.codec, index.pix_fmt, index.rotation, index.is_vfr),
+        notes=tuple(index.problems),
+        keyframes=tuple(index.keyframes.tolist()),
+    )
+
+
+def _place(path: Path) -> Path:
+    """The cached file of a video; a changed video takes the place of what it was."""
+    name = hashlib.blake2b(os.fsencode(path), digest_size=16).hexdigest()
+    return cache.cache_dir(_KIND) / name[:2] / f"{name}.json"
+
+
+def _identity(path: Path) -> dict[str, Any]:
+    """What must be the same for a remembered look to hold."""
+    from raypose.video.index import INDEX_VERSION
+
+    stat = path.stat()
+    return {"index": INDEX_VERSION, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+
+
+def _recall(place: Path, identity: dict[str, Any]) -> Look | None:
+    try:
+        stored = json.loads(place.read_bytes())
+        if stored["of"] != identity:
+            return None
+        values = stored["look"]
+        values["format"] = VideoFormat(**values["format"])
+        values["notes"] = tuple(values["notes"])
+        values["keyframes"] = _expand(values["keyframes"])
+        return Look(**values)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _encode(look: Look, identity: dict[str, Any]) -> bytes:
+    values = {**asdict(look), "keyframes": _compact(look.keyframes)}
+    return json.dumps({"of": identity, "look": values}).encode()
+
+
+def _compact(keyframes: Sequence[int]) -> list[list[int]]:
+    """Distances between keyframes as runs `[distance, times]`.
+
+    They seldom change; of a video without anything but keyframes one run is left.
+    """
+    steps = (stop - start for start, stop in pairwise(keyframes))
+    return [[step, len(list(same))] for step, same in groupby(steps)]
+
+
+def _expand(runs: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    """Keyframes from the distances between them; the first is always frame 0."""
+    keyframes = [0]
+    for step, times in runs:
+        for distance in repeat(step, times):
+            keyframes.append(keyframes[-1] + distance)
+    return tuple(keyframes)
