@@ -283,7 +283,8 @@ def _look_at_first_frame(path: str) -> _Look:
             raise VideoError("none of its frames can be decoded", path=path)
         return _Look(
             codec=codec,
-            pix_fmt=first.format.name if first is not None else (context.pix_fmt or "unknown"),
+            # Asked of a decoder that has not decoded anything, PyAV 17 crashes.
+            pix_fmt=first.format.name if first is not None else "unknown",
             width=source.width,
             height=source.height,
             # FFmpeg counts counter-clockwise.
