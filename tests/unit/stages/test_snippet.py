@@ -144,4 +144,4 @@ def test_a_cut_through_damage_keeps_its_length(tmp_path: Path) -> None:
 def test_stopping(tmp_path: Path) -> None:
     video = make_video(tmp_path / "v.mp4")
     with pytest.raises(CancelledError):
-        cut_snippet(video, 0, 30, tmp_path / "cut.mp4", should_stop=lambda: True)
+        cut_snippet(video, 0, 29, tmp_path / "cut.mp4", should_stop=lambda: True)

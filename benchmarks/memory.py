@@ -1,0 +1,284 @@
+"""Memory of a run against the length of the video: what grows, and what must not.
+
+First part: whole runs with Ray of one video of tiny frames and a tiny model, each longer than the
+one before; the peaks of the GPU worker, the CPU actors, the driver and the object store are read
+from /proc while it goes on. Second part: EKS and metrics of three members' tables in memory, in a
+child process. Linux only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import harness
+import numpy as np
+
+KEYPOINTS = tuple(f"keypoint{i}" for i in range(17))
+SIZE = 64
+SEGMENT = 1000
+CHUNK_FRAMES = 50_000
+POLL_S = 0.1
+PREDICT = "GPU worker"
+ROLES = (
+    (re.compile(r"^ray::predict"), PREDICT),
+    (re.compile(r"^ray::(table|metrics|load)"), "CPU actor"),
+)
+"""Processes of Ray by the task that they are seen at; their titles carry its id."""
+
+
+# --- a run with Ray --------------------------------------------------------------------------
+
+
+def write_video(path: Path, n_frames: int) -> None:
+    """A video of `n_frames` from copies of the packets of one encoded segment."""
+    import av
+    from tests.videos import make_video
+
+    segment = make_video(
+        path.with_name("segment.mp4"), n_frames=SEGMENT, width=SIZE, height=SIZE, gop=250
+    )
+    with av.open(str(segment)) as source:
+        stream = source.streams.video[0]
+        packets = [(bytes(p), p.is_keyframe) for p in source.demux(stream) if p.size]
+        with av.open(str(path), "w") as container:
+            copy = container.add_stream_from_template(stream)
+            for i in range(n_frames):
+                data, is_key = packets[i % SEGMENT]
+                packet = av.Packet(data)
+                packet.pts = packet.dts = i
+                packet.time_base = Fraction(1, 25)
+                packet.is_keyframe = is_key
+                packet.stream = copy
+                container.mux(packet)
+    segment.unlink()
+
+
+def processes_below(pid: int) -> Iterator[tuple[int, str]]:
+    """Process id and title of a process and of all that come from it."""
+    parents, titles = {}, {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                stat = (entry / "stat").read_text()
+                titles[int(entry.name)] = (entry / "cmdline").read_bytes().decode().strip("\0")
+            except (OSError, UnicodeDecodeError):
+                continue
+            parents[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])
+    for child, title in titles.items():
+        ancestor = child
+        while ancestor not in (pid, 0, 1):
+            ancestor = parents.get(ancestor, 0)
+        if ancestor == pid:
+            yield child, title
+
+
+def status_mib(pid: int | str) -> dict[str, float]:
+    """Memory of a process: `VmHWM` is its peak, `RssShmem` what it sees of the object store."""
+    fields = {}
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name in ("VmHWM", "RssAnon", "RssShmem"):
+            fields[name] = int(value.split()[0]) / 1024
+    return fields
+
+
+class Watch:
+    """Peaks of the processes of one run."""
+
+    def __init__(self, driver: int) -> None:
+        self._driver = driver
+        self._roles: dict[int, str] = {driver: "driver"}
+        self._peaks: dict[int, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+
+    def look(self) -> None:
+        for pid, title in processes_below(self._driver):
+            for pattern, role in ROLES:
+                # A worker may do both kinds where there is but one core.
+                if pattern.match(title) and self._roles.get(pid) != PREDICT:
+                    self._roles[pid] = role
+            if "/raylet/raylet" in title:
+                self._roles[pid] = "object store"
+            try:
+                now = status_mib(pid)
+            except (OSError, ProcessLookupError):
+                continue
+            peaks = self._peaks[pid]
+            for name, value in now.items():
+                peaks[name] = max(peaks[name], value)
+
+    def peaks_mib(self) -> dict[str, dict[str, int]]:
+        """By role the largest peak of a process.
+
+        `rss` is the peak as the kernel keeps it, `own` the largest seen without shared memory and
+        mapped files; of the object store only `shared` counts.
+        """
+        found: dict[str, dict[str, int]] = {}
+        for pid, role in self._roles.items():
+            peaks = self._peaks[pid]
+            values = {"rss": peaks["VmHWM"], "own": peaks["RssAnon"], "shared": peaks["RssShmem"]}
+            most = found.setdefault(role, dict.fromkeys(values, 0))
+            found[role] = {name: max(most[name], round(value)) for name, value in values.items()}
+        return found
+
+
+def run_raypose(root: Path, model: Path, n_frames: int) -> dict[str, Any]:
+    """One run from command to exit, watched."""
+    video, out = root / f"video{n_frames}.mp4", root / "out"
+    write_video(video, n_frames)
+    command = [
+        str(Path(sys.executable).parent / "raypose"), "run", str(video), "-m", str(model),
+        "-o", str(out), "--chunk-frames", str(CHUNK_FRAMES), "--metrics", "--device", "cpu",
+    ]  # fmt: skip
+    env = {**os.environ, "RAYPOSE_CACHE_DIR": str(root / "cache")}
+    began = time.perf_counter()
+    with (root / "log").open("w") as log:
+        child = subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT)
+        watch = Watch(child.pid)
+        while child.poll() is None:
+            watch.look()
+            time.sleep(POLL_S)
+    seconds = time.perf_counter() - began
+    if child.returncode:
+        raise SystemExit((root / "log").read_text())
+    events = [json.loads(line) for line in next((out / "raypose").glob("*.jsonl")).open()]
+    predict_s = sum(e["seconds"] for e in events if e.get("kind") == "predict")
+    (owner,) = (path for path in out.iterdir() if path.name != "raypose")
+    tables = {path.name: path for path in (owner / "video_preds").glob("*.csv")}
+    with tables[f"{video.stem}.csv"].open("rb") as table:
+        n_rows = sum(1 for _ in table) - 3
+    assert n_rows == n_frames, (n_rows, n_frames)
+    assert f"{video.stem}_temporal_norm.csv" in tables
+    shutil.rmtree(out)
+    video.unlink()
+    return {
+        "frames": n_frames,
+        "rows": n_rows,
+        "seconds": seconds,
+        "predict_frames_per_s": n_frames / predict_s,
+        "peak_mib": watch.peaks_mib(),
+    }
+
+
+def growth(runs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """From the last run but one to the last: MiB, and MiB for a million frames more."""
+    before, after = runs[-2:]
+    more = (after["frames"] - before["frames"]) / 1e6
+    result = {}
+    for role, peaks in after["peak_mib"].items():
+        kind = "shared" if role == "object store" else "own"
+        grown = peaks[kind] - before["peak_mib"][role][kind]
+        result[role] = {"mib": grown, "mib_per_million_frames": round(grown / more)}
+    return result
+
+
+# --- tables in memory ------------------------------------------------------------------------
+
+
+def smooth_and_measure(n_frames: int, directory: Path) -> None:
+    """In a child: EKS, and metrics of members and ensemble, written as tables; prints peaks."""
+    import smoothing
+
+    from raypose.predictions import write_csv, write_metric_csv
+    from raypose.stages.metrics import PcaMetrics, Subspace, compute_metrics
+    from raypose.stages.smooth import SmoothOptions, smooth_session
+    from raypose.tasks import ModelSpec
+
+    def subspace(n_dims: int, n_kept: int) -> Subspace:
+        basis = np.linalg.qr(np.random.default_rng(0).normal(size=(n_dims, n_dims)))[0]
+        return Subspace(np.full(n_dims, 300, np.float32), basis[:n_kept].astype(np.float32))
+
+    spec = ModelSpec("m", "", "", "", "", "heatmap", "resnet18", KEYPOINTS, SIZE, SIZE)
+    pca = PcaMetrics(
+        columns=tuple(range(17)),
+        singleview=subspace(34, 10),
+        views=(tuple(range(8)), tuple(range(8, 16))),
+        multiview=subspace(4, 3),
+    )
+    members = smoothing.make_members(n_frames)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak from here on
+    report: dict[str, Any] = {"tables_mib": round(status_mib("self")["VmHWM"])}
+    began = time.perf_counter()
+    smoothed = smooth_session(members, SmoothOptions()).table
+    write_csv(smoothed, directory / "eks.csv")
+    report["eks"] = {"seconds": time.perf_counter() - began}
+    report["eks"]["peak_mib"] = round(status_mib("self")["VmHWM"])
+    Path("/proc/self/clear_refs").write_text("5")
+    began = time.perf_counter()
+    for table in (*members, smoothed):
+        for name, values in compute_metrics(table, spec, pca).items():
+            write_metric_csv(directory / f"{name}.csv", KEYPOINTS, values)
+    report["metrics"] = {"seconds": time.perf_counter() - began}
+    report["metrics"]["peak_mib"] = round(status_mib("self")["VmHWM"])
+    harness_line = json.dumps(report)
+    sys.stdout.write(harness_line + "\n")
+
+
+def run_tables(n_frames: int, root: Path) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--tables", str(n_frames), "--directory", str(root)]
+    ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    result = json.loads(ran.stdout.strip().splitlines()[-1])
+    peak = max(result["eks"]["peak_mib"], result["metrics"]["peak_mib"])
+    assert peak < 4096, peak
+    return {"frames": n_frames, "keypoints": 17, "members": 3, "peak_mib": peak, **result}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tiny", action="store_true", help="a small size, nothing is saved")
+    parser.add_argument("--frames", type=int, nargs="+", default=[20_000, 100_000, 1_000_000])
+    parser.add_argument("--part", choices=("run", "tables"), help="only this part")
+    parser.add_argument("--tables", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--directory", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.tables:
+        smooth_and_measure(args.tables, args.directory)
+        return
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    lengths = [500, 1000] if args.tiny else args.frames
+    result: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        if args.part != "run":
+            result["tables"] = run_tables(10_000 if args.tiny else 1_000_000, root)
+        if args.part != "tables":
+            from tests.models import make_model
+
+            model = make_model(
+                root / "model", keypoint_names=KEYPOINTS, height=32, width=32, downsample_factor=3
+            )
+            run_raypose(root, model, 100)  # the first run makes the graph, in the driver's child
+            result["runs"] = [run_raypose(root, model, n) for n in lengths]
+            result["growth"] = growth(result["runs"])
+    save(result, lengths, tiny=args.tiny)
+
+
+def save(result: dict[str, Any], lengths: list[int], *, tiny: bool) -> None:
+    """Keep what the other part's last run has measured, unless both were run."""
+    path = harness.RESULTS / "memory.json"
+    if not tiny and path.exists():
+        before = json.loads(path.read_text())
+        result = {**{k: before[k] for k in ("tables", "runs", "growth") if k in before}, **result}
+    result["work"] = (
+        f"raypose run on Ray, CPU, one video of {SIZE}×{SIZE} of "
+        f"{', '.join(f'{n:,}' for n in lengths)} frames in ranges of {CHUNK_FRAMES:,}, resnet18 "
+        "at 32 px with 17 keypoints, metrics on; EKS and metrics of tables in memory"
+    )
+    packages = ("raypose", "ray", "torch", "av", "numpy", "pyarrow")
+    harness.report("memory", result, packages, tiny=tiny)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""The table and the chart of the benchmarks, from the JSON files in `results/` and nothing else.
+
+`python benchmarks/summary.py` writes the table into README.md, between its two markers, and the
+chart to docs/images/benchmarks.png. `--check` only says whether the README's table is the one
+that the results give.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RESULTS = Path(__file__).parent / "results"
+BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table.
+
+    Attributes:
+        part: what was done.
+        peer: against what.
+        ours: how long raypose took, or how fast it was.
+        theirs: the same of the peer.
+        ratio: how many times as fast raypose is.
+        memory: peak memory of each side, where it was recorded.
+    """
+
+    part: str
+    peer: str
+    ours: str
+    theirs: str
+    ratio: float
+    memory: str = ""
+
+
+def load(name: str) -> dict[str, Any] | None:
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def seconds(side: dict[str, Any]) -> str:
+    return f"{side['median_s']:.3g} s"
+
+
+def memory(ours: dict[str, Any], theirs: dict[str, Any]) -> str:
+    return f"{ours['peak_memory_mib']} / {theirs['peak_memory_mib']} MiB"
+
+
+def rows() -> list[Row]:
+    """One line a comparison; benchmarks without a result have none."""
+    found = []
+    if predict := load("predict"):
+        ours, theirs = predict["sides"]["raypose"], predict["sides"]["litpose"]
+        found.append(
+            Row("one model, one clip, steady state", "`litpose predict --reader opencv`",
+                seconds(ours), seconds(theirs), predict["ratio"], memory(ours, theirs))
+        )  # fmt: skip
+    if job := load("job"):
+        sides, ratios = job["sides"], job["ratios"]
+        for side, label in (("raypose", ""), ("raypose, empty cache", ", first time")):
+            suffix = " with an empty cache" if "empty" in side else ""
+            for peer, key in (
+                ("litpose, a process a video and model", f"loop / raypose{suffix}"),
+                ("litpose, a process a model", f"process a model / raypose{suffix}"),
+            ):
+                ours, theirs = seconds(sides[side]), seconds(sides[peer])
+                name = f"2 models × 8 clips, command to exit{label}"
+                found.append(Row(name, f"`{peer[:7]}`{peer[7:]}", ours, theirs, ratios[key]))
+    if tables := load("tables"):
+        ours, theirs = tables["sides"]["raypose"], tables["sides"]["pandas"]
+        found.append(
+            Row("table of 100,000 × 51 written", "pandas `to_csv`",
+                seconds(ours), seconds(theirs), tables["ratio"], memory(ours, theirs))
+        )  # fmt: skip
+    for size, facts in ((load("labeled_video") or {}).get("sizes") or {}).items():
+        ours, theirs = facts["sides"]["raypose"], facts["sides"]["lightning_pose"]
+        found.append(
+            Row(f"labelled video, {size.replace('x', '×')}", "`generate_labeled_video`",
+                f"{ours['frames_per_s']:.0f} frames/s", f"{theirs['frames_per_s']:.0f} frames/s",
+                facts["ratio"], memory(ours, theirs))
+        )  # fmt: skip
+    if smoothing := load("smoothing"):
+        ours, theirs = smoothing["sides"]["raypose"], smoothing["sides"]["eks"]
+        found.append(
+            Row("EKS, 100,000 frames × 17 keypoints × 3 members", "`fit_eks_singlecam`",
+                seconds(ours), seconds(theirs), smoothing["ratio"], memory(ours, theirs))
+        )  # fmt: skip
+    if scheduling := load("scheduling"):
+        ours, theirs = scheduling["sides"]["raypose"], scheduling["sides"]["ideal"]
+        peaks = scheduling["peak_memory_mib"]
+        found.append(
+            Row(scheduling["work"], "the ideal", seconds(ours), seconds(theirs),
+                scheduling["ratio"], f"driver {peaks['driver']}, worker {peaks['worker']} MiB")
+        )  # fmt: skip
+    return found
+
+
+def table(found: list[Row]) -> str:
+    lines = [
+        "| work | peer | raypose | peer | ratio | peak memory, raypose / peer |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {r.part} | {r.peer} | {r.ours} | {r.theirs} | **{r.ratio:.2g}×** | {r.memory or '–'} |"
+        for r in found
+    ]
+    return "\n".join(lines)
+
+
+def draw(found: list[Row], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    shown = [row for row in found if row.peer != "the ideal"][::-1]
+    figure, axes = plt.subplots(figsize=(8, 0.5 * len(shown) + 1))
+    labels = [f"{row.part}\nvs {row.peer.replace('`', '')}" for row in shown]
+    bars = axes.barh(labels, [row.ratio for row in shown], color="#3b7dd8")
+    axes.bar_label(bars, [f"{row.ratio:.2g}×" for row in shown], padding=3, fontsize=8)
+    axes.axvline(1.0, color="black", linewidth=1)
+    axes.set_xlabel("times as fast as the peer, same machine, same session")
+    axes.tick_params(axis="y", labelsize=7)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(path, dpi=130)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    args = parser.parse_args()
+    readme = ROOT / "README.md"
+    text, found = readme.read_text(encoding="utf-8"), rows()
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    new = f"{before}{BEGIN}\n{table(found)}\n{END}{after}"
+    if args.check:
+        sys.exit(0 if new == text else "README.md: the table is not the one of the results")
+    readme.write_text(new, encoding="utf-8")
+    draw(found, ROOT / "docs" / "images" / "benchmarks.png")
+
+
+if __name__ == "__main__":
+    main()
