@@ -41,6 +41,8 @@ def start(project: Project, video: Path, out: Path, *options: str) -> subprocess
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        # A shell starts what runs in its background deaf to Ctrl-C, and so would be this.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
