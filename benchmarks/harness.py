@@ -83,7 +83,7 @@ def run_side(script: str, side: str, directory: Path, repeats: int) -> dict[str,
 
 
 def report(name: str, result: dict[str, Any], packages: tuple[str, ...], *, tiny: bool) -> None:
-    """Prints the ratio and writes the result; a tiny run is only printed."""
+    """Prints the result, with the ratio where there is one, and writes it, unless it is tiny."""
     result = {
         "benchmark": name,
         "when": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -93,7 +93,8 @@ def report(name: str, result: dict[str, Any], packages: tuple[str, ...], *, tiny
     }
     text = json.dumps(result, indent=1)
     print(text)
-    print(f"{name}: {result['ratio']:.1f} times as fast as the peer")
+    if "ratio" in result:
+        print(f"{name}: {result['ratio']:.1f} times as fast as the peer")
     if not tiny:
         RESULTS.mkdir(exist_ok=True)
         (RESULTS / f"{name}.json").write_text(text + "\n")

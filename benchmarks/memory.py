@@ -27,11 +27,13 @@ import harness
 import numpy as np
 
 KEYPOINTS = tuple(f"keypoint{i}" for i in range(17))
+MILLION = 1_000_000
 SIZE = 64
 SEGMENT = 1000
 CHUNK_FRAMES = 50_000
-POLL_S = 0.1
+POLL_S = 0.25
 PREDICT = "GPU worker"
+STORE = "object store"
 ROLES = (
     (re.compile(r"^ray::predict"), PREDICT),
     (re.compile(r"^ray::(table|metrics|load)"), "CPU actor"),
@@ -45,6 +47,7 @@ ROLES = (
 def write_video(path: Path, n_frames: int) -> None:
     """A video of `n_frames` from copies of the packets of one encoded segment."""
     import av
+
     from tests.videos import make_video
 
     segment = make_video(
@@ -95,6 +98,14 @@ def status_mib(pid: int | str) -> dict[str, float]:
     return fields
 
 
+def store_mib(raylet: int) -> float:
+    """What Ray's object store holds: blocks of the unlinked file that the raylet keeps open."""
+    for file in Path(f"/proc/{raylet}/fd").iterdir():
+        if "/plasma" in os.readlink(file):
+            return file.stat().st_blocks * 512 / 2**20
+    return 0.0
+
+
 class Watch:
     """Peaks of the processes of one run."""
 
@@ -110,9 +121,11 @@ class Watch:
                 if pattern.match(title) and self._roles.get(pid) != PREDICT:
                     self._roles[pid] = role
             if "/raylet/raylet" in title:
-                self._roles[pid] = "object store"
+                self._roles[pid] = STORE
             try:
                 now = status_mib(pid)
+                if self._roles.get(pid) == STORE:
+                    now["RssShmem"] = store_mib(pid)
             except (OSError, ProcessLookupError):
                 continue
             peaks = self._peaks[pid]
@@ -175,10 +188,10 @@ def run_raypose(root: Path, model: Path, n_frames: int) -> dict[str, Any]:
 def growth(runs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """From the last run but one to the last: MiB, and MiB for a million frames more."""
     before, after = runs[-2:]
-    more = (after["frames"] - before["frames"]) / 1e6
+    more = (after["frames"] - before["frames"]) / MILLION
     result = {}
     for role, peaks in after["peak_mib"].items():
-        kind = "shared" if role == "object store" else "own"
+        kind = "shared" if role == STORE else "own"
         grown = peaks[kind] - before["peak_mib"][role][kind]
         result[role] = {"mib": grown, "mib_per_million_frames": round(grown / more)}
     return result
@@ -222,8 +235,7 @@ def smooth_and_measure(n_frames: int, directory: Path) -> None:
             write_metric_csv(directory / f"{name}.csv", KEYPOINTS, values)
     report["metrics"] = {"seconds": time.perf_counter() - began}
     report["metrics"]["peak_mib"] = round(status_mib("self")["VmHWM"])
-    harness_line = json.dumps(report)
-    sys.stdout.write(harness_line + "\n")
+    sys.stdout.write(json.dumps(report) + "\n")
 
 
 def run_tables(n_frames: int, root: Path) -> dict[str, Any]:
@@ -238,7 +250,7 @@ def run_tables(n_frames: int, root: Path) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tiny", action="store_true", help="a small size, nothing is saved")
-    parser.add_argument("--frames", type=int, nargs="+", default=[20_000, 100_000, 1_000_000])
+    parser.add_argument("--frames", type=int, nargs="+", default=[20_000, 100_000, MILLION])
     parser.add_argument("--part", choices=("run", "tables"), help="only this part")
     parser.add_argument("--tables", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--directory", type=Path, help=argparse.SUPPRESS)
@@ -252,7 +264,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         if args.part != "run":
-            result["tables"] = run_tables(10_000 if args.tiny else 1_000_000, root)
+            result["tables"] = run_tables(10_000 if args.tiny else MILLION, root)
         if args.part != "tables":
             from tests.models import make_model
 
@@ -262,20 +274,23 @@ def main() -> None:
             run_raypose(root, model, 100)  # the first run makes the graph, in the driver's child
             result["runs"] = [run_raypose(root, model, n) for n in lengths]
             result["growth"] = growth(result["runs"])
-    save(result, lengths, tiny=args.tiny)
+    save(result, tiny=args.tiny)
 
 
-def save(result: dict[str, Any], lengths: list[int], *, tiny: bool) -> None:
+def save(result: dict[str, Any], *, tiny: bool) -> None:
     """Keep what the other part's last run has measured, unless both were run."""
     path = harness.RESULTS / "memory.json"
     if not tiny and path.exists():
         before = json.loads(path.read_text())
         result = {**{k: before[k] for k in ("tables", "runs", "growth") if k in before}, **result}
+    lengths = [run["frames"] for run in result.get("runs", [])]
     result["work"] = (
         f"raypose run on Ray, CPU, one video of {SIZE}×{SIZE} of "
         f"{', '.join(f'{n:,}' for n in lengths)} frames in ranges of {CHUNK_FRAMES:,}, resnet18 "
         "at 32 px with 17 keypoints, metrics on; EKS and metrics of tables in memory"
     )
+    if lengths and max(lengths) < MILLION:
+        result["work"] += "; a whole run of 1,000,000 frames was not made on this machine"
     packages = ("raypose", "ray", "torch", "av", "numpy", "pyarrow")
     harness.report("memory", result, packages, tiny=tiny)
 
