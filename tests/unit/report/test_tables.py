@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from raypose.errors import Failure
-from raypose.pipeline import FailedTask, RunResult
+from raypose.pipeline import FailedTask, RunResult, _description
 from raypose.planning import Plan
 from raypose.report.tables import print_plan, print_result
 from tests.projects import Project
@@ -69,6 +70,10 @@ class TestPlan:
         assert "hevc yuv420p10le, turned 90°" in lines["b"]
         assert "h264 yuv420p, variable rate" in lines["c"]
         assert "c.mkv: the frame rate is variable" in text
+        videos = json.loads(json.dumps(_description(project.plan())))["videos"]
+        assert [video["format"]["codec"] for video in videos] == ["h264", "hevc", "h264"]
+        assert [video["format"]["rotation"] for video in videos] == [0, 90, 0]
+        assert [video["format"]["is_vfr"] for video in videos] == [False, False, True]
 
     def test_what_is_done_and_why_the_rest_is_not(self, project: Project) -> None:
         project.video()
