@@ -9,11 +9,12 @@ lane that does not leave the caller's thread.
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import cv2
 import torch
@@ -39,14 +40,13 @@ class Lanes:
     def __init__(self, *, on_gpu: bool, n: int | None = None) -> None:
         self.n = 1 if on_gpu else max(1, n or _cores_to_use())
         self._pool: ThreadPoolExecutor | None = None
+        self._submitted: list[Future[Any]] = []
         self._on_gpu = on_gpu
 
     def __enter__(self) -> Lanes:
         if not self._on_gpu:
             _enter_single_threaded()
-            self._pool = ThreadPoolExecutor(
-                self.n, "raypose-lane", initializer=torch.set_num_threads, initargs=(1,)
-            )
+            self._pool = _threads(self.n)
         return self
 
     def __exit__(
@@ -56,19 +56,35 @@ class Lanes:
         trace: TracebackType | None,
     ) -> None:
         if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+            for future in self._submitted:
+                future.cancel()
+            wait(self._submitted)
+            self._submitted.clear()
             _leave_single_threaded()
 
     def submit(self, function: Callable[[], T]) -> Future[T]:
         """Have the function run; its result or error is in the future."""
         if self._pool is not None:
-            return self._pool.submit(function)
+            self._submitted = [future for future in self._submitted if not future.done()]
+            submitted = self._pool.submit(function)
+            self._submitted.append(submitted)
+            return submitted
         future: Future[T] = Future()
         try:
             future.set_result(function())
         except Exception as error:
             future.set_exception(error)
         return future
+
+
+@functools.cache
+def _threads(n: int) -> ThreadPoolExecutor:
+    """The lanes' threads, which live as long as the process.
+
+    What torch and the allocator keep for a thread is not given back when it ends: lanes of a
+    range each would make the memory of a worker grow with the length of a video.
+    """
+    return ThreadPoolExecutor(n, "raypose-lane", initializer=torch.set_num_threads, initargs=(1,))
 
 
 def _cores_to_use() -> int:
