@@ -16,6 +16,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
+IDEAL, PLAIN = "the ideal", "plain transcode, same encoder settings"
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 
 
@@ -86,6 +87,12 @@ def rows() -> list[Row]:
                 f"{ours['frames_per_s']:.0f} frames/s", f"{theirs['frames_per_s']:.0f} frames/s",
                 facts["ratio"], memory(ours, theirs))
         )  # fmt: skip
+        plain = facts["sides"]["transcode"]
+        found.append(
+            Row(f"labelled video, {size.replace('x', '×')}", PLAIN,
+                f"{ours['frames_per_s']:.0f} frames/s", f"{plain['frames_per_s']:.0f} frames/s",
+                facts["share_of_transcode"], memory(ours, plain))
+        )  # fmt: skip
     if smoothing := load("smoothing"):
         ours, theirs = smoothing["sides"]["raypose"], smoothing["sides"]["eks"]
         found.append(
@@ -96,7 +103,7 @@ def rows() -> list[Row]:
         ours, theirs = scheduling["sides"]["raypose"], scheduling["sides"]["ideal"]
         peaks = scheduling["peak_memory_mib"]
         found.append(
-            Row(scheduling["work"], "the ideal", seconds(ours), seconds(theirs),
+            Row(scheduling["work"], IDEAL, seconds(ours), seconds(theirs),
                 scheduling["ratio"], f"driver {peaks['driver']}, worker {peaks['worker']} MiB")
         )  # fmt: skip
     return found
@@ -120,7 +127,7 @@ def draw(found: list[Row], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    shown = [row for row in found if row.peer != "the ideal"][::-1]
+    shown = [row for row in found if row.peer not in (IDEAL, PLAIN)][::-1]
     figure, axes = plt.subplots(figsize=(8, 0.5 * len(shown) + 1))
     labels = [f"{row.part}\nvs {row.peer.replace('`', '')}" for row in shown]
     bars = axes.barh(labels, [row.ratio for row in shown], color="#3b7dd8")
