@@ -88,11 +88,31 @@ def compare(out: Path, models: Sequence[Path], clips: Sequence[Path]) -> float:
             worst = max(worst, float(np.abs(ours.xy - theirs.xy)[sure].max(initial=0.0)))
             for metric in ("temporal_norm", "pca_singleview_error", "pca_multiview_error"):
                 name = f"{clip.stem}_{metric}.csv"
-                assert (model / "video_preds" / name).exists() == (
-                    folder / "video_preds" / name
-                ).exists(), name
+                upstream_has_it = (model / "video_preds" / name).exists()
+                assert (folder / "video_preds" / name).exists() or not upstream_has_it, name
     assert worst < 0.05, worst
     return worst
+
+
+def write_labels(folder: Path, n_frames: int = 12) -> Path:
+    """Labels of nothing in particular: without any, upstream ends before its metrics."""
+    import cv2
+
+    (folder / "labeled-data").mkdir(parents=True)
+    keypoints = ("nose", "paw", "tail")
+    header = [
+        "scorer" + ",someone" * 6,
+        "bodyparts," + ",".join(name for name in keypoints for _ in "xy"),
+        "coords" + ",x,y" * 3,
+    ]
+    random = np.random.default_rng(0)
+    rows = []
+    for i in range(n_frames):
+        name = f"labeled-data/img{i:02d}.png"
+        cv2.imwrite(str(folder / name), random.integers(0, 255, (64, 96, 3), np.uint8))
+        rows.append(name + "".join(f",{value:.1f}" for value in random.uniform(5, 60, 6)))
+    (folder / "CollectedData.csv").write_text("\n".join([*header, *rows]) + "\n")
+    return folder
 
 
 def project(root: Path, args: argparse.Namespace) -> tuple[list[Path], list[Path], Path]:
@@ -102,11 +122,12 @@ def project(root: Path, args: argparse.Namespace) -> tuple[list[Path], list[Path
         from tests.models import make_model
         from tests.videos import make_video
 
+        labels = write_labels(root / "data")
         names = ("2026-01-01/10-00-00", "2026-01-01/10-00-01")
-        models = [make_model(root / name, seed=i) for i, name in enumerate(names)]
+        models = [make_model(root / n, seed=i, data_dir=labels) for i, n in enumerate(names)]
         (root / "clips").mkdir()
-        clips = [make_video(root / "clips" / f"clip{i}.mp4", n_frames=20) for i in range(2)]
-        return clips, models, root
+        clips = [make_video(root / "clips" / "clip0.mp4", n_frames=20)]
+        return clips, models, labels
     clips = cut(args.video, root / "clips", args.clips, args.frames)
     models = [
         copy_model(model, root / "2026-01-01" / f"10-00-0{i}", args.data_dir)

@@ -273,7 +273,8 @@ def main() -> None:
             )
             run_raypose(root, model, 100)  # the first run makes the graph, in the driver's child
             result["runs"] = [run_raypose(root, model, n) for n in lengths]
-            result["growth"] = growth(result["runs"])
+            if len(result["runs"]) > 1:
+                result["growth"] = growth(result["runs"])
     save(result, tiny=args.tiny)
 
 

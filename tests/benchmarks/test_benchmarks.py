@@ -1,4 +1,8 @@
-"""Each benchmark runs on a tiny size, and the README's table is the one of the results."""
+"""Benchmarks run on a tiny size, and the README's table is the one of the results.
+
+Those that start Lightning Pose or the whole job many times over (`job`, `predict`, `memory`) take
+minutes at any size, and are left to be run by hand.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +29,7 @@ def benchmark(name: str, *options: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     "name",
     [
-        "job",
         "labeled_video",
-        "memory",
-        "predict",
         pytest.param("scheduling", marks=pytest.mark.ray),
         "smoothing",
         "tables",
