@@ -116,7 +116,7 @@ class RayExecutor:
                 )
             else:
                 ray.init(address=self._config.address, **options)
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        except Exception as error:  # Ray raises bare ones too, where a node is slow to start
             raise _cluster_error(error, self._config.address) from error
         self._started_here = True
 
@@ -236,7 +236,7 @@ def _cluster_error(error: Exception, address: str | None) -> ClusterError:
     if address in (None, "local"):
         return ClusterError(
             f"Ray could not be started on this machine ({first_line(error)})",
-            hint="--inline runs without Ray.",
+            hint="Try again when the machine is less busy; --inline runs without Ray.",
         )
     return ClusterError(
         f"the Ray cluster at {address} can't be reached ({first_line(error)})",
