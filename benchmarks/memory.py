@@ -185,16 +185,14 @@ def run_raypose(root: Path, model: Path, n_frames: int) -> dict[str, Any]:
     }
 
 
-def growth(runs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """From the last run but one to the last: MiB, and MiB for a million frames more."""
+def growth(runs: list[dict[str, Any]]) -> dict[str, int]:
+    """MiB from the last run but one to the last; ranges of another length are a part of it."""
     before, after = runs[-2:]
-    more = (after["frames"] - before["frames"]) / MILLION
-    result = {}
-    for role, peaks in after["peak_mib"].items():
-        kind = "shared" if role == STORE else "own"
-        grown = peaks[kind] - before["peak_mib"][role][kind]
-        result[role] = {"mib": grown, "mib_per_million_frames": round(grown / more)}
-    return result
+    kinds = {role: "shared" if role == STORE else "own" for role in after["peak_mib"]}
+    return {
+        role: after["peak_mib"][role][kind] - before["peak_mib"][role][kind]
+        for role, kind in kinds.items()
+    }
 
 
 # --- tables in memory ------------------------------------------------------------------------
