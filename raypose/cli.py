@@ -305,6 +305,13 @@ def _labels(full: bool, snippet: bool) -> tuple[str, ...]:
     return (*(["full"] if full else []), *(["snippet"] if snippet else []))
 
 
+def _run_as_pose_app(**values: Any) -> int:
+    """A run with the Pose-app's file names; returns the exit code."""
+    from raypose.config import RunConfig
+
+    return _run_and_show(RunConfig.build(layout="pose-app", **values)).exit_code
+
+
 @app.command("process-videos")
 @_command
 def process_videos(
@@ -318,19 +325,15 @@ def process_videos(
     data_dir: DataDir = None,
 ) -> int:
     """One model over a directory of videos, with the files of the Pose-app."""
-    from raypose.config import RunConfig
-
-    config = RunConfig.build(
+    return _run_as_pose_app(
         videos=(video_dir,),
         models=(model_dir,),
         metrics=compute_metrics,
         label=_labels(label_full, label_snippet),
-        layout="pose-app",
         inline=inline,
         device=device,
         data_dir=data_dir,
     )
-    return _run_and_show(config).exit_code
 
 
 @app.command("process-videos-ensemble")
@@ -348,21 +351,17 @@ def process_videos_ensemble(
     data_dir: DataDir = None,
 ) -> int:
     """An ensemble over a directory of videos, smoothed by EKS, with the files of the Pose-app."""
-    from raypose.config import RunConfig
-
-    config = RunConfig.build(
+    return _run_as_pose_app(
         videos=(video_dir,),
         models=tuple(split_models(model_dirs)),
         metrics=compute_metrics,
         label=_labels(label_full, label_snippet),
         eks=compute_eks,
         eks_dir=eks_dir,
-        layout="pose-app",
         inline=inline,
         device=device,
         data_dir=data_dir,
     )
-    return _run_and_show(config).exit_code
 
 
 def split_models(text: str) -> list[str]:

@@ -72,7 +72,6 @@ class VideoSpec:
         fps: average frame rate, in frames per second.
         duration_s: length in seconds.
         fingerprint: digest of the file's content.
-        view: name of the camera view, where the session has several.
     """
 
     path: str
@@ -83,15 +82,6 @@ class VideoSpec:
     fps: float
     duration_s: float
     fingerprint: str
-    view: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """One recording: a video, or the views of one recording taken together."""
-
-    key: str
-    videos: tuple[VideoSpec, ...]
 
 
 @dataclass(frozen=True, slots=True)
