@@ -18,7 +18,7 @@ import harness
 from raypose.config import RunConfig
 from raypose.executors.ray import RayExecutor
 from raypose.executors.ray.actors import Worker, ray  # with its settings
-from raypose.tasks import LoadArgs, ModelSpec, Owner, Progress, Summary, Task, VideoSpec
+from raypose.tasks import LoadArgs, Progress, Summary, Task, VideoSpec
 
 SLEEP_S = 0.2
 
@@ -53,11 +53,10 @@ class Count:
 
 
 def sessions(n_pairs: int) -> list[tuple[Task, ...]]:
-    model = ModelSpec("m", "/m", "/m/c", "/m/ckpt", "f", "heatmap", "resnet18", ("nose",), 64, 64)
     result = []
     for i in range(n_pairs):
         video = VideoSpec(f"/v/{i}.mp4", str(i), 1000, 640, 480, 25.0, 40.0, str(i))
-        args = LoadArgs(video, Owner("m", "/m", model), "")
+        args = LoadArgs(video, "")
 
         def task(kind: str, *inputs: str, args: LoadArgs = args, i: int = i) -> Task:
             name = f"{kind}/{i}"
@@ -86,7 +85,7 @@ def main() -> None:
     config = RunConfig.build(videos=("v",), models=("m",), device="cpu", output_dir=Path("unused"))
     executor = RayExecutor(config, worker_class=Stub)
     assert executor.start([]) == n_gpus
-    ray.get([slot.described for slot in executor._gpu_slots])
+    ray.get([slot.described for slot in executor._crew.gpu])
     seconds = []
     for _ in range(repeats):
         count = Count()
@@ -94,7 +93,7 @@ def main() -> None:
         executor.run(sessions(n_pairs), count)
         seconds.append(time.perf_counter() - began)
         assert len(set(count.finished_tasks)) == 3 * n_pairs
-    peaks = ray.get([slot.actor.peak_mib.remote() for slot in executor._gpu_slots])
+    peaks = ray.get([slot.actor.peak_mib.remote() for slot in executor._crew.gpu])
     executor.close()
     ray.shutdown()
     median = sorted(seconds)[len(seconds) // 2]

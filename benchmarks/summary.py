@@ -121,6 +121,24 @@ def table(found: list[Row]) -> str:
     return "\n".join(lines)
 
 
+def memory_against_length() -> str:
+    """What the longest run took beside the shortest; empty where none was recorded."""
+    recorded = load("memory")
+    if not recorded:
+        return ""
+    short, long = recorded["runs"][0], recorded["runs"][-1]
+    tables, peaks = recorded["tables"], long["peak_mib"]
+    return (
+        f"\n\nOne video of {long['frames']:,} frames in a run on Ray took at most "
+        f"{peaks['GPU worker']['own']} MiB of its own in the worker, network and torch included "
+        f"({short['peak_mib']['GPU worker']['own']} MiB with {short['frames']:,} frames), "
+        f"{peaks['CPU actor']['own']} MiB in a CPU actor, {peaks['driver']['own']} MiB in the "
+        f"driver and {peaks['object store']['shared']} MiB in the object store; EKS and metrics "
+        f"of {tables['frames']:,} × {tables['keypoints']} × {tables['members']} in memory took "
+        f"{tables['eks']['peak_mib']} and {tables['metrics']['peak_mib']} MiB."
+    )
+
+
 def draw(found: list[Row], path: Path) -> None:
     import matplotlib
 
@@ -148,7 +166,7 @@ def main() -> None:
     text, found = readme.read_text(encoding="utf-8"), rows()
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    new = f"{before}{BEGIN}\n{table(found)}\n{END}{after}"
+    new = f"{before}{BEGIN}\n{table(found)}{memory_against_length()}\n{END}{after}"
     if args.check:
         sys.exit(0 if new == text else "README.md: the table is not the one of the results")
     readme.write_text(new, encoding="utf-8")

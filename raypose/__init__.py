@@ -6,6 +6,9 @@ config = raypose.RunConfig.build(videos=["videos/"], models=["model_a", "model_b
                                  eks=True, output_dir="out")
 raypose.plan(config)      # what would run, and what is wrong
 raypose.run(config)       # the whole job; the same as `raypose run`
+
+config = raypose.SmoothConfig.build(tables=["model_a", "model_b"], eks_dir="eks")
+raypose.smooth(config)    # EKS alone, on tables that are there
 """
 
 from __future__ import annotations
@@ -15,18 +18,23 @@ from typing import TYPE_CHECKING, Any
 from raypose._version import __version__
 
 if TYPE_CHECKING:
-    from raypose.config import RunConfig
+    from raypose.config import RunConfig, SmoothConfig
     from raypose.pipeline import plan, run
+    from raypose.smoothing import smooth
 
-__all__ = ["RunConfig", "__version__", "plan", "run"]
+__all__ = ["RunConfig", "SmoothConfig", "__version__", "plan", "run", "smooth"]
 
 
 def __getattr__(name: str) -> Any:
     # Looked up on first use: `raypose --help` must not wait for what it does not need.
-    if name == "RunConfig":
-        from raypose.config import RunConfig
+    if name in ("RunConfig", "SmoothConfig"):
+        from raypose import config
 
-        return RunConfig
+        return getattr(config, name)
+    if name == "smooth":
+        from raypose import smoothing
+
+        return smoothing.smooth
     if name in ("plan", "run"):
         from raypose import pipeline
 

@@ -34,14 +34,14 @@ class RayposeError(Exception):
 
     Args:
         message: what went wrong and why, without a full stop at the end.
-        path: the file or directory it is about.
+        path: the file, directory or URL it is about.
         hint: what the user can do about it, as an instruction.
     """
 
-    def __init__(self, message: str, *, path: str | os.PathLike[str] = "", hint: str = "") -> None:
+    def __init__(self, message: str, *, path: object = "", hint: str = "") -> None:
         super().__init__(message)
         self.message = message
-        self.path = os.fspath(path)
+        self.path = os.fspath(path) if isinstance(path, os.PathLike) else str(path)
         self.hint = hint
 
     def __str__(self) -> str:
@@ -93,6 +93,10 @@ class SmoothingError(RayposeError):
 
 class OutputError(RayposeError):
     """An output file can't be written."""
+
+
+class StorageError(RayposeError):
+    """An object in a store (`s3://`, `gs://`) can't be read or written."""
 
 
 class DeviceError(RayposeError):

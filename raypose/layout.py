@@ -12,9 +12,9 @@ raypose keeps for itself is under `.raypose`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from raypose.config import Layout
+from raypose.storage import AnyPath
 
 HIDDEN = ".raypose"
 """Folder beside the outputs with the records of what was made from what."""
@@ -35,54 +35,50 @@ class OutputPaths:
         key: stem with the mirrored folders.
     """
 
-    folder: Path
+    folder: AnyPath
     stem: str
     layout: Layout
-    root: Path
+    root: AnyPath
     key: str
 
     @property
-    def predictions(self) -> Path:
+    def predictions(self) -> AnyPath:
         return self.folder / f"{self.stem}.csv"
 
-    def metric(self, name: str) -> Path:
+    def metric(self, name: str) -> AnyPath:
         return self.folder / f"{self.stem}_{name}.csv"
 
     @property
-    def labeled(self) -> Path:
+    def labeled(self) -> AnyPath:
         if self.layout == "pose-app":
             return self.folder / f"{self.stem}.labeled.mp4"
         return self.folder / "labeled_videos" / f"{self.stem}_labeled.mp4"
 
     @property
-    def timestamps(self) -> Path:
+    def timestamps(self) -> AnyPath:
         return self.folder / "timestamps" / f"{self.stem}.csv"
 
     @property
-    def _snippets(self) -> Path:
+    def _snippets(self) -> AnyPath:
         return self.folder if self.layout == "pose-app" else self.folder / "snippets"
 
     @property
-    def snippet(self) -> Path:
+    def snippet(self) -> AnyPath:
         return self._snippets / f"{self.stem}.short.mp4"
 
     @property
-    def snippet_predictions(self) -> Path:
+    def snippet_predictions(self) -> AnyPath:
         return self._snippets / f"{self.stem}.short.csv"
 
-    def snippet_metric(self, name: str) -> Path:
+    def snippet_metric(self, name: str) -> AnyPath:
         return self._snippets / f"{self.stem}.short_{name}.csv"
 
     @property
-    def snippet_labeled(self) -> Path:
+    def snippet_labeled(self) -> AnyPath:
         return self._snippets / f"{self.stem}.short.labeled.mp4"
 
-    @property
-    def smooth_params(self) -> Path:
-        return self.root / "smooth_params" / f"{self.key}.json"
 
-
-def owner_root(name: str, output_dir: Path | None, own_dir: Path | None) -> Path:
+def owner_root(name: str, output_dir: AnyPath | None, own_dir: AnyPath | None) -> AnyPath:
     """Directory of an owner's outputs: below `output_dir`, else its own directory.
 
     Args:
@@ -96,8 +92,18 @@ def owner_root(name: str, output_dir: Path | None, own_dir: Path | None) -> Path
     return own_dir
 
 
-def output_paths(root: Path, key: str, layout: Layout) -> OutputPaths:
+def output_paths(root: AnyPath, key: str, layout: Layout) -> OutputPaths:
     """The files of the video `key` of the owner whose directory is `root`."""
     base = root / ("video_preds_infer" if layout == "pose-app" else "video_preds")
     parent, _, stem = key.rpartition("/")
     return OutputPaths(base / parent, stem, layout, root, key)
+
+
+def smooth_params_path(root: AnyPath, session: str) -> AnyPath:
+    """The smoothing parameters of a recording, whose ensemble's directory is `root`."""
+    return root / "smooth_params" / f"{session}.json"
+
+
+def points_path(root: AnyPath, session: str) -> AnyPath:
+    """The keypoints of a recording in space, whose ensemble's directory is `root`."""
+    return root / "points_3d" / f"{session}.csv"

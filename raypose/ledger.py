@@ -7,8 +7,10 @@ file that merely exists is not done.
 
 Commits: a file is written under a temporary name in the hidden folder, brought to disk, and
 renamed. Whoever is killed before leaves nothing under a final name; two who commit the same
-output leave one whole file. A file that stands in the way and is not just as raypose committed
-it, somebody else's or corrected by hand, is moved aside, never lost.
+output leave one whole file. For a URL the file is written in scratch, and becomes an object in
+one step; the record, an object beside it, comes after it as well. A file that stands in the way
+and is not just as raypose committed it, somebody else's or corrected by hand, is moved aside,
+never lost.
 
 The run directory holds `run.json` (what was asked for), and `events.jsonl` (what happened, one
 event a line, appended as it happens). It is written by the driver alone.
@@ -22,16 +24,19 @@ import json
 import os
 import re
 import socket
+import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from raypose import scratch, storage
 from raypose._version import __version__
 from raypose.errors import OutputError, from_os_error
 from raypose.layout import HIDDEN
+from raypose.storage import AnyPath
 
 Recipe = Mapping[str, Any]
 """What an output is made from, as JSON: fingerprints, settings, versions of the method."""
@@ -43,12 +48,11 @@ def digest_of(recipe: Recipe) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def digest_file(path: Path) -> str:
+def digest_file(path: AnyPath) -> str:
     """Digest of a file's bytes."""
     digest = hashlib.blake2b(digest_size=16)
-    with path.open("rb") as file:
-        while block := file.read(1 << 22):
-            digest.update(block)
+    for block in storage.blocks(path):
+        digest.update(block)
     return digest.hexdigest()
 
 
@@ -73,34 +77,39 @@ class Verdict:
     foreign: bool = False
 
 
-_NEEDED = {"recipe", "size", "mtime_ns", "digest"}
+_NEEDED = {"recipe", "size", "digest"}
 _ERRORS = "surrogateescape"  # names of files need not be UTF-8
 
 
-def _record_path(output: Path) -> Path:
+def _record_path(output: AnyPath) -> AnyPath:
     return output.parent / HIDDEN / f"{output.name}.json"
 
 
-def _read_record(output: Path) -> dict[str, Any] | None:
+def _read_record(output: AnyPath) -> dict[str, Any] | None:
+    path = _record_path(output)
     try:
-        text = _record_path(output).read_text(encoding="utf-8", errors=_ERRORS)
-        record = json.loads(text)
+        record = json.loads((storage.read_if_there(path) or b"").decode("utf-8", errors=_ERRORS))
     except (OSError, ValueError):
         return None
     return record if isinstance(record, dict) and record.keys() >= _NEEDED else None
 
 
-def _is_as_committed(output: Path, stat: os.stat_result, record: Mapping[str, Any]) -> bool:
-    if stat.st_size != record["size"]:
+def _is_as_committed(output: AnyPath, stat: storage.Stat, record: Mapping[str, Any]) -> bool:
+    if stat.size != record["size"]:
         return False
-    return bool(stat.st_mtime_ns == record["mtime_ns"] or digest_file(output) == record["digest"])
+    same = all(record.get(name) == value for name, value in stat.mark.items())
+    return same or bool(digest_file(output) == record["digest"])
 
 
-def check(output: Path, recipe: Recipe) -> Verdict:
-    """Whether `output` is done: recorded as made from `recipe`, and unchanged since."""
+def check(output: AnyPath, recipe: Recipe) -> Verdict:
+    """Whether `output` is done: recorded as made from `recipe`, and unchanged since.
+
+    Raises:
+        StorageError: the store can't be asked.
+    """
     record = _read_record(output)
     try:
-        stat = output.stat()
+        stat = storage.stat(output)
     except OSError:
         return Verdict(False, "missing", source=str((record or {}).get("source", "")))
     if record is None:
@@ -117,7 +126,7 @@ def check(output: Path, recipe: Recipe) -> Verdict:
 
 @contextmanager
 def committing(
-    output: Path, recipe: Recipe, *, source: str = "", facts: dict[str, Any] | None = None
+    output: AnyPath, recipe: Recipe, *, source: str = "", facts: dict[str, Any] | None = None
 ) -> Iterator[Path]:
     """Write an output under a temporary name, and commit it when the block ends well.
 
@@ -128,13 +137,17 @@ def committing(
         facts: what to remember of it; may be filled inside the block.
 
     Yields:
-        The temporary path to write to, with the suffix of `output`.
+        The temporary path to write to, a local one with the suffix of `output`.
 
     Raises:
         OutputError: the file can't be written (disk full, no permission, …).
+        StorageError: the object can't be written.
     """
-    hidden = output.parent / HIDDEN
-    temporary = hidden / "tmp" / f"{output.stem}.{_token()}{output.suffix}"
+    if isinstance(output, Path):
+        folder = output.parent / HIDDEN / "tmp"
+    else:
+        folder = scratch.current().outgoing
+    temporary = folder / f"{output.stem}.{_token()}{output.suffix}"
     try:
         try:
             _touch(temporary)
@@ -147,7 +160,7 @@ def committing(
         if named is None:
             raise
         # The temporary file is gone, and its name says nothing to anybody.
-        path = output if named.path in ("", str(temporary)) else named.path
+        path = str(output) if named.path in ("", str(temporary)) else named.path
         raise OutputError(named.message, path=path, hint=named.hint) from error
 
 
@@ -164,23 +177,23 @@ def _touch(temporary: Path) -> None:
 
 
 def _commit(
-    temporary: Path, output: Path, recipe: Recipe, source: str, facts: dict[str, Any]
+    temporary: Path, output: AnyPath, recipe: Recipe, source: str, facts: dict[str, Any]
 ) -> None:
     digest = digest_file(temporary)
-    with temporary.open("rb+") as file:
-        os.fsync(file.fileno())
-    stat = temporary.stat()
-    if output.exists():
+    if storage.exists(output):
         old = _read_record(output)
-        if old is None or output.is_dir() or not _is_as_committed(output, output.stat(), old):
+        is_folder = isinstance(output, Path) and output.is_dir()
+        if old is None or is_folder or not _is_as_committed(output, storage.stat(output), old):
             _set_aside(output)
-    # A rename keeps size and time, so the record can be written from the temporary file.
-    os.replace(temporary, output)
+    if isinstance(output, Path):
+        stat = _rename(temporary, output)
+    else:
+        stat = storage.put(temporary, output)
     record = {
         "file": output.name,
         "source": source,
-        "size": stat.st_size,
-        "mtime_ns": stat.st_mtime_ns,
+        "size": stat.size,
+        **stat.mark,
         "digest": digest,
         "recipe": digest_of(recipe),
         "made_from": dict(recipe),
@@ -191,17 +204,35 @@ def _commit(
     write_atomically(_record_path(output), json.dumps(record, indent=1, ensure_ascii=False))
 
 
-def _set_aside(output: Path) -> None:
+def _rename(temporary: Path, output: Path) -> storage.Stat:
+    with temporary.open("rb+") as file:
+        os.fsync(file.fileno())
+    # A rename keeps size and time; asked later, they could be another's who commits the same.
+    stat = storage.stat(temporary)
+    os.replace(temporary, output)
+    return stat
+
+
+def _set_aside(output: AnyPath) -> None:
     """Move a file that raypose did not make out of the way, under a name that is free."""
-    folder = output.parent / HIDDEN / "replaced"
-    folder.mkdir(parents=True, exist_ok=True)
-    name = f"{output.stem}.{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-    free = (folder / f"{name}-{n}{output.suffix}" for n in itertools.count())
-    os.replace(output, next(path for path in free if not path.exists()))
+    stem = f"{output.stem}.{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    names = (f"{stem}-{n}{output.suffix}" for n in itertools.count())
+    if isinstance(output, Path):
+        folder = output.parent / HIDDEN / "replaced"
+        folder.mkdir(parents=True, exist_ok=True)
+        free = (folder / name for name in names)
+        os.replace(output, next(path for path in free if not path.exists()))
+    else:
+        objects = (output.parent / HIDDEN / "replaced" / name for name in names)
+        # A copy will do: the new object then takes the place of the old one.
+        storage.copy(output, next(path for path in objects if not storage.exists(path)))
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: AnyPath, text: str) -> None:
     """Write a small text file in one step: readers see the old one or the new one."""
+    if not isinstance(path, Path):
+        storage.write_bytes(path, text.encode("utf-8", errors=_ERRORS))
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{_token()}")
     try:
@@ -226,7 +257,7 @@ _TEMPORARY = re.compile(r"\.tmp-(?P<host>[A-Za-z0-9_]+)-(?P<pid>\d+)-\d+(\.[^.]+
 _STALE_S = 24 * 3600.0
 
 
-def remove_leftovers(folders: Iterable[Path]) -> int:
+def remove_leftovers(folders: Iterable[AnyPath]) -> int:
     """Remove temporary files of dead processes below the hidden folders of output folders.
 
     A file counts as left over when its process ran on this host and is gone, or when it has
@@ -238,6 +269,8 @@ def remove_leftovers(folders: Iterable[Path]) -> int:
     removed = 0
     host = re.sub(r"[^A-Za-z0-9]", "_", socket.gethostname())
     for folder in folders:
+        if not isinstance(folder, Path):
+            continue  # what is not an object yet is in scratch
         hidden = folder / HIDDEN
         for path in (*hidden.glob("*.tmp-*"), *(hidden / "tmp").glob("*.tmp-*")):
             match = _TEMPORARY.search(path.name)
@@ -285,6 +318,7 @@ class RunLog:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._path = directory / "events.jsonl"
+        self._one_at_a_time = threading.Lock()  # the pulse is a thread of its own
         try:
             directory.mkdir(parents=True, exist_ok=True)
             torn = _ends_within_a_line(self._path)
@@ -306,9 +340,11 @@ class RunLog:
     def event(self, name: str, /, **content: Any) -> None:
         """Append one event; it is on its way to disk when this returns."""
         line = {"time": round(time.time(), 3), "event": name, **content}
+        text = json.dumps(line, ensure_ascii=False, default=str) + "\n"
         try:
-            self._events.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
-            self._events.flush()
+            with self._one_at_a_time:
+                self._events.write(text)
+                self._events.flush()
         except OSError as error:
             raise _unwritable(self._path, error) from error
 
@@ -317,6 +353,34 @@ class RunLog:
             self._events.close()
         except OSError as error:  # what could not be written before can't be now
             raise _unwritable(self._path, error) from error
+
+
+PULSE_S = 15.0
+"""Seconds between two signs of life in the log of a run."""
+
+
+@contextmanager
+def pulse(log: RunLog, running: Callable[[], Any], *, every_s: float = PULSE_S) -> Iterator[None]:
+    """Inside the block, an event `alive` every few seconds, with what `running` returns.
+
+    Without it, a run whose driver was killed looks like one at a long task.
+    """
+    done = threading.Event()
+
+    def beat() -> None:
+        while not done.wait(every_s):
+            try:
+                log.event("alive", running=running())
+            except OutputError:
+                return  # the next event of the run itself says so
+
+    thread = threading.Thread(target=beat, name="raypose-pulse", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def _ends_within_a_line(path: Path) -> bool:

@@ -8,28 +8,71 @@ notebook, a terminal and a log file see the same run.
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
-from raypose import ledger
+from raypose import ledger, scratch
 from raypose._version import __version__
-from raypose.arrange import arrange
-from raypose.config import RunConfig
-from raypose.errors import Failure
+from raypose.config import RunConfig, Settings
+from raypose.errors import Failure, StorageError
 from raypose.executors.base import Executor
+from raypose.inputs.ensembles import describe_ensemble
 from raypose.planning import Plan, Problem, make_plan
-from raypose.taskgraph import session_tasks
-from raypose.tasks import Progress, Summary, Task
+from raypose.stages.access import places_of, refusal
+from raypose.storage import AnyPath, as_path
+from raypose.taskgraph import arranged_tasks
+from raypose.tasks import ModelSpec, Progress, Summary, Task
+
+
+class Planned(Protocol):
+    """What all plans tell, of `run` and of `smooth`."""
+
+    @property
+    def run_dir(self) -> Path:
+        """Where the run's ledger goes."""
+
+    @property
+    def models(self) -> Sequence[ModelSpec]:
+        """The models that predict."""
+
+    @property
+    def problems(self) -> Sequence[Problem]:
+        """What is wrong or odd."""
+
+    @property
+    def sessions(self) -> Sequence[object]:
+        """All recordings."""
+
+    @property
+    def pending(self) -> Sequence[object]:
+        """Those that something must be done for."""
+
+    @property
+    def done(self) -> bool:
+        """True where there are none."""
+
+    @property
+    def n_videos(self) -> int:
+        """Videos of all recordings."""
+
+    @property
+    def n_pending_videos(self) -> int:
+        """Videos of those that something must be done for."""
+
+    @property
+    def output_folders(self) -> set[AnyPath]:
+        """Where outputs go."""
 
 
 class Display(Protocol):
     """Shows a run while it goes on."""
 
-    def planned(self, plan: Plan) -> None:
+    def planned(self, plan: Planned) -> None:
         """The plan is made; nothing has started."""
 
     def started(self, description: str, tasks: Sequence[Task]) -> None:
@@ -58,8 +101,11 @@ class FailedTask:
     failure: Failure
 
 
+_P = TypeVar("_P", bound=Planned)
+
+
 @dataclass
-class RunResult:
+class RunResult(Generic[_P]):
     """What came of a run.
 
     Attributes:
@@ -70,10 +116,10 @@ class RunResult:
         skipped: number of steps that were not tried because one before them had failed.
         warnings: `(subject, sentence)`.
         n_frames: frames predicted, counted once a model.
-        seconds: wall time.
+        seconds: wall time, without that of the plan.
     """
 
-    plan: Plan
+    plan: _P
     run_dir: Path
     made: dict[str, list[str]] = field(default_factory=dict)
     failures: list[FailedTask] = field(default_factory=list)
@@ -98,7 +144,7 @@ class RunResult:
     def __str__(self) -> str:
         n_made = sum(len(paths) for paths in self.made.values())
         if self.nothing_to_do and self.ok:
-            return f"everything is done already ({len(self.plan.sessions)} videos)"
+            return f"everything is done already ({self.plan.n_videos} videos)"
         text = f"{n_made} files made in {self.seconds:.0f} s"
         return text + (f", {len(self.failures)} failures" if self.failures else "")
 
@@ -109,19 +155,23 @@ def plan(config: RunConfig) -> Plan:
     Raises:
         RayposeError: the configuration or a model can't be used.
     """
-    return make_plan(config, run_dir=run_directory(config))
+    with scratch.used(config.scratch_dir, config.scratch_gb):
+        return make_plan(config, run_dir=run_directory(config, config.output_dir))
 
 
-def run_directory(config: RunConfig) -> Path:
-    """Where the run's ledger goes: `--run-dir`, else below `-o`, else one by date and time."""
+def run_directory(config: Settings, output_dir: AnyPath | None) -> Path:
+    """Where the run's ledger goes: `--run-dir`, else below `-o`, else one by date and time.
+
+    With `-o` in a store it is the last: a log that grows line by line needs a file system.
+    """
     if config.run_dir is not None:
-        return Path(os.path.abspath(config.run_dir))
-    if config.output_dir is not None:
-        return Path(os.path.abspath(config.output_dir)) / "raypose"
+        return config.run_dir
+    if isinstance(output_dir, Path):
+        return output_dir / "raypose"
     return Path.cwd() / "raypose-runs" / time.strftime("%Y-%m-%dT%H-%M-%S")
 
 
-def run(config: RunConfig, *, display: Display | None = None) -> RunResult:
+def run(config: RunConfig, *, display: Display | None = None) -> RunResult[Plan]:
     """Do what is not done yet; see `RunConfig` for what there is to ask for.
 
     Args:
@@ -135,8 +185,50 @@ def run(config: RunConfig, *, display: Display | None = None) -> RunResult:
         RayposeError: nothing could be run at all.
         KeyboardInterrupt: it was stopped; what is done stays done.
     """
+    with scratch.used(config.scratch_dir, config.scratch_gb):
+        made = make_plan(config, run_dir=run_directory(config, config.output_dir))
+        result = carry_out(
+            made,
+            lambda n_gpus: arranged_tasks(made.pending, n_gpus, made.config),
+            description=_description(made),
+            config=made.config,
+            display=display,
+        )
+        if result.made.get("smooth"):
+            _describe_ensemble(made)
+        return result
+
+
+def _describe_ensemble(made: Plan) -> None:
+    smoothed = [video for session in made.sessions for video in session.videos if video.eks]
+    root = next(video.eks.owner.root for video in smoothed if video.eks)
+    views = dict.fromkeys(video.video.view for video in smoothed if video.video.view)
+    members = [model.directory for model in made.models]
+    describe_ensemble(as_path(root), members, tuple(views), made.config.eks_options)
+
+
+def carry_out(
+    made: _P,
+    tasks: Callable[[int], Sequence[Sequence[Task]]],
+    *,
+    description: Mapping[str, Any],
+    config: Settings,
+    display: Display | None,
+) -> RunResult[_P]:
+    """Do what a plan says.
+
+    Args:
+        made: the plan.
+        tasks: the tasks of each pending session, for a number of GPU workers.
+        description: what `run.json` says beside the version, the settings and the problems.
+        config: what to run on.
+        display: is told what happens.
+
+    Raises:
+        RayposeError: nothing could be run at all.
+        KeyboardInterrupt: it was stopped; what is done stays done.
+    """
     began = time.perf_counter()
-    made = plan(config)
     result = RunResult(made, made.run_dir)
     result.failures += [_failed(problem) for problem in made.problems if problem.fatal]
     if display is not None:
@@ -144,13 +236,29 @@ def run(config: RunConfig, *, display: Display | None = None) -> RunResult:
     if made.done:
         result.seconds = time.perf_counter() - began
         return result
-    ledger.remove_leftovers(_output_folders(made))
+    ledger.remove_leftovers(made.output_folders)
     log = ledger.RunLog(made.run_dir)
     executor = make_executor(config)
     try:
-        log.describe(_description(made))
-        log.event("planned", n_sessions=len(made.sessions), n_pending=len(made.pending))
-        _execute(made, executor, result, log, display)
+        log.describe(
+            {
+                "raypose": __version__,
+                "config": config.model_dump(mode="json"),
+                **description,
+                "problems": [
+                    {"subject": p.subject, "message": p.message, "hint": p.hint, "fatal": p.fatal}
+                    for p in made.problems
+                ],
+            }
+        )
+        log.event(
+            "planned",
+            n_sessions=len(made.sessions),
+            n_pending=len(made.pending),
+            host=socket.gethostname(),
+            pid=os.getpid(),
+        )
+        _execute(tasks, executor, result, log, display)
     except BaseException as error:
         log.event("stopped", error=f"{type(error).__name__}: {error}")
         raise
@@ -158,14 +266,14 @@ def run(config: RunConfig, *, display: Display | None = None) -> RunResult:
         if display is not None:
             display.ended()
         executor.close()
-        ledger.remove_leftovers(_output_folders(made))
+        ledger.remove_leftovers(made.output_folders)
         result.seconds = time.perf_counter() - began
         log.event("ended", seconds=round(result.seconds, 2), failures=len(result.failures))
         log.close()
     return result
 
 
-def make_executor(config: RunConfig) -> Executor:
+def make_executor(config: Settings) -> Executor:
     """The executor that the configuration asks for; ray is imported only where it is used."""
     if config.inline:
         from raypose.executors.inline import InlineExecutor
@@ -177,19 +285,30 @@ def make_executor(config: RunConfig) -> Executor:
 
 
 def _execute(
-    made: Plan, executor: Executor, result: RunResult, log: ledger.RunLog, display: Display | None
+    tasks_for: Callable[[int], Sequence[Sequence[Task]]],
+    executor: Executor,
+    result: RunResult[Any],
+    log: ledger.RunLog,
+    display: Display | None,
 ) -> None:
-    n_workers = executor.start(made.models)
-    shares = arrange(made.work(), n_workers, made.config.chunk_frames)
-    sessions = [
-        session_tasks(session, share, made.config)
-        for session, share in zip(made.pending, shares, strict=True)
-    ]
+    sessions = tasks_for(executor.start(result.plan.models))
     tasks = {task.id: task for session in sessions for task in session}
-    log.event("started", on=executor.description, n_tasks=len(tasks))
+    places = places_of(tasks.values())
+    refused = refusal(places.in_stores)
+    if refused is not None:
+        raise StorageError(refused.message, path=refused.path, hint=refused.hint)
+    log.event(
+        "started",
+        on=executor.description,
+        n_tasks=len(tasks),
+        tasks=Counter(task.kind for task in tasks.values()),
+        n_frames=sum(task.n_frames * len(task.outputs) for task in tasks.values() if task.gpu),
+    )
     if display is not None:
         display.started(executor.description, list(tasks.values()))
-    executor.run(sessions, _Recorder(tasks, result, log, display))
+    recorder = _Recorder(tasks, result, log, display)
+    with ledger.pulse(log, recorder.running):
+        executor.run(sessions, recorder)
 
 
 class _Recorder:
@@ -198,7 +317,7 @@ class _Recorder:
     def __init__(
         self,
         tasks: Mapping[str, Task],
-        result: RunResult,
+        result: RunResult[Any],
         log: ledger.RunLog,
         display: Display | None,
     ) -> None:
@@ -206,10 +325,18 @@ class _Recorder:
         self._result = result
         self._log = log
         self._display = display
-        self._running: Counter[str] = Counter()
+        self._running: dict[str, Progress] = {}
+
+    def running(self) -> dict[str, Any]:
+        """What runs at the moment, as `[frames done, frames to do, outputs]` of each task."""
+        return {
+            name: [word.n_done, word.n_total, len(self._tasks[name].outputs)]
+            for name, word in dict(self._running).items()
+        }
 
     def progress(self, progress: Progress) -> None:
         task = self._tasks[progress.task]
+        self._running[task.id] = progress
         if progress.n_done == 0:
             self._log.event("task started", task=task.id, worker=progress.worker)
         if self._display is not None:
@@ -217,6 +344,7 @@ class _Recorder:
 
     def finished(self, summary: Summary) -> None:
         task, result = self._tasks[summary.task], self._result
+        self._running.pop(task.id, None)
         result.made.setdefault(task.kind, []).extend(summary.made)
         result.warnings += [(task.subject, warning) for warning in summary.warnings]
         if task.kind == "predict":
@@ -238,6 +366,7 @@ def _event(task: Task, summary: Summary) -> dict[str, Any]:
         "kind": task.kind,
         "session": task.session,
         "subject": task.subject,
+        "n_outputs": len(task.outputs),
         "seconds": round(summary.seconds, 3),
         "worker": summary.worker,
         "made": list(summary.made),
@@ -266,21 +395,9 @@ def _failed(problem: Problem) -> FailedTask:
     return FailedTask(Path(problem.subject).name, failure)
 
 
-def _output_folders(made: Plan) -> set[Path]:
-    return {
-        Path(path).parent
-        for session in made.sessions
-        for work in session.works
-        for step in work.steps
-        for path in step.outputs.values()
-    }
-
-
 def _description(made: Plan) -> dict[str, Any]:
-    """What `run.json` says: enough to read the run without the code that made it."""
+    """What `run.json` says of the plan, to be read without the code that made it."""
     return {
-        "raypose": __version__,
-        "config": made.config.model_dump(mode="json"),
         "models": [
             {
                 "name": model.name,
@@ -305,18 +422,12 @@ def _description(made: Plan) -> dict[str, Any]:
         ],
         "outputs": [
             {
-                "session": session.video.key,
+                "video": video.key,
                 "owner": work.owner.name,
                 "kind": step.kind,
                 "paths": dict(step.outputs),
                 "done_before": step.done,
             }
-            for session in made.sessions
-            for work in session.works
-            for step in work.steps
-        ],
-        "problems": [
-            {"subject": p.subject, "message": p.message, "hint": p.hint, "fatal": p.fatal}
-            for p in made.problems
+            for video, work, step in made.steps()
         ],
     }

@@ -175,7 +175,7 @@ def read_csv(path: str | os.PathLike[str]) -> KeypointTable:
         scorers, bodyparts, coords = (row[1:] for row in header)
         if not len(scorers) == len(bodyparts) == len(coords) > 0:
             raise TableError("its header rows differ in length", path=path, hint=_CUT_SHORT)
-        names, kept_coords, columns = _choose_columns(bodyparts, coords, path)
+        names, kept_coords, columns = choose_columns(bodyparts, coords, path)
         values = _read_values(file, len(coords), columns, path)
     shape = (len(values), len(names), len(kept_coords))
     return KeypointTable(scorers[0], names, kept_coords, values.reshape(shape))
@@ -294,7 +294,7 @@ def _read_header(file: IO[bytes], n_rows: int, path: str | os.PathLike[str]) -> 
     return rows
 
 
-def _choose_columns(
+def choose_columns(
     bodyparts: list[str], coords: list[str], path: str | os.PathLike[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...], list[int]]:
     """Keypoints, coordinates and the positions of their columns, keypoint by keypoint."""

@@ -12,25 +12,26 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from raypose import ledger
+from raypose import ledger, storage
 from raypose.errors import TableError
 from raypose.layout import HIDDEN, OutputPaths
+from raypose.storage import AnyPath
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 
-def range_folder(paths: OutputPaths) -> Path:
+def range_folder(paths: OutputPaths) -> AnyPath:
     """Where the ranges of a table are kept."""
     return paths.folder / HIDDEN / "ranges" / paths.stem
 
 
-def range_path(folder: Path, start: int, stop: int) -> Path:
+def range_path(folder: AnyPath, start: int, stop: int) -> AnyPath:
     return folder / f"{start:09d}-{stop:09d}.parquet"
 
 
-def finished_ranges(folder: Path, recipe: ledger.Recipe) -> tuple[tuple[int, int, str], ...]:
+def finished_ranges(folder: AnyPath, recipe: ledger.Recipe) -> tuple[tuple[int, int, str], ...]:
     """Ranges made from `recipe` that are there, verified, without overlaps, in order.
 
     Returns:
@@ -38,7 +39,9 @@ def finished_ranges(folder: Path, recipe: ledger.Recipe) -> tuple[tuple[int, int
     """
     found: list[tuple[int, int, str]] = []
     position = 0
-    for path in sorted(folder.glob("*.parquet")):
+    for path in storage.list_files(folder):
+        if path.suffix != ".parquet":
+            continue
         try:
             start, stop = (int(part) for part in path.stem.split("-"))
         except ValueError:
@@ -50,14 +53,14 @@ def finished_ranges(folder: Path, recipe: ledger.Recipe) -> tuple[tuple[int, int
 
 
 def write_range(
-    folder: Path,
+    folder: AnyPath,
     start: int,
     values: NDArray[np.float32],
     recipe: ledger.Recipe,
     *,
     source: str,
     n_undecodable: int,
-) -> Path:
+) -> AnyPath:
     """Commit the keypoints (n_frames, n_keypoints, 3) of frames from `start` on."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -75,17 +78,18 @@ def write_range(
     return path
 
 
-def read_range(path: Path) -> tuple[NDArray[np.float32], int]:
+def read_range(path: AnyPath) -> tuple[NDArray[np.float32], int]:
     """The keypoints (n_frames, n_keypoints, 3) of a range, and its undecodable frames.
 
     Raises:
         TableError: the file is gone or broken.
+        StorageError: the object can't be read.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(pa.BufferReader(storage.read_bytes(path)))
     except (OSError, pa.ArrowException) as error:
         raise TableError(
             f"a finished range can't be read ({error})",
@@ -98,8 +102,12 @@ def read_range(path: Path) -> tuple[NDArray[np.float32], int]:
     return flat.reshape(-1, n_keypoints, n_coords), int(metadata[b"n_undecodable"])
 
 
-def remove_ranges(folder: Path) -> None:
+def remove_ranges(folder: AnyPath) -> None:
     """Remove the ranges of a table that is committed."""
+    if not isinstance(folder, Path):
+        for path in storage.list_files(folder, recursive=True):
+            storage.remove(path)
+        return
     shutil.rmtree(folder, ignore_errors=True)
     try:
         folder.parent.rmdir()

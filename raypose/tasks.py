@@ -54,6 +54,11 @@ class ModelSpec:
     overrides: tuple[str, ...] = ()
 
     @property
+    def takes_views(self) -> bool:
+        """Whether the network looks at all views of a recording at once."""
+        return self.model_type == "heatmap_multiview_transformer"
+
+    @property
     def scorer(self) -> str:
         """The scorer in the header of prediction tables, as Lightning Pose names it."""
         return f"{self.model_type}_tracker"
@@ -72,6 +77,7 @@ class VideoSpec:
         fps: average frame rate, in frames per second.
         duration_s: length in seconds.
         fingerprint: digest of the file's content.
+        view: the camera's name, where a recording has several; else empty.
     """
 
     path: str
@@ -82,6 +88,7 @@ class VideoSpec:
     fps: float
     duration_s: float
     fingerprint: str
+    view: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,26 +112,33 @@ class PredictArgs:
     """Predict a range of frames of a video with some models, decoding once.
 
     Attributes:
-        video: the video.
-        models: the members; one output each.
+        videos: the video; for models that take several views at once, those views.
+        models: the members; one output for each of them and each video, a member's together.
         start: first frame.
         stop: frame after the last.
-        recipes: what the outputs are made from, a model each.
-        range_dirs: where the finished range is kept, a model each; empty for a whole video.
+        recipes: what the outputs are made from, in their order.
+        range_dirs: where the finished range is kept, likewise; empty for a whole video.
+        boxes: file of each video that says where in the frame to look; empty for everywhere.
         precision: resolved on the worker from its device where `auto`.
         batch_size: frames a batch; chosen by the worker where None.
         strict: whether an undecodable frame fails the video.
     """
 
-    video: VideoSpec
+    videos: tuple[VideoSpec, ...]
     models: tuple[ModelSpec, ...]
     start: int
     stop: int
     recipes: tuple[Mapping[str, Any], ...]
     range_dirs: tuple[str, ...] = ()
+    boxes: tuple[str, ...] = ()
     precision: str = "auto"
     batch_size: int | None = None
     strict: bool = False
+
+    @property
+    def video(self) -> VideoSpec:
+        """The first of the views, which stands for the recording in messages."""
+        return self.videos[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +159,16 @@ class TableArgs:
 
 @dataclass(frozen=True, slots=True)
 class LoadArgs:
-    """Read a committed table, for the steps that still lack their outputs."""
+    """Read a table that is there: a committed one, or one of the user's.
+
+    Attributes:
+        path: the table, of any tool.
+        optional: whether those who need it can do without; then they say that it failed.
+    """
 
     video: VideoSpec
-    owner: Owner
-    output: str
+    path: str
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,22 +233,40 @@ class SnippetArgs:
 
 @dataclass(frozen=True, slots=True)
 class SmoothArgs:
-    """Smooth the members' tables of one session with EKS, and commit the result.
+    """Smooth the members' tables of one recording with EKS, and commit the results.
 
     Attributes:
-        members: names of the models, in the order of the inputs.
-        output: path of the smoothed table.
+        videos: the video, or the views of the recording.
+        root: directory of the ensemble's outputs.
+        members: names of the models. Inputs are their tables: all of the first video, in this
+            order, then all of the second.
+        outputs: path of the smoothed table of each video.
         params_output: path of the smoothing parameters.
+        points_output: path of the points in space; empty where there is no calibration.
+        recipes: what the table of each video is made from.
         options: the fields of `EksOptions`.
+        mirrored: keypoints of each mirrored view.
+        calibration: path of the cameras' calibration.
+        final: whether a member that is left out now will be so ever again: the result then counts
+            as done.
     """
 
-    video: VideoSpec
-    owner: Owner
+    videos: tuple[VideoSpec, ...]
+    root: str
     members: tuple[str, ...]
-    output: str
+    outputs: tuple[str, ...]
     params_output: str
-    recipe: Mapping[str, Any]
+    recipes: tuple[Mapping[str, Any], ...]
     options: Mapping[str, Any]
+    points_output: str = ""
+    mirrored: tuple[tuple[str, ...], ...] = ()
+    calibration: str = ""
+    final: bool = False
+
+    @property
+    def video(self) -> VideoSpec:
+        """The first of the views, which stands for the recording in messages."""
+        return self.videos[0]
 
 
 TaskArgs = (
@@ -270,6 +307,12 @@ class Task:
     outputs: tuple[str, ...] = ()
     n_frames: int = 0
     gpu: bool = False
+
+    @property
+    def videos(self) -> tuple[VideoSpec, ...]:
+        """The videos that it is about."""
+        args = self.args
+        return args.videos if isinstance(args, PredictArgs | SmoothArgs) else (args.video,)
 
 
 @dataclass(frozen=True, slots=True)

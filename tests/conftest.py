@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.stores import Store, start_proxy
+
+# No test reaches a real store with somebody's real credentials; set before Ray is started, so
+# that its workers have them too.
+os.environ.update(
+    AWS_ACCESS_KEY_ID="test",
+    AWS_SECRET_ACCESS_KEY="a-secret-of-the-tests",
+    AWS_CONFIG_FILE=os.devnull,
+    AWS_SHARED_CREDENTIALS_FILE=os.devnull,
+    AWS_EC2_METADATA_DISABLED="true",
+    AWS_MAX_ATTEMPTS="2",
+)
+for _name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+    os.environ.pop(_name, None)
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -15,6 +32,32 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("the shared example data is not on this machine")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def store_server() -> Iterator[Store]:
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    proxy, store = start_proxy(server.get_host_and_port())
+    yield store
+    proxy.shutdown()
+    proxy.server_close()
+    store.client.close()
+    server.stop()
+
+
+@pytest.fixture
+def store(store_server: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """An empty store, where s3:// leads, and scratch in a folder of the test."""
+    from raypose import scratch
+
+    store_server.empty()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", store_server.url)
+    scratch.configure(str(tmp_path / "scratch"))
+    yield store_server
+    scratch.configure()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -33,13 +33,12 @@ def fake_model(directory: Path, *, weights: bytes = b"", **config: Any) -> Path:
 def commit_all(session: SessionPlan) -> list[Path]:
     """Commit something under every output of a session, as a run would; returns the paths."""
     made = []
-    for work in session.works:
-        for step in work.steps:
+    for plan in session.videos:
+        for owner, step in ((w.owner, step) for w in plan.works for step in w.steps):
             for name, path in step.outputs.items():
-                with ledger.committing(
-                    Path(path), step.recipe, source=session.video.path
-                ) as temporary:
-                    temporary.write_text(f"{work.owner.name} {name}\n" * 20)
+                source = plan.video.path
+                with ledger.committing(Path(path), step.recipe, source=source) as temporary:
+                    temporary.write_text(f"{owner.name} {name}\n" * 20)
                 made.append(Path(path))
     return made
 

@@ -22,7 +22,7 @@ from raypose.config import RunConfig
 if TYPE_CHECKING:
     from raypose.demo.project import Project
     from raypose.pipeline import Display, RunResult
-    from raypose.planning import OwnerWork
+    from raypose.planning import OwnerWork, Plan
 
 _SAY_EVERY_S = 5.0
 _SNIPPET_S = 3.0
@@ -44,7 +44,7 @@ class DemoResult:
     errors_px: dict[str, float]
     frame_width: int
     files_to_open: list[Path]
-    result: RunResult
+    result: RunResult[Plan]
     seconds: float
 
     @property
@@ -157,17 +157,17 @@ class _Progress:
             self._say(f"{self._text}: {fraction:.0%}")
 
 
-def _works(result: RunResult) -> dict[str, list[tuple[str, OwnerWork]]]:
+def _works(result: RunResult[Plan]) -> dict[str, list[tuple[str, OwnerWork]]]:
     """For each owner its videos' stems and work."""
     works: dict[str, list[tuple[str, OwnerWork]]] = {}
-    for session in result.plan.sessions:
-        stem = Path(session.video.path).stem
-        for work in session.works:
+    for video in (video for session in result.plan.sessions for video in session.videos):
+        stem = Path(video.video.path).stem
+        for work in video.works:
             works.setdefault(work.owner.name, []).append((stem, work))
     return works
 
 
-def _errors(project: Project, result: RunResult) -> dict[str, float]:
+def _errors(project: Project, result: RunResult[Plan]) -> dict[str, float]:
     """Mean distance between predicted and true keypoints, in pixels, by owner."""
     import numpy as np
 
@@ -195,7 +195,7 @@ def _frame_width() -> int:
     return SIZE
 
 
-def _files_to_open(result: RunResult) -> list[Path]:
+def _files_to_open(result: RunResult[Plan]) -> list[Path]:
     """The labelled video and snippet of the smoothed ensemble, as far as they are there."""
     work = result.plan.sessions[0].works[-1]
     candidates = [

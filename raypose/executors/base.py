@@ -31,7 +31,9 @@ class Executor(Protocol):
     """Does the tasks of a run."""
 
     def start(self, models: Sequence[ModelSpec]) -> int:
-        """Get ready; returns how many GPU workers there will be, at least 1.
+        """Get ready; returns how many GPU workers there will be.
+
+        At least 1, or none where nothing is predicted: then only CPUs are used.
 
         Raises:
             DeviceError: a GPU is there, or asked for, and can't be used.

@@ -16,8 +16,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from raypose.cache import cache_dir, store
+from raypose import storage
+from raypose.digests import remembered_digest
 from raypose.errors import ModelError, UsageError
+from raypose.storage import AnyPath, as_path
 from raypose.tasks import ModelSpec
 
 MODEL_TYPES = ("heatmap", "regression", "heatmap_mhcrnn", "heatmap_multiview_transformer")
@@ -36,11 +38,10 @@ _INFERENCE_KEYS = {
 }
 _DATE = re.compile(r"^\d{4}-\d{2}-\d{2}$")
 _TIME = re.compile(r"^\d{2}[-:]\d{2}[-:]\d{2}")
-_CHUNK = 1 << 22
 
 
 def open_model(
-    directory: str | os.PathLike[str],
+    directory: str | os.PathLike[str] | AnyPath,
     *,
     name: str = "",
     overrides: Sequence[str] = (),
@@ -49,7 +50,7 @@ def open_model(
     """Read a model directory of Lightning Pose.
 
     Args:
-        directory: the model directory, with `config.yaml` (or `.hydra/config.yaml`) and
+        directory: the model directory or its URL, with `config.yaml` (or `.hydra/config.yaml`) and
             `tb_logs/<model_name>/version_*/checkpoints/*.ckpt`.
         name: the model's name in the run; by default as `shortest_names` makes it of this
             directory alone.
@@ -59,10 +60,16 @@ def open_model(
 
     Raises:
         ModelError: the directory, its config or its checkpoint is missing, damaged or ambiguous.
+        StorageError: the store can't be asked, or the config not be read from it.
         UsageError: an override can't be understood or names a key that is not there.
     """
     del allow_unsafe
-    path = Path(os.path.abspath(os.path.expanduser(os.fspath(directory))))
+    path = as_path(directory)
+    with storage.speaking_of(path):
+        return _open(path, name, overrides)
+
+
+def _open(path: AnyPath, name: str, overrides: Sequence[str]) -> ModelSpec:
     config_path = _find_config(path)
     config = _read_config(config_path, overrides)
     data, model = _section(config, "data", config_path), _section(config, "model", config_path)
@@ -101,7 +108,7 @@ def open_model(
     )
 
 
-def find_checkpoint(directory: Path, model_name: object = None) -> Path:
+def find_checkpoint(directory: AnyPath, model_name: object = None) -> AnyPath:
     """The checkpoint that Lightning Pose itself would take of a model directory.
 
     The highest `version_*` that holds one; there a file marked `-best` before others, then the
@@ -138,13 +145,13 @@ def find_checkpoint(directory: Path, model_name: object = None) -> Path:
     return candidates[0]
 
 
-def shortest_names(directories: Sequence[str | os.PathLike[str]]) -> list[str]:
+def shortest_names(directories: Sequence[str | os.PathLike[str] | AnyPath]) -> list[str]:
     """Names for models: the shortest tails of their paths that tell them apart.
 
     The parts are joined by `_`. The directory of a date and the one of a time below it, as
     Hydra makes them, stay together: `outputs/2026-11-01/10-00-00` is `2026-11-01_10-00-00`.
     """
-    parts = [Path(os.path.abspath(directory)).parts[1:] or ("model",) for directory in directories]
+    parts = [_parts(as_path(directory)) or ("model",) for directory in directories]
     lengths = [_least_length(names) for names in parts]
     for extra in range(max(len(names) for names in parts) + 1 if parts else 0):
         tails = [
@@ -158,6 +165,13 @@ def shortest_names(directories: Sequence[str | os.PathLike[str]]) -> list[str]:
     return [f"{name}_{index}" for index, name in enumerate(names)] if parts else []
 
 
+def _parts(path: AnyPath) -> tuple[str, ...]:
+    """Names of the directories from the root, or the bucket, to the last one."""
+    if isinstance(path, Path):
+        return path.parts[1:]
+    return tuple(name for name in path.path.split("/") if name)
+
+
 def _least_length(names: Sequence[str]) -> int:
     dated = len(names) > 1 and _TIME.match(names[-1]) and _DATE.match(names[-2])
     return 2 if dated else 1
@@ -168,7 +182,7 @@ def _as_file_name(tail: str) -> str:
     return re.sub(r"[:\s\\/]+", "-", tail).strip(".") or "model"
 
 
-def _find_config(directory: Path) -> Path:
+def _find_config(directory: AnyPath) -> AnyPath:
     if not directory.exists():
         raise ModelError(
             "there is no such model directory", path=directory, hint="Check the path after -m."
@@ -189,11 +203,11 @@ def _find_config(directory: Path) -> Path:
     )
 
 
-def _read_config(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
+def _read_config(path: AnyPath, overrides: Sequence[str]) -> dict[str, Any]:
     import yaml
 
     try:
-        text = path.read_text(encoding="utf-8")
+        text = storage.read_bytes(path).decode("utf-8")
         config = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except OSError as error:
         raise ModelError(
@@ -272,21 +286,21 @@ def _interpolated(config: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _section(config: Mapping[str, Any], name: str, path: Path) -> dict[str, Any]:
+def _section(config: Mapping[str, Any], name: str, path: AnyPath) -> dict[str, Any]:
     section = config.get(name)
     if not isinstance(section, dict):
         raise _missing(name, path)
     return section
 
 
-def _need(section: Mapping[str, Any], key: str, name: str, path: Path) -> Any:
+def _need(section: Mapping[str, Any], key: str, name: str, path: AnyPath) -> Any:
     value = section.get(key)
     if value is None:
         raise _missing(f"{name}.{key}", path)
     return value
 
 
-def _missing(key: str, path: Path) -> ModelError:
+def _missing(key: str, path: AnyPath) -> ModelError:
     return ModelError(
         f"the config has no {key}, which inference needs",
         path=path,
@@ -294,7 +308,7 @@ def _missing(key: str, path: Path) -> ModelError:
     )
 
 
-def _image_size(data: Mapping[str, Any], path: Path) -> tuple[int, int]:
+def _image_size(data: Mapping[str, Any], path: AnyPath) -> tuple[int, int]:
     size = _need(data, "image_resize_dims", "data", path)
     sides = []
     for side in ("height", "width"):
@@ -307,7 +321,7 @@ def _image_size(data: Mapping[str, Any], path: Path) -> tuple[int, int]:
     return sides[0], sides[1]
 
 
-def _confidence_threshold(evaluation: Mapping[str, Any], path: Path) -> float:
+def _confidence_threshold(evaluation: Mapping[str, Any], path: AnyPath) -> float:
     value = evaluation.get("confidence_thresh_for_vid")
     try:
         return 0.9 if value is None else float(value)
@@ -317,30 +331,32 @@ def _confidence_threshold(evaluation: Mapping[str, Any], path: Path) -> float:
         ) from None
 
 
-def _checkpoints(folder: Path) -> dict[int, list[Path]]:
+def _checkpoints(folder: AnyPath) -> dict[int, list[AnyPath]]:
     """Checkpoints of a model's log folder by version."""
-    found: dict[int, list[Path]] = {}
-    for file in sorted(folder.glob("version_*/checkpoints/*.ckpt")):
+    found: dict[int, list[AnyPath]] = {}
+    files: list[AnyPath] = [*folder.glob("version_*/checkpoints/*.ckpt")]
+    for file in sorted(files, key=str):
         version = re.fullmatch(r"version_(\d+)", file.parents[1].name)
         if version and not file.name.startswith("."):
             found.setdefault(int(version[1]), []).append(file)
     return found
 
 
-def _step(file: Path) -> int:
+def _step(file: AnyPath) -> int:
     step = re.search(r"step=(\d+)", file.name)
     return int(step[1]) if step else -1
 
 
-def _several(what: str, paths: Sequence[Path], directory: Path) -> ModelError:
+def _several(what: str, paths: Sequence[AnyPath], directory: AnyPath) -> ModelError:
+    names = (str(path).removeprefix(f"{directory}/") for path in paths)
     return ModelError(
-        f"there are {what}: {', '.join(str(path.relative_to(directory)) for path in paths)}",
+        f"there are {what}: {', '.join(names)}",
         path=directory,
         hint="Move all but the one to use elsewhere.",
     )
 
 
-def _fingerprint(checkpoint: Path, config: Mapping[str, Any]) -> str:
+def _fingerprint(checkpoint: AnyPath, config: Mapping[str, Any]) -> str:
     told = {
         section: {key: (config.get(section) or {}).get(key) for key in keys}
         for section, keys in _INFERENCE_KEYS.items()
@@ -350,28 +366,12 @@ def _fingerprint(checkpoint: Path, config: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def _digest_of_file(path: Path) -> str:
-    """Digest of a file's bytes, remembered by its path, size and time of change."""
+def _digest_of_file(path: AnyPath) -> str:
     try:
-        status = path.stat()
-        key = hashlib.blake2b(os.fsencode(path), digest_size=16).hexdigest()
-        note = cache_dir("digests") / f"{key}.json"
-        state = [status.st_size, status.st_mtime_ns, status.st_ino]
-        try:
-            remembered = json.loads(note.read_text())
-            if remembered["state"] == state:
-                return str(remembered["digest"])
-        except (OSError, ValueError, KeyError, TypeError):
-            pass
-        digest = hashlib.blake2b(digest_size=16)
-        with open(path, "rb") as file:
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
+        return remembered_digest(path)
     except OSError as error:
         raise ModelError(
             f"the checkpoint can't be read ({error.strerror})",
             path=path,
             hint="Check that the file is there and who may read it.",
         ) from error
-    store(note, json.dumps({"state": state, "digest": digest.hexdigest()}).encode())
-    return digest.hexdigest()

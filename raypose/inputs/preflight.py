@@ -2,7 +2,8 @@
 
 `look_into` stands behind `inspect_videos`. What it says is kept by the file's path, size and time
 of change, so that planning again over a thousand known videos reads none of their packets; a
-file that was changed is looked into anew. What can't be used is not remembered: the next look
+file that was changed is looked into anew. An object in a store is copied to scratch for it, once
+for each ETag. What can't be used is not remembered: the next look
 tells whether it was put right. No frame is decoded beyond what the index needs.
 """
 
@@ -15,10 +16,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import groupby, pairwise, repeat
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from raypose import cache
+from raypose import cache, scratch, storage
 from raypose.errors import VideoError
+from raypose.storage import AnyPath
+
+if TYPE_CHECKING:
+    from upath import UPath
 
 _KIND = "videos"
 
@@ -71,12 +76,15 @@ class Look:
     keyframes: tuple[int, ...] = field(default=(), repr=False)
 
 
-def look_into(path: Path) -> Look:
+def look_into(path: AnyPath) -> Look:
     """Index and fingerprint a video, or recall what that said when it was last done.
 
     Raises:
         VideoError: the video can't be used.
+        StorageError: it can't be read from its store.
     """
+    if not isinstance(path, Path):
+        return _look_into_object(path)
     try:
         before = _identity(path)
     except OSError:
@@ -87,6 +95,18 @@ def look_into(path: Path) -> Look:
         look = _read(path)
         # A file that is still being written is not what it was when the look began.
         if _identity(path) == before:
+            cache.store(place, _encode(look, before))
+    return look
+
+
+def _look_into_object(url: UPath) -> Look:
+    before = _identity(url)
+    place = _place(url)
+    look = _recall(place, before)
+    if look is None:
+        with scratch.current().copy_of(url) as copy:
+            look = _read(copy)
+        if _identity(url) == before:
             cache.store(place, _encode(look, before))
     return look
 
@@ -110,18 +130,19 @@ def _read(path: Path) -> Look:
     )
 
 
-def _place(path: Path) -> Path:
+def _place(path: AnyPath) -> Path:
     """The cached file of a video; a changed video takes the place of what it was."""
-    name = hashlib.blake2b(os.fsencode(path), digest_size=16).hexdigest()
+    name = hashlib.blake2b(os.fsencode(str(path)), digest_size=16).hexdigest()
     return cache.cache_dir(_KIND) / name[:2] / f"{name}.json"
 
 
-def _identity(path: Path) -> dict[str, Any]:
+def _identity(path: AnyPath) -> dict[str, Any]:
     """What must be the same for a remembered look to hold."""
     from raypose.video.index import INDEX_VERSION
 
-    stat = path.stat()
-    return {"index": INDEX_VERSION, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+    with storage.speaking_of(path):
+        stat = storage.stat(path)
+    return {"index": INDEX_VERSION, "size": stat.size, **stat.mark}
 
 
 def _recall(place: Path, identity: dict[str, Any]) -> Look | None:

@@ -13,10 +13,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 
+from raypose import storage
 from raypose.errors import Failure, RayposeError, UsageError, VideoError
 from raypose.inputs.preflight import VideoFormat, look_into
+from raypose.storage import AnyPath, as_path
 from raypose.tasks import VideoSpec
 
 SUFFIXES = (".mp4", ".avi", ".mov", ".mkv")
@@ -27,12 +30,12 @@ class FoundVideo:
     """A video file, and the directory that the user gave for it.
 
     Attributes:
-        path: absolute path.
+        path: absolute path or URL.
         root: the directory that was searched, or the file's own directory.
     """
 
-    path: Path
-    root: Path
+    path: AnyPath
+    root: AnyPath
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ class Inspected:
     """What the look into a video came to.
 
     Attributes:
-        path: absolute path.
+        path: absolute path or URL.
         key: key of its outputs.
         spec: the video, None where it can't be used.
         error: why not.
@@ -49,7 +52,7 @@ class Inspected:
         format: how its frames are coded and timed; None where it can't be used.
     """
 
-    path: Path
+    path: AnyPath
     key: str
     spec: VideoSpec | None
     error: RayposeError | None = None
@@ -59,15 +62,16 @@ class Inspected:
 
 
 def find_videos(arguments: Sequence[str], *, recursive: bool = False) -> list[FoundVideo]:
-    """The videos that files, directories and globs stand for, each once, in order.
+    """The videos that files, directories, globs and URLs stand for, each once, in order.
 
     A file that is named is taken whatever its suffix; in directories and globs only videos by
     suffix, in any case, and no hidden files.
 
     Raises:
         UsageError: an argument stands for nothing.
+        StorageError: a store can't be asked.
     """
-    found: dict[Path, FoundVideo] = {}
+    found: dict[str, FoundVideo] = {}
     for argument in arguments:
         matches = list(_expand(argument, recursive))
         if not matches:
@@ -78,11 +82,15 @@ def find_videos(arguments: Sequence[str], *, recursive: bool = False) -> list[Fo
                 + ("" if recursive else "; --recursive searches directories at all depths"),
             )
         for video in matches:
-            found.setdefault(video.path, video)
+            found.setdefault(str(video.path), video)
     return list(found.values())
 
 
 def _expand(argument: str, recursive: bool) -> Iterable[FoundVideo]:
+    if storage.is_url(argument):
+        return _expand_url(argument, recursive)
+    if argument.startswith("file://"):
+        argument = str(as_path(argument))
     # `Path.expanduser` raises for names that merely begin with a tilde.
     path = Path(os.path.expanduser(argument))
     if os.path.isdir(path):
@@ -102,9 +110,26 @@ def _expand(argument: str, recursive: bool) -> Iterable[FoundVideo]:
     return [FoundVideo(p, root) for p in videos]
 
 
+def _expand_url(argument: str, recursive: bool) -> Iterable[FoundVideo]:
+    url = as_path(argument)
+    assert not isinstance(url, Path)
+    if glob.has_magic(argument) and not storage.exists(url):
+        paths = storage.glob_files(url)
+        return [FoundVideo(p, p.parent) for p in paths if _looks_like_video(p, p.parent)]
+    below = storage.list_files(url, recursive=recursive)
+    if len(below) == 1 and str(below[0]) == str(url):
+        return [FoundVideo(url, url.parent)]
+    return [FoundVideo(p, url) for p in below if _looks_like_video(p, url)]
+
+
 def _is_video(path: Path, root: Path) -> bool:
-    visible = not any(part.startswith(".") for part in path.relative_to(root).parts)
-    return visible and path.suffix.lower() in SUFFIXES and path.is_file()
+    return _looks_like_video(path, root) and path.is_file()
+
+
+def _looks_like_video(path: AnyPath, root: AnyPath) -> bool:
+    below = str(path)[len(str(root)) :].split("/")
+    visible = not any(part.startswith(".") for part in below)
+    return visible and path.suffix.lower() in SUFFIXES
 
 
 def name_videos(videos: Sequence[FoundVideo]) -> list[str]:
@@ -114,16 +139,22 @@ def name_videos(videos: Sequence[FoundVideo]) -> list[str]:
     the suffix alone keep it: `cam.mp4`, `cam.avi` become `cam.mp4`, `cam.avi`.
     """
     stems = Counter(video.path.stem for video in videos)
-    root = Path(os.path.commonpath([v.path.parent for v in videos])) if videos else Path()
+    # A bucket is a folder like others: `s3://lab/v` → `s3`, `lab`, `v`.
+    folders = [
+        str(video.path.parent).replace("://", "/").strip("/").split("/") for video in videos
+    ]
+    n_common = sum(
+        1 for _ in takewhile(lambda names: len(set(names)) == 1, zip(*folders, strict=False))
+    )
     keys = [
         video.path.stem
         if stems[video.path.stem] == 1
-        else video.path.relative_to(root).with_suffix("").as_posix()
-        for video in videos
+        else "/".join((*folder[n_common:], video.path.stem))
+        for video, folder in zip(videos, folders, strict=True)
     ]
     again = Counter(keys)
     return [
-        key if again[key] == 1 else key + video.path.suffix
+        key if again[key] == 1 else f"{key}{video.path.suffix}"
         for key, video in zip(keys, videos, strict=True)
     ]
 
@@ -140,9 +171,9 @@ def inspect_videos(
         return list(pool.map(_inspect, (video.path for video in videos), keys))
 
 
-def _inspect(path: Path, key: str) -> Inspected:
+def _inspect(path: AnyPath, key: str) -> Inspected:
     try:
-        if path.exists() and not path.is_file():
+        if isinstance(path, Path) and path.exists() and not path.is_file():
             raise VideoError("is no regular file", path=path, hint="Copy it to one.")
         look = look_into(path)
     except RayposeError as error:

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -13,8 +14,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from raypose.pipeline import RunResult
-from raypose.planning import OwnerWork, Plan, SessionPlan
+from raypose.planning import OwnerWork, Plan, VideoPlan
 from raypose.report.terminal import duration, print_problems
+from raypose.storage import as_path
 
 _WORDS = {
     "table": "predictions",
@@ -32,17 +34,30 @@ def print_plan(console: Console, plan: Plan) -> None:
     for name in ("video", "frames", "length", "size", "format", "model", "to do", "done"):
         table.add_column(name, justify="right" if name in ("frames", "length") else "left")
     formats = {str(video.path): str(video.format) for video in plan.videos}
-    for session in plan.sessions[:_MOST_ROWS]:
-        _add_session(table, session, formats[session.video.path])
+    videos = [video for session in plan.sessions for video in session.videos]
+    for video in videos[:_MOST_ROWS]:
+        _add_video(table, video, formats[video.video.path])
     console.print(table)
-    if len(plan.sessions) > _MOST_ROWS:
-        console.print(f"… and {len(plan.sessions) - _MOST_ROWS} more videos")
+    if len(videos) > _MOST_ROWS:
+        console.print(f"… and {len(videos) - _MOST_ROWS} more videos")
+    _print_recordings(console, plan)
     print_problems(console, plan)
     _print_totals(console, plan)
 
 
-def _add_session(table: Table, session: SessionPlan, coded: str) -> None:
-    video = session.video
+def _print_recordings(console: Console, plan: Plan) -> None:
+    """Which videos belong together, where recordings have several views."""
+    several = [session for session in plan.sessions if len(session.videos) > 1]
+    for session in several[:_MOST_ROWS]:
+        views = ", ".join(video.video.view for video in session.videos)
+        calibrated = f"; calibration {session.calibration}" if session.calibration else ""
+        console.print(f"Recording {escape(session.key)}: views {escape(views + calibrated)}")
+    if len(several) > _MOST_ROWS:
+        console.print(f"… and {len(several) - _MOST_ROWS} more recordings")
+
+
+def _add_video(table: Table, plan: VideoPlan, coded: str) -> None:
+    video = plan.video
     first = (
         escape(video.key),
         f"{video.n_frames:,}",
@@ -50,7 +65,7 @@ def _add_session(table: Table, session: SessionPlan, coded: str) -> None:
         f"{video.width}×{video.height}",
         escape(coded),
     )
-    for i, work in enumerate(session.works):
+    for i, work in enumerate(plan.works):
         cells = first if i == 0 else ("",) * len(first)
         table.add_row(*cells, escape(work.owner.name), *_standing(work))
 
@@ -70,38 +85,41 @@ def _word(work: OwnerWork, kind: str) -> str:
 
 def _print_totals(console: Console, plan: Plan) -> None:
     if plan.done:
-        n = len(plan.sessions)
+        n = plan.n_videos
         console.print(
             f"Everything is done already ({_videos(n)})." if n else "Nothing can be done."
         )
         return
-    frames = sum(s.video.n_frames * len(s.to_predict) for s in plan.pending)
+    frames = plan.frames_to_predict
     steps: Counter[str] = Counter()
     for session in plan.pending:
         for work in session.works:
             steps.update(_word(work, step.kind) for step in work.missing)
     parts = ", ".join(f"{n} × {kind}" for kind, n in steps.items())
-    console.print(f"To do for {len(plan.pending)} of {len(plan.sessions)} videos: {parts}.")
+    n_pending = sum(len(session.videos) for session in plan.pending)
+    console.print(f"To do for {n_pending} of {plan.n_videos} videos: {parts}.")
     if frames:
         console.print(f"{frames:,} frames to predict, counted once a model.")
     if plan.labeled_bytes:
         free = _free_bytes(plan)
-        console.print(
-            f"Labelled videos and snippets may take about {_size(plan.labeled_bytes)}; "
-            f"{_size(free)} are free."
-        )
-        if plan.labeled_bytes > free:
+        room = "" if free is None else f"; {_size(free)} are free"
+        size = _size(plan.labeled_bytes)
+        console.print(f"Labelled videos and snippets may take about {size}{room}.")
+        if free is not None and plan.labeled_bytes > free:
             console.print("[red]error[/] that is more than there is: free space, or choose -o.")
 
 
-def _free_bytes(plan: Plan) -> int:
-    path = Path(plan.pending[0].works[0].table.outputs["table"])
+def _free_bytes(plan: Plan) -> int | None:
+    """Bytes free where the outputs go; None where that is a store."""
+    path = as_path(plan.pending[0].works[0].table.outputs["table"])
+    if not isinstance(path, Path):
+        return None
     while not path.exists():
         path = path.parent
     return shutil.disk_usage(path).free
 
 
-def print_result(console: Console, result: RunResult) -> None:
+def print_result(console: Console, result: RunResult[Any]) -> None:
     """What was made, where it is, what failed and why."""
     if any(result.made.values()):
         console.print(_made_table(result))
@@ -116,7 +134,7 @@ def print_result(console: Console, result: RunResult) -> None:
         if result.skipped:
             console.print(f"{result.skipped} later steps were left out because of these.")
     if result.nothing_to_do:
-        n = len(result.plan.sessions)
+        n = result.plan.n_videos
         if n:
             console.print(f"Nothing to do: all outputs of {_videos(n)} are there and verified.")
         return
@@ -127,7 +145,7 @@ def print_result(console: Console, result: RunResult) -> None:
     )
 
 
-def _made_table(result: RunResult) -> Table:
+def _made_table(result: RunResult[Any]) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("made")
     table.add_column("files", justify="right")

@@ -25,12 +25,14 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from raypose.pipeline import Display
-from raypose.planning import Plan
+from raypose.pipeline import Display, Planned
 from raypose.tasks import Progress as Word
 from raypose.tasks import Summary, Task
 
 _PLAIN_EVERY_S = 5.0
+
+# Frames of a task that does not know them yet (those of tables that are read).
+_UNKNOWN_FRAMES = 10_000
 
 # How long a frame takes at each kind of task beside a frame of prediction, for the overall bar.
 _WEIGHTS = {"predict": 1.0, "label": 0.4}
@@ -44,7 +46,7 @@ def live_display(console: Console) -> Display:
 def _work(task: Task) -> float:
     """What a task weighs in the overall bar, in frames of prediction."""
     members = max(1, len(task.outputs)) if task.kind == "predict" else 1
-    return task.n_frames * members * _WEIGHTS.get(task.kind, 0.02)
+    return (task.n_frames or _UNKNOWN_FRAMES) * members * _WEIGHTS.get(task.kind, 0.02)
 
 
 @dataclass
@@ -133,7 +135,7 @@ class LiveDisplay:
         self._rows: dict[str, TaskID] = {}
         self._live: Live | None = None
 
-    def planned(self, plan: Plan) -> None:
+    def planned(self, plan: Planned) -> None:
         print_problems(self._console, plan)
         if plan.done:
             return
@@ -153,7 +155,7 @@ class LiveDisplay:
         self._tally.word(task, progress)
         if task.id not in self._rows:
             label = f"{task.kind:<8} {escape(task.subject)}"
-            self._rows[task.id] = self._lines.add_task(label, total=task.n_frames, fps="")
+            self._rows[task.id] = self._lines.add_task(label, total=task.n_frames or None, fps="")
         fps = self._tally.running[task.id][1].fps
         shown = f"{fps:,.0f} frames/s" if fps else ""
         self._lines.update(self._rows[task.id], completed=progress.n_done, fps=shown)
@@ -187,11 +189,12 @@ class PlainDisplay:
         self._tally = _Tally()
         self._last = 0.0
 
-    def planned(self, plan: Plan) -> None:
+    def planned(self, plan: Planned) -> None:
         print_problems(self._console, plan)
         if not plan.done:
-            n = len(plan.pending)
-            self._console.print(f"{n} of {len(plan.sessions)} videos to do; starting")
+            self._console.print(
+                f"{plan.n_pending_videos} of {plan.n_videos} videos to do; starting"
+            )
 
     def started(self, description: str, tasks: Sequence[Task]) -> None:
         self._tally.start(tasks)
@@ -215,7 +218,7 @@ class PlainDisplay:
         share = tally.reached / tally.total if tally.total else 0.0
         left = "" if tally.remaining_s is None else f", {duration(tally.remaining_s)} left"
         running = "; ".join(
-            f"{task.kind} {escape(task.subject)} {pace.n_done}/{task.n_frames}"
+            f"{task.kind} {escape(task.subject)} {pace.n_done}/{task.n_frames or '?'}"
             + (f" {pace.fps:,.0f} frames/s" if pace.fps else "")
             for task, pace in tally.running.values()
         )
@@ -227,7 +230,7 @@ class PlainDisplay:
         """Nothing is held open."""
 
 
-def print_problems(console: Console, plan: Plan) -> None:
+def print_problems(console: Console, plan: Planned) -> None:
     """What is wrong (fatal for what it is about) or odd (with what raypose does about it)."""
     for problem in plan.problems:
         mark = "[red]error[/]" if problem.fatal else "[yellow]note[/]"

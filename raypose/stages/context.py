@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from raypose.stages.memory import release_memory
+from raypose.stages.staging import Staging
 from raypose.tasks import ModelSpec, Progress, Task
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ class Context:
 
     Attributes:
         n_loaded: networks loaded so far.
+        staging: the videos that it has on local disk.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Context:
         self.worker = worker
         self.n_loaded = 0
         self.should_stop = should_stop
+        self.staging = Staging(should_stop)
         self._device = device
         self._graph = graph
         self._report = report
@@ -87,11 +91,15 @@ class Context:
     def index(self, path: str) -> VideoIndex:
         """The frame index of a video, read once as long as the file stays the same.
 
+        Of a URL, the index is that of a local copy, which is there until the task ends.
+
         Raises:
             VideoError: the video can't be read.
+            StorageError: it can't be brought here.
         """
         from raypose.video.index import index_video
 
+        path = self.staging.local(path)
         try:
             stat = os.stat(path)
         except OSError:
@@ -101,6 +109,7 @@ class Context:
             while len(self._indexes) >= MAX_INDEXES:
                 self._indexes.popitem(last=False)
             self._indexes[key] = index_video(path)
+            release_memory()  # of the packets of a long video, a hundred times the index
         self._indexes.move_to_end(key)
         return self._indexes[key]
 

@@ -142,7 +142,7 @@ def compute_metrics(
 
     Args:
         table: predictions of the model, or of an ensemble of such models.
-        spec: the model, whose keypoints' order the table is brought into.
+        spec: the model, in whose order the table's keypoints are brought.
         pca: the fit on its labels; None where there are none, and then no PCA errors.
 
     Returns:
@@ -150,9 +150,12 @@ def compute_metrics(
         has none.
 
     Raises:
-        TableError: the table lacks keypoints of the model.
+        TableError: the table lacks keypoints that the fit needs.
     """
-    table = table.select(spec.keypoint_names)
+    names = spec.keypoint_names
+    if pca is None:  # some of the keypoints will do
+        names = tuple(name for name in names if name in table.keypoint_names)
+    table = table.select(names)
     metrics = {TEMPORAL_NORM: temporal_norm(table)}
     if pca is not None and pca.singleview is not None:
         metrics[PCA_SINGLEVIEW] = _singleview_error(table.xy, pca)

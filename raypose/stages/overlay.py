@@ -5,35 +5,38 @@ from, writes an MP4 of the same size, rate, rotation and colours. Markers and te
 Lightning Pose's own labelled videos: a filled circle in the keypoint's colour wherever the
 likelihood is above the threshold; time and frame number in white on black in the upper left.
 
-Frames are decoded, drawn on and encoded in one pass. Drawing happens on the YUV planes that the
-decoder hands out and the encoder wants, so that no pixel is converted to RGB and back, and a
-part of the picture where nothing is drawn goes through as it is.
+Frames are decoded, drawn on (`painting`) and encoded in one pass. A longer video is cut at its
+keyframes into parts, which are drawn side by side and joined without encoding again: an encoder
+with one thread does the same work in less time than its share of one with many.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from raypose.errors import CancelledError, TableError
+from raypose.stages.painting import Painter
 from raypose.video.index import VideoIndex, index_video
-from raypose.video.pixels import FULL_RANGE, FrameConverter, output_format, plane_pixels
+from raypose.video.joining import join_parts
 from raypose.video.reader import iter_frames, read_ahead
 from raypose.video.writer import LABELED, EncoderSettings, VideoWriter
 
-UInt8 = NDArray[np.uint8]
-
-_BT709 = 1
-_TEXT_PADDING = 6
 _CHECK_EVERY = 16
 _AHEAD = 8
-_BLOCK = 64
+_MAX_PARTS = 8
+_MIN_PART_FRAMES = 240
+"""Some twenty times what an encoder looks ahead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,22 +106,26 @@ def draw_labeled_video(
             path=index.path,
             hint="Predict this video again.",
         )
-    painter = _Painter(index, xy, likelihood, threshold, colormap, dot_radius)
-    n_undecodable = 0
-    with (
-        read_ahead(iter_frames(index, start, stop), _AHEAD) as frames,
-        VideoWriter(out_path, index, settings) as writer,
-    ):
-        for n, frame in frames:
-            n_undecodable += frame is None
-            painter.paint(n, frame)
-            writer.write(painter.canvas, int(index.pts[n] - index.pts[start]))
-            done = n + 1 - start
-            if done % _CHECK_EVERY == 0 or n + 1 == stop:
-                if should_stop is not None and should_stop():
-                    raise CancelledError("stopped while drawing", path=index.path)
-                if on_progress is not None:
-                    on_progress(done)
+
+    def paint_and_write(first: int, end: int, path: str, threads: int, go_on: _GoOn) -> int:
+        painter = Painter(index, xy, likelihood, threshold, colormap, dot_radius)
+        how = replace(settings, threads=threads)
+        return _draw(index, painter, first, end, path, how, go_on, from_start=first == start)
+
+    n_cores = os.cpu_count() or 1
+    bounds = part_bounds(index, start, stop, min(n_cores, _MAX_PARTS))
+    go_on = _GoOn(index.path, on_progress, should_stop)
+    if len(bounds) == 2:
+        n_undecodable = paint_and_write(start, stop, os.fspath(out_path), 0, go_on)
+    else:
+        n_threads = n_cores // (len(bounds) - 1)
+        n_undecodable = _draw_parts(
+            index,
+            bounds,
+            os.fspath(out_path),
+            lambda first, end, path: paint_and_write(first, end, path, n_threads, go_on),
+            go_on,
+        )
     return OverlayStats(
         n_frames=stop - start,
         n_undecodable=n_undecodable,
@@ -127,241 +134,137 @@ def draw_labeled_video(
     )
 
 
-def keypoint_colors(n_keypoints: int, colormap: str) -> UInt8:
-    """RGB colours, evenly spaced on a matplotlib colormap, (n_keypoints, 3).
+def part_bounds(index: VideoIndex, start: int, stop: int, n_parts: int) -> list[int]:
+    """Where a range is cut into parts of about equal length, both ends included.
 
-    Raises:
-        TableError: matplotlib knows no such colormap.
+    Parts begin at keyframes, so that no frame is decoded twice, and are not so short that
+    starting an encoder would matter. A video of variable rate stays whole: how x264 spaces
+    decoding times at a beginning would not fit to what comes before.
     """
-    places = np.linspace(0, 1, n_keypoints)
-    if colormap == "cool":
-        # As matplotlib computes it (a table of 256 entries), without importing it.
-        table = 255 * np.linspace(0, 1, 256) / 255
-        level = table[np.minimum((places * 256).astype(int), 255)]
-        rgb = np.stack([level, 1 - level, np.ones_like(level)], axis=1)
-    else:
-        from matplotlib import colormaps
-
-        if colormap not in colormaps:
-            raise TableError(
-                f"there is no colormap named {colormap}",
-                hint="Choose one of matplotlib's, for instance cool.",
-            )
-        rgb = colormaps[colormap](places)[:, :3]
-    colors: UInt8 = (rgb * 255).astype(np.uint8)
-    return colors
+    n_parts = min(n_parts, (stop - start) // _MIN_PART_FRAMES)
+    if n_parts < 2 or index.is_vfr or not index.seekable:
+        return [start, stop]
+    keys = index.keyframes[(index.keyframes > start) & (index.keyframes < stop)]
+    wanted = np.linspace(start, stop, n_parts + 1)[1:-1]
+    near = {int(keys[np.abs(keys - place).argmin()]) for place in wanted} if len(keys) else set()
+    bounds = [start]
+    for cut in (*sorted(near), stop):
+        if cut - bounds[-1] >= _MIN_PART_FRAMES // 2:
+            bounds.append(cut)
+    bounds[-1] = stop
+    return bounds
 
 
-class _Painter:
-    """Puts frame, markers and text on a canvas in the encoder's pixel format.
-
-    The canvas is one `av.VideoFrame` that is painted over for every frame: a decoder's frames
-    may not be drawn on, later ones refer to them.
-    """
+class _GoOn:
+    """Asked and told between frames by everybody who draws a part."""
 
     def __init__(
         self,
-        index: VideoIndex,
-        xy: NDArray[np.floating[Any]],
-        likelihood: NDArray[np.floating[Any]],
-        threshold: float,
-        colormap: str,
-        dot_radius: int | None,
+        path: str,
+        on_progress: Callable[[int], None] | None,
+        should_stop: Callable[[], bool] | None,
     ) -> None:
-        import av
+        self._path, self._on_progress, self._should_stop = path, on_progress, should_stop
+        self._lock = threading.Lock()
+        self._n_done = 0
+        self._given_up = False
 
-        self._index = index
-        self._times_s = index.times_s
-        self._colors = keypoint_colors(likelihood.shape[1], colormap)
-        self._xy, self._likelihood, self._threshold = xy, likelihood, threshold
-        self._scale = _drawing_scale(index.width, index.height)
-        radius = max(1, round(4 * self._scale)) if dot_radius is None else dot_radius
-        pix_fmt = output_format(index)
-        self._shift = 1 if pix_fmt == "yuv420p" else 0
-        self._convert = FrameConverter(index)
-        width, height = index.coded_size
-        self.canvas = av.VideoFrame(width, height, pix_fmt)
-        self._planes = [plane_pixels(plane) for plane in self.canvas.planes]
-        self._disk = _disk(radius)
-        self._flat = [np.frombuffer(plane, np.uint8) for plane in self.canvas.planes]
-        self._block = (0, 0)
-        self._dots: tuple[_Dots, ...] = ()
-        self._boxes: dict[tuple[int, int], _TextBox] = {}
-        self._previous: Any = None
-        # Both follow from the colours of the first frame.
-        self._yuv = np.empty((0, 3), np.uint8)
-        self._black = 16
+    def done(self, n_frames: int) -> None:
+        """So many more are written.
 
-    def paint(self, n: int, frame: Any | None) -> None:
-        """Paint frame `n`; where it can't be decoded, the picture before stays."""
-        if frame is not None:
-            self._previous = self._convert(frame)
-        elif self._previous is None:
-            self._previous = self._convert.black()
-        self._take_colors(self._previous)
-        for plane, source in zip(self._planes, self._previous.planes, strict=True):
-            np.copyto(plane, plane_pixels(source))
-        self._draw_markers(n)
-        self._draw_text(n)
+        Raises:
+            CancelledError: the run was stopped, or another part came to nothing.
+        """
+        with self._lock:
+            self._n_done += n_frames
+            if self._given_up or (self._should_stop is not None and self._should_stop()):
+                raise CancelledError("stopped while drawing", path=self._path)
+            if self._on_progress is not None:
+                self._on_progress(self._n_done)
 
-    def _take_colors(self, frame: Any) -> None:
-        if len(self._yuv):
-            return
-        full = frame.color_range == FULL_RANGE
-        # White is 235 in limited range.
-        self._black = 0 if full else 16
-        self._yuv = _to_yuv(self._colors, frame.colorspace, full)
-        self.canvas.color_range = frame.color_range
-        self.canvas.colorspace = frame.colorspace
-        self.canvas.color_primaries = frame.color_primaries
-        self.canvas.color_trc = frame.color_trc
-
-    def _draw_markers(self, n: int) -> None:
-        if not self._block[0] <= n < self._block[1]:
-            self._block = (n, min(n + _BLOCK, len(self._likelihood)))
-            self._dots = self._place_markers(*self._block)
-        k = n - self._block[0]
-        planes = zip(self._flat, self._dots, strict=True)
-        for channel, (pixels, dots) in enumerate(planes):
-            part = slice(dots.bounds[k], dots.bounds[k + 1])
-            pixels[dots.places[part]] = self._yuv[dots.keypoints[part], channel]
-
-    def _place_markers(self, first: int, stop: int) -> tuple[_Dots, _Dots, _Dots]:
-        """Which pixels of each plane the markers of some frames cover."""
-        index = self._index
-        xy, likelihood = self._xy[first:stop], self._likelihood[first:stop]
-        # NaN compares as False.
-        drawn = (likelihood > self._threshold) & np.isfinite(xy).all(axis=2)
-        frames, keypoints = np.nonzero(drawn)
-        limit = (index.width - 1, index.height - 1)
-        # Far outside of the frame nothing shows; the limits keep integers from overflowing.
-        centers = np.minimum(np.clip(xy[drawn], -1e4, 1e5).astype(np.int64), limit)
-        points = _to_coded(centers, index)[:, None, :] + self._disk
-        columns, rows = points[..., 0], points[..., 1]
-        width, height = index.coded_size
-        inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-        covers = np.broadcast_to(frames[:, None], inside.shape)[inside]
-        keypoints = np.broadcast_to(keypoints[:, None], inside.shape)[inside]
-        rows, columns = rows[inside], columns[inside]
-
-        def dots(chosen: Any, shift: int, stride: int) -> _Dots:
-            places = (rows[chosen] >> shift) * stride + (columns[chosen] >> shift)
-            bounds = np.searchsorted(covers[chosen], np.arange(stop - first + 1))
-            return _Dots(places, keypoints[chosen], bounds.tolist())
-
-        # A chroma sample has the colour of the upper left of the pixels it stands for.
-        shift = self._shift
-        own = ((rows | columns) & shift) == 0
-        strides = [plane.line_size for plane in self.canvas.planes]
-        chroma = dots(own, shift, strides[1])
-        return dots(slice(None), 0, strides[0]), chroma, chroma
-
-    def _draw_text(self, n: int) -> None:
-        import cv2
-
-        seconds = int(self._times_s[n])
-        text = f"t={seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}, frame={n}"
-        font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.5 * self._scale
-        size, _ = cv2.getTextSize(text, font, scale, 1)
-        box = self._boxes.get(size)
-        if box is None:
-            box = self._boxes[size] = self._text_box(*size)
-        box.pixels[:] = 0
-        white = 219 if self._black else 255
-        cv2.putText(box.pixels, text, box.origin, font, scale, white, 1, lineType=cv2.LINE_AA)
-        np.add(box.turned, self._black, out=self._planes[0][box.luma])
-        for plane in self._planes[1:]:
-            plane[box.chroma] = 128
-
-    def _text_box(self, text_width: int, text_height: int) -> _TextBox:
-        """Where a text of that size goes, in pixels of the frame as it is coded."""
-        index = self._index
-        left = top = _TEXT_PADDING // 2 - 1
-        # Both ends on even pixels, so that the box covers whole chroma samples.
-        right = min((_TEXT_PADDING + text_width + left + 3) & ~1, index.width)
-        bottom = min((_TEXT_PADDING + text_height + left + 3) & ~1, index.height)
-        corners = _to_coded(np.array([[left, top], [right - 1, bottom - 1]]), index)
-        (x0, y0), (x1, y1) = corners.min(axis=0), corners.max(axis=0) + 1
-        shift = self._shift
-        pixels = np.zeros((bottom - top, right - left), np.uint8)
-        return _TextBox(
-            pixels=pixels,
-            turned=np.rot90(pixels, index.rotation // 90),
-            origin=(_TEXT_PADDING - left, _TEXT_PADDING + text_height - top),
-            luma=(slice(y0, y1), slice(x0, x1)),
-            chroma=(
-                slice(y0 >> shift, (y1 + shift) >> shift),
-                slice(x0 >> shift, (x1 + shift) >> shift),
-            ),
-        )
+    def give_up(self) -> None:
+        """The other parts are of no use any more."""
+        self._given_up = True
 
 
-@dataclass(frozen=True, slots=True)
-class _Dots:
-    """Pixels of one plane that the markers of a block of frames cover.
+def _draw_parts(
+    index: VideoIndex,
+    bounds: Sequence[int],
+    out_path: str,
+    draw: Callable[[int, int, str], int],
+    go_on: _GoOn,
+) -> int:
+    """Draw parts side by side and join them; the number of undecodable frames."""
+    folder, name = os.path.split(out_path)
+    # Beside the output, and named so that they are known for what a killed process left behind.
+    paths = [os.path.join(folder, f"part{k}-{name}") for k in range(len(bounds) - 1)]
 
-    Attributes:
-        places: offsets into the plane's memory.
-        keypoints: number of the keypoint of each.
-        bounds: those of the block's frame `k` are `bounds[k]` to `bounds[k + 1]`.
-    """
+    def part(first: int, end: int, path: str) -> int:
+        try:
+            return draw(first, end, path)
+        except BaseException:
+            go_on.give_up()
+            raise
 
-    places: NDArray[np.int64]
-    keypoints: NDArray[np.int64]
-    bounds: list[int]
-
-
-@dataclass(frozen=True, slots=True)
-class _TextBox:
-    """Black ground of the text.
-
-    Attributes:
-        pixels: upright, to write on.
-        turned: a view of `pixels`, turned as the coded frame is.
-        origin: lower left of the text in `pixels`, (x, y).
-        luma: rows and columns of the box in the luma plane.
-        chroma: rows and columns of the box in the chroma planes.
-    """
-
-    pixels: UInt8
-    turned: UInt8
-    origin: tuple[int, int]
-    luma: tuple[slice, slice]
-    chroma: tuple[slice, slice]
-
-
-def _drawing_scale(width: int, height: int) -> float:
-    """Size of markers and text: Lightning Pose enlarges small videos, raypose draws smaller."""
-    side = min(width, height)
-    return 0.4 if side <= 100 else 0.5 if side <= 192 else 1.0
-
-
-def _disk(radius: int) -> NDArray[np.int64]:
-    """Offsets (x, y) of the pixels that OpenCV's filled circle covers, (n, 2)."""
-    import cv2
-
-    size = 2 * radius + 1
-    image = np.zeros((size, size), np.uint8)
-    cv2.circle(image, (radius, radius), radius, 1, -1)
-    rows, columns = np.nonzero(image)
-    return np.stack([columns - radius, rows - radius], axis=1)
+    try:
+        with ThreadPoolExecutor(len(paths), "raypose-draw") as pool:
+            jobs = [
+                pool.submit(part, *ends, path)
+                for ends, path in zip(pairwise(bounds), paths, strict=True)
+            ]
+            try:
+                wait(jobs)
+            except BaseException:
+                go_on.give_up()
+                raise
+        errors = [error for job in jobs if (error := job.exception()) is not None]
+        # What made the others give up is the one to tell of.
+        errors.sort(key=lambda error: isinstance(error, CancelledError))
+        if errors:
+            raise errors[0]
+        begins = [int(index.pts[first] - index.pts[bounds[0]]) for first in bounds[:-1]]
+        join_parts(paths, begins, out_path, index)
+        return sum(job.result() for job in jobs)
+    finally:
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
 
 
-def _to_coded(points: NDArray[np.int64], index: VideoIndex) -> NDArray[np.int64]:
-    """Pixels (x, y) of the frame as it is shown, to pixels of the frame as it is coded."""
-    x, y = points[:, 0], points[:, 1]
-    right, bottom = index.width - 1, index.height - 1
-    turned = {0: (x, y), 90: (y, right - x), 180: (right - x, bottom - y), 270: (bottom - y, x)}
-    return np.stack(turned[index.rotation], axis=1)
+def _draw(
+    index: VideoIndex,
+    painter: Painter,
+    start: int,
+    stop: int,
+    out_path: str,
+    settings: EncoderSettings,
+    go_on: _GoOn,
+    *,
+    from_start: bool,
+) -> int:
+    """Draw and encode a range; the number of undecodable frames."""
+    n_undecodable = n_told = 0
+    with (
+        read_ahead(iter_frames(index, start, stop, threads=settings.threads), _AHEAD) as frames,
+        VideoWriter(out_path, index, settings) as writer,
+    ):
+        for n, frame in frames:
+            n_undecodable += frame is None
+            if frame is None and n == start and not from_start:
+                frame = _picture_before(index, start)
+            painter.paint(n, frame)
+            writer.write(painter.canvas, int(index.pts[n] - index.pts[start]))
+            done = n + 1 - start
+            if done % _CHECK_EVERY == 0 or n + 1 == stop:
+                go_on.done(done - n_told)
+                n_told = done
+    return n_undecodable
 
 
-def _to_yuv(rgb: UInt8, colorspace: int, full: bool) -> UInt8:
-    """Colours in the video's own YUV (ITU-R BT.601 or BT.709), (n, 3)."""
-    kr, kb = (0.2126, 0.0722) if colorspace == _BT709 else (0.299, 0.114)
-    r, g, b = rgb.astype(np.float64).T
-    y = kr * r + (1 - kr - kb) * g + kb * b
-    u, v = (b - y) / (2 - 2 * kb), (r - y) / (2 - 2 * kr)
-    if not full:
-        y, u, v = y * 219 / 255 + 16, u * 224 / 255, v * 224 / 255
-    yuv = np.stack([y, u + 128, v + 128], axis=1)
-    return np.clip(np.round(yuv), 0, 255).astype(np.uint8)
+def _picture_before(index: VideoIndex, n: int) -> Any | None:
+    """The last frame before `n` that decodes, of the group of pictures there."""
+    earlier = index.keyframes[index.keyframes < n]
+    last = None
+    for _, frame in iter_frames(index, int(earlier[-1]), n):
+        last = frame if frame is not None else last
+    return last

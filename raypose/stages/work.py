@@ -7,16 +7,18 @@ come through here. Outputs are committed by the stages; see `raypose.ledger`.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from raypose import ledger
-from raypose.errors import CancelledError, Failure, LabelsError, SmoothingError, VideoError
+from raypose.errors import CancelledError, Failure, LabelsError, VideoError
 from raypose.layout import HIDDEN
 from raypose.stages.context import Context
+from raypose.stages.memory import release_memory
+from raypose.storage import as_path
 from raypose.tasks import (
     LabelArgs,
     LoadArgs,
@@ -62,26 +64,37 @@ def execute(task: Task, inputs: Sequence[Any], context: Context) -> tuple[Summar
     """
     began = time.perf_counter()
     failed = next((value for value in inputs if isinstance(value, Failure)), None)
-    if failed is not None:
+    if failed is not None and not _can_do_without(task):
         outcome = Outcome([failed.as_skipped(task.kind)] * len(task.outputs))
     else:
-        try:
-            outcome = STAGES[task.kind](task, inputs, context)
-        except CancelledError:
-            raise
-        except Exception as error:  # every error of one task stays an error of that task
-            outcome = Outcome([Failure.of(task.kind, error)] * len(task.outputs))
+        with context.staging.task():
+            try:
+                outcome = STAGES[task.kind](task, inputs, context)
+            except CancelledError:
+                raise
+            except Exception as error:  # every error of one task stays an error of that task
+                outcome = Outcome([Failure.of(task.kind, error)] * len(task.outputs))
+            outcome.results = [context.staging.named(result) for result in outcome.results]
+    release_memory()
+    failures = tuple(value for value in outcome.results if isinstance(value, Failure))
+    optional = isinstance(task.args, LoadArgs) and task.args.optional
     summary = Summary(
         task=task.id,
         kind=task.kind,
         made=tuple(outcome.made),
         facts=outcome.facts,
-        failures=tuple(value for value in outcome.results if isinstance(value, Failure)),
+        failures=() if optional else failures,
         warnings=tuple(outcome.warnings),
         seconds=time.perf_counter() - began,
         worker=context.worker,
     )
     return summary, outcome.results
+
+
+def _can_do_without(task: Task) -> bool:
+    """Whether a task may go on though something that it depends on came to nothing."""
+    args = task.args
+    return isinstance(args, SmoothArgs) and args.options["min_members"] is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +112,8 @@ class Predicted:
 
 def _predict(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     from raypose.ranges import write_range
-    from raypose.stages.infer.loop import predict_video
+    from raypose.stages.infer.boxes import read_boxes
+    from raypose.stages.infer.loop import predict_views
 
     args = task.args
     assert isinstance(args, PredictArgs)
@@ -112,12 +126,13 @@ def _predict(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
         except Exception as error:  # a model that can't be loaded leaves the others their video
             broken[i] = Failure.of(task.kind, error)
     members = (
-        predict_video(
-            context.index(args.video.path),
+        predict_views(
+            [context.index(video.path) for video in args.videos],
             predictors,
             start=args.start,
             stop=args.stop,
             batch_size=args.batch_size,
+            boxes=[read_boxes(path) for path in args.boxes] if any(args.boxes) else None,
             on_progress=context.progress(task),
             should_stop=context.should_stop,
         )
@@ -129,30 +144,32 @@ def _predict(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     for i in range(len(args.models)):
         member = broken[i] if i in broken else next(remaining)
         if isinstance(member, Failure):
-            outcome.results.append(member)
+            outcome.results += [member] * len(args.videos)
             continue
-        if args.strict and member.n_undecodable:
-            raise VideoError(
-                f"{member.n_undecodable} frames can't be decoded",
-                path=args.video.path,
-                hint="Leave out --strict to predict the others.",
-            )
+        for v, (video, view) in enumerate(zip(args.videos, member, strict=True)):
+            if args.strict and view.n_undecodable:
+                raise VideoError(
+                    f"{view.n_undecodable} frames can't be decoded",
+                    path=video.path,
+                    hint="Leave out --strict to predict the others.",
+                )
+            output = i * len(args.videos) + v
+            if args.range_dirs and args.range_dirs[output]:
+                write_range(
+                    as_path(args.range_dirs[output]),
+                    args.start,
+                    view.values,
+                    args.recipes[output],
+                    source=video.path,
+                    n_undecodable=view.n_undecodable,
+                )
+            outcome.results.append(Predicted(view.values, view.n_undecodable))
         outcome.facts = {
-            "n_frames": len(member.values),
-            "n_undecodable": member.n_undecodable,
+            "n_frames": len(member[0].values),
+            "n_undecodable": sum(view.n_undecodable for view in member),
             "n_loaded": context.n_loaded - n_loaded_before,
-            **member.seconds,
+            **member[0].seconds,
         }
-        if args.range_dirs:
-            write_range(
-                Path(args.range_dirs[i]),
-                args.start,
-                member.values,
-                args.recipes[i],
-                source=args.video.path,
-                n_undecodable=member.n_undecodable,
-            )
-        outcome.results.append(Predicted(member.values, member.n_undecodable))
     return outcome
 
 
@@ -168,7 +185,7 @@ def _table(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     parts, n_undecodable = [], 0
     for _, _, path in args.ranges:
         if path:
-            values, n_bad = read_range(Path(path))
+            values, n_bad = read_range(as_path(path))
         else:
             predicted = next(arriving)
             values, n_bad = predicted.values, predicted.n_undecodable
@@ -178,7 +195,7 @@ def _table(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     model = args.owner.model
     table = KeypointTable(model.scorer, model.keypoint_names, ("x", "y", "likelihood"), values)
     facts = {"n_rows": table.n_frames, "n_undecodable": n_undecodable}
-    output = Path(args.output)
+    output = as_path(args.output)
     with ledger.committing(output, args.recipe, source=args.video.path, facts=facts) as temporary:
         write_csv(table, temporary)
     remove_ranges(output.parent / HIDDEN / "ranges" / output.stem)
@@ -194,10 +211,10 @@ def _table(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
 
 
 def _load(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
-    from raypose.predictions import read_csv
+    from raypose.tables import read_table
 
     assert isinstance(task.args, LoadArgs)
-    return Outcome([read_csv(task.args.output)])
+    return Outcome([read_table(context.staging.local(task.args.path))])
 
 
 def _metrics(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
@@ -223,11 +240,12 @@ def _write_metrics(
         except LabelsError as error:
             outcome.warnings.append(f"PCA metrics are left out: {error}")
     metrics = compute_metrics(table, model, pca)
+    keypoints = [name for name in model.keypoint_names if name in table.keypoint_names]
     for name, output in outputs.items():
         if name not in metrics:
             continue
-        with ledger.committing(Path(output), args.recipe, source=args.video.path) as temporary:
-            write_metric_csv(temporary, model.keypoint_names, metrics[name])
+        with ledger.committing(as_path(output), args.recipe, source=args.video.path) as temporary:
+            write_metric_csv(temporary, keypoints, metrics[name])
         outcome.made.append(output)
     return outcome
 
@@ -239,9 +257,10 @@ def _label(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     assert isinstance(args, LabelArgs)
     (table,) = inputs
     model = args.owner.model
-    with ledger.committing(Path(args.output), args.recipe, source=args.video.path) as temporary:
+    index = context.index(args.video.path)
+    with ledger.committing(as_path(args.output), args.recipe, source=args.video.path) as temporary:
         stats = draw_labeled_video(
-            context.index(args.video.path),
+            index,
             table.xy,
             table.likelihood,
             temporary,
@@ -261,7 +280,7 @@ def _timestamps(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     assert isinstance(args, TimestampsArgs)
     times_s = context.index(args.video.path).times_s
     table = pa.table({"frame": pa.array(range(len(times_s))), "seconds": pa.array(times_s)})
-    with ledger.committing(Path(args.output), args.recipe, source=args.video.path) as temporary:
+    with ledger.committing(as_path(args.output), args.recipe, source=args.video.path) as temporary:
         pacsv.write_csv(table, temporary)
     return Outcome([None], [args.output], {"n_rows": len(times_s)})
 
@@ -286,7 +305,7 @@ def _snippet(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     facts = {"start": start, "stop": stop}
 
     def commit(output: str) -> Any:
-        return ledger.committing(Path(output), args.recipe, source=source, facts=facts)
+        return ledger.committing(as_path(output), args.recipe, source=source, facts=facts)
 
     with commit(args.clip) as temporary:
         cut_snippet(index, start, stop, temporary, should_stop=context.should_stop)
@@ -311,41 +330,61 @@ def _snippet(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
 
 
 def _smooth(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
-    import json
-
-    from raypose.predictions import write_csv
-    from raypose.stages.smooth import SmoothOptions, smooth_session
+    from raypose.predictions import write_csv, write_points_csv
+    from raypose.stages.smooth import fitting_members, smooth_recording
 
     args = task.args
     assert isinstance(args, SmoothArgs)
-    lengths = {name: table.n_frames for name, table in zip(args.members, inputs, strict=True)}
-    if len(set(lengths.values())) > 1:
-        counts = ", ".join(f"{name}: {n}" for name, n in lengths.items())
-        raise SmoothingError(
-            f"the members' tables differ in length ({counts})",
-            path=args.video.path,
-            hint="Run again with --overwrite to predict them anew.",
-        )
-    result = smooth_session(
-        list(inputs),
-        SmoothOptions(**args.options),
+    n = len(args.members)
+    views = {
+        video.view: dict(zip(args.members, inputs[v * n : (v + 1) * n], strict=True))
+        for v, video in enumerate(args.videos)
+    }
+    members = fitting_members(
+        views,
+        keypoints=args.options["keypoints"],
+        min_members=args.options["min_members"],
+    )
+    result = smooth_recording(
+        members.tables,
+        args.options,
+        mirrored=args.mirrored,
+        calibration=args.calibration,
         on_progress=context.progress(task),
         should_stop=context.should_stop,
     )
-    facts = {"n_rows": result.table.n_frames, "mode": result.mode, "reason": result.reason}
+    facts = {"mode": result.mode, "reason": result.reason, "members": list(members.names)}
+    warnings = [f"EKS went on without {who}: it {why}" for who, why in members.left_out.items()]
+    # The next run makes it anew, as soon as there are more members.
+    left_out = {"left_out": members.left_out} if members.left_out else {}
+    recipes = [recipe if args.final else {**recipe, **left_out} for recipe in args.recipes]
     params = {
         "mode": result.mode,
-        "members": list(args.members),
+        "reason": result.reason,
+        "members": list(members.names),
+        **left_out,
         "options": dict(args.options),
         "smooth_params": result.smooth_params,
     }
     source = args.video.path
-    with ledger.committing(Path(args.params_output), args.recipe, source=source) as temporary:
+    made = [args.params_output]
+    with ledger.committing(as_path(args.params_output), recipes[0], source=source) as temporary:
         temporary.write_text(json.dumps(params, indent=1, ensure_ascii=False), encoding="utf-8")
-    output = Path(args.output)
-    with ledger.committing(output, args.recipe, source=source, facts=facts) as temporary:
-        write_csv(result.table, temporary)
-    return Outcome([result.table], [args.output, args.params_output], facts)
+    if args.points_output and result.points is not None:
+        points = ledger.committing(
+            as_path(args.points_output), recipes[0], source=source, facts=facts
+        )
+        with points as temporary:
+            write_points_csv(result.points, temporary)
+        made.append(args.points_output)
+    for video, path, recipe in zip(args.videos, args.outputs, recipes, strict=True):
+        table = result.tables[video.view]
+        noted = {"n_rows": table.n_frames, **facts, **left_out}
+        with ledger.committing(as_path(path), recipe, source=video.path, facts=noted) as temporary:
+            write_csv(table, temporary)
+        made.append(path)
+    results = [result.tables[video.view] for video in args.videos]
+    return Outcome(results, made, {"n_rows": results[0].n_frames, **facts}, warnings)
 
 
 Stage = Callable[[Task, Sequence[Any], Context], Outcome]

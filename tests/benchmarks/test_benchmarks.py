@@ -29,6 +29,7 @@ def benchmark(name: str, *options: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     "name",
     [
+        pytest.param("gpu", marks=pytest.mark.long),
         "labeled_video",
         pytest.param("scheduling", marks=pytest.mark.ray),
         "smoothing",

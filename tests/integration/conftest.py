@@ -24,7 +24,7 @@ class Project:
     videos: Path
     models: tuple[Path, Path]
 
-    def config(self, output_dir: Path | None, **options: Any) -> RunConfig:
+    def config(self, output_dir: Path | str | None, **options: Any) -> RunConfig:
         values = {
             "videos": (str(self.videos),),
             "models": tuple(str(model) for model in self.models),

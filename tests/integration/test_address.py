@@ -69,7 +69,7 @@ def raypose(
     project: Project, out: Path, head: Head, token: str | None = None
 ) -> subprocess.CompletedProcess[str]:
     models = [flag for model in project.models for flag in ("-m", str(model))]
-    command = [sys.executable, "-m", "raypose.cli", "run", str(project.videos), *models]
+    command = [sys.executable, "-m", "raypose", "run", str(project.videos), *models]
     return subprocess.run(
         [*command, "-o", str(out), "--eks", "--no-metrics", "--address", head.address],
         env=head.environment(token),

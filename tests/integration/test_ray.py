@@ -58,6 +58,15 @@ def test_tasks_are_pinned_and_models_stay_warm(project: Project, tmp_path: Path)
     assert all(loaded[0] == 2 and sum(loaded[1:]) == 0 for loaded in by_worker.values())
 
 
+def test_workers_share_a_gpu(project: Project, tmp_path: Path) -> None:
+    config = project.config(tmp_path / "out", label=(), metrics=False, eks=False)
+    result = run(config.model_copy(update={"gpus": 1, "workers_per_gpu": 2}))
+    assert result.ok
+    workers = {event["worker"] for event in finished(result, "predict")}
+    assert len({worker.partition(" gpu ")[0] for worker in workers}) == 2
+    assert len({worker.partition(" gpu ")[2] for worker in workers}) == 1
+
+
 def test_smoothing_waits_on_its_members_futures(project: Project, tmp_path: Path) -> None:
     """EKS of a video ends before the last video is predicted, and reads no table from disk."""
     result = run(project.config(tmp_path / "out", label=(), metrics=False, gpus=1))

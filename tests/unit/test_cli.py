@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,8 @@ import yaml
 from typer.testing import CliRunner
 
 from raypose import cli
+from raypose.cli import pose_app
+from raypose.cli.pose_app import split_models
 from raypose.config import RunConfig
 from raypose.errors import ModelError
 from tests.projects import Project, fake_model
@@ -74,15 +76,17 @@ class TestCost:
     def test_plan_of_ten_videos_takes_under_five_seconds(self, project: Project) -> None:
         for i in range(10):
             project.video(f"v{i}.mp4", n_frames=200)
-        began = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         process = subprocess.run(
-            [sys.executable, "-m", "raypose.cli", "plan", project.videos, *models(project)],
+            [sys.executable, "-m", "raypose", "plan", project.videos, *models(project)],
             capture_output=True,
             text=True,
         )
         assert process.returncode == 0
         assert "10 of 10 videos" in process.stdout
-        assert time.perf_counter() - began < 5
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        # Of CPU: how long a busy machine lets it wait is not its own doing.
+        assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 5
 
 
 class TestPlan:
@@ -113,7 +117,7 @@ class TestPlan:
     def test_a_name_that_is_no_text(self, project: Project) -> None:
         os.replace(project.video(), project.videos / os.fsdecode(b"caf\xe9.mp4"))
         process = subprocess.run(
-            [sys.executable, "-m", "raypose.cli", "plan", project.videos, *models(project)],
+            [sys.executable, "-m", "raypose", "plan", project.videos, *models(project)],
             capture_output=True,
         )
         assert process.returncode == 0, process.stderr
@@ -126,7 +130,7 @@ class TestPlan:
             "plan", project.videos, *models(project), "-m", odd, "--eks", "-o", "o"
         )
         assert code == 1
-        assert "other keypoints than a" in text
+        assert "other keypoints than the other models" in text
 
     def test_a_second_time_nothing_is_left(self, project: Project) -> None:
         project.video()
@@ -141,7 +145,8 @@ class TestExitCode2:
     @pytest.mark.parametrize(
         ("arguments", "words"),
         [
-            (["run"], "videos: at least one is needed"),
+            (["run"], "models: at least one is needed"),
+            (["run", "-m", "a"], "videos: at least one is needed"),
             (["run", "v.mp4"], "models: at least one is needed"),
             (["run", "v.mp4", "-m", "a", "--eks", "-o", "o"], "two or more models"),
             (["run", "v.mp4", "-m", "a", "-m", "b", "--eks"], "--eks-dir"),
@@ -241,7 +246,7 @@ class TestPositionalForms:
             configs.append(config)
             return Result
 
-        monkeypatch.setattr(cli, "_run_and_show", remember)
+        monkeypatch.setattr(pose_app, "run_and_show", remember)
         return configs
 
     def test_process_videos(self, asked: list[RunConfig]) -> None:
@@ -266,12 +271,13 @@ class TestPositionalForms:
         monkeypatch.chdir(tmp_path)
         for name in ("2023-01-01/10:00:00", "2023-01-01/11:30:00", "b"):
             (tmp_path / name).mkdir(parents=True)
-        assert cli.split_models("2023-01-01/10:00:00:b:2023-01-01/11:30:00") == [
+        assert split_models("2023-01-01/10:00:00:b:2023-01-01/11:30:00") == [
             "2023-01-01/10:00:00",
             "b",
             "2023-01-01/11:30:00",
         ]
-        assert cli.split_models("no:b:") == ["no", "b"]
+        assert split_models("no:b:") == ["no", "b"]
+        assert split_models("s3://lab/a:b:gs://lab/c") == ["s3://lab/a", "b", "gs://lab/c"]
 
 
 def test_ctrl_c_is_exit_code_130(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,7 +293,7 @@ def test_ctrl_c_is_exit_code_130(project: Project, monkeypatch: pytest.MonkeyPat
 def test_a_reader_that_goes_away_hears_no_complaint(project: Project) -> None:
     project.video()
     process = subprocess.Popen(
-        [sys.executable, "-m", "raypose.cli", "plan", project.videos, *models(project)],
+        [sys.executable, "-m", "raypose", "plan", project.videos, *models(project)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )

@@ -40,8 +40,14 @@ def test_is_frozen() -> None:
     [
         ({"videos": ()}, "videos: at least one is needed"),
         ({"models": ()}, "models: at least one is needed"),
-        ({"eks": True, "output_dir": "o"}, "two or more models"),
-        ({"eks": True, "models": ("a", "b")}, "--eks-dir"),
+        ({"views": ("top",)}, "views: two or more"),
+        ({"views": "top,top"}, "each named once"),
+        ({"sessions": "s.csv"}, "give no others with it"),
+        ({"shard": "3/3"}, "shard"),
+        ({"shard": "one"}, "shard"),
+        ({"eks_options": {"smooth_param": "nose=-1"}}, "eks_options.smooth_param"),
+        ({"eks_options": {"s_frames": "a:b"}}, "eks_options.s_frames"),
+        ({"eks_options": {"mode": "best"}}, "eks_options.mode"),
         ({"inline": True, "address": "10.0.0.1:6379"}, "--inline"),
         ({"label": ("half",)}, "label.0"),
         ({"layout": "dlc"}, "layout"),
@@ -63,8 +69,8 @@ def test_what_makes_no_sense_is_named(values: dict[str, Any], words: str) -> Non
 
 def test_all_that_is_wrong_is_said_at_once() -> None:
     with pytest.raises(UsageError) as caught:
-        build(videos=(), gpus=0, layout="dlc")
-    assert all(word in str(caught.value) for word in ("videos", "gpus", "layout"))
+        build(models=(), gpus=0, layout="dlc")
+    assert all(word in str(caught.value) for word in ("models", "gpus", "layout"))
 
 
 def test_eks_is_content_with_either_directory() -> None:
@@ -142,3 +148,38 @@ def test_a_broken_file_is_named(tmp_path: Path, content: bytes, words: str) -> N
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no\.yaml.*No such file"):
         read_yaml(tmp_path / "no.yaml")
+
+
+def test_options_of_the_smoother_as_the_command_line_writes_them() -> None:
+    options = RunConfig.build(
+        videos=("v",),
+        models=("a", "b"),
+        views="top, side",
+        shard="1/4",
+        eks_options={
+            "smooth_param": "nose=2.5,paw=4",
+            "s_frames": "0:500,1000:",
+            "blocks": ("nose,paw",),
+            "keypoints": "nose,paw",
+            "mirrored": "top,bot",
+        },
+    )
+    assert (options.views, options.shard) == (("top", "side"), (1, 4))
+    eks = options.eks_options
+    assert eks.smooth_param == {"nose": 2.5, "paw": 4.0}
+    assert eks.s_frames == ((0, 500), (1000, None))
+    assert eks.blocks == (("nose", "paw"),)
+    assert (eks.keypoints, eks.mirrored) == (("nose", "paw"), ("top", "bot"))
+    assert (
+        RunConfig.build(
+            videos=("v",), models=("a",), eks_options={"smooth_param": "7"}
+        ).eks_options.smooth_param
+        == 7.0
+    )
+
+
+def test_options_of_the_smoother_in_a_file_are_kept_beside_those_given(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("videos: v\nmodels: [a, b]\neks_options: {avg_mode: mean, mode: pupil}\n")
+    config = RunConfig.from_yaml(path, {"eks_options": {"mode": "singlecam"}})
+    assert (config.eks_options.avg_mode, config.eks_options.mode) == ("mean", "singlecam")

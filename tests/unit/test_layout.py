@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from raypose.config import Layout
-from raypose.layout import METRICS, output_paths, owner_root
+from raypose.layout import (
+    METRICS,
+    output_paths,
+    owner_root,
+    points_path,
+    smooth_params_path,
+)
 
 ROOT = Path("/models/a")
 
@@ -19,7 +25,8 @@ def test_app_layout() -> None:
     assert paths.metric("temporal_norm") == base / "cam_temporal_norm.csv"
     assert paths.labeled == base / "labeled_videos" / "cam_labeled.mp4"
     assert paths.snippet == base / "snippets" / "cam.short.mp4"
-    assert paths.smooth_params == ROOT / "smooth_params" / "cam.json"
+    assert smooth_params_path(ROOT, "cam") == ROOT / "smooth_params" / "cam.json"
+    assert points_path(ROOT, "rec") == ROOT / "points_3d" / "rec.csv"
 
 
 def test_pose_app_layout() -> None:
@@ -37,7 +44,8 @@ def test_pose_app_layout() -> None:
 def test_mirrored_folders() -> None:
     paths = output_paths(ROOT, "day1/left/cam", "app")
     assert paths.predictions == ROOT / "video_preds" / "day1" / "left" / "cam.csv"
-    assert paths.smooth_params == ROOT / "smooth_params" / "day1" / "left" / "cam.json"
+    params = smooth_params_path(ROOT, "day1/left/cam")
+    assert params == ROOT / "smooth_params" / "day1" / "left" / "cam.json"
 
 
 @pytest.mark.parametrize("stem", ["a.b", "cam.mp4", " spaced out ", "-x", "naïve 'q\" ☃", "50%"])
@@ -56,7 +64,8 @@ def test_no_two_outputs_share_a_path(layout: Layout) -> None:
         paths.snippet,
         paths.snippet_predictions,
         paths.snippet_labeled,
-        paths.smooth_params,
+        smooth_params_path(ROOT, "cam"),
+        points_path(ROOT, "cam"),
         *map(paths.metric, METRICS),
         *map(paths.snippet_metric, METRICS),
     ]
@@ -65,7 +74,8 @@ def test_no_two_outputs_share_a_path(layout: Layout) -> None:
 
 def test_only_predictions_and_metrics_lie_where_the_app_looks() -> None:
     paths = output_paths(ROOT, "cam", "app")
-    others = (paths.labeled, paths.snippet, paths.snippet_predictions, paths.smooth_params)
+    others = [paths.labeled, paths.snippet, paths.snippet_predictions, paths.timestamps]
+    others += [smooth_params_path(ROOT, "cam"), points_path(ROOT, "cam")]
     assert all(path.parent != paths.folder for path in others)
 
 

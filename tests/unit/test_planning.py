@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from raypose.errors import ModelError, UsageError
-from raypose.planning import Plan
-from tests.projects import Project, fake_model
+from raypose.planning import Plan, Unit
+from tests.projects import Project, commit_all, fake_model
 from tests.videos import truncate
 
 
@@ -29,9 +29,10 @@ EVERYTHING: dict[str, Any] = {"eks": True, "label": ("full", "snippet")}
 
 def missing(plan: Plan) -> set[tuple[str, str, str]]:
     return {
-        (session.video.key, work.owner.name, step.kind)
+        (video.video.key, work.owner.name, step.kind)
         for session in plan.sessions
-        for work in session.works
+        for video in session.videos
+        for work in video.works
         for step in work.missing
     }
 
@@ -47,7 +48,7 @@ class TestWhatIsToDo:
         kinds = ("table", "metrics", "label", "snippet")
         assert missing(plan) == {("cam", o, k) for o in ("a", "b", "eks") for k in kinds}
         assert not plan.problems
-        assert plan.sessions[0].to_predict == (0, 1)
+        assert plan.sessions[0].units == (Unit((0,), (0, 1)),)
 
     def test_nothing_is_written(self, project: Project) -> None:
         project.video()
@@ -59,7 +60,7 @@ class TestWhatIsToDo:
         project.video()
         plan = project.plan(metrics=False)
         assert missing(plan) == {("cam", "a", "table"), ("cam", "b", "table")}
-        assert plan.sessions[0].eks is None
+        assert plan.sessions[0].videos[0].eks is None
 
     def test_no_two_outputs_share_a_path(self, project: Project) -> None:
         for name in ("d1/cam.mp4", "d2/cam.mp4", "cam.avi"):
@@ -107,7 +108,7 @@ class TestWhatIsDone:
         plan = project.plan(**EVERYTHING)
         assert plan.done
         assert not missing(plan)
-        assert plan.sessions[0].to_predict == ()
+        assert plan.sessions[0].units == ()
 
     def test_a_deleted_labelled_video_is_all_that_is_drawn(self, project: Project) -> None:
         project.video()
@@ -123,14 +124,14 @@ class TestWhatIsDone:
         table.write_bytes(table.read_bytes()[: table.stat().st_size // 2])
         plan = project.plan(eks=True)
         assert missing(plan) == {("cam", "a", "table")}
-        assert "changed" in plan.sessions[0].models[0].table.reason
+        assert "changed" in plan.sessions[0].videos[0].models[0].table.reason
 
     def test_a_table_that_merely_exists_is_not_done(self, project: Project) -> None:
         project.video()
         folder = project.out / "a" / "video_preds"
         folder.mkdir(parents=True)
         (folder / "cam.csv").write_text("scorer\n")
-        step = project.plan().sessions[0].models[0].table
+        step = project.plan().sessions[0].videos[0].models[0].table
         assert (step.done, step.reason) == (False, "not made by raypose")
 
     def test_overwrite_makes_all_again(self, project: Project) -> None:
@@ -145,7 +146,7 @@ class TestWhatIsDone:
         project.video(n_frames=13)
         plan = project.plan()
         assert len(missing(plan)) == 4
-        assert "video" in plan.sessions[0].models[0].table.reason
+        assert "video" in plan.sessions[0].videos[0].models[0].table.reason
         assert not plan.problems
 
     def test_a_video_that_was_moved_is_still_done(self, project: Project) -> None:
@@ -197,7 +198,7 @@ class TestProblems:
         good = project.video()
         truncate(good, project.videos / "cut.mp4", 0.3)
         plan = project.plan()
-        assert [session.video.key for session in plan.sessions] == ["cam"]
+        assert [session.key for session in plan.sessions] == ["cam"]
         (problem,) = plan.problems
         assert problem.fatal
         assert problem.subject == str(project.videos / "cut.mp4")
@@ -206,7 +207,7 @@ class TestProblems:
         project.video("cam.mp4")
         project.video("cam_temporal_norm.mp4")
         plan = project.plan()
-        assert [session.video.key for session in plan.sessions] == ["cam"]
+        assert [session.key for session in plan.sessions] == ["cam"]
         (problem,) = plan.problems
         assert problem.fatal
         assert str(project.videos / "cam.mp4") in problem.message
@@ -239,15 +240,48 @@ class TestProblems:
         plan = project.plan(eks=True, models=(str(project.models[0]), str(odd)))
         (message,) = fatal(plan)
         assert "ear, paw, tail" in message
-        assert plan.sessions[0].eks is None
+        assert plan.sessions[0].videos[0].eks is None
         assert {owner for _, owner, _ in missing(plan)} == {"a", "c"}
+
+    def test_an_ensemble_needs_two_models_and_a_place(self, project: Project) -> None:
+        project.video()
+        with pytest.raises(UsageError, match="two or more models"):
+            project.plan(eks=True, models=(str(project.models[0]),))
+        with pytest.raises(UsageError, match="--eks-dir"):
+            project.plan(eks=True, output_dir=None)
+        with pytest.raises(UsageError, match="asks for 3 members"):
+            project.plan(eks=True, eks_options={"min_members": 3})
+
+    def test_enough_members_go_on_without_one_of_other_keypoints(self, project: Project) -> None:
+        project.video()
+        odd = fake_model(project.root / "models" / "c", keypoint_names=("nose", "ear"))
+        models = (str(odd), *map(str, project.models))
+        plan = project.plan(eks=True, models=models, eks_options={"min_members": 2})
+        (problem,) = plan.problems
+        assert not problem.fatal
+        assert problem.subject == "c"
+        assert problem.hint == "EKS leaves it out."
+        eks = plan.sessions[0].videos[0].eks
+        assert eks is not None
+        assert eks.owner.model.name == "a", "whose keypoints the ensemble has"
+
+    def test_keypoints_that_all_members_have_can_be_chosen(self, project: Project) -> None:
+        project.video()
+        odd = fake_model(project.root / "models" / "c", keypoint_names=("nose", "ear"))
+        models = (str(project.models[0]), str(odd))
+        assert not project.plan(
+            eks=True, models=models, eks_options={"keypoints": ("nose",)}
+        ).problems
+        plan = project.plan(eks=True, models=models, eks_options={"keypoints": ("paw",)})
+        (message,) = fatal(plan)
+        assert "c" in message and "paw" in message
 
     def test_keypoints_in_another_order_are_the_same(self, project: Project) -> None:
         project.video()
         turned = fake_model(project.root / "models" / "c", keypoint_names=("tail", "nose", "paw"))
         plan = project.plan(eks=True, models=(str(project.models[0]), str(turned)))
         assert not plan.problems
-        assert plan.sessions[0].eks is not None
+        assert plan.sessions[0].videos[0].eks is not None
 
     def test_missing_labels_leave_out_pca_and_nothing_else(self, project: Project) -> None:
         project.video()
@@ -284,3 +318,177 @@ class TestProblems:
         project.video()
         with pytest.raises(UsageError, match="--eks-dir"):
             project.plan(output_dir=None, eks=True, eks_dir=project.models[1])
+
+
+def kinds_of(plan: Plan) -> list[tuple[str, tuple[str, ...]]]:
+    return [(s.key, tuple(v.video.view for v in s.videos)) for s in plan.sessions]
+
+
+class TestRecordings:
+    def multiview(self, project: Project, name: str = "mv", **values: Any) -> str:
+        return str(
+            fake_model(
+                project.root / "models" / name,
+                model_type="heatmap_multiview_transformer",
+                backbone="vits_dino",
+                **{"view_names": ("top", "side"), **values},
+            )
+        )
+
+    def test_views_of_a_recording_are_put_together(self, project: Project) -> None:
+        for name in ("r1_top.mp4", "r1_side.mp4", "r2_side.mp4", "r2_top.mp4"):
+            project.video(name)
+        plan = project.plan(views=("top", "side"), eks=True)
+        assert not plan.problems
+        assert kinds_of(plan) == [("r1", ("top", "side")), ("r2", ("top", "side"))]
+        session = plan.sessions[0]
+        tables = [video.eks.table.outputs for video in session.videos if video.eks]
+        assert tables[0]["table"].endswith("eks/video_preds/r1_top.csv")
+        assert tables[0]["params"].endswith("eks/smooth_params/r1.json")
+        assert set(tables[1]) == {"table"}
+        assert [unit.videos for unit in session.units] == [(0,), (1,)]
+
+    def test_without_views_every_video_is_on_its_own(self, project: Project) -> None:
+        project.video("r1_top.mp4")
+        project.video("r1_side.mp4")
+        assert kinds_of(project.plan(eks=True)) == [("r1_side", ("",)), ("r1_top", ("",))]
+
+    def test_a_model_of_several_views_names_them(self, project: Project) -> None:
+        project.video("r1_top.mp4")
+        project.video("r1_side.mp4")
+        plan = project.plan(models=(self.multiview(project),))
+        assert kinds_of(plan) == [("r1", ("top", "side"))]
+        assert [unit.videos for unit in plan.sessions[0].units] == [(0, 1)]
+
+    @pytest.mark.parametrize("multiview", [True, False])
+    def test_a_recording_that_lacks_a_view(self, project: Project, multiview: bool) -> None:
+        for name in ("r1_top.mp4", "r1_side.mp4", "r2_side.mp4"):
+            project.video(name)
+        values: dict[str, Any] = {"views": ("top", "side"), "eks": not multiview}
+        if multiview:
+            values["models"] = (self.multiview(project),)
+        plan = project.plan(**values)
+        (problem,) = plan.problems
+        assert problem.fatal
+        assert (problem.subject, problem.message) == ("r2", "lacks the view top")
+        rest = [] if multiview else [("r2_side", ("",))]
+        assert kinds_of(plan) == [("r1", ("top", "side")), *rest]
+        assert all(s.videos[0].eks is None for s in plan.sessions[1:])
+
+    def test_views_that_differ_in_frames(self, project: Project) -> None:
+        project.video("r1_top.mp4")
+        project.video("r1_side.mp4", n_frames=9)
+        plan = project.plan(views=("top", "side"), eks=True)
+        (message,) = fatal(plan)
+        assert "top has 12, side has 9" in message
+        assert kinds_of(plan) == [("r1_top", ("",)), ("r1_side", ("",))]
+
+    def test_a_view_that_is_broken(self, project: Project) -> None:
+        project.video("r1_top.mp4")
+        truncate(project.video("r1_side.mp4"), project.videos / "r1_side.mp4", 0.3)
+        texts = fatal(project.plan(views=("top", "side"), eks=True))
+        assert len(texts) == 2
+        assert "its view side can't be used" in texts[1]
+
+    def test_a_stray_video(self, project: Project) -> None:
+        for name in ("r1_top.mp4", "r1_side.mp4", "r1_mousetop.mp4"):
+            project.video(name)
+        plan = project.plan(views=("top", "side"))
+        (problem,) = plan.problems
+        assert not problem.fatal
+        assert problem.subject.endswith("r1_mousetop.mp4")
+        assert ("r1_mousetop", ("",)) in kinds_of(plan)
+        (problem,) = project.plan(models=(self.multiview(project),)).problems
+        assert problem.fatal
+
+    def test_sessions_from_a_list(self, project: Project) -> None:
+        for name in ("a.mp4", "b.mp4"):
+            project.video(name)
+        listed = project.root / "sessions.csv"
+        listed.write_text("session,top,side\nmouse1,videos/b.mp4,videos/a.mp4\n")
+        plan = project.plan(videos=(), sessions=listed)
+        assert kinds_of(plan) == [("mouse1", ("top", "side"))]
+        assert [v.video.key for v in plan.sessions[0].videos] == ["b", "a"]
+
+    def test_models_whose_views_are_others(self, project: Project) -> None:
+        project.video("r1_top.mp4")
+        models = (self.multiview(project), self.multiview(project, "mw", view_names=("a", "b")))
+        with pytest.raises(UsageError, match="takes the views a, b"):
+            project.plan(models=models)
+
+    def test_a_calibration_beside_the_videos_gives_points(self, project: Project) -> None:
+        project.video("r1_top.mp4")
+        project.video("r1_side.mp4")
+        before = project.plan(views=("top", "side"), eks=True).sessions[0]
+        assert before.calibration == ""
+        path = project.videos / "calibration.toml"
+        path.write_text('[cam_0]\nname = "top"\n[cam_1]\nname = "side"\n')
+        session = project.plan(views=("top", "side"), eks=True).sessions[0]
+        assert session.calibration == str(path)
+        eks = session.videos[0].eks
+        assert eks is not None
+        assert eks.table.outputs["points"].endswith("eks/points_3d/r1.csv")
+        commit_all(session)
+        assert project.plan(views=("top", "side"), eks=True).sessions[0].done
+        path.write_text(path.read_text() + "# again\n")
+        assert project.plan(views=("top", "side"), eks=True).sessions[0].to_smooth
+        linear = {"mode": "multicam"}
+        plan = project.plan(views=("top", "side"), eks=True, eks_options=linear)
+        assert plan.sessions[0].calibration == ""
+
+    def test_a_calibration_that_is_given_names_the_views(self, project: Project) -> None:
+        project.video("r1_top.mp4")
+        project.video("r1_side.mp4")
+        path = project.root / "cameras.toml"
+        path.write_text('[cam_0]\nname = "top"\n[cam_1]\nname = "side"\n')
+        assert kinds_of(project.plan(calibration=path)) == [("r1", ("top", "side"))]
+        path.write_text("nothing = 1\n")
+        with pytest.raises(UsageError, match="no calibration of several cameras"):
+            project.plan(calibration=path)
+
+    def test_shards_are_all_recordings_once(self, project: Project) -> None:
+        for i in range(5):
+            project.video(f"r{i}_top.mp4")
+            project.video(f"r{i}_side.mp4")
+        found = [
+            key
+            for i in range(3)
+            for key, views in kinds_of(project.plan(views=("top", "side"), shard=(i, 3)))
+            if views == ("top", "side")
+        ]
+        assert sorted(found) == [f"r{i}" for i in range(5)]
+
+    def test_boxes(self, project: Project) -> None:
+        project.video("a.mp4")
+        project.video("b.mp4")
+        project.finish()
+        folder = project.root / "boxes"
+        folder.mkdir()
+        (folder / "a_bbox.csv").write_text(",x,y,h,w\n0,1,2,30,40\n")
+        plan = project.plan(bbox_dir=folder)
+        (problem,) = plan.problems
+        assert problem.fatal
+        assert "b_bbox.csv" in problem.message
+        assert kinds_of(plan) == [("a", ("",))]
+        assert plan.sessions[0].videos[0].boxes == str(folder / "a_bbox.csv")
+        assert "boxes" in plan.sessions[0].videos[0].models[0].table.reason
+
+    def test_an_ensemble_on_disk(self, project: Project) -> None:
+        project.video("r1_top.mp4")
+        project.video("r1_side.mp4")
+        folder = project.root / "models" / "ensembles" / "mine"
+        folder.mkdir(parents=True)
+        (folder / "ensemble.yaml").write_text(
+            "members: [a, b]\nview_names: [top, side]\nsmooth_param: 4\nquantile_keep_pca: 50\n"
+        )
+        plan = project.plan(models=(str(folder),), output_dir=None)
+        assert [model.name for model in plan.models] == ["a", "b"]
+        assert kinds_of(plan) == [("r1", ("top", "side"))]
+        eks = plan.sessions[0].videos[0].eks
+        assert eks is not None
+        assert eks.table.outputs["table"] == str(folder / "video_preds" / "r1_top.csv")
+        assert plan.config.eks_options.smooth_param == 4
+        assert plan.config.eks_options.quantile_keep_pca == 50
+        (folder / "ensemble.yaml").write_text("members: [a, gone]\n")
+        with pytest.raises(ModelError, match="member gone is not there"):
+            project.plan(models=(str(folder),), output_dir=None)

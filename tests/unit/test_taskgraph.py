@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from raypose import ledger
-from raypose.arrange import Work, arrange
 from raypose.config import RunConfig
-from raypose.planning import OwnerWork, SessionPlan, Step
-from raypose.taskgraph import session_tasks
+from raypose.planning import OwnerWork, SessionPlan, Step, VideoPlan
+from raypose.taskgraph import arranged_tasks
 from raypose.tasks import (
     ModelSpec,
     Owner,
@@ -55,22 +55,21 @@ def session(
     done_ranges: dict[str, tuple[tuple[int, int, str], ...]] | None = None,
 ) -> SessionPlan:
     done, ranges = done or {}, done_ranges or {}
-    return SessionPlan(
+    plan = VideoPlan(
         VIDEO,
         tuple(work(name, done.get(name, set())) for name in "ab"),
         work("eks", done.get("eks", set())) if eks else None,
         tuple(ranges.get(name, ()) for name in "ab"),
         tuple(range(0, N_FRAMES, 50)),
     )
+    return SessionPlan(VIDEO.key, (plan,))
 
 
 def graph(plan: SessionPlan, *, n_gpus: int = 1, chunk: int = 50_000, **values: Any) -> list[Task]:
-    config = RunConfig.build(videos=("v",), models=("a", "b"), **values)
-    done = tuple(tuple((a, b) for a, b, _ in plan.done_ranges[i]) for i in plan.to_predict)
-    (shares,) = arrange([Work(N_FRAMES, plan.to_predict, done, plan.keyframes)], n_gpus, chunk)
-    tasks = list(session_tasks(plan, shares, config))
-    check(tasks)
-    return tasks
+    config = RunConfig.build(videos=("v",), models=("a", "b"), chunk_frames=chunk, **values)
+    (tasks,) = arranged_tasks([plan], n_gpus, config)
+    check(list(tasks))
+    return list(tasks)
 
 
 def check(tasks: list[Task]) -> None:
@@ -208,3 +207,89 @@ def test_recipes_have_a_digest() -> None:
     for task in graph(session()):
         recipe = getattr(task.args, "recipe", None)
         assert recipe is None or ledger.digest_of(recipe)
+
+
+def recording(*, takes_views: tuple[bool, bool], n_frames: int = N_FRAMES) -> SessionPlan:
+    """Models `a` and `b` on views `left` and `right`, with EKS."""
+
+    def works(view: str) -> tuple[OwnerWork, ...]:
+        made = []
+        for name, several in zip("ab", takes_views, strict=True):
+            kind = "heatmap_multiview_transformer" if several else "heatmap"
+            spec = replace(model(name), model_type=kind, view_names=("right", "left") * several)
+            files = {"table": f"/o/{name}/{view}.csv"}
+            step = Step("table", files, {"of": f"{name} {view}"}, False)
+            made.append(OwnerWork(Owner(name, f"/o/{name}", spec), (step,)))
+        return tuple(made)
+
+    def eks(view: str) -> OwnerWork:
+        files = {"table": f"/o/eks/{view}.csv"}
+        if view == "left":
+            files |= {"params": "/o/eks/rec.json", "points": "/o/eks/rec.csv"}
+        step = Step("table", files, {"of": f"eks {view}"}, False)
+        return OwnerWork(Owner("eks", "/o/eks", model("a")), (step,))
+
+    videos = tuple(
+        VideoPlan(
+            replace(VIDEO, key=f"rec_{view}", view=view, n_frames=n_frames),
+            works(view),
+            eks(view),
+            ((), ()),
+        )
+        for view in ("left", "right")
+    )
+    return SessionPlan("rec", videos, calibration="/c.toml")
+
+
+def test_a_model_that_takes_all_views_gets_them_at_once() -> None:
+    tasks = graph(recording(takes_views=(True, True)))
+    (predict,) = (task for task in tasks if task.gpu)
+    assert isinstance(predict.args, PredictArgs)
+    assert [v.view for v in predict.args.videos] == ["right", "left"], "in the model's order"
+    assert [r["of"] for r in predict.args.recipes] == ["a right", "a left", "b right", "b left"]
+    outputs = dict(zip(predict.outputs, predict.args.recipes, strict=True))
+    for task in tasks:
+        if isinstance(task.args, TableArgs):
+            assert outputs[task.inputs[0]] == task.args.recipe
+    (smooth,) = (task for task in tasks if task.kind == "smooth")
+    assert isinstance(smooth.args, SmoothArgs)
+    assert [task_input.rpartition("/")[0] for task_input in smooth.inputs] == [
+        "table/rec_left",
+        "table/rec_left",
+        "table/rec_right",
+        "table/rec_right",
+    ]
+    assert smooth.args.outputs == ("/o/eks/left.csv", "/o/eks/right.csv")
+    assert (smooth.args.points_output, smooth.args.calibration) == ("/o/eks/rec.csv", "/c.toml")
+
+
+def test_models_of_one_view_take_views_as_pairs_beside_one_that_takes_all() -> None:
+    tasks = graph(recording(takes_views=(False, True)), n_gpus=3)
+    predicts = [task.args for task in tasks if isinstance(task.args, PredictArgs)]
+    shapes = sorted((len(a.videos), [m.name for m in a.models]) for a in predicts)
+    assert shapes == [(1, ["a"]), (1, ["a"]), (2, ["b"])]
+
+
+def test_views_are_split_together() -> None:
+    tasks = graph(recording(takes_views=(True, True)), chunk=400)
+    predicts = [task.args for task in tasks if isinstance(task.args, PredictArgs)]
+    assert [(a.start, a.stop) for a in predicts] == [(0, 334), (334, 667), (667, 1000)]
+    assert all(len(a.range_dirs) == 4 for a in predicts)
+
+
+def test_ranges_count_as_done_where_all_views_have_them() -> None:
+    plan = recording(takes_views=(True, True))
+    left, right = plan.videos
+    kept, some = ((0, 400, "/r/0"), (400, 800, "/r/1")), ((0, 400, "/s/0"),)
+    plan = replace(
+        plan,
+        videos=(
+            replace(left, done_ranges=(kept, kept)),
+            replace(right, done_ranges=(some, some)),
+        ),
+    )
+    tasks = graph(plan)
+    (predict,) = (task.args for task in tasks if isinstance(task.args, PredictArgs))
+    assert (predict.start, predict.stop) == (400, 1000)
+    for args in (task.args for task in tasks if isinstance(task.args, TableArgs)):
+        assert [path for _, _, path in args.ranges] in (["/r/0", ""], ["/s/0", ""])

@@ -7,9 +7,10 @@ object store. The driver keeps a bounded number of sessions in flight and listen
 
 What goes wrong: Ray starts dead workers again and repeats their calls; an actor without a GPU or
 CPU (`Board`) counts the attempts, so that a video that kills its worker each time fails by name
-in the end.
+in the end. What was on a node that is gone is done on the others (`crew`, `flight`).
 
-`actors` is what runs on the cluster, `flight` what the driver knows of it, `executor` the whole.
+`actors` is what runs on the cluster, `crew` and `flight` what the driver knows of it, `executor`
+the whole.
 Nothing outside of this package imports ray.
 """
 
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import os
 
-# Read when ray is imported, so they are set before.
+# Read when ray is imported, or when the processes of a cluster on this machine start.
 for _name, _value in {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # else every worker starts through `uv run`
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -25,6 +26,8 @@ for _name, _value in {
     "RAY_grpc_client_keepalive_time_ms": "10000",  # a cut link is noticed in seconds
     "RAY_grpc_client_keepalive_timeout_ms": "10000",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # Threads come and go with every video; with a heap for each, glibc keeps what all of them had.
+    "MALLOC_ARENA_MAX": "4",
     "RAY_AUTH_MODE": "token",  # no cluster of ours takes work from whoever finds its port
 }.items():
     os.environ.setdefault(_name, _value)

@@ -6,11 +6,17 @@ import os
 import socket
 import time
 from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
 
+from raypose import scratch
 from raypose.errors import CancelledError, DeviceError, Failure
+from raypose.scratch import ScratchSettings
+from raypose.stages.access import Places, refusal
+from raypose.storage import apply_environment
 from raypose.tasks import ModelSpec, Progress, Summary, Task
 
 MAX_ATTEMPTS = 3
@@ -26,7 +32,17 @@ class Board:
         self._graphs: dict[str, Any] = {}
         self._attempts: dict[str, int] = defaultdict(int)
         self._progress: dict[str, Progress] = {}
+        self._expected: dict[int, list[str]] = defaultdict(list)
+        self._where: dict[int, str] = {}
         self._stop = False
+
+    def arrive(self, worker: int, node: str) -> None:
+        """Take note that a worker runs, and on which node; told again each time it is started."""
+        self._where[worker] = node
+
+    def where(self) -> dict[int, str]:
+        """Number of each worker that was ever there → id of its node."""
+        return self._where
 
     def publish(self, graphs: dict[str, Any]) -> None:
         """Take the references to the models' graphs, by fingerprint.
@@ -46,10 +62,18 @@ class Board:
         self._progress[progress.task] = progress
         return self._attempts[progress.task]
 
-    def report(self, progress: Progress) -> bool:
-        """Take note of progress; returns whether the run is to stop."""
+    def expect(self, worker: int, path: str) -> None:
+        """A task that needs this video was given to a worker."""
+        self._expected[worker].append(path)
+
+    def report(self, progress: Progress, worker: int) -> tuple[bool, list[str]]:
+        """Take note of progress.
+
+        Returns:
+            Whether the run is to stop, and the videos that the worker will need next.
+        """
         self._progress[progress.task] = progress
-        return self._stop
+        return self._stop, self._expected.pop(worker, [])
 
     def drain(self) -> list[Progress]:
         """The latest word of each task since the last call."""
@@ -61,6 +85,19 @@ class Board:
         self._stop = True
 
 
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What a worker must know of the driver's settings to find files where the driver does.
+
+    Attributes:
+        environment: the variables that say where stores are.
+        scratch: where copies go.
+    """
+
+    environment: Mapping[str, str]
+    scratch: ScratchSettings
+
+
 class Worker:
     """A process that does tasks: on the GPU that Ray gave it, or on CPUs.
 
@@ -69,6 +106,8 @@ class Worker:
         device: `auto`, `cpu` or `cuda`.
         threads: CPU threads of torch.
         allow_unsafe: whether checkpoints may be unpickled unsafely.
+        number: its number among the workers of the run.
+        site: where files are.
     """
 
     def __init__(
@@ -77,10 +116,19 @@ class Worker:
         device: str,
         threads: int,
         allow_unsafe: bool,
+        number: int,
+        site: Site,
     ) -> None:
         from raypose.stages.context import Context
+        from raypose.stages.memory import limit_arenas
 
+        limit_arenas()  # on a cluster that others have started
+        apply_environment(site.environment)
+        scratch.configure(site.scratch.folder, site.scratch.limit_bytes, site.scratch.run)
+        self._number = number
+        self._refused: Failure | None = None
         self._board = ray.get_actor(board)
+        self._board.arrive.remote(number, ray.get_runtime_context().get_node_id())
         self._stop = False
         self._last_report = 0.0
         self._threads = threads
@@ -112,6 +160,16 @@ class Worker:
         except DeviceError as error:
             return Failure.of("start", error)
 
+    def look(self, places: Places) -> Failure | None:
+        """Whether what the run reads and writes can be got at here; if not, it takes no task."""
+        self._refused = refusal(places)
+        return self._refused
+
+    def tidy(self) -> None:
+        """Give back the scratch; the run is over."""
+        self._context.staging.close()
+        scratch.close()
+
     def do(self, task: Task, *inputs: Any) -> tuple[Any, ...]:
         """Do a task; returns its `Summary`, then its results."""
         from raypose.stages.work import execute
@@ -127,6 +185,8 @@ class Worker:
                 error="WorkerLostError",
             )
             return self._failed(task, lost)
+        if self._refused is not None:
+            return self._failed(task, replace(self._refused, step=task.kind))
         try:
             summary, results = execute(task, inputs, self._context)
         except CancelledError as error:
@@ -141,7 +201,9 @@ class Worker:
         now = time.monotonic()
         if now - self._last_report >= _REPORT_EVERY_S:
             self._last_report = now
-            self._stop = ray.get(self._board.report.remote(progress))
+            report = self._board.report.remote(progress, self._number)
+            self._stop, expected = ray.get(report)
+            self._context.staging.expect(expected)
 
     def _graph(self, model: ModelSpec) -> bytes | None:
         reference = ray.get(self._board.graph.remote(model.fingerprint))

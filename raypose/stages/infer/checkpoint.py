@@ -8,6 +8,7 @@ the network is the next station (`network`).
 
 from __future__ import annotations
 
+import io
 import itertools
 import pickle
 import re
@@ -16,7 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raypose.errors import ModelError, UnsafeCheckpointError
+from raypose import storage
+from raypose.errors import ModelError, StorageError, UnsafeCheckpointError
+from raypose.storage import as_path
 
 if TYPE_CHECKING:
     import torch
@@ -44,13 +47,14 @@ def read_checkpoint(
     """Load a checkpoint on the CPU.
 
     Args:
-        path: the `.ckpt` file.
+        path: the `.ckpt` file, or its URL.
         model_type: which names older checkpoints of this type used.
         allow_unsafe: unpickle whatever is in the file, as the user asked by name.
 
     Raises:
         UnsafeCheckpointError: the file holds objects that only unsafe unpickling makes.
         ModelError: the file is missing, truncated or no checkpoint.
+        StorageError: it can't be read from its store.
     """
     import torch
 
@@ -110,10 +114,11 @@ def _load(path: str | Path, allow_unsafe: bool) -> Any:
     import torch
 
     try:
+        file = io.BytesIO(storage.read_bytes(as_path(path))) if storage.is_url(path) else path
         if allow_unsafe:
-            return torch.load(path, map_location="cpu", weights_only=False)
+            return torch.load(file, map_location="cpu", weights_only=False)
         with torch.serialization.safe_globals(_harmless_globals()):
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(file, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ModelError(
             f"the checkpoint can't be read ({error.strerror or error})",
@@ -129,8 +134,8 @@ def _load(path: str | Path, allow_unsafe: bool) -> Any:
             path=path,
             hint="If you trust whoever made the file, add --allow-unsafe-checkpoint.",
         ) from error
-    except MemoryError:
-        raise  # of this machine, not of the file
+    except (MemoryError, StorageError):
+        raise  # of this machine or the store, not of the file
     except Exception as error:  # what is no pickle can make an unpickler raise anything
         raise _damaged(path, error) from error
 

@@ -9,6 +9,7 @@ becomes of the tables (files, metrics, smoothing) is not known here.
 from __future__ import annotations
 
 import collections
+import contextlib
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -19,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raypose.errors import CancelledError, Failure, RayposeError
+from raypose.errors import CancelledError, Failure, RayposeError, VideoError
+from raypose.stages.infer.views import Views
 
 if TYPE_CHECKING:
     import torch
@@ -37,7 +39,7 @@ _GPU_BATCHES_AHEAD = 3
 
 @dataclass(frozen=True, slots=True)
 class MemberResult:
-    """What one model says of a range of frames of a video.
+    """What one model says of a range of frames of a video (or of one view of a recording).
 
     Attributes:
         values: (n_frames, n_keypoints, 3) float32: x and y in pixels of the frame, likelihood;
@@ -86,18 +88,6 @@ class _Member:
     failure: Failure | None = None
 
 
-@dataclass(slots=True)
-class _Frames:
-    """Decoded frames, and what is looked at in them."""
-
-    pixels: torch.Tensor
-    boxes: NDArray[np.int64] | None
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return self.pixels.shape[1], self.pixels.shape[2]
-
-
 def predict_video(
     video: str | os.PathLike[str] | VideoIndex,
     predictors: Sequence[Predictor],
@@ -112,7 +102,8 @@ def predict_video(
     """Predict a range of frames with every predictor, decoding them once.
 
     Args:
-        video: a file, or its index (which saves reading the packets again).
+        video: a file, or its index (which saves reading the packets again). Models that take
+            several views at once need `predict_views`.
         predictors: the members.
         start: first frame.
         stop: frame after the last; None for the end.
@@ -131,51 +122,107 @@ def predict_video(
         VideoError: the video can't be read; no member has a result then.
         CancelledError: `should_stop` said so.
     """
+    results = predict_views(
+        [video],
+        predictors,
+        start=start,
+        stop=stop,
+        batch_size=batch_size,
+        boxes=None if boxes is None else [boxes],
+        on_progress=on_progress,
+        should_stop=should_stop,
+    )
+    return [result if isinstance(result, Failure) else result[0] for result in results]
+
+
+def predict_views(
+    videos: Sequence[str | os.PathLike[str] | VideoIndex],
+    predictors: Sequence[Predictor],
+    *,
+    start: int = 0,
+    stop: int | None = None,
+    batch_size: int | None = None,
+    boxes: Sequence[NDArray[np.float64]] | None = None,
+    on_progress: Callable[[int], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> list[list[MemberResult] | Failure]:
+    """Predict the views of a recording in lockstep with every predictor, decoding them once.
+
+    Args:
+        videos: a file or index for each view that the models take, in their order; of equally
+            many frames.
+        predictors: the members.
+        start: first frame.
+        stop: frame after the last; None for the end.
+        batch_size: frames a batch (of each view); by default the smallest that a predictor chose.
+        boxes: for each view as in `predict_video`.
+        on_progress: told how many frames are done.
+        should_stop: asked before every batch.
+
+    Returns:
+        For each predictor, in order, one result a view; or a `Failure` where it could not go on
+        while others did. A frame that one view lacks is missing in that view alone: the network
+        sees the view's last frame in its place.
+
+    Raises:
+        VideoError: a video can't be read, or views differ in length; no member has a result then.
+        CancelledError: `should_stop` said so.
+    """
     from raypose.stages.infer.lanes import Lanes
     from raypose.stages.infer.windows import Windows
     from raypose.video.index import VideoIndex, index_video
 
-    index = video if isinstance(video, VideoIndex) else index_video(video)
-    stop = index.n_frames if stop is None else stop
+    indexes = [v if isinstance(v, VideoIndex) else index_video(v) for v in videos]
+    for index in indexes[1:]:
+        if index.n_frames != indexes[0].n_frames:
+            raise VideoError(
+                f"this view has {index.n_frames} frames, and another {indexes[0].n_frames}",
+                path=index.path,
+                hint="Views of one recording must have equally many frames.",
+            )
     members = [
         _Member(predictor, Windows() if predictor.network.heads else None)
         for predictor in predictors
     ]
     on_gpu = any(p.network.device.type == "cuda" for p in predictors)
     with Lanes(on_gpu=on_gpu) as lanes:
-        run = _Run(index, members, lanes, start, stop, boxes, on_progress, should_stop)
+        end = indexes[0].n_frames if stop is None else stop
+        run = _Run(indexes, members, lanes, start, end, boxes, on_progress, should_stop)
         run.go(batch_size or min((p.batch_size for p in predictors), default=1))
-    return [run.result(member) for member in members]
+    return [run.results(member) for member in members]
 
 
 class _Run:
-    """One pass of members through a range of a video."""
+    """One pass of members through a range of a video, or of views in lockstep."""
 
     def __init__(
         self,
-        index: VideoIndex,
+        indexes: Sequence[VideoIndex],
         members: Sequence[_Member],
         lanes: Lanes,
         start: int,
         stop: int,
-        boxes: NDArray[np.float64] | None,
+        boxes: Sequence[NDArray[np.float64]] | None,
         on_progress: Callable[[int], None] | None,
         should_stop: Callable[[], bool] | None,
     ) -> None:
         from raypose.stages.infer.windows import frames_to_read
 
-        self.index = index
+        self.indexes = indexes
+        self.n_frames = indexes[0].n_frames
         self.members = members
         self.lanes = lanes
         self.start, self.stop = start, stop
         self.first, self.last = start, stop
         self.has_context = any(member.windows for member in members)
         if self.has_context and start < stop:
-            self.first, self.last = frames_to_read(start, stop, index.n_frames)
+            self.first, self.last = frames_to_read(start, stop, self.n_frames)
         self.boxes = self._boxes_of_frames(boxes)
+        # A frame that is not there stands in the way of its neighbours, or of the other views.
+        self.fills_gaps = self.has_context or len(indexes) > 1
         self.on_progress = on_progress
         self.should_stop = should_stop
-        self.lost: list[NDArray[np.bool_]] = []
+        self.lost: list[list[NDArray[np.bool_]]] = [[] for _ in indexes]
         self.decode_s = 0.0
         self.n_done = 0
 
@@ -186,23 +233,29 @@ class _Run:
         throttle = _Throttle([member.predictor for member in self.members])
         under_way: collections.deque[tuple[int, Future[list[_Part | Failure]]]]
         under_way = collections.deque()
-        held: NDArray[np.uint8] | None = None
-        with FrameReader(
-            self.index, start=self.first, stop=self.last, batch_size=batch_size
-        ) as reader:
-            batches = iter(reader)
+        held: list[NDArray[np.uint8] | None] = [None] * len(self.indexes)
+        with contextlib.ExitStack() as stack:
+            readers = [
+                stack.enter_context(
+                    FrameReader(index, start=self.first, stop=self.last, batch_size=batch_size)
+                )
+                for index in self.indexes
+            ]
+            batches = zip(*readers, strict=True)
             while True:
                 if self.should_stop is not None and self.should_stop():
                     raise CancelledError("the run was stopped")
                 begun = time.perf_counter()
-                batch = next(batches, None)
+                views = next(batches, None)
                 self.decode_s += time.perf_counter() - begun
-                if batch is None:
+                if views is None:
                     break
-                self.lost.append(~batch.ok)
-                if self.has_context:
-                    held = _fill_gaps(batch.frames, batch.ok, held)
-                under_way.append((len(batch), self._submit(batch.first, batch.frames)))
+                for v, batch in enumerate(views):
+                    self.lost[v].append(~batch.ok)
+                    if self.fills_gaps:
+                        held[v] = _fill_gaps(batch.frames, batch.ok, held[v])
+                frames = [batch.frames for batch in views]
+                under_way.append((len(frames[0]), self._submit(views[0].first, frames)))
                 throttle.wait()
                 if len(under_way) > self.lanes.n:
                     self._collect(*under_way.popleft())
@@ -211,16 +264,19 @@ class _Run:
         for member in self.members:
             self._finish(member)
 
-    def _submit(self, first: int, pixels: NDArray[np.uint8]) -> Future[list[_Part | Failure]]:
+    def _submit(
+        self, first: int, pixels: Sequence[NDArray[np.uint8]]
+    ) -> Future[list[_Part | Failure]]:
         import torch
 
         boxes = None
         if self.boxes is not None:
-            boxes = self.boxes[first - self.first : first - self.first + len(pixels)]
-        frames = _Frames(torch.from_numpy(pixels), boxes)
+            rows = slice(first - self.first, first - self.first + len(pixels[0]))
+            boxes = tuple(view[rows] for view in self.boxes)
+        views = Views(tuple(torch.from_numpy(view) for view in pixels), boxes)
         going_on = [member.failure is None for member in self.members]
         predictors = [member.predictor for member in self.members]
-        return self.lanes.submit(lambda: _predict_batch(frames, predictors, going_on))
+        return self.lanes.submit(lambda: _predict_batch(views, predictors, going_on))
 
     def _collect(self, n_frames: int, future: Future[list[_Part | Failure]]) -> None:
         """Hand the results of a batch to the members, in the order of the frames."""
@@ -253,12 +309,11 @@ class _Run:
         n = len(features) - 4
         boxes = None
         if self.boxes is not None:
-            at = done + (2 if self.index.n_frames > 4 else 0)
-            boxes = self.boxes[at : at + n]
+            at = done + (2 if self.n_frames > 4 else 0)
+            boxes = tuple(view[at : at + n] for view in self.boxes)
+        sizes = tuple((index.height, index.width) for index in self.indexes)
         try:
-            rows = member.predictor.infer_windows(
-                features, self.index.height, self.index.width, boxes
-            )
+            rows = member.predictor.infer_windows(features, sizes, boxes)
         except _MEMBER_ERRORS as error:
             member.failure = Failure.of("predict", error)
             member.rows.clear()
@@ -266,32 +321,45 @@ class _Run:
         member.rows.append(rows)
         member.subpixel_s += time.perf_counter() - begun
 
-    def _boxes_of_frames(self, boxes: NDArray[np.float64] | None) -> NDArray[np.int64] | None:
-        """Boxes within the frame, one a frame that is read."""
+    def _boxes_of_frames(
+        self, boxes: Sequence[NDArray[np.float64]] | None
+    ) -> tuple[NDArray[np.int64], ...] | None:
+        """Boxes within the frames, for each view one a frame that is read."""
         if boxes is None:
             return None
         from raypose.stages.infer.preprocess import clamp_boxes
 
-        rows = np.minimum(np.arange(self.first, self.last), len(boxes) - 1)
-        return clamp_boxes(np.asarray(boxes)[rows], self.index.height, self.index.width)
+        frames = np.arange(self.first, self.last)
+        return tuple(
+            clamp_boxes(np.asarray(rows)[np.minimum(frames, len(rows) - 1)], i.height, i.width)
+            for rows, i in zip(boxes, self.indexes, strict=True)
+        )
 
-    def result(self, member: _Member) -> MemberResult | Failure:
-        """The rows that were asked for."""
+    def results(self, member: _Member) -> list[MemberResult] | Failure:
+        """The rows that were asked for, of each view."""
         import torch
 
         from raypose.stages.infer.windows import with_edges
 
         if member.failure is not None:
             return member.failure
-        n_keypoints = len(member.predictor.spec.keypoint_names)
+        n_keypoints = len(self.indexes) * len(member.predictor.spec.keypoint_names)
         rows = torch.cat(member.rows) if member.rows else torch.empty(0, n_keypoints, 3)
         if member.windows is not None and len(rows):
-            rows = with_edges(rows, self.index.n_frames)
+            rows = with_edges(rows, self.n_frames)
         begin = self.start - self.first
         wanted = slice(begin, begin + self.stop - self.start)
+        views = rows[wanted].to("cpu", torch.float32).chunk(len(self.indexes), dim=1)
+        return [self._result(member, view, wanted, v) for v, view in enumerate(views)]
+
+    def _result(
+        self, member: _Member, rows: torch.Tensor, wanted: slice, view: int
+    ) -> MemberResult:
         # A copy: what comes of inference mode may share memory with what is not asked for.
-        values = np.array(rows[wanted].to("cpu", torch.float32).numpy())
-        lost = np.concatenate(self.lost)[wanted] if self.lost else np.zeros(0, np.bool_)
+        values = np.array(rows.numpy())
+        lost = np.zeros(0, np.bool_)
+        if self.lost[view]:
+            lost = np.concatenate(self.lost[view])[wanted]
         values[lost] = (np.nan, np.nan, 0.0)
         return MemberResult(
             values, int(lost.sum()), self.decode_s, member.network_s, member.subpixel_s
@@ -299,7 +367,7 @@ class _Run:
 
 
 def _predict_batch(
-    frames: _Frames, predictors: Sequence[Predictor], going_on: Sequence[bool]
+    views: Views, predictors: Sequence[Predictor], going_on: Sequence[bool]
 ) -> list[_Part | Failure]:
     """Every predictor's part of a batch; images are made once for all that take the same."""
     shared: dict[Any, torch.Tensor] = {}
@@ -309,31 +377,30 @@ def _predict_batch(
             parts.append(Failure("predict", "it failed before"))
             continue
         try:
-            parts.append(_predict_part(frames, predictor, shared))
+            parts.append(_predict_part(views, predictor, shared))
         except _MEMBER_ERRORS as error:
             parts.append(Failure.of("predict", error))
     return parts
 
 
-def _predict_part(frames: _Frames, predictor: Predictor, shared: dict[Any, torch.Tensor]) -> _Part:
+def _predict_part(views: Views, predictor: Predictor, shared: dict[Any, torch.Tensor]) -> _Part:
     import torch
 
-    height, width = frames.size
     begun = time.perf_counter()
     try:
         images = shared.get(predictor.input_key)
         if images is None:
-            images = predictor.prepare(frames.pixels, frames.boxes)
+            images = predictor.prepare(views)
             shared[predictor.input_key] = images
         with torch.inference_mode():
             outputs = predictor.network.forward(images)
     except torch.cuda.OutOfMemoryError:
         shared.clear()
-        predictor.halve_batch_size(len(frames.pixels))
-        outputs = predictor.forward(frames.pixels, frames.boxes)
+        predictor.halve_batch_size(len(views))
+        outputs = predictor.forward(views)
     forwarded = time.perf_counter()
     if predictor.network.heads is None:
-        outputs = predictor.locate(outputs, height, width, frames.boxes)
+        outputs = predictor.locate(outputs, views.sizes, views.boxes)
     return _Part(outputs, forwarded - begun, time.perf_counter() - forwarded)
 
 

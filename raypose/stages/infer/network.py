@@ -138,7 +138,8 @@ def _tracker(architecture: Architecture, path: str) -> nn.Module:
         arguments["num_views"] = architecture.n_views
     try:
         # Semi-supervised variants have the same layers; what they add is only for training.
-        with offline_backbones():
+        # Without gradients: the wrapper of SAM keeps a tensor of its own that could not be copied.
+        with offline_backbones(), torch.no_grad():
             tracker: nn.Module = get_model_class(architecture.model_type, semi_supervised=False)(
                 **arguments
             )

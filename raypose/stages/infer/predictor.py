@@ -7,12 +7,14 @@ than predicting a short clip. A predictor knows nothing of videos; `loop` feeds 
 from __future__ import annotations
 
 import gc
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from raypose.errors import DeviceError, ModelError
+from raypose.stages.infer.views import Boxes, Sizes, Views
 from raypose.tasks import ModelSpec
 
 if TYPE_CHECKING:
@@ -66,6 +68,11 @@ class Predictor:
         self.batch_size = choose_batch_size(self)
 
     @property
+    def n_views(self) -> int:
+        """Views that the network takes at once."""
+        return self.network.architecture.n_views
+
+    @property
     def input_key(self) -> tuple[int, int, str, str]:
         """Predictors with equal keys take the same images, which need be made only once."""
         network = self.network
@@ -78,53 +85,57 @@ class Predictor:
 
     def predict(
         self,
-        frames: torch.Tensor | NDArray[np.uint8],
-        boxes: NDArray[np.int64] | None = None,
+        frames: torch.Tensor | NDArray[np.uint8] | Sequence[NDArray[np.uint8]],
+        boxes: NDArray[np.int64] | Sequence[NDArray[np.int64]] | None = None,
     ) -> torch.Tensor:
         """Keypoints of some frames.
 
         Args:
-            frames: (B, H, W, 3) uint8 RGB, B not bounded by `batch_size`.
-            boxes: (B, 4) x, y, height, width within the frame that the network looks at;
-                None for the whole frame.
+            frames: (B, H, W, 3) uint8 RGB, B not bounded by `batch_size`; for a model that takes
+                several views, such frames of each of them.
+            boxes: (B, 4) x, y, height, width within the frame that the network looks at, or such
+                boxes of each view; None for whole frames.
 
         Returns:
             (B, K, 3) float32 on the predictor's device: x and y in pixels of the frame,
-            likelihood.
+            likelihood; of several views (B, V·K, 3), view by view.
         """
         import torch
 
         from raypose.stages.infer.windows import Windows, with_edges
 
-        if not isinstance(frames, torch.Tensor):
-            frames = torch.from_numpy(np.ascontiguousarray(frames))
-        height, width = frames.shape[1:3]
-        if not len(frames):
-            return torch.empty(0, len(self.spec.keypoint_names), 3)
-        outputs = self.forward(frames, boxes)
+        several = not isinstance(frames, torch.Tensor | np.ndarray)
+        views = Views(
+            tuple(
+                torch.as_tensor(np.ascontiguousarray(f)) for f in (frames if several else [frames])
+            ),
+            None if boxes is None else tuple(boxes) if several else (boxes,),  # type: ignore[arg-type]
+        )
+        if not len(views):
+            return torch.empty(0, self.n_views * len(self.spec.keypoint_names), 3)
+        outputs = self.forward(views)
         if self.network.heads is None:
-            return self.locate(outputs, height, width, boxes)
+            return self.locate(outputs, views.sizes, views.boxes)
         windows = Windows()
         features = windows.push(outputs)
+        inner = views.boxes
         if features is None:
             features = windows.padded()
             assert features is not None
-        elif boxes is not None:
-            boxes = boxes[2:-2]
-        return with_edges(self.infer_windows(features, height, width, boxes), len(frames))
+        elif inner is not None:
+            inner = tuple(view[2:-2] for view in inner)
+        return with_edges(self.infer_windows(features, views.sizes, inner), len(views))
 
-    def forward(
-        self, frames: torch.Tensor, boxes: NDArray[np.int64] | None = None
-    ) -> torch.Tensor:
-        """What the network gives for (B, H, W, 3) uint8 frames, in as many batches as it takes."""
+    def forward(self, views: Views) -> torch.Tensor:
+        """What the network gives for some frames, in as many batches as it takes."""
         import torch
 
         parts: list[torch.Tensor] = []
         done = 0
-        while done < len(frames):
-            end = min(done + self.batch_size, len(frames))
+        while done < len(views):
+            end = min(done + self.batch_size, len(views))
             try:
-                images = self.prepare(frames[done:end], None if boxes is None else boxes[done:end])
+                images = self.prepare(views.part(done, end))
                 with torch.inference_mode():
                     parts.append(self.network.forward(images))
             except torch.cuda.OutOfMemoryError:
@@ -133,38 +144,41 @@ class Predictor:
             done = end
         return torch.cat(parts)
 
-    def prepare(
-        self, frames: torch.Tensor, boxes: NDArray[np.int64] | None = None
-    ) -> torch.Tensor:
-        """The images that the network takes, of (B, H, W, 3) uint8 frames."""
+    def prepare(self, views: Views) -> torch.Tensor:
+        """The images that the network takes: (B, 3, h, w), of several views (B, V, 3, h, w)."""
         import torch
 
         from raypose.stages.infer.preprocess import prepare_images
 
         with torch.inference_mode():
-            return prepare_images(
-                frames,
-                self.spec.image_height,
-                self.spec.image_width,
-                device=self.network.device,
-                dtype=self.network.dtype,
-                boxes=boxes,
-            )
+            images = [
+                prepare_images(
+                    pixels,
+                    self.spec.image_height,
+                    self.spec.image_width,
+                    device=self.network.device,
+                    dtype=self.network.dtype,
+                    boxes=None if views.boxes is None else views.boxes[v],
+                )
+                for v, pixels in enumerate(views.pixels)
+            ]
+            if self.n_views == 1:
+                return images[0]
+            # Channels stay last in memory, as `prepare_images` leaves them.
+            return torch.stack([i.permute(0, 2, 3, 1) for i in images], 1).permute(0, 1, 4, 2, 3)
 
     def infer_windows(
         self,
         features: torch.Tensor,
-        frame_height: int,
-        frame_width: int,
-        boxes: NDArray[np.int64] | None = None,
+        sizes: Sizes,
+        boxes: Boxes | None = None,
     ) -> torch.Tensor:
         """Keypoints of a model with temporal context.
 
         Args:
             features: (T + 4, …) what the network gave for consecutive frames.
-            frame_height: rows of the frames.
-            frame_width: columns of the frames.
-            boxes: (T, 4) of the inner frames.
+            sizes: of the frames.
+            boxes: of the inner T frames.
 
         Returns:
             (T, K, 3) of the inner frames, each keypoint from the one of the two heads that is
@@ -175,50 +189,33 @@ class Predictor:
         assert self.network.heads is not None
         with torch.inference_mode():
             alone, several = (
-                self.locate(heatmaps, frame_height, frame_width, boxes)
-                for heatmaps in self.network.heads(features)
+                self.locate(heatmaps, sizes, boxes) for heatmaps in self.network.heads(features)
             )
             return torch.where(several[..., 2:] > alone[..., 2:], several, alone)
 
-    def locate(
-        self,
-        outputs: torch.Tensor,
-        frame_height: int,
-        frame_width: int,
-        boxes: NDArray[np.int64] | None = None,
-    ) -> torch.Tensor:
-        """(B, K, 3) keypoints in pixels of the frame, of what the network gave."""
-        import torch
-
-        with torch.inference_mode():
-            return self._locate(outputs, frame_height, frame_width, boxes)
-
-    def _locate(
-        self,
-        outputs: torch.Tensor,
-        frame_height: int,
-        frame_width: int,
-        boxes: NDArray[np.int64] | None,
-    ) -> torch.Tensor:
+    def locate(self, outputs: torch.Tensor, sizes: Sizes, boxes: Boxes | None) -> torch.Tensor:
+        """(B, V·K, 3) keypoints in pixels of the frame, of what the network gave."""
         import torch
 
         from raypose.stages.infer.subpixel import keypoints_from_heatmaps
 
         architecture = self.network.architecture
-        if architecture.gives_coordinates:
-            # There is no notion of confidence; Lightning Pose's `predict_frame` says 1.
-            found = torch.cat((outputs, torch.ones_like(outputs[..., :1])), dim=-1)
-        else:
-            found = keypoints_from_heatmaps(outputs, architecture.downsample_factor)
         height, width = self.spec.image_height, self.spec.image_width
-        if boxes is None:
-            found[..., 0].div_(width).mul_(frame_width)
-            found[..., 1].div_(height).mul_(frame_height)
-        else:
-            x, y, h, w = torch.from_numpy(boxes).to(found).unbind(1)
-            found[..., 0].div_(width).mul_(w[:, None]).add_(x[:, None])
-            found[..., 1].div_(height).mul_(h[:, None]).add_(y[:, None])
-        return found
+        with torch.inference_mode():
+            if architecture.gives_coordinates:
+                # There is no notion of confidence; Lightning Pose's `predict_frame` says 1.
+                found = torch.cat((outputs, torch.ones_like(outputs[..., :1])), dim=-1)
+            else:
+                found = keypoints_from_heatmaps(outputs, architecture.downsample_factor)
+            for v, view in enumerate(found.chunk(self.n_views, dim=1)):
+                if boxes is None:
+                    view[..., 0].div_(width).mul_(sizes[v][1])
+                    view[..., 1].div_(height).mul_(sizes[v][0])
+                else:
+                    x, y, h, w = torch.from_numpy(boxes[v]).to(found).unbind(1)
+                    view[..., 0].div_(width).mul_(w[:, None]).add_(x[:, None])
+                    view[..., 1].div_(height).mul_(h[:, None]).add_(y[:, None])
+            return found
 
     def halve_batch_size(self, tried: int) -> None:
         """After memory ran out with a batch of `tried` frames: smaller ones from here on.
@@ -240,11 +237,12 @@ class Predictor:
 
     def _check(self) -> None:
         architecture = self.network.architecture
-        if architecture.n_views > 1:
+        n_views = len(self.spec.view_names) if self.spec.takes_views else 1
+        if architecture.n_views != n_views:
             raise ModelError(
-                "this model takes several views at once, which raypose can't feed it yet",
+                f"the network takes {architecture.n_views} views, and the config names {n_views}",
                 path=self.spec.directory,
-                hint="Use single-view models for these videos.",
+                hint="Check data.view_names in the config.",
             )
         if architecture.n_keypoints != len(self.spec.keypoint_names):
             raise ModelError(
@@ -262,9 +260,9 @@ def choose_batch_size(predictor: Any) -> int:
     import torch
 
     network = predictor.network
-    pixels = predictor.spec.image_height * predictor.spec.image_width
+    pixels = predictor.spec.image_height * predictor.spec.image_width * predictor.n_views
     if network.device.type != "cuda":
-        return int(min(32, max(2, _CPU_BATCH_PIXELS // pixels)))
+        return int(min(32, max(1 if predictor.n_views > 1 else 2, _CPU_BATCH_PIXELS // pixels)))
     from raypose.stages.infer.network import example_images
 
     probe = 4

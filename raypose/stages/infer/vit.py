@@ -1,96 +1,143 @@
 """Vision transformers from their architecture alone, without a hub.
 
 Lightning Pose makes these backbones with `from_pretrained`, which downloads weights that the
-checkpoint then replaces. Here the same modules are made from what is known of each published
+checkpoint then replaces. Here that function makes the same module from what is published of its
 architecture; `load_weights` sees to it that every weight fits. Used by `network`.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
-
-from torch import nn
 
 from raypose.errors import ModelError
 
-_SMALL: dict[str, Any] = {"hidden_size": 384, "num_attention_heads": 6}
-_BASE: dict[str, Any] = {"hidden_size": 768, "num_attention_heads": 12}
-_VIT = {
-    "vits_dino": {**_SMALL, "intermediate_size": 1536},
-    "vitb_dino": {**_BASE, "intermediate_size": 3072},
-    "vitb_imagenet": {**_BASE, "intermediate_size": 3072},
+_SMALL: dict[str, Any] = {
+    "hidden_size": 384,
+    "num_attention_heads": 6,
+    "intermediate_size": 1536,
+    "image_size": 224,
 }
-_DINOV2 = {"vits_dinov2": _SMALL, "vitb_dinov2": _BASE}
+_BASE: dict[str, Any] = {
+    **_SMALL,
+    "hidden_size": 768,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+}
+_HIERA_TINY: dict[str, Any] = {
+    "blocks_per_stage": [1, 2, 7, 2],
+    "global_attention_blocks": [5, 7, 9],
+}
+_HIERA_SMALL: dict[str, Any] = {
+    "blocks_per_stage": [1, 2, 11, 2],
+    "global_attention_blocks": [7, 10, 13],
+}
+_HIERA_BASE_PLUS: dict[str, Any] = {
+    "hidden_size": 112,
+    "num_attention_heads": 2,
+    "blocks_per_stage": [2, 3, 16, 3],
+    "embed_dim_per_stage": [112, 224, 448, 896],
+    "num_attention_heads_per_stage": [2, 4, 8, 16],
+    "global_attention_blocks": [12, 16, 20],
+    "window_positional_embedding_background_size": [14, 14],
+}
 
 
 @contextlib.contextmanager
 def offline_backbones() -> Iterator[None]:
     """Within it, Lightning Pose's modules make transformer backbones without downloading.
 
-    The function that they all call for a backbone is replaced for as long; there is no argument
-    that would do it.
+    There is no argument that would do it: for as long, the functions that download make an
+    empty network of the same architecture.
     """
-    from lightning_pose.models import base
+    from transformers import AutoModel, PreTrainedModel
 
-    original = base.build_backbone
+    owners: list[Any] = [AutoModel, PreTrainedModel]
+    with contextlib.ExitStack() as stack:
+        for owner in owners:
+            stack.enter_context(_replaced(owner))
+        yield
 
-    def build(backbone_arch: str, **arguments: Any) -> tuple[nn.Module, int]:
-        if backbone_arch.startswith("vit"):
-            return build_transformer(backbone_arch)
-        built: tuple[nn.Module, int] = original(backbone_arch, **arguments)
-        return built
 
-    base.build_backbone = build
+@contextlib.contextmanager
+def _replaced(owner: Any) -> Iterator[None]:
+    own = owner.__dict__.get("from_pretrained")
+
+    def build(cls: Any, /, name: str, **arguments: Any) -> Any:
+        return empty_transformer(name)
+
+    owner.from_pretrained = classmethod(build)
     try:
         yield
     finally:
-        base.build_backbone = original
+        if own is None:
+            del owner.from_pretrained
+        else:
+            owner.from_pretrained = own
 
 
-def build_transformer(name: str) -> tuple[nn.Module, int]:
-    """Lightning Pose's wrapper around a transformer, and the number of its features.
+def empty_transformer(name: str) -> Any:
+    """The network that the hub has under this name, with weights that mean nothing.
 
     Raises:
         ModelError: the architecture is not known here.
     """
-    if name in _VIT:
-        return _plain(_VIT[name])
-    if name in _DINOV2:
-        return _dinov2(_DINOV2[name])
-    raise ModelError(
-        f"raypose can't build the backbone {name} without downloading it",
-        hint=f"It knows {', '.join(sorted((*_VIT, *_DINOV2)))} and all convolutional ones.",
-    )
+    if name not in _MODELS:
+        raise ModelError(
+            f"raypose can't build the backbone {name} without downloading it",
+            hint=f"It knows {', '.join(sorted(_MODELS))} and all convolutional ones.",
+        )
+    kind, sizes = _MODELS[name]
+    return kind(sizes)
 
 
-def _plain(sizes: dict[str, Any]) -> tuple[nn.Module, int]:
-    from lightning_pose.models.backbones.vit import VisionEncoder
+def _vit(sizes: dict[str, Any]) -> Any:
     from transformers import ViTConfig, ViTModel
 
-    wrapper = _bare(VisionEncoder)
-    config = ViTConfig(image_size=224, patch_size=16, **sizes)
-    wrapper.vision_encoder = ViTModel(config, add_pooling_layer=False)
-    return wrapper, int(config.hidden_size)
+    return ViTModel(ViTConfig(patch_size=16, **sizes), add_pooling_layer=False)
 
 
-def _dinov2(sizes: dict[str, Any]) -> tuple[nn.Module, int]:
-    from lightning_pose.models.backbones.vit_dino import VisionEncoderDino
+def _dinov2(sizes: dict[str, Any]) -> Any:
     from transformers import Dinov2Config, Dinov2Model
 
-    wrapper = _bare(VisionEncoderDino)
-    config = Dinov2Config(image_size=518, patch_size=14, **sizes)
-    encoder = wrapper.vision_encoder = Dinov2Model(config)
-    # As VisionEncoderDino.__init__ goes on after loading: patches of 16 pixels.
-    wrapper.patch_size = encoder.config.patch_size = encoder.embeddings.patch_size = 16
-    wrapper._resize_patch_embedding_weights()
-    encoder.embeddings.patch_embeddings.patch_size = (16, 16)
-    return wrapper, int(config.hidden_size)
+    sizes = {k: v for k, v in sizes.items() if k != "intermediate_size"}  # a ratio there
+    return Dinov2Model(Dinov2Config(**{**sizes, "image_size": 518, "patch_size": 14}))
 
 
-def _bare(kind: Any) -> Any:
-    """An instance whose `__init__`, which downloads, has not run."""
-    wrapper = kind.__new__(kind)
-    nn.Module.__init__(wrapper)
-    return wrapper
+def _dinov3(sizes: dict[str, Any]) -> Any:
+    from transformers import DINOv3ViTConfig, DINOv3ViTModel
+
+    return DINOv3ViTModel(DINOv3ViTConfig(num_register_tokens=4, **sizes))
+
+
+def _sam(sizes: dict[str, Any]) -> Any:
+    from transformers import SamConfig, SamModel
+
+    return SamModel(SamConfig(vision_config=sizes))
+
+
+def _sam2(sizes: dict[str, Any]) -> Any:
+    from transformers import Sam2Config, Sam2Model
+    from transformers.models.sam2 import Sam2HieraDetConfig, Sam2VisionConfig
+
+    channels = sizes.get("embed_dim_per_stage", [96, 192, 384, 768])
+    hiera = Sam2HieraDetConfig(**{**sizes, "embed_dim_per_stage": channels})
+    vision = Sam2VisionConfig(backbone_config=hiera, backbone_channel_list=channels[::-1])
+    return Sam2Model(Sam2Config(vision_config=vision))
+
+
+_MODELS: dict[str, tuple[Callable[[dict[str, Any]], Any], dict[str, Any]]] = {
+    "facebook/dino-vits16": (_vit, _SMALL),
+    "facebook/dino-vitb16": (_vit, _BASE),
+    "facebook/vit-mae-base": (_vit, _BASE),
+    "facebook/dinov2-small": (_dinov2, _SMALL),
+    "facebook/dinov2-base": (_dinov2, _BASE),
+    "facebook/dinov3-vits16-pretrain-lvd1689m": (_dinov3, _SMALL),
+    "facebook/dinov3-vitb16-pretrain-lvd1689m": (_dinov3, _BASE),
+    "facebook/sam-vit-base": (_sam, {}),
+    "facebook/sam2.1-hiera-tiny": (_sam2, _HIERA_TINY),
+    "facebook/sam2.1-hiera-small": (_sam2, _HIERA_SMALL),
+    "facebook/sam2.1-hiera-base-plus": (_sam2, _HIERA_BASE_PLUS),
+}
+"""Name on the hub, as Lightning Pose asks for it → how its network is made."""

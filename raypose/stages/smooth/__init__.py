@@ -9,19 +9,24 @@ Nothing here reads or writes a file.
 
 from __future__ import annotations
 
+from raypose.stages.smooth.members import Members, fitting_members
 from raypose.stages.smooth.options import SmoothOptions, SmoothResult, ViewsResult
 from raypose.stages.smooth.session import (
     mirrored_views,
+    smooth_recording,
     smooth_session,
     smooth_views,
     views_by_suffix,
 )
 
 __all__ = [
+    "Members",
     "SmoothOptions",
     "SmoothResult",
     "ViewsResult",
+    "fitting_members",
     "mirrored_views",
+    "smooth_recording",
     "smooth_session",
     "smooth_views",
     "views_by_suffix",

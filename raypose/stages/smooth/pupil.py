@@ -20,6 +20,7 @@ from raypose.stages.smooth.singlecam import smooth_singlecam
 
 # The order that the filter's observations have.
 PUPIL_KEYPOINTS = ("pupil_top_r", "pupil_bottom_r", "pupil_right_r", "pupil_left_r")
+PUPIL_PARAMS = ("diameter", "center_of_mass")
 _NO_INFORMATION = 1e8  # px²: variance of a position that no member has seen
 
 # x and y of each keypoint from (diameter, x of the centre, y of the centre).
@@ -69,7 +70,7 @@ def smooth_pupil(
         params |= smooth_singlecam(alone, plain)
         table.values[:, [names.index(name) for name in others]] = alone.values
     diameter, centre = _smooth(table, options)
-    return table, {"diameter": diameter, "center_of_mass": centre, **params}
+    return table, {**dict(zip(PUPIL_PARAMS, (diameter, centre), strict=True)), **params}
 
 
 def _smooth(table: KeypointTable, options: SmoothOptions) -> tuple[float, float]:

@@ -5,18 +5,98 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from raypose.errors import CancelledError, SmoothingError
 from raypose.predictions import KeypointTable
 from raypose.stages.smooth.ensemble import aligned, ensemble_table
 from raypose.stages.smooth.options import SmoothOptions, SmoothResult, ViewsResult
-from raypose.stages.smooth.pupil import PUPIL_KEYPOINTS, smooth_pupil
+from raypose.stages.smooth.pupil import PUPIL_KEYPOINTS, PUPIL_PARAMS, smooth_pupil
 from raypose.stages.smooth.singlecam import smooth_singlecam
 from raypose.stages.smooth.views import Calibration, smooth_mirrored_views, smooth_separate_views
 from raypose.tasks import ModelSpec
 
 Progress = Callable[[int], None] | None
 Stop = Callable[[], bool] | None
+
+
+def smooth_recording(
+    members: Mapping[str, Mapping[str, KeypointTable]],
+    options: Mapping[str, Any],
+    *,
+    mirrored: Sequence[Sequence[str]] = (),
+    calibration: str = "",
+    on_progress: Progress = None,
+    should_stop: Stop = None,
+) -> ViewsResult:
+    """Smooths a recording of one view or of several, with the options of the command line.
+
+    Without a mode, one video is smoothed as one camera, as the Pose-app does it, and several
+    views together.
+
+    Args:
+        members: for each view the members' tables, from `fitting_members`.
+        options: the fields of `EksOptions`.
+        mirrored: as in `smooth_session`.
+        calibration: path of the cameras' calibration; empty where there is none.
+        on_progress: called with the frames done so far.
+        should_stop: asked now and then.
+
+    Raises:
+        SmoothingError: members, options and calibration do not fit.
+        CancelledError: `should_stop` said so.
+    """
+    views = {view: list(tables.values()) for view, tables in members.items()}
+    (first, *_), *others = views.values()
+    mode = options["mode"]
+    if options["mirrored"] and not (mirrored or others) and mode in (None, "auto", "mirrored"):
+        mirrored = views_by_suffix(first.keypoint_names, options["mirrored"])
+    chosen = SmoothOptions(
+        mode=mode or ("auto" if others or mirrored else "singlecam"),
+        smooth_param=_param_of_each(options["smooth_param"], first.keypoint_names),
+        s_frames=tuple(options["s_frames"]),
+        blocks=tuple(options["blocks"]),
+        avg_mode=options["avg_mode"],
+        var_mode=options["var_mode"],
+        inflate_vars=options["inflate_vars"],
+        quantile_keep_pca=options["quantile_keep_pca"],
+        n_latent=options["n_latent"],
+    )
+    if others:
+        return smooth_views(
+            views,
+            chosen,
+            calibration=Path(calibration) if calibration else None,
+            on_progress=on_progress,
+            should_stop=should_stop,
+        )
+    ((view, tables),) = views.items()
+    result = smooth_session(
+        tables, chosen, mirrored=mirrored, on_progress=on_progress, should_stop=should_stop
+    )
+    reason = result.reason if mode or mirrored else "one video"
+    return ViewsResult(
+        {view: result.table}, result.smooth_params, None, result.mode, reason, result.seconds
+    )
+
+
+def _param_of_each(
+    given: float | Mapping[str, float] | None, names: Sequence[str]
+) -> float | tuple[float, ...] | None:
+    """The smoothing parameter of each keypoint, where they are given by name."""
+    if not isinstance(given, Mapping):
+        return given
+    if set(given) == set(PUPIL_PARAMS):
+        names = PUPIL_PARAMS
+    unknown = [name for name in given if name not in names]
+    lacking = [name for name in names if name not in given]
+    if unknown or lacking:
+        what = f"unknown: {', '.join(unknown)}" if unknown else f"missing: {', '.join(lacking)}"
+        raise SmoothingError(
+            f"smoothing parameters do not fit the keypoints ({what})",
+            hint="Give one for each keypoint, or a single number for all of them.",
+        )
+    return tuple(given[name] for name in names)
 
 
 def smooth_session(
@@ -139,7 +219,7 @@ def _mode_of_one(mode: str, names: Sequence[str], mirrored: bool) -> tuple[str, 
     if mode != "auto":
         return mode, "asked for"
     if mirrored:
-        return "mirrored", "the config matches keypoints of mirrored views"
+        return "mirrored", "its keypoints are of mirrored views"
     if all(name in names for name in PUPIL_KEYPOINTS):
         return "pupil", "the keypoints are those of IBL's pupil"
     return "singlecam", "one view"

@@ -16,7 +16,6 @@ from raypose.report.terminal import LiveDisplay, PlainDisplay, duration, live_di
 from raypose.tasks import (
     LoadArgs,
     ModelSpec,
-    Owner,
     Progress,
     Summary,
     Task,
@@ -34,7 +33,7 @@ def task(kind: str, *, n_outputs: int = 1) -> Task:
         kind=kind,
         session="[1]",
         subject="a · [1]",
-        args=LoadArgs(VIDEO, Owner("a", "/o", MODEL), "/o/t.csv"),
+        args=LoadArgs(VIDEO, "/o/t.csv"),
         outputs=tuple(f"{kind}#{i}" for i in range(n_outputs)),
         n_frames=100,
         gpu=kind == "predict",

@@ -229,8 +229,15 @@ def test_columns_beyond_the_keypoints_are_named(tmp_path: Path) -> None:
 
 def test_a_table_of_other_keypoints_is_refused() -> None:
     table = KeypointTable("s", ("a",), COORDS, np.zeros((2, 1, 3), np.float32))
+    spec = make_spec(make_config(keypoint_names=NAMES))
     with pytest.raises(TableError, match="missing"):
-        compute_metrics(table, make_spec(make_config(keypoint_names=NAMES)), None)
+        compute_metrics(table, spec, PcaMetrics(columns=(0,)))
+
+
+def test_some_of_the_keypoints_have_a_temporal_norm() -> None:
+    table = KeypointTable("s", NAMES[1:2], COORDS, np.zeros((2, 1, 3), np.float32))
+    metrics = compute_metrics(table, make_spec(make_config(keypoint_names=NAMES)), None)
+    assert metrics[TEMPORAL_NORM].shape == (2, 1)
 
 
 def test_a_split_needs_two_labels() -> None:

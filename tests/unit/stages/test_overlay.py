@@ -9,8 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-from raypose.errors import CancelledError, TableError
-from raypose.stages.overlay import draw_labeled_video, keypoint_colors
+from raypose.errors import CancelledError, TableError, VideoError
+from raypose.stages import overlay
+from raypose.stages.overlay import draw_labeled_video, part_bounds
+from raypose.stages.painting import keypoint_colors
 from raypose.video.index import VideoIndex, index_video
 from raypose.video.reader import FrameReader
 from tests.videos import damage_packets, make_video
@@ -107,7 +109,8 @@ def test_nothing_is_drawn_below_the_threshold_or_where_values_are_missing(tmp_pa
         index, np.full_like(xy, np.nan), likelihood, tmp_path / "b.mp4", threshold=0.9
     )
     a, b = read(tmp_path / "a.mp4"), read(tmp_path / "b.mp4")
-    np.testing.assert_array_equal(a[:4], b[:4])
+    # The encoder looks ahead, and what it makes of a frame may depend on those after it.
+    assert np.abs(a[:4].astype(int) - b[:4]).mean() < 1
     lower_left = (slice(None, -12), slice(12, -12))
     for n in (4, 5):
         assert np.abs(a[n][lower_left].astype(int) - b[n][lower_left]).mean() < 1
@@ -184,6 +187,114 @@ def test_progress_and_stopping(tmp_path: Path) -> None:
         draw_labeled_video(
             index, xy, likelihood, tmp_path / "b.mp4", threshold=0.5, should_stop=lambda: True
         )
+
+
+class TestParts:
+    """Longer videos are drawn in parts side by side, which nobody sees."""
+
+    @pytest.fixture(autouse=True)
+    def short_parts(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(overlay, "_MIN_PART_FRAMES", 12)
+        monkeypatch.setattr("os.cpu_count", lambda: 3)
+
+    @staticmethod
+    def in_one(index: VideoIndex, out: Path, monkeypatch: pytest.MonkeyPatch) -> VideoIndex:
+        with monkeypatch.context() as patch:
+            patch.setattr(overlay, "_MIN_PART_FRAMES", 10_000)
+            draw_labeled_video(index, *constant(index), out, threshold=0.5)
+        return index_video(out)
+
+    @pytest.mark.parametrize("rotation", [0, 90])
+    def test_joined_is_as_drawn_in_one(
+        self, rotation: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        source = make_video(
+            tmp_path / "v.mp4",
+            n_frames=70,
+            width=WIDTH,
+            height=HEIGHT,
+            gop=10,
+            bframes=2,
+            rotation=rotation,
+        )
+        index = index_video(source)
+        assert part_bounds(index, 0, 70, 3) == [0, 20, 50, 70]
+        seen: list[int] = []
+        stats = draw_labeled_video(
+            index, *constant(index), tmp_path / "parts.mp4", threshold=0.5, on_progress=seen.append
+        )
+        assert stats.n_frames == 70 and stats.n_undecodable == 0
+        assert seen == sorted(seen) and seen[-1] == 70
+        joined = index_video(tmp_path / "parts.mp4")
+        whole = self.in_one(index, tmp_path / "one.mp4", monkeypatch)
+        assert joined.keyframes.tolist() == [0, 20, 50]
+        assert whole.keyframes.tolist() == [0]
+        np.testing.assert_array_equal(joined.times_s, whole.times_s)
+        for name in ("rotation", "width", "height", "fps", "color_range", "colorspace", "pix_fmt"):
+            assert getattr(joined, name) == getattr(whole, name)
+        assert joined.duration_s == pytest.approx(whole.duration_s)
+        difference = read(tmp_path / "parts.mp4").astype(int) - read(tmp_path / "one.mp4")
+        assert np.abs(difference).mean(axis=(1, 2, 3)).max() < 4
+        assert {path.name for path in tmp_path.iterdir()} == {"v.mp4", "parts.mp4", "one.mp4"}
+
+    def test_a_part_that_begins_with_damage_shows_the_picture_before(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        whole = make_video(tmp_path / "v.mp4", n_frames=40, width=WIDTH, height=HEIGHT, gop=10)
+        index = index_video(damage_packets(whole, tmp_path / "bad.mp4", [20]))
+        assert part_bounds(index, 0, 40, 3) == [0, 10, 30, 40]
+        monkeypatch.setattr(overlay, "part_bounds", lambda *_: [0, 20, 40])
+        stats = draw_labeled_video(index, *constant(index), tmp_path / "parts.mp4", threshold=0.5)
+        assert stats.n_undecodable >= 1
+        monkeypatch.setattr(overlay, "part_bounds", lambda *_: [0, 40])
+        draw_labeled_video(index, *constant(index), tmp_path / "one.mp4", threshold=0.5)
+        difference = read(tmp_path / "parts.mp4").astype(int) - read(tmp_path / "one.mp4")
+        assert np.abs(difference).mean(axis=(1, 2, 3)).max() < 4
+
+    def test_where_nothing_can_be_cut(self, tmp_path: Path) -> None:
+        one_gop = index_video(make_video(tmp_path / "v.mp4", n_frames=60, gop=1000))
+        assert part_bounds(one_gop, 0, 60, 3) == [0, 60]
+        ticks = np.cumsum(np.random.default_rng(0).integers(5, 90, 60)).tolist()
+        varies = make_video(
+            tmp_path / "v.mkv", n_frames=60, gop=5, pts=ticks, time_base=Fraction(1, 1000)
+        )
+        assert part_bounds(index_video(varies), 0, 60, 3) == [0, 60]
+        short = index_video(make_video(tmp_path / "s.mp4", n_frames=20, gop=5))
+        assert part_bounds(short, 0, 20, 3) == [0, 20]
+
+    def test_nothing_stays_of_a_drawing_that_was_stopped(self, tmp_path: Path) -> None:
+        index = index_video(make_video(tmp_path / "v.mp4", n_frames=90, gop=10))
+        asked: list[int] = []
+
+        def should_stop() -> bool:
+            asked.append(1)
+            return len(asked) > 3
+
+        with pytest.raises(CancelledError):
+            draw_labeled_video(
+                index,
+                *constant(index),
+                tmp_path / "out.mp4",
+                threshold=0.5,
+                should_stop=should_stop,
+            )
+        assert [path.name for path in tmp_path.iterdir()] == ["v.mp4"]
+
+    def test_a_part_that_fails_is_told_of_once(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        index = index_video(make_video(tmp_path / "v.mp4", n_frames=90, gop=10))
+        paint = overlay.Painter.paint
+
+        def fails(self: overlay.Painter, n: int, frame: object) -> None:
+            if n == 70:
+                raise VideoError("of frame 70")
+            paint(self, n, frame)
+
+        monkeypatch.setattr(overlay.Painter, "paint", fails)
+        with pytest.raises(VideoError, match="of frame 70"):
+            draw_labeled_video(index, *constant(index), tmp_path / "out.mp4", threshold=0.5)
+        assert [path.name for path in tmp_path.iterdir()] == ["v.mp4"]
 
 
 def test_small_frames_have_small_markers_and_text(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ import numpy as np
 import pytest
 
 from raypose import ledger
-from raypose.arrange import arrange
 from raypose.config import RunConfig
 from raypose.errors import CancelledError, Failure
 from raypose.executors.inline import InlineExecutor
@@ -26,7 +26,7 @@ from raypose.ranges import finished_ranges, write_range
 from raypose.stages.context import Context
 from raypose.stages.metrics import TEMPORAL_NORM
 from raypose.stages.work import STAGES, Predicted, execute
-from raypose.taskgraph import session_tasks
+from raypose.taskgraph import arranged_tasks
 from raypose.tasks import (
     LabelArgs,
     LoadArgs,
@@ -158,11 +158,18 @@ class TestErrors:
         assert not output.exists()
 
     def test_an_error_becomes_one_failure_for_each_output(self, video: VideoSpec) -> None:
-        broken = LoadArgs(video, Owner("m", "/", None), "/no/table.csv")  # type: ignore[arg-type]
+        broken = LoadArgs(video, "/no/table.csv")
         summary, results = execute(task("load", broken, outputs=("a", "b")), [], context())
         assert len(results) == len(summary.failures) == 2
         assert not any(failure.skipped for failure in summary.failures)
         assert summary.worker == "here"
+
+    def test_what_others_can_do_without_is_no_failure_of_its_own(self, video: VideoSpec) -> None:
+        summary, (result,) = execute(
+            task("load", LoadArgs(video, "/no/table.csv", optional=True)), [], context()
+        )
+        assert isinstance(result, Failure)
+        assert summary.failures == ()
 
     def test_a_defect_keeps_its_traceback(
         self, video: VideoSpec, owner: Owner, monkeypatch: pytest.MonkeyPatch
@@ -171,7 +178,7 @@ class TestErrors:
             raise ZeroDivisionError("oh")
 
         monkeypatch.setitem(STAGES, "load", defect)  # type: ignore[arg-type]
-        _, result = do(LoadArgs(video, owner, "/x"))
+        _, result = do(LoadArgs(video, "/x"))
         assert "oh" in result.message
         assert "Traceback" in result.details
 
@@ -236,7 +243,7 @@ class TestTable:
     def test_then_loaded(self, video: VideoSpec, owner: Owner) -> None:
         args = self.args(video, owner)
         _, made = do(args, Predicted(keypoints(), 0))
-        summary, loaded = do(LoadArgs(video, owner, args.output))
+        summary, loaded = do(LoadArgs(video, args.output))
         np.testing.assert_allclose(loaded.values, made.values, rtol=1e-6)
         assert loaded.keypoint_names == made.keypoint_names
         assert summary.made == ()
@@ -341,12 +348,12 @@ class TestSmooth:
             videos=("v",), models=("m",), eks_options=options
         ).eks_options.model_dump()
         return SmoothArgs(
-            video=video,
-            owner=owner,
+            videos=(video,),
+            root=str(folder),
             members=("a", "b"),
-            output=str(folder / "cam.csv"),
+            outputs=(str(folder / "cam.csv"),),
             params_output=str(folder / "params" / "cam.json"),
-            recipe=RECIPE,
+            recipes=(RECIPE,),
             options=given,
         )
 
@@ -356,7 +363,7 @@ class TestSmooth:
         members[1].values[..., :2] += 0.5
         summary, result = do(args, *members)
         assert not isinstance(result, Failure), result
-        saved = read_csv(args.output)
+        saved = read_csv(args.outputs[0])
         assert saved.n_frames == N_FRAMES
         assert saved.scorer == "ensemble-kalman_tracker"
         middle = (members[0].values[..., :2] + members[1].values[..., :2]) / 2
@@ -364,8 +371,8 @@ class TestSmooth:
         params = json.loads(Path(args.params_output).read_text())
         assert params["members"] == ["a", "b"]
         assert set(params["smooth_params"]) == set(owner.model.keypoint_names)
-        assert set(summary.made) == {args.output, args.params_output}
-        assert ledger.check(Path(args.output), RECIPE).done
+        assert set(summary.made) == {args.outputs[0], args.params_output}
+        assert ledger.check(Path(args.outputs[0]), RECIPE).done
         assert ledger.check(Path(args.params_output), RECIPE).done
 
     def test_a_parameter_that_was_given_is_used(
@@ -383,8 +390,8 @@ class TestSmooth:
         args = self.args(video, owner, tmp_path)
         _, result = do(args, table(owner.model), table(owner.model, 28))
         assert isinstance(result, Failure)
-        assert "a: 30, b: 28" in result.message
-        assert not Path(args.output).exists()
+        assert "b has 28 frames, and the others have 30" in result.message
+        assert not Path(args.outputs[0]).exists()
 
     def test_one_failed_member_leaves_the_ensemble_out(
         self, video: VideoSpec, owner: Owner, tmp_path: Path
@@ -392,6 +399,38 @@ class TestSmooth:
         failure = Failure("predict", "no frames")
         _, result = do(self.args(video, owner, tmp_path), table(owner.model), failure)
         assert result.skipped
+
+    def test_enough_members_go_on_without_one_that_failed(
+        self, video: VideoSpec, owner: Owner, tmp_path: Path
+    ) -> None:
+        args = self.args(video, owner, tmp_path, min_members=2)
+        args = replace(args, members=("a", "b", "c"))
+        failure = Failure("predict", "no frames")
+        summary, result = do(args, table(owner.model), failure, table(owner.model, seed=1))
+        assert not isinstance(result, Failure), result
+        assert summary.warnings == ("EKS went on without b: it failed (no frames)",)
+        params = json.loads(Path(args.params_output).read_text())
+        assert params["members"] == ["a", "c"]
+        assert list(params["left_out"]) == ["b"]
+        # With all members there, the next run makes it anew.
+        assert "left_out" in ledger.check(Path(args.outputs[0]), RECIPE).changed
+
+    @pytest.mark.filterwarnings("ignore")
+    def test_views_are_smoothed_together(
+        self, video: VideoSpec, owner: Owner, tmp_path: Path
+    ) -> None:
+        args = self.args(video, owner, tmp_path, smooth_param=3.0)
+        videos = tuple(replace(video, view=view) for view in ("left", "right"))
+        outputs = tuple(str(tmp_path / f"{v.view}.csv") for v in videos)
+        args = replace(args, videos=videos, outputs=outputs, recipes=(RECIPE, RECIPE))
+        members = [table(owner.model, seed=seed) for seed in range(4)]
+        given = task("smooth", args, outputs=outputs)
+        summary, (left, right) = execute(given, members, context())
+        assert not summary.failures
+        assert summary.facts["mode"] == "multicam"
+        np.testing.assert_allclose(read_csv(outputs[0]).values, left.values, atol=1e-3)
+        middle = (members[2].xy + members[3].xy) / 2
+        assert np.abs(right.xy - middle).mean() < np.abs(left.xy - middle).mean()
 
 
 @pytest.fixture(scope="module")
@@ -405,7 +444,7 @@ def members(tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelSpec, ModelS
 def predict_task(video: VideoSpec, models: tuple[ModelSpec, ...], **values: Any) -> Task:
     given: dict[str, Any] = {"start": 0, "stop": video.n_frames, "precision": "fp32", **values}
     recipes = tuple({**RECIPE, "model": model.name} for model in models)
-    args = PredictArgs(video, models, recipes=recipes, **given)
+    args = PredictArgs((video,), models, recipes=recipes, **given)
     return task("predict", args, outputs=tuple(model.name for model in models))
 
 
@@ -501,8 +540,7 @@ def test_inline_executor_does_a_whole_session(
     executor = InlineExecutor(config)
     assert executor.start(plan.models) == 1
     assert executor.description == "this process, on cpu"
-    (shares,) = arrange(plan.work(), 1, config.chunk_frames)
-    tasks = session_tasks(plan.sessions[0], shares, config)
+    (tasks,) = arranged_tasks(plan.sessions, 1, config)
     assert sum(task.gpu for task in tasks) == 2, "the video is longer than a chunk"
     listener = Listener()
     executor.run([tasks], listener)
@@ -518,9 +556,8 @@ def test_inline_executor_does_a_whole_session(
     before = read_csv(path).values
     path.unlink()
     again = make_plan(config, run_dir=tmp_path / "run")
-    assert again.sessions[0].to_predict == (0,)
-    (shares,) = arrange(again.work(), 1, config.chunk_frames)
-    tasks = session_tasks(again.sessions[0], shares, config)
+    assert [unit.models for unit in again.sessions[0].units] == [(0,)]
+    (tasks,) = arranged_tasks(again.sessions, 1, config)
     executor.run([tasks], Listener())
     np.testing.assert_allclose(read_csv(path).values, before, atol=1e-3)
     assert make_plan(config, run_dir=tmp_path / "run").done

@@ -12,7 +12,6 @@ import pytest
 
 from raypose.errors import SmoothingError
 from raypose.predictions import (
-    COORDS,
     POINT_COORDS,
     KeypointTable,
     write_csv,
@@ -27,32 +26,16 @@ from raypose.stages.smooth import (
 )
 from raypose.stages.smooth.pupil import PUPIL_KEYPOINTS
 from raypose.tasks import ModelSpec
-from tests.unit.stages.smooth.ensembles import NAMES, make_members, make_views
+from tests.unit.stages.smooth.ensembles import (
+    NAMES,
+    make_views,
+    mirrored_members,
+    pupil_members,
+    write_views,
+)
 
 # eks, jax and aniposelib warn about each other; nothing of it is about raypose.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
-
-
-def write_views(members: dict[str, list[KeypointTable]], folder: Path) -> dict[str, list[str]]:
-    files: dict[str, list[str]] = {}
-    for view, tables in members.items():
-        files[view] = []
-        for i, table in enumerate(tables):
-            path = folder / f"member{i}_{view}.csv"
-            write_csv(table, path)
-            files[view].append(str(path))
-    return files
-
-
-def mirrored_members(members: dict[str, list[KeypointTable]]) -> list[KeypointTable]:
-    """The views side by side in one table a member, and a keypoint that only one view has."""
-    merged = []
-    for i, lone in enumerate(make_members(200, 3, names=("lick",), seed=8)):
-        parts = [tables[i] for tables in members.values()]
-        names = [f"{name}_{view}" for view in members for name in parts[0].keypoint_names]
-        values = np.concatenate([part.values for part in parts] + [lone.values], axis=1)
-        merged.append(KeypointTable("heatmap_tracker", (*names, "lick"), COORDS, values))
-    return merged
 
 
 @pytest.mark.parametrize(
@@ -170,25 +153,6 @@ def test_frames_that_nobody_saw_do_not_spoil_the_rest(tmp_path: Path, calibrated
         kept = np.r_[0:15, 30:80, 105:200]
         assert np.abs(table.xy - whole.tables[view].xy)[kept].max() < 0.5
         assert np.abs(table.xy - whole.tables[view].xy).max() < 8
-
-
-def pupil_members(n_frames: int = 120) -> list[KeypointTable]:
-    rng = np.random.default_rng(2)
-    diameter = 40 + np.cumsum(rng.normal(0, 0.2, n_frames))
-    centre = 100 + np.cumsum(rng.normal(0, 0.3, (n_frames, 2)), axis=0)
-    offsets = np.array([(0, -0.5), (0, 0.5), (0.5, 0), (-0.5, 0)])
-    truth = centre[:, None] + diameter[:, None, None] * offsets
-    lick = make_members(n_frames, 3, names=("lick",))
-    members = []
-    for i in range(3):
-        values = np.empty((n_frames, 5, 3), dtype=np.float32)
-        values[:, :4, :2] = truth + rng.normal(0, 1.0, truth.shape)
-        values[:, :4, 2] = rng.uniform(0.9, 1.0, (n_frames, 4))
-        values[:, 4:] = lick[i].values
-        members.append(
-            KeypointTable("heatmap_tracker", (*PUPIL_KEYPOINTS, "lick"), COORDS, values)
-        )
-    return members
 
 
 def test_a_pupil_is_smoothed_as_eks_does_under_the_right_names(tmp_path: Path) -> None:

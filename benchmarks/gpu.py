@@ -1,0 +1,222 @@
+"""Inference on a GPU: frames/s of 1 and 3 members, and of its two ceilings alone.
+
+Two steps, so that the second runs on a machine that has a GPU, torch and PyAV, and neither Ray
+nor Lightning Pose:
+
+    python benchmarks/gpu.py prepare DIR     # models as graphs, and videos; needs Lightning Pose
+    python benchmarks/gpu.py measure DIR     # there, with this repository on PYTHONPATH
+
+ResNet-50 at 256 px with random weights and 17 keypoints, H.264 at 640×480 and 1920×1080. Ceilings
+are decoding alone, and networks alone on images that lie on the device. Before a time counts, the
+keypoints of the loop are compared with those of the same frames predicted by themselves.
+`measure --peer` also times Lightning Pose, where it is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import pickle
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import harness
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+KEYPOINTS = tuple(f"keypoint{i}" for i in range(17))
+MEMBERS = (1, 3)
+SIZES = {"640x480": (640, 480, 3000), "1920x1080": (1920, 1080, 900)}
+NETWORK = {"backbone": "resnet50", "height": 256, "width": 256}
+TINY_SIZES = {"160x128": (160, 128, 40)}
+TINY_NETWORK = {"backbone": "resnet18", "height": 64, "width": 64}
+
+
+def prepare(directory: Path, *, tiny: bool) -> None:
+    """Models, their graphs and descriptions, and videos."""
+    from labeled_video import make_video
+
+    from raypose.inputs.models import open_model
+    from raypose.stages.infer.graph import build_graph
+    from tests.models import make_model
+
+    network: dict[str, Any] = TINY_NETWORK if tiny else NETWORK
+    for i in range(max(MEMBERS)):
+        folder = directory / f"member-{i}"
+        make_model(folder / "model", keypoint_names=KEYPOINTS, seed=i, **network)
+        spec = open_model(folder / "model")
+        (folder / "spec.pickle").write_bytes(pickle.dumps(spec))
+        (folder / "graph").write_bytes(build_graph(spec))
+    for label, size in (TINY_SIZES if tiny else SIZES).items():
+        make_video(directory / f"{label}.mp4", *size)
+
+
+def load(directory: Path, device: str, precision: str) -> list[Any]:
+    from raypose.stages.infer.predictor import Predictor
+
+    predictors = []
+    for folder in sorted(directory.glob("member-*")):
+        spec = pickle.loads((folder / "spec.pickle").read_bytes())
+        predictors.append(Predictor(spec, (folder / "graph").read_bytes(), device, precision))
+    return predictors
+
+
+def median_s(work: Callable[[], Any], repeats: int) -> float:
+    seconds = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds)
+
+
+def measure_video(video: Path, predictors: list[Any], repeats: int) -> dict[str, Any]:
+    """One video: the loop with 1 and 3 members, and the ceilings."""
+    import torch
+
+    from raypose.stages.infer.loop import MemberResult, predict_video
+    from raypose.stages.infer.views import Views
+    from raypose.video.index import index_video
+    from raypose.video.reader import FrameReader
+
+    index = index_video(video)
+    batch_size = min(predictor.batch_size for predictor in predictors)
+    on_gpu = predictors[0].network.device.type == "cuda"
+
+    def synchronize() -> None:
+        if on_gpu:
+            torch.cuda.synchronize()
+
+    def decode() -> None:
+        with FrameReader(index, batch_size=batch_size) as reader:
+            for _ in reader:
+                continue
+
+    with FrameReader(index, stop=min(batch_size, index.n_frames), batch_size=batch_size) as reader:
+        pixels = next(iter(reader)).frames
+    n_batches = -(-index.n_frames // len(pixels))
+    images = predictors[0].prepare(Views((torch.from_numpy(pixels),), None))
+    sizes = ((index.height, index.width),)
+    facts: dict[str, Any] = {"frames": index.n_frames, "batch_size": batch_size}
+    facts["decode_alone_fps"] = index.n_frames / median_s(decode, repeats)
+    for n in MEMBERS:
+        members = predictors[:n]
+
+        def networks(members: list[Any] = members) -> None:
+            for _ in range(n_batches):
+                for member in members:
+                    with torch.inference_mode():
+                        member.locate(member.network.forward(images), sizes, None)
+            synchronize()
+
+        found: list[Any] = []
+
+        def loop(members: list[Any] = members, found: list[Any] = found) -> None:
+            found[:] = predict_video(index, members, batch_size=batch_size)
+            synchronize()
+
+        networks()
+        loop()
+        apart = []
+        for member, result in zip(members, found, strict=True):
+            assert isinstance(result, MemberResult), result
+            alone = member.predict(pixels).float().cpu().numpy()
+            apart.append(np.abs(result.values[: len(pixels)] - alone)[..., :2])
+        # Random weights make heatmaps with peaks of equal height, between which a softmax jumps
+        # when its input is rounded otherwise; nearly all keypoints must agree all the same.
+        difference = float(np.percentile(np.concatenate(apart), 99))
+        if difference > 0.05:
+            raise SystemExit(f"the loop differs from single batches by {difference} px")
+        networks_fps = n_batches * len(pixels) / median_s(networks, repeats)
+        fps = index.n_frames / median_s(loop, repeats)
+        facts[f"members_{n}"] = {
+            "fps": fps,
+            "networks_alone_fps": networks_fps,
+            "share_of_lower_ceiling": fps / min(networks_fps, facts["decode_alone_fps"]),
+            "p99_difference_px": difference,
+        }
+    return facts
+
+
+def measure_peer(directory: Path, video: Path, reader: str, repeats: int) -> float:
+    """Frames/s of Lightning Pose with one member, loaded."""
+    from lightning_pose.api import Model
+    from lightning_pose.utils.predictions import predict_video
+
+    from raypose.video.index import index_video
+
+    loaded = Model.from_dir(directory / "member-0" / "model")
+    loaded._load()
+
+    def work() -> None:
+        with contextlib.redirect_stdout(sys.stderr):
+            predict_video(str(video), loaded, reader=reader)
+
+    work()
+    return index_video(video).n_frames / median_s(work, repeats)
+
+
+def measure(args: argparse.Namespace, directory: Path) -> None:
+    import torch
+
+    device = args.device or ("cuda:0" if torch.cuda.is_available() else "cpu")
+    predictors = load(directory, device, args.precision)
+    repeats = 1 if args.tiny else args.repeats
+    result: dict[str, Any] = {
+        "work": "ResNet-50 at 256 px, 17 keypoints, loaded; H.264",
+        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
+        "precision": args.precision,
+        "videos": {},
+    }
+    for video in sorted(directory.glob("*.mp4")):
+        facts = measure_video(video, predictors, repeats)
+        if args.peer:
+            peer = measure_peer(directory, video, args.peer, repeats)
+            facts["peer_fps"] = peer
+            # As many runs of the peer, one after the other, as there are members.
+            for n in MEMBERS:
+                facts[f"members_{n}"]["ratio"] = n * facts[f"members_{n}"]["fps"] / peer
+        result["videos"][video.stem] = facts
+    if device.startswith("cuda"):
+        result["peak_gpu_mib"] = round(torch.cuda.max_memory_allocated(device) / 2**20)
+    packages = ("torch", "av", "numpy", *(("lightning-pose",) if args.peer else ()))
+    if args.tiny or device == "cpu":
+        print(json.dumps({"benchmark": "gpu", **result}, indent=1))
+        return
+    harness.report("gpu", result, packages, tiny=False)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("step", nargs="?", choices=("prepare", "measure"))
+    parser.add_argument("directory", nargs="?", type=Path)
+    parser.add_argument("--device", help="cuda:0, cpu; by default a GPU where there is one")
+    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16", "fp16"))
+    parser.add_argument("--peer", metavar="READER", help="time Lightning Pose with this reader")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--tiny", action="store_true", help="both steps, small, nothing saved")
+    args = parser.parse_args()
+    if args.tiny:
+        with tempfile.TemporaryDirectory() as folder:
+            prepare(Path(folder), tiny=True)
+            measure(args, Path(folder))
+    elif args.step is None or args.directory is None:
+        parser.error("say prepare or measure, and a directory; or --tiny")
+    elif args.step == "prepare":
+        args.directory.mkdir(parents=True, exist_ok=True)
+        prepare(args.directory, tiny=False)
+    else:
+        measure(args, args.directory)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+#!/usr/bin/env bash
+# A cluster on this machine, for a rehearsal of the real one: a head and two worker nodes with two
+# logical GPUs each, a token, and data in an S3 server; everything on the loopback address. A run
+# of 2 models × 6 videos with EKS is submitted; while it goes on one worker node is killed and
+# another one comes. Then the same run is submitted again and must find everything done.
+#
+#   uv run cluster/rehearsal.sh        takes two to three minutes on an idle machine, leaves nothing behind
+#
+# Exit code 0 when all went as it should, else 1.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+folder="$(mktemp -d /tmp/raypose-rehearsal-XXXXXX)"
+sessions=()
+
+say() { printf '\n-- %s\n' "$*"; }
+
+# Run in the background in a session of its own, so that all of its processes can be found.
+background() { # log, command…
+    local log="$1"
+    shift
+    setsid "$@" >"$log" 2>&1 &
+    sessions+=($!)
+}
+
+# As a machine that loses power.
+kill_session() {
+    local pids
+    while pids="$(ps -o pid= -s "$1")"; do
+        # shellcheck disable=SC2086  # one word a process
+        kill -KILL $pids 2>/dev/null || true
+        sleep 0.1
+    done
+}
+
+# shellcheck disable=SC2317,SC2329  # called by trap
+clean_up() {
+    code=$?
+    trap - EXIT INT TERM
+    for session in "${sessions[@]}"; do kill_session "$session"; done
+    wait 2>/dev/null || true
+    if ((code != 0)); then
+        say "it did not go as it should; the end of each log:"
+        tail -n 15 "$folder"/*.log || true
+        code=1
+    fi
+    rm -rf "$folder"
+    exit "$code"
+}
+trap clean_up EXIT
+trap 'exit 1' INT TERM
+
+wait_for() { # log, text, process that writes it
+    for _ in $(seq 600); do
+        grep -qE "$2" "$1" && return
+        kill -0 "$3" 2>/dev/null || break
+        sleep 0.2
+    done
+    say "'$2' did not come in $1"
+    return 1
+}
+
+free_port() {
+    python -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+
+umask 077
+export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$folder/token"
+unset RAY_AUTH_TOKEN RAY_ADDRESS RAY_API_SERVER_ADDRESS
+head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$RAY_AUTH_TOKEN_PATH"
+export RAY_USAGE_STATS_ENABLED=0 RAY_ENABLE_UV_RUN_RUNTIME_ENV=0
+export RAY_health_check_period_ms=1000 RAY_health_check_timeout_ms=2000
+export RAYPOSE_CACHE_DIR="$folder/cache"
+
+say "an S3 server with models and videos"
+s3_port="$(free_port)"
+# Not secrets: the server takes any.
+cat >"$folder/env" <<EOF
+AWS_ENDPOINT_URL=http://127.0.0.1:$s3_port
+AWS_ACCESS_KEY_ID=rehearsal
+AWS_SECRET_ACCESS_KEY=rehearsal
+AWS_DEFAULT_REGION=us-east-1
+EOF
+set -a
+# shellcheck source=/dev/null
+source "$folder/env"
+set +a
+background "$folder/s3.log" moto_server -H 127.0.0.1 -p "$s3_port"
+wait_for "$folder/s3.log" "Running on" "${sessions[-1]}"
+bucket=s3://rehearsal
+python cluster/rehearsal_data.py make "$bucket" 6
+# From here on only the job has the store's address and keys, by --env-file.
+unset AWS_ENDPOINT_URL AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_DEFAULT_REGION
+
+say "a head node and two worker nodes"
+head_port="$(free_port)"
+job_port="$(free_port)"
+worker() { # name
+    # A directory of its own, as on a machine of its own: nodes that share one replace each
+    # other's copies of the job's files.
+    background "$folder/$1.log" ray start --block --address="127.0.0.1:$head_port" \
+        --temp-dir="$folder/$1" --num-cpus=1 --num-gpus=2
+    wait_for "$folder/$1.log" "Ray runtime started" "${sessions[-1]}"
+    echo "$1 is there"
+}
+background "$folder/head.log" ray start --block --head --node-ip-address=127.0.0.1 \
+    --port="$head_port" --dashboard-host=127.0.0.1 --dashboard-port="$job_port" \
+    --temp-dir="$folder/head" --num-cpus=1 --num-gpus=0
+wait_for "$folder/head.log" "Ray runtime started" "${sessions[-1]}"
+worker worker-1
+worker worker-2
+doomed="${sessions[-1]}"
+
+run=(
+    raypose submit --address "http://127.0.0.1:$job_port" --env-file "$folder/env" --
+    run "$bucket/videos" -m "$bucket/models/member-0" -m "$bucket/models/member-1" --eks
+    -o "$bucket/out" --no-metrics --device cpu --batch-size 8
+)
+
+say "${run[*]}"
+touch "$folder/run.log"
+"${run[@]}" > >(tee "$folder/run.log") 2>&1 &
+submitted=$!
+wait_for "$folder/run.log" "^ *[0-9]+% .*\| predict" "$submitted"
+say "worker-2 is killed, worker-3 comes"
+kill_session "$doomed"
+worker worker-3
+wait "$submitted"
+say "the run has ended well"
+set -a
+# shellcheck source=/dev/null
+source "$folder/env"
+set +a
+python cluster/rehearsal_data.py check "$bucket" 6
+
+say "the same again: nothing is left to do"
+"${run[@]}" 2>&1 | tee "$folder/again.log"
+grep -q "Nothing to do" "$folder/again.log"
+
+say "all went as it should"

@@ -1,0 +1,39 @@
+"""`raypose demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from raypose.cli.base import app, command, console
+from raypose.cli.options import Device, Inline
+
+
+@app.command("demo")
+@command
+def demo(
+    directory: Annotated[Path, typer.Argument(help="Where the project goes.")] = Path(
+        "raypose-demo"
+    ),
+    inline: Inline = False,
+    device: Device = "auto",
+) -> int:
+    """Make a small project on the spot, train two models, and run the whole job on it."""
+    from raypose.demo import run_demo
+    from raypose.report.tables import print_result
+    from raypose.report.terminal import live_display
+
+    out = console()
+    result = run_demo(
+        directory,
+        display=live_display(out),
+        say=out.print,
+        inline=inline,
+        device=device,
+    )
+    print_result(out, result.result)
+    for line in result.lines():
+        out.print(line)
+    return result.result.exit_code

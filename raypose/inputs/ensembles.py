@@ -1,0 +1,116 @@
+"""Ensembles on disk, as the Lightning Pose app writes them: one argument for several models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from raypose.config import EksOptions, RunConfig
+from raypose.errors import ModelError
+from raypose.ledger import write_atomically
+from raypose.storage import AnyPath, is_url
+
+NAME = "ensemble.yaml"
+_OURS = "# Written by raypose"
+
+
+def with_members(config: RunConfig) -> RunConfig:
+    """The configuration with the members of an ensemble in its place.
+
+    A model argument that is a directory with `ensemble.yaml` stands for the models that this
+    names; the smoothed tables then belong into that directory, and views and options of the
+    smoother that were not given come from the file.
+
+    Raises:
+        ModelError: the file can't be read, or a member is not there.
+        UsageError: what it says does not fit the other arguments.
+    """
+    folders = [Path(m).expanduser() for m in config.models if not is_url(m)]
+    ensembles = [folder for folder in folders if (folder / NAME).is_file()]
+    if not ensembles:
+        return config
+    if len(config.models) > 1:
+        raise ModelError(
+            "an ensemble can't be given together with other models",
+            path=ensembles[0],
+            hint="Give the ensemble alone, or its members one by one.",
+        )
+    (folder,) = ensembles
+    content = _read(folder / NAME)
+    members = [str(_member(folder, str(name))) for name in content["members"]]
+    values = config.model_dump()
+    options = values["eks_options"]
+    if options["smooth_param"] is None:
+        options["smooth_param"] = _smooth_param(content)
+    chosen = config.eks_options.model_fields_set
+    if content.get("quantile_keep_pca") is not None and "quantile_keep_pca" not in chosen:
+        options["quantile_keep_pca"] = content["quantile_keep_pca"]
+    views = content.get("view_names") or ()
+    if not config.views and config.sessions is None and len(views) > 1:
+        values["views"] = views
+    values.update(models=members, eks=True)
+    if config.output_dir is None and config.eks_dir is None:
+        values["eks_dir"] = folder
+    return RunConfig.build(**values)
+
+
+def describe_ensemble(
+    folder: AnyPath, members: Sequence[str], views: Sequence[str], options: EksOptions
+) -> None:
+    """Leave `ensemble.yaml` beside smoothed tables, by which the Lightning Pose app knows them.
+
+    A file that somebody else wrote is left alone.
+
+    Args:
+        folder: the ensemble's directory or URL.
+        members: directories of the models.
+        views: camera views of the recordings; none for single videos.
+        options: of the smoother.
+    """
+    path = folder / NAME
+    if path.exists() and not path.read_text(encoding="utf-8").startswith(_OURS):
+        return
+    content = {
+        "members": list(members),
+        "view_names": list(views),
+        "smooth_param": options.smooth_param,
+        "quantile_keep_pca": options.quantile_keep_pca,
+    }
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    write_atomically(path, f"{_OURS}\n{text}")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ModelError(f"the ensemble can't be read ({error})", path=path) from None
+    if not isinstance(content, dict) or not isinstance(content.get("members"), list):
+        raise ModelError(
+            "this ensemble names no members", path=path, hint="List its models under `members:`."
+        )
+    return content
+
+
+def _smooth_param(content: dict[str, Any]) -> float | None:
+    """The file's parameter; null and words mean that it is chosen."""
+    value = content.get("smooth_param")
+    return float(value) if isinstance(value, int | float) and value > 0 else None
+
+
+def _member(folder: Path, name: str) -> Path:
+    """A member's directory: an absolute path, or one below the ensemble's own or a parent of it,
+    or below the `models` of such a parent."""
+    places = [folder, *folder.resolve().parents]
+    candidates = [place / part / name for place in places for part in ("", "models")]
+    for candidate in candidates:
+        if candidate.is_dir():
+            return candidate
+    raise ModelError(
+        f"the ensemble's member {name} is not there",
+        path=folder / NAME,
+        hint="Give the members one by one with -m.",
+    )

@@ -1,0 +1,280 @@
+"""Which files belong to one recording that several cameras have seen.
+
+Stands beside `videos`: files (videos, or tables of predictions) go in by their paths, recordings
+come out, and what belongs to none comes out with the reason. Nothing is guessed. Only a list that
+the user wrote is read from disk; whether the files are there is for others to find out.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from raypose.errors import UsageError
+from raypose.storage import AnyPath, as_path, is_url
+
+SESSION_COLUMN = "session"
+_SEPARATOR = re.compile(r"([_\-. ])")
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One recording: its files by view.
+
+    Attributes:
+        name: unique among the recordings; used in output paths: `rec1`, or `day1/rec1` where
+            names collide.
+        files: `(view, file)`, in the order of the views.
+        missing: views that have no file.
+    """
+
+    name: str
+    files: tuple[tuple[str, AnyPath], ...]
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """Files put together by recording.
+
+    Attributes:
+        views: names of the views.
+        recordings: in the order of their first file.
+        strays: `(file, reason)` of files that belong to no recording.
+    """
+
+    views: tuple[str, ...]
+    recordings: tuple[Recording, ...]
+    strays: tuple[tuple[AnyPath, str], ...] = ()
+
+
+def group_by_view(files: Sequence[Path], views: Sequence[str]) -> Grouping:
+    """Puts files together by the name that is left of them without their view's.
+
+    The parts of a file's stem between `_`, `-`, `.` and spaces are compared with the view's name,
+    which may be of several parts itself; a longer name hides a shorter one within it. Upper and
+    lower case are told apart, unless that finds nothing. Where the stem names no view, a folder
+    below the files' common one may, or else the folder that the file is in.
+
+    Args:
+        files: videos or tables, in any order.
+        views: names of the views.
+
+    Raises:
+        UsageError: no views, or views that can't be told apart.
+    """
+    _check_views(views)
+    paths = {file: Path(os.path.abspath(file)) for file in files}
+    root = Path(os.path.commonpath([p.parent for p in paths.values()])) if paths else Path()
+    by_stem = {file: _views_in(path.stem, views) for file, path in paths.items()}
+    folders = {file: path.parent.relative_to(root).parts for file, path in paths.items()}
+    # A folder `left` is the view's only as long as no file of another view lies in it.
+    told_by_folders = all(
+        views_of_folders(folders[file], views) <= found
+        for file, found in by_stem.items()
+        if len(found) == 1
+    )
+    keys: dict[Path, tuple[str, tuple[str, ...]]] = {}
+    strays: list[tuple[Path, str]] = []
+    for file, path in paths.items():
+        found = by_stem[file]
+        of_folders = views_of_folders(folders[file], views)
+        if not found:
+            found = of_folders or views_of_folders((path.parent.name,), views)
+            dropped = of_folders
+        else:
+            dropped = of_folders if told_by_folders else set()
+        if len(found) != 1:
+            strays.append((file, _why_stray(found, views)))
+            continue
+        (view,) = found
+        kept = [part for part in folders[file] if not views_of_folders((part,), views) & dropped]
+        name = _without(path.stem, view)
+        if name.strip(". "):
+            kept.append(name)
+        keys[file] = (view, tuple(kept) or (_name_of(root, views),))
+    recordings, doubles = _recordings(keys, tuple(views))
+    return Grouping(tuple(views), recordings, (*strays, *doubles))
+
+
+def read_session_list(path: Path) -> Grouping:
+    """Reads a CSV of recordings: a column `session`, and a column of files for each view.
+
+    Paths are relative to the CSV, or URLs; an empty field says that the view is missing.
+
+    Raises:
+        UsageError: the file can't be read or is no such list.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = [(n, row) for n, row in enumerate(csv.reader(file, strict=True), 1) if any(row)]
+    except OSError as error:
+        raise UsageError(f"can't be read ({error.strerror})", path=path) from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"is no CSV file ({error})", path=path) from None
+    header = [field.strip() for field in rows[0][1]] if rows else []
+    views = tuple(field for field in header if field != SESSION_COLUMN)
+    if SESSION_COLUMN not in header or not all(views) or len(set(header)) < len(header):
+        raise UsageError(
+            f"its first row does not name a column {SESSION_COLUMN} and one for each view",
+            path=path,
+            hint=f"Write it like {SESSION_COLUMN},top,side with commas between.",
+        )
+    _check_views(views, path)
+    recordings: list[Recording] = []
+    taken: dict[str, int] = {}
+    for line, row in rows[1:]:
+        if len(row) != len(header):
+            raise UsageError(
+                f"line {line} has {len(row)} fields, the first row {len(header)}", path=path
+            )
+        fields = dict(zip(header, (field.strip() for field in row), strict=True))
+        recording = _listed(fields, views, path, line)
+        items = [recording.name, *(str(file) for _, file in recording.files)]
+        for item in items:
+            if item in taken:
+                raise UsageError(f"{item} is in line {taken[item]} and in line {line}", path=path)
+            taken[item] = line
+        recordings.append(recording)
+    if not recordings:
+        raise UsageError("it lists no session", path=path)
+    return Grouping(views, tuple(recordings))
+
+
+def _listed(fields: dict[str, str], views: tuple[str, ...], path: Path, line: int) -> Recording:
+    name = fields[SESSION_COLUMN]
+    parts = PurePosixPath(name).parts
+    if not name or "/".join(parts) != name or ".." in parts or parts[0] == "/":
+        raise UsageError(f"line {line}: {name!r} can't be the name of a session", path=path)
+    folder = Path(os.path.abspath(path)).parent
+    files = tuple((view, _file(fields[view], folder)) for view in views if fields[view])
+    if not files:
+        raise UsageError(f"line {line}: session {name} has no file", path=path)
+    return Recording(name, files, tuple(view for view in views if not fields[view]))
+
+
+def _file(text: str, folder: Path) -> AnyPath:
+    if is_url(text) or text.startswith("file://"):
+        return as_path(text)
+    return Path(os.path.normpath(folder / os.path.expanduser(text)))
+
+
+def _check_views(views: Sequence[str], path: Path | str = "") -> None:
+    if not views:
+        raise UsageError("no views are named", path=path, hint="Name them like top,side.")
+    words: dict[tuple[str, ...], str] = {}
+    for view in views:
+        tokens = _tokens(view)
+        if not all(tokens):
+            raise UsageError(
+                f"{view!r} can't be the name of a view",
+                path=path,
+                hint="Names are letters and digits, with single _ or - between.",
+            )
+        if tokens in words:
+            raise UsageError(f"views {words[tokens]} and {view} can't be told apart", path=path)
+        words[tokens] = view
+
+
+def _tokens(text: str) -> tuple[str, ...]:
+    """The parts between separators."""
+    return tuple(_SEPARATOR.split(text)[::2])
+
+
+def _fold(tokens: Sequence[str]) -> tuple[str, ...]:
+    return tuple(token.casefold() for token in tokens)
+
+
+def _spans(text: str, view: str, *, exact: bool) -> list[tuple[int, int]]:
+    """Where the parts of the view's name come within those of the text, `(start, stop)`."""
+    tokens, wanted = _tokens(text), _tokens(view)
+    if not exact:
+        tokens, wanted = _fold(tokens), _fold(wanted)
+    size = len(wanted)
+    return [(i, i + size) for i in range(len(tokens)) if tokens[i : i + size] == wanted]
+
+
+def _views_in(text: str, views: Sequence[str]) -> set[str]:
+    """The views that a stem names."""
+    for exact in (True, False):
+        spans = [(*span, view) for view in views for span in _spans(text, view, exact=exact)]
+        found = {
+            view
+            for start, stop, view in spans
+            if not any(a <= start and stop <= b and b - a > stop - start for a, b, _ in spans)
+        }
+        if found:
+            return found
+    return set()
+
+
+def views_of_folders(folders: Sequence[str], views: Sequence[str]) -> set[str]:
+    """The views that are the whole name of one of the folders."""
+    found: set[str] = set()
+    for folder in folders:
+        tokens = _tokens(folder)
+        same = {view for view in views if _tokens(view) == tokens}
+        found |= same or {view for view in views if _fold(_tokens(view)) == _fold(tokens)}
+    return found
+
+
+def _without(stem: str, view: str) -> str:
+    """The stem without the view's name; of the separators around it the first one stays."""
+    parts = _SEPARATOR.split(stem)
+    tokens, separators = parts[::2], ["", *parts[1::2]]
+    spans = _spans(stem, view, exact=True) or _spans(stem, view, exact=False)
+    gone = {i for start, stop in spans for i in range(start, stop)}
+    text: str | None = None
+    separator = ""
+    for i, token in enumerate(tokens):
+        separator = separator or separators[i]
+        if i not in gone:
+            text = token if text is None else text + separator + token
+            separator = ""
+    return text or ""
+
+
+def _why_stray(found: set[str], views: Sequence[str]) -> str:
+    if not found:
+        return f"names none of the views {', '.join(views)}"
+    named = [view for view in views if view in found]
+    count = "two views" if len(named) == 2 else f"{len(named)} views"
+    return f"names {count}: {', '.join(named)}"
+
+
+def _name_of(root: Path, views: Sequence[str]) -> str:
+    """Name of a recording whose files are called by their views alone."""
+    names = (path.name for path in (root, *root.parents))
+    return next((n for n in names if n and not views_of_folders((n,), views)), "recording")
+
+
+def _recordings(
+    keys: dict[Path, tuple[str, tuple[str, ...]]], views: tuple[str, ...]
+) -> tuple[tuple[Recording, ...], list[tuple[Path, str]]]:
+    """Files by recording, and those whose place in one is taken."""
+    groups: dict[tuple[str, ...], dict[str, Path]] = {}
+    later: list[tuple[Path, str, tuple[str, ...]]] = []
+    for file, (view, key) in keys.items():
+        group = groups.setdefault(key, {})
+        if group.setdefault(view, file) != file:
+            later.append((file, view, key))
+    short = Counter(key[-1] for key in groups)
+    names = {key: key[-1] if short[key[-1]] == 1 else "/".join(key) for key in groups}
+    recordings = tuple(
+        Recording(
+            names[key],
+            tuple((view, group[view]) for view in views if view in group),
+            tuple(view for view in views if view not in group),
+        )
+        for key, group in groups.items()
+    )
+    doubles = [
+        (file, f"is the second file of view {view} of {names[key]}: {groups[key][view]} is taken")
+        for file, view, key in later
+    ]
+    return recordings, doubles

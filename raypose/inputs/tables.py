@@ -1,0 +1,211 @@
+"""From what the user wrote to tables of predictions: found, and named by their videos.
+
+Tables are Lightning Pose's, called by their videos, below a model directory's `video_preds` or
+anywhere; DeepLabCut's, whose names end in what made them; SLEAP's, whose names are the project's
+and the video's. Files beside them that are no tables of predictions (metrics, snippets, smoothed
+tables) are left out. Only the first bytes of a file are looked at.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from raypose.errors import RayposeError, UsageError
+from raypose.inputs.videos import SUFFIXES as VIDEO_SUFFIXES
+from raypose.layout import METRICS
+from raypose.predictions import EKS_SCORER
+from raypose.storage import is_url
+from raypose.tables import TableLook, look_at_table
+
+SUFFIXES = (".csv", ".h5")
+FOLDERS = ("video_preds", "video_preds_infer")
+"""Where a model directory has its predictions."""
+
+_NOT_TABLES = {"labeled_videos", "snippets", "timestamps"}
+_METRIC = re.compile(rf"_({'|'.join(METRICS)}|pca_.+_error)$")
+_DLC = re.compile(r"^(?P<video>.+?)(?P<rest>(DLC|DeepCut)_.+)$")
+_SLEAP_PROJECT = re.compile(r"^(?P<rest>.+\.\d{3}_)(?P<video>.+)$")
+_FILTERED = "_filtered"
+
+
+@dataclass(frozen=True, slots=True)
+class FoundTable:
+    """A table of predictions, by its name and place.
+
+    Attributes:
+        path: absolute path.
+        folder: whose it is: the model directory, or the directory that it lies in.
+        key: its video: the stem, with the folders below `video_preds`.
+        label: what its name says beside the video's (`DLC_resnet50_…`); empty for many.
+    """
+
+    path: Path
+    folder: Path
+    key: str
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundTables:
+    """What was found.
+
+    Attributes:
+        tables: each once, in order.
+        left_out: `(path, reason)` of what was not taken for a table.
+    """
+
+    tables: tuple[FoundTable, ...]
+    left_out: tuple[tuple[Path, str], ...] = ()
+
+
+def find_tables(arguments: Sequence[str]) -> FoundTables:
+    """The tables that files, directories and globs stand for, each once, in order.
+
+    Of a model directory those in its `video_preds` or `video_preds_infer`, at all depths; of
+    another directory those directly in it. Of a table as CSV and as HDF5 the CSV is taken, of one
+    of DeepLabCut's and its filtered one the former.
+
+    Raises:
+        UsageError: an argument stands for nothing, or all of them for no table.
+    """
+    if not arguments:
+        raise UsageError("no tables are named")
+    tables: dict[Path, FoundTable] = {}
+    left_out: dict[Path, str] = {}
+    for argument in arguments:
+        files = list(dict.fromkeys(_expand(argument)))
+        for path in files:
+            if path in tables or path in left_out:
+                continue
+            try:
+                look = look_at_table(path)
+            except (RayposeError, OSError):
+                look = TableLook("")  # damaged: what reads it will say so, in its place
+            reason = _why_not(look)
+            if reason:
+                left_out[path] = reason
+            else:
+                assert look is not None
+                tables[path] = _named(path, look)
+        if not files:
+            left_out[Path(os.path.abspath(os.path.expanduser(argument)))] = "holds no table"
+    if not tables:
+        raise UsageError("no table of predictions there", path=argument, hint=_hint(argument))
+    kept, doubles = _without_doubles(list(tables.values()))
+    return FoundTables(tuple(kept), (*left_out.items(), *doubles))
+
+
+def _hint(argument: str) -> str:
+    folder = Path(os.path.expanduser(argument))
+    below = sorted(p.parent.name for name in FOLDERS for p in folder.glob(f"*/{name}"))
+    if below:
+        return f"Give the model directories in it: {', '.join(below[:5])}."
+    return (
+        "Give tables of Lightning Pose, DeepLabCut or SLEAP (.csv, .h5), directories or globs of "
+        "them, or model directories."
+    )
+
+
+def _expand(argument: str) -> Iterable[Path]:
+    path = Path(os.path.expanduser(argument))
+    if os.path.exists(path):
+        return _below(Path(os.path.abspath(path)))
+    if is_url(argument):
+        raise UsageError(
+            "tables are read from a file system, not from a store",
+            path=argument,
+            hint="Copy them to a disk first.",
+        )
+    if not glob.has_magic(argument):
+        raise UsageError("no such file or directory", path=argument, hint="Check the path.")
+    matches = sorted(Path(os.path.abspath(p)) for p in glob.glob(str(path), recursive=True))
+    return [
+        file
+        for match in matches
+        for file in _below(match)
+        if match.is_dir() or _may_be_table(match, match.parent)
+    ]
+
+
+def _below(path: Path) -> list[Path]:
+    """The files that a path stands for: itself, or those in it that may be tables."""
+    if not path.is_dir():
+        return [path]
+    places = [path / name for name in FOLDERS if (path / name).is_dir()]
+    if not places and path.name not in FOLDERS:
+        return sorted(p for p in path.iterdir() if _may_be_table(p, path))
+    return [
+        file
+        for place in places or [path]
+        for file in sorted(place.rglob("*"))
+        if _may_be_table(file, place)
+    ]
+
+
+def _may_be_table(path: Path, root: Path) -> bool:
+    parts = path.relative_to(root).parts
+    if path.suffix.lower() not in SUFFIXES or any(part.startswith(".") for part in parts):
+        return False
+    if _NOT_TABLES & set(parts[:-1]) or _METRIC.search(path.stem) or not path.is_file():
+        return False
+    # The Pose-app has snippets beside the whole tables.
+    whole = path.stem.removesuffix(".short")
+    return whole == path.stem or not path.with_name(whole + path.suffix).exists()
+
+
+def _why_not(look: TableLook | None) -> str:
+    if look is None:
+        return "is no table of predictions"
+    return "is smoothed already" if look.scorer == EKS_SCORER else ""
+
+
+def _named(path: Path, look: TableLook) -> FoundTable:
+    video, label = _video_of(path.stem, look)
+    base = next((parent for parent in path.parents if parent.name in FOLDERS), None)
+    if base is None:
+        return FoundTable(path, path.parent, video, label)
+    folders = path.parent.relative_to(base).parts
+    return FoundTable(path, base.parent, "/".join((*folders, video)), label)
+
+
+def _video_of(stem: str, look: TableLook) -> tuple[str, str]:
+    """Stem of the video, and the rest of the table's name."""
+    if look.video and look.video in stem:
+        return look.video, stem.replace(look.video, "", 1)
+    plain = stem.removesuffix(_FILTERED)
+    if look.scorer and plain.endswith(look.scorer) and plain != look.scorer:
+        return plain.removesuffix(look.scorer), stem[len(plain) - len(look.scorer) :]
+    foreign = not look.scorer or look.scorer.startswith(("DLC", "DeepCut"))
+    if foreign and (match := _DLC.match(stem)):
+        return match["video"], match["rest"]
+    bare = stem.removesuffix(".analysis")
+    if look.scorer != "sleap" and bare == stem:
+        return stem, ""
+    match = _SLEAP_PROJECT.match(bare)
+    video = match["video"] if match else bare.removesuffix(".predictions")
+    for suffix in VIDEO_SUFFIXES:
+        video = video.removesuffix(suffix)
+    return video, stem.replace(video, "", 1)
+
+
+def _without_doubles(
+    tables: Sequence[FoundTable],
+) -> tuple[list[FoundTable], list[tuple[Path, str]]]:
+    """One file of each table that is there twice."""
+    known = {(t.folder, t.key, t.label, t.path.suffix.lower()) for t in tables}
+    kept, left_out = [], []
+    for table in tables:
+        same = (table.folder, table.key)
+        plain = table.label.removesuffix(_FILTERED)
+        if table.path.suffix.lower() != ".csv" and (*same, table.label, ".csv") in known:
+            left_out.append((table.path, "is there as CSV too"))
+        elif plain != table.label and any((*same, plain, suffix) in known for suffix in SUFFIXES):
+            left_out.append((table.path, "is there unfiltered too"))
+        else:
+            kept.append(table)
+    return kept, left_out

@@ -1,0 +1,174 @@
+"""The plan: models × recordings − what is done.
+
+`make_plan` opens the models, looks into the videos, puts those of one recording together, and
+asks the ledger what is done; the result is what `raypose plan` shows, and what `taskgraph` turns
+into tasks. Nothing is written and nothing is computed here.
+
+(The package is not called `plan` because `raypose.plan` is the function of that name.)
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from raypose.config import RunConfig
+from raypose.errors import LabelsError, UsageError
+from raypose.inputs.ensembles import with_members
+from raypose.inputs.models import open_model, shortest_names
+from raypose.planning.builder import EKS, METHOD, SessionBuilder, labels_fingerprint
+from raypose.planning.model import OwnerWork, Plan, Problem, SessionPlan, Step, Unit, VideoPlan
+from raypose.planning.recordings import find_files, find_recordings
+from raypose.storage import as_path
+from raypose.tasks import ModelSpec
+
+__all__ = [
+    "EKS",
+    "METHOD",
+    "OwnerWork",
+    "Plan",
+    "Problem",
+    "SessionPlan",
+    "Step",
+    "Unit",
+    "VideoPlan",
+    "make_plan",
+]
+
+_AT_ONCE = 16
+
+
+def make_plan(config: RunConfig, *, run_dir: Path) -> Plan:
+    """Open, look and compare; see the module's docstring.
+
+    Raises:
+        UsageError: an argument stands for nothing, or does not fit the others.
+        ModelError: a model can't be used: no run makes sense without it.
+    """
+    config = with_members(config)
+    _check_eks(config)
+    files = find_files(config)
+    models = _open_models(config)
+    recordings = find_recordings(files, config, models)
+    fitting, member_problems = _members(models, config)
+    builder = SessionBuilder(config, models, ensemble=fitting[0] if fitting else None)
+    # What is done is asked of a store, or of a busy file system: many questions at a time.
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="plan") as pool:
+        built = list(pool.map(builder.build, recordings.groups))
+    sessions = [session for made, _ in built for session in made]
+    usable, clashes = _without_clashes(sessions)
+    problems = (
+        *recordings.problems,
+        *(problem for _, found in built for problem in found),
+        *member_problems,
+        *_label_problems(models, config),
+        *clashes,
+    )
+    return Plan(config, models, recordings.videos, tuple(usable), problems, run_dir)
+
+
+def _check_eks(config: RunConfig) -> None:
+    if config.eks and len(config.models) < 2:
+        raise UsageError("--eks smooths an ensemble: give two or more models with -m")
+    if config.eks and config.output_dir is None and config.eks_dir is None:
+        raise UsageError(
+            "--eks needs a place for its tables: give --eks-dir, or -o for all outputs"
+        )
+    least = config.eks_options.min_members
+    if config.eks and least is not None and least > len(config.models):
+        raise UsageError(
+            f"--min-members asks for {least} members, and there are {len(config.models)} models"
+        )
+
+
+def _open_models(config: RunConfig) -> tuple[ModelSpec, ...]:
+    directories = [as_path(model) for model in config.models]
+    for directory in directories:
+        if directories.count(directory) > 1:
+            raise UsageError("is given twice as a model", path=directory, hint="Give it once.")
+    # Below -o the smoothed ensemble has a directory of this name.
+    names = [f"{n}_model" if n == EKS else n for n in shortest_names(directories)]
+    return tuple(
+        open_model(directory, name=name, overrides=config.overrides)
+        for directory, name in zip(directories, names, strict=True)
+    )
+
+
+def _members(
+    models: Sequence[ModelSpec], config: RunConfig
+) -> tuple[list[ModelSpec], list[Problem]]:
+    """The members that EKS can smooth together, none where they are too few; and the others."""
+    if not config.eks:
+        return [], []
+    chosen = set(config.eks_options.keypoints)
+    sets = [frozenset(model.keypoint_names) for model in models]
+    usual = chosen or Counter(sets).most_common(1)[0][0]
+    fitting = [
+        model
+        for model, names in zip(models, sets, strict=True)
+        if (chosen <= names if chosen else names == usual)
+    ]
+    enough = len(fitting) >= (config.eks_options.min_members or len(models))
+    hint = (
+        "EKS leaves it out."
+        if enough
+        else "Give models with the same keypoints, choose some with --eks-keypoints, or leave "
+        "out --eks."
+    )
+    problems = []
+    for model in models:
+        if model in fitting:
+            continue
+        names = set(model.keypoint_names)
+        odd = sorted(chosen - names if chosen else usual ^ names)
+        text = f"{', '.join(odd[:5])}{', …' if len(odd) > 5 else ''}"
+        what = (
+            "lacks keypoints that are to be smoothed"
+            if chosen
+            else ("has other keypoints than the other models")
+        )
+        problems.append(Problem(model.name, f"{what} ({text})", hint, fatal=not enough))
+    return (fitting if enough else []), problems
+
+
+def _label_problems(models: Sequence[ModelSpec], config: RunConfig) -> list[Problem]:
+    problems: list[Problem] = []
+    for model in models if config.metrics else ():
+        try:
+            labels_fingerprint(model, config)
+        except LabelsError as error:
+            problems.append(
+                Problem(
+                    model.name,
+                    f"PCA metrics are left out: {error.message} ({error.path})",
+                    "Give the training data's directory with --data-dir.",
+                )
+            )
+    return problems
+
+
+def _without_clashes(
+    sessions: Sequence[SessionPlan],
+) -> tuple[list[SessionPlan], list[Problem]]:
+    """Leave out sessions whose outputs would replace those of another video."""
+    taken: dict[str, str] = {}
+    usable, problems = [], []
+    for session in sessions:
+        video = session.videos[0].video
+        steps = [step for work in session.works for step in work.steps]
+        paths = [path for step in steps for path in step.outputs.values()]
+        clash = next(((path, taken[path]) for path in paths if path in taken), None)
+        hint = "Rename one of the two videos, or choose another -o."
+        if clash is None:
+            clash = next((step.clash for step in steps if step.clash), None)
+            hint = "Rename one of the two videos, or choose another -o; --overwrite replaces them."
+        if clash is None:
+            usable.append(session)
+            taken.update((path, video.path) for path in paths)
+            continue
+        path, other = clash
+        message = f"its outputs would replace those of {other} ({path})"
+        problems.append(Problem(video.path, message, hint, fatal=True))
+    return usable, problems

@@ -1,0 +1,292 @@
+"""What one recording takes, compared with what the ledger says is done."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from raypose import ledger, storage
+from raypose.config import RunConfig
+from raypose.digests import remembered_digest
+from raypose.errors import LabelsError, SmoothingError, UsageError, VideoError
+from raypose.inputs.calibration import find_calibration
+from raypose.inputs.videos import Inspected
+from raypose.layout import (
+    OutputPaths,
+    output_paths,
+    owner_root,
+    points_path,
+    smooth_params_path,
+)
+from raypose.planning.model import OwnerWork, Problem, SessionPlan, Step, VideoPlan
+from raypose.planning.recordings import Group
+from raypose.ranges import finished_ranges, range_folder
+from raypose.stages.infer.boxes import boxes_path, read_boxes
+from raypose.stages.metrics import TEMPORAL_NORM, labels_path, wanted_metrics
+from raypose.stages.smooth import mirrored_views, views_by_suffix
+from raypose.storage import AnyPath, as_path
+from raypose.tasks import ModelSpec, Owner, VideoSpec
+
+EKS = "eks"
+"""Name of the smoothed ensemble among the owners of outputs."""
+
+METHOD = 1
+"""Version of the numerics; raised when equal inputs give other tables than before."""
+
+
+def labels_fingerprint(model: ModelSpec, config: RunConfig) -> str:
+    """Digest of the labels that the model's PCA is fitted on; a word where it needs none.
+
+    Raises:
+        LabelsError: the labels are not there.
+    """
+    if wanted_metrics(model) == (TEMPORAL_NORM,):
+        return "none needed"
+    return ledger.digest_file(labels_path(model, config.data_dir))
+
+
+class SessionBuilder:
+    """Builds the plan of each recording; holds what is the same for all of them.
+
+    Args:
+        config: what was asked for.
+        models: the models, opened.
+        ensemble: the model whose threshold, colours and metrics the smoothed ensemble has; None
+            where there is nothing to smooth.
+
+    Raises:
+        UsageError: the ensemble's outputs would lie among a member's.
+    """
+
+    def __init__(
+        self, config: RunConfig, models: tuple[ModelSpec, ...], *, ensemble: ModelSpec | None
+    ) -> None:
+        self.config = config
+        self.owners = tuple(
+            Owner(m.name, str(owner_root(m.name, config.output_dir, as_path(m.directory))), m)
+            for m in models
+        )
+        self.eks: Owner | None = None
+        if ensemble is not None:
+            # --eks-dir wins over -o: it names the place of these outputs alone.
+            root = config.eks_dir or owner_root(EKS, config.output_dir, None)
+            self.eks = Owner(EKS, str(root), ensemble)
+            for owner in self.owners:
+                if os.path.realpath(owner.root) == os.path.realpath(self.eks.root):
+                    raise UsageError(
+                        f"holds the outputs of the model {owner.name}",
+                        path=root,
+                        hint="Give another --eks-dir: tables of both have the same names.",
+                    )
+        self.labels: dict[str, str] = {}
+        for model in models:
+            try:
+                self.labels[model.name] = labels_fingerprint(model, config)
+            except LabelsError:
+                self.labels[model.name] = ""
+
+    def _metric_names(self, owner: Owner) -> tuple[str, ...]:
+        if not self.config.metrics:
+            return ()
+        # Those of PCA need all keypoints that the model has.
+        some = owner is self.eks and self.config.eks_options.keypoints
+        known = self.labels[owner.model.name] and not some
+        return wanted_metrics(owner.model) if known else (TEMPORAL_NORM,)
+
+    def build(self, group: Group) -> tuple[list[SessionPlan], list[Problem]]:
+        """The plan of a recording, one for each of its videos where it is not complete; and what
+        is wrong with videos that have none."""
+        problems: list[Problem] = []
+        if group.complete:
+            smooth = self.eks is not None
+            plans = [self._session(group.key, group.views, group.videos, smooth, problems)]
+        else:
+            plans = [self._session(v.key, ("",), (v,), False, problems) for v in group.videos]
+        return [plan for plan in plans if plan is not None], problems
+
+    def _session(
+        self,
+        key: str,
+        views: Sequence[str],
+        looks: Sequence[Inspected],
+        smooth: bool,
+        problems: list[Problem],
+    ) -> SessionPlan | None:
+        owners = [o for o in self.owners if not o.model.takes_views or len(views) > 1]
+        videos = []
+        for view, look in zip(views, looks, strict=True):
+            assert look.spec is not None
+            try:
+                videos.append(self._video(replace(look.spec, view=view), owners, look.keyframes))
+            except VideoError as error:
+                problems.append(Problem(look.spec.path, str(error), fatal=True))
+        if len(videos) < len(looks) or not owners:
+            return None
+        session = SessionPlan(key, tuple(videos))
+        return self._with_eks(session) if smooth and len(owners) == len(self.owners) else session
+
+    def _video(
+        self, video: VideoSpec, owners: Sequence[Owner], keyframes: tuple[int, ...]
+    ) -> VideoPlan:
+        boxes = ""
+        recipe: dict[str, Any] = {"kind": "predictions", "method": METHOD}
+        if self.config.bbox_dir is not None:
+            path = boxes_path(self.config.bbox_dir, as_path(video.path).stem)
+            read_boxes(path)
+            boxes = str(path)
+            recipe["boxes"] = ledger.digest_file(path)
+        works = []
+        done_ranges = []
+        for owner in owners:
+            made_from = {
+                **recipe,
+                "video": video.fingerprint,
+                "model": owner.model.fingerprint,
+                "precision": self.config.precision,
+            }
+            paths = self._paths(owner, video)
+            table = self._step("table", {"table": paths.predictions}, made_from, video)
+            works.append(self._owner_work(owner, video, table))
+            done_ranges.append(
+                ()
+                if table.done or self.config.overwrite
+                else finished_ranges(range_folder(paths), made_from)
+            )
+        return VideoPlan(video, tuple(works), None, tuple(done_ranges), keyframes, boxes)
+
+    def _with_eks(self, session: SessionPlan) -> SessionPlan:
+        """The session with the smoothed ensemble's work."""
+        assert self.eks is not None
+        options = self.config.eks_options
+        videos = [plan.video for plan in session.videos]
+        several = len(videos) > 1
+        mirrored: tuple[tuple[str, ...], ...] = ()
+        asked = options.mode in ("auto", "mirrored") or (options.mode is None and options.mirrored)
+        if not several and asked:
+            try:
+                mirrored = (
+                    views_by_suffix(self.eks.model.keypoint_names, options.mirrored)
+                    if options.mirrored
+                    else mirrored_views(self.eks.model)
+                )
+            except SmoothingError as error:
+                raise UsageError(f"--mirrored: {error.message}", hint=error.hint) from None
+        if options.keypoints:
+            mirrored = _among(mirrored, options.keypoints)
+        calibration: Path | None = None
+        if several and options.takes_calibration:
+            calibration = self.config.calibration or find_calibration(
+                [video.path for video in videos], session.key
+            )
+        shared: dict[str, Any] = {
+            "kind": "smoothed",
+            "method": METHOD,
+            "members": [
+                [ledger.digest_of(work.table.recipe) for work in plan.models]
+                for plan in session.videos
+            ],
+            "options": options.model_dump(mode="json"),
+        }
+        if mirrored:
+            shared["mirrored"] = [list(view) for view in mirrored]
+        if several:
+            shared["views"] = [video.view for video in videos]
+        if calibration is not None:
+            shared["calibration"] = remembered_digest(calibration)
+        root = as_path(self.eks.root)
+        plans = []
+        for i, plan in enumerate(session.videos):
+            outputs: dict[str, AnyPath] = {"table": self._paths(self.eks, plan.video).predictions}
+            if i == 0:
+                outputs["params"] = smooth_params_path(root, session.key)
+            if i == 0 and calibration is not None:
+                outputs["points"] = points_path(root, session.key)
+            recipe = {**shared, "video": plan.video.fingerprint}
+            table = self._step("table", outputs, recipe, plan.video)
+            plans.append(replace(plan, eks=self._owner_work(self.eks, plan.video, table)))
+        return replace(
+            session,
+            videos=tuple(plans),
+            mirrored=mirrored,
+            calibration="" if calibration is None else str(calibration),
+        )
+
+    def _paths(self, owner: Owner, video: VideoSpec) -> OutputPaths:
+        return output_paths(as_path(owner.root), video.key, self.config.layout)
+
+    def _owner_work(self, owner: Owner, video: VideoSpec, table: Step) -> OwnerWork:
+        """The table, and what is made of it."""
+        config, paths, model = self.config, self._paths(owner, video), owner.model
+        steps = [table]
+        below: dict[str, Any] = {
+            "table": ledger.digest_of(table.recipe),
+            "video": video.fingerprint,
+        }
+        drawn: dict[str, Any] = {
+            "threshold": model.confidence_threshold,
+            "colormap": model.colormap,
+        }
+        made_from: dict[str, Any]
+        names = self._metric_names(owner)
+        measured: dict[str, Any] = {"metrics": list(names), "labels": self.labels[model.name]}
+        if names:
+            outputs: dict[str, AnyPath] = {name: paths.metric(name) for name in names}
+            made_from = {"kind": "metrics", **below, **measured}
+            steps.append(self._step("metrics", outputs, made_from, video))
+        if config.timestamps and owner is not self.eks:
+            made_from = {"kind": "timestamps", "video": video.fingerprint}
+            times = {"timestamps": paths.timestamps}
+            steps.append(self._step("timestamps", times, made_from, video))
+        if "full" in config.label:
+            made_from = {"kind": "label", **below, **drawn}
+            steps.append(self._step("label", {"labeled": paths.labeled}, made_from, video))
+        if "snippet" in config.label:
+            outputs = {
+                "clip": paths.snippet,
+                "table": paths.snippet_predictions,
+                "labeled": paths.snippet_labeled,
+                **{name: paths.snippet_metric(name) for name in names},
+            }
+            made_from = {
+                "kind": "snippet",
+                **below,
+                **drawn,
+                **measured,
+                "duration_s": config.snippet_s,
+            }
+            steps.append(self._step("snippet", outputs, made_from, video))
+        return OwnerWork(owner, tuple(steps))
+
+    def _step(
+        self,
+        kind: str,
+        outputs: Mapping[str, AnyPath],
+        recipe: Mapping[str, Any],
+        video: VideoSpec,
+    ) -> Step:
+        paths = {name: str(path) for name, path in outputs.items()}
+        if self.config.overwrite:
+            return Step(kind, paths, recipe, False, "--overwrite")
+        reason, clash = "", None
+        for path in outputs.values():
+            verdict = ledger.check(path, recipe)
+            reason = reason or verdict.reason
+            if "video" in verdict.changed and _is_other_video(verdict.source, video.path):
+                clash = clash or (str(path), verdict.source)
+        return Step(kind, paths, recipe, not reason, reason, clash)
+
+
+def _among(
+    views: tuple[tuple[str, ...], ...], keypoints: Sequence[str]
+) -> tuple[tuple[str, ...], ...]:
+    """Mirrored views of the body parts that are among the keypoints in every view."""
+    parts = [part for part in zip(*views, strict=True) if set(part) <= set(keypoints)]
+    return tuple(zip(*parts, strict=True))
+
+
+def _is_other_video(source: str, path: str) -> bool:
+    """True where an output belongs to another video that is still there."""
+    return bool(source) and source != path and storage.exists(as_path(source))

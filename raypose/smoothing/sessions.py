@@ -1,0 +1,240 @@
+"""Tables put together: those of one video by its members, and those of one recording by view."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from raypose.errors import UsageError
+from raypose.inputs.models import shortest_names
+from raypose.inputs.sessions import Grouping, Recording, group_by_view, views_of_folders
+from raypose.inputs.tables import FoundTable
+from raypose.planning import Problem
+from raypose.storage import AnyPath
+
+_Id = tuple[Path, str]
+"""A member: whose table it is, and what its name says beside the video's."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableSession:
+    """The tables of one recording.
+
+    Attributes:
+        name: unique among the sessions.
+        views: names of the views; one empty name where there is a single video.
+        keys: for each view the video's key, by which its outputs are called.
+        members: names of the members.
+        tables: for each view the table of each member, in their order.
+    """
+
+    name: str
+    views: tuple[str, ...]
+    keys: tuple[str, ...]
+    members: tuple[str, ...]
+    tables: tuple[tuple[Path, ...], ...]
+
+
+@dataclass(slots=True)
+class _Video:
+    """The tables of one video: one for each member."""
+
+    key: str
+    tables: dict[_Id, Path] = field(default_factory=dict)
+
+
+def group_tables(
+    found: Sequence[FoundTable],
+    *,
+    views: Sequence[str] = (),
+    listed: Grouping | None = None,
+    min_members: int | None = None,
+) -> tuple[list[TableSession], list[Problem]]:
+    """Puts tables together; what can't be is a problem, and the others go on.
+
+    Tables of one video are members of one ensemble: they lie in different directories, or their
+    names say what made them. A video whose members are fewer than another's has a problem, unless
+    `min_members` are enough.
+
+    Args:
+        found: the tables.
+        views: names of the views of a recording; none where each video is one by itself.
+        listed: the user's list of recordings, by their videos or tables.
+        min_members: members that are enough; None for all of them.
+
+    Raises:
+        UsageError: there is a single member, or `views` can't be told apart.
+    """
+    if listed is not None:
+        views = listed.views
+    videos, problems = _videos(found, views)
+    names = _member_names([member for video in videos.values() for member in video.tables])
+    usual = max(len(video.tables) for video in videos.values())
+    if usual < 2:
+        raise UsageError(
+            f"there is one table of each video ({next(iter(videos))}, …), and EKS smooths two or "
+            "more members",
+            hint="Give the directories of several models, or tables of several scorers.",
+        )
+    if listed is not None:
+        grouping = _as_listed(listed, videos)
+    elif views:
+        grouping = group_by_view([_path(key) for key in videos], views)
+    else:
+        return _one_by_one(videos.values(), names, usual, min_members, problems)
+    for path, reason in grouping.strays:
+        first, *others = videos[_key(path)].tables.values()
+        also = f" (nor do those of {len(others)} other members)" if others else ""
+        problems.append(
+            Problem(
+                str(first),
+                f"belongs to no recording{also}: it {reason}",
+                "Rename it, or list the recordings in a CSV (--sessions).",
+                fatal=True,
+            )
+        )
+    sessions = []
+    for recording in grouping.recordings:
+        if recording.missing:
+            message = f"there is no table of its view {', '.join(recording.missing)}"
+            problems.append(Problem(recording.name, message, "EKS leaves it out.", fatal=True))
+            continue
+        parts = [(view, videos[_key(path)]) for view, path in recording.files]
+        session = _session(recording.name, parts, names, problems)
+        if session is not None and _has_enough(session, usual, min_members, problems):
+            sessions.append(session)
+    return sessions, problems
+
+
+def _one_by_one(
+    videos: Iterable[_Video],
+    names: dict[_Id, str],
+    usual: int,
+    min_members: int | None,
+    problems: list[Problem],
+) -> tuple[list[TableSession], list[Problem]]:
+    sessions = []
+    for video in videos:
+        session = _session(video.key, [("", video)], names, problems)
+        if session is not None and _has_enough(session, usual, min_members, problems):
+            sessions.append(session)
+    return sessions, problems
+
+
+def _videos(
+    found: Sequence[FoundTable], views: Sequence[str]
+) -> tuple[dict[str, _Video], list[Problem]]:
+    """The videos by key, in order. A folder called like a view tells videos apart, not members."""
+    videos: dict[str, _Video] = {}
+    problems = []
+    common = Path(os.path.commonpath([table.folder for table in found]))
+    for table in found:
+        parts = table.folder.relative_to(common).parts
+        of_views = [part for part in parts if views_of_folders((part,), views)]
+        owner = common.joinpath(*(part for part in parts if part not in of_views))
+        key = "/".join((*of_views, table.key))
+        video = videos.setdefault(key, _Video(key))
+        member = (owner, table.label)
+        taken = video.tables.setdefault(member, table.path)
+        if taken != table.path:
+            message = f"is a second table of {key} in {owner}: {taken} is taken"
+            problems.append(Problem(str(table.path), message))
+    return videos, problems
+
+
+def _member_names(members: Iterable[_Id]) -> dict[_Id, str]:
+    """Short names of the members: of their directories, of what made them, or of both."""
+    ids = list(dict.fromkeys(members))
+    folders = list(dict.fromkeys(folder for folder, _ in ids))
+    short = dict(zip(folders, shortest_names(folders), strict=True))
+    labels = Counter(folder for folder, _ in ids)
+    names: dict[_Id, str] = {}
+    for folder, label in ids:
+        made_by = label.strip("._- ")
+        if labels[folder] == 1 or not made_by:
+            name = short[folder]
+        else:
+            name = made_by if len(folders) == 1 else f"{short[folder]}_{made_by}"
+        free = itertools.chain((name,), (f"{name}_{n}" for n in itertools.count(2)))
+        names[folder, label] = next(n for n in free if n not in names.values())
+    return names
+
+
+def _session(
+    name: str,
+    parts: Sequence[tuple[str, _Video]],
+    names: dict[_Id, str],
+    problems: list[Problem],
+) -> TableSession | None:
+    """A recording whose views have the same members, or as many of others."""
+    ids = [list(video.tables) for _, video in parts]
+    if all(set(of_view) == set(ids[0]) for of_view in ids):
+        ids = [ids[0]] * len(ids)
+    elif len({len(of_view) for of_view in ids}) > 1:
+        counts = ", ".join(f"{view} has {len(video.tables)}" for view, video in parts)
+        problems.append(
+            Problem(name, f"its views differ in members: {counts}", "EKS leaves it out.", True)
+        )
+        return None
+    # Models that are trained for one view each: any of them may go together.
+    together = zip(*ids, strict=True)
+    members = tuple(" + ".join(dict.fromkeys(names[m] for m in each)) for each in together)
+    return TableSession(
+        name,
+        tuple(view for view, _ in parts),
+        tuple(video.key for _, video in parts),
+        members,
+        tuple(
+            tuple(video.tables[member] for member in of_view)
+            for (_, video), of_view in zip(parts, ids, strict=True)
+        ),
+    )
+
+
+def _has_enough(
+    session: TableSession, usual: int, min_members: int | None, problems: list[Problem]
+) -> bool:
+    n = len(session.members)
+    if n == usual:
+        return True
+    message = f"has {n} of {usual} members: {', '.join(session.members)}"
+    enough = min_members is not None and n >= max(2, min_members)
+    hint = "EKS goes on with these." if enough else "Add the tables of the others"
+    if not enough:
+        hint += ", or let fewer do with --min-members." if n >= 2 else "."
+    problems.append(Problem(session.name, message, hint, fatal=not enough))
+    return enough
+
+
+def _path(key: str) -> Path:
+    return Path("/", f"{key}.csv")
+
+
+def _key(path: AnyPath) -> str:
+    return str(Path(str(path)).with_suffix("").relative_to("/"))
+
+
+def _as_listed(listed: Grouping, videos: dict[str, _Video]) -> Grouping:
+    """The user's list of videos or tables in terms of the videos that there are tables of."""
+    of_table = {table: key for key, video in videos.items() for table in video.tables.values()}
+    left = dict.fromkeys(videos)
+    recordings = []
+    for recording in listed.recordings:
+        files = []
+        for view, path in recording.files:
+            # `day1/cam.mp4` is the video `day1/cam`, or else `cam`.
+            parts = path.with_suffix("").parts
+            tails = ["/".join(parts[i:]) for i in range(1, len(parts))]
+            key = next((k for k in (of_table.get(Path(str(path))), *tails) if k in left), None)
+            if key is not None:
+                del left[key]
+                files.append((view, _path(key)))
+        known = {view for view, _ in files}
+        missing = tuple(view for view in listed.views if view not in known)
+        recordings.append(Recording(recording.name, tuple(files), missing))
+    strays = tuple((_path(key), "is not in the list") for key in left)
+    return Grouping(listed.views, tuple(recordings), strays)

@@ -1,0 +1,46 @@
+"""Giving memory back: a worker that has done a long range holds no more than before."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import sys
+from collections.abc import Callable
+
+_M_ARENA_MAX = -8  # of malloc.h
+_MAX_ARENAS = 4
+
+
+def release_memory() -> None:
+    """Return what is free in this process to the system.
+
+    The tables of a range are tens of megabytes in many pieces. glibc keeps what is freed between
+    pieces that are still in use, so that a worker grew by hundreds of megabytes over a long
+    video though it held nothing of it; Arrow's pool keeps pages likewise. Costs milliseconds.
+    """
+    trim = _malloc_trim()
+    if trim is not None:
+        trim(0)
+    if "pyarrow" in sys.modules:
+        sys.modules["pyarrow"].default_memory_pool().release_unused()
+
+
+def limit_arenas() -> None:
+    """Have few heaps for all threads of this process; to be called before many have started.
+
+    glibc gives threads heaps of their own, sixteen on two cores, and keeps in each what its
+    threads once needed. Threads come and go with every range of a video.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _MAX_ARENAS)
+
+
+@functools.cache
+def _malloc_trim() -> Callable[[int], int] | None:
+    """glibc's function; None with another C library."""
+    try:
+        function: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError):
+        return None
+    return function

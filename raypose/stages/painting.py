@@ -1,0 +1,264 @@
+"""Keypoints on a frame: markers and text as Lightning Pose draws them, on YUV planes.
+
+`overlay` decodes, hands every frame to a `Painter`, and encodes what that made of it. Drawing on
+the planes that the decoder hands out and the encoder wants converts no pixel to RGB and back, and
+what lies beside markers and text goes through as it is. Nothing is decoded or encoded here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raypose.errors import TableError
+from raypose.video.index import VideoIndex
+from raypose.video.pixels import FULL_RANGE, FrameConverter, output_format, plane_pixels
+
+UInt8 = NDArray[np.uint8]
+
+_BT709 = 1
+_TEXT_PADDING = 6
+_BLOCK = 64
+
+
+def keypoint_colors(n_keypoints: int, colormap: str) -> UInt8:
+    """RGB colours, evenly spaced on a matplotlib colormap, (n_keypoints, 3).
+
+    Raises:
+        TableError: matplotlib knows no such colormap.
+    """
+    places = np.linspace(0, 1, n_keypoints)
+    if colormap == "cool":
+        # As matplotlib computes it (a table of 256 entries), without importing it.
+        table = 255 * np.linspace(0, 1, 256) / 255
+        level = table[np.minimum((places * 256).astype(int), 255)]
+        rgb = np.stack([level, 1 - level, np.ones_like(level)], axis=1)
+    else:
+        from matplotlib import colormaps
+
+        if colormap not in colormaps:
+            raise TableError(
+                f"there is no colormap named {colormap}",
+                hint="Choose one of matplotlib's, for instance cool.",
+            )
+        rgb = colormaps[colormap](places)[:, :3]
+    colors: UInt8 = (rgb * 255).astype(np.uint8)
+    return colors
+
+
+class Painter:
+    """Puts frame, markers and text on a canvas in the encoder's pixel format.
+
+    The canvas is one `av.VideoFrame` that is painted over for every frame: a decoder's frames
+    may not be drawn on, later ones refer to them.
+    """
+
+    def __init__(
+        self,
+        index: VideoIndex,
+        xy: NDArray[np.floating[Any]],
+        likelihood: NDArray[np.floating[Any]],
+        threshold: float,
+        colormap: str,
+        dot_radius: int | None,
+    ) -> None:
+        import av
+
+        self._index = index
+        self._times_s = index.times_s
+        self._colors = keypoint_colors(likelihood.shape[1], colormap)
+        self._xy, self._likelihood, self._threshold = xy, likelihood, threshold
+        self._scale = _drawing_scale(index.width, index.height)
+        radius = max(1, round(4 * self._scale)) if dot_radius is None else dot_radius
+        pix_fmt = output_format(index)
+        self._shift = 1 if pix_fmt == "yuv420p" else 0
+        self._convert = FrameConverter(index)
+        width, height = index.coded_size
+        self.canvas = av.VideoFrame(width, height, pix_fmt)
+        self._planes = [plane_pixels(plane) for plane in self.canvas.planes]
+        self._disk = _disk(radius)
+        self._flat = [np.frombuffer(plane, np.uint8) for plane in self.canvas.planes]
+        self._block = (0, 0)
+        self._dots: tuple[_Dots, ...] = ()
+        self._boxes: dict[tuple[int, int], _TextBox] = {}
+        self._previous: Any = None
+        # Both follow from the colours of the first frame.
+        self._yuv = np.empty((0, 3), np.uint8)
+        self._black = 16
+
+    def paint(self, n: int, frame: Any | None) -> None:
+        """Paint frame `n`; where it can't be decoded, the picture before stays."""
+        if frame is not None:
+            self._previous = self._convert(frame)
+        elif self._previous is None:
+            self._previous = self._convert.black()
+        self._take_colors(self._previous)
+        for plane, source in zip(self._planes, self._previous.planes, strict=True):
+            np.copyto(plane, plane_pixels(source))
+        self._draw_markers(n)
+        self._draw_text(n)
+
+    def _take_colors(self, frame: Any) -> None:
+        if len(self._yuv):
+            return
+        full = frame.color_range == FULL_RANGE
+        # White is 235 in limited range.
+        self._black = 0 if full else 16
+        self._yuv = _to_yuv(self._colors, frame.colorspace, full)
+        self.canvas.color_range = frame.color_range
+        self.canvas.colorspace = frame.colorspace
+        self.canvas.color_primaries = frame.color_primaries
+        self.canvas.color_trc = frame.color_trc
+
+    def _draw_markers(self, n: int) -> None:
+        if not self._block[0] <= n < self._block[1]:
+            self._block = (n, min(n + _BLOCK, len(self._likelihood)))
+            self._dots = self._place_markers(*self._block)
+        k = n - self._block[0]
+        planes = zip(self._flat, self._dots, strict=True)
+        for channel, (pixels, dots) in enumerate(planes):
+            part = slice(dots.bounds[k], dots.bounds[k + 1])
+            pixels[dots.places[part]] = self._yuv[dots.keypoints[part], channel]
+
+    def _place_markers(self, first: int, stop: int) -> tuple[_Dots, _Dots, _Dots]:
+        """Which pixels of each plane the markers of some frames cover."""
+        index = self._index
+        xy, likelihood = self._xy[first:stop], self._likelihood[first:stop]
+        # NaN compares as False.
+        drawn = (likelihood > self._threshold) & np.isfinite(xy).all(axis=2)
+        frames, keypoints = np.nonzero(drawn)
+        limit = (index.width - 1, index.height - 1)
+        # Far outside of the frame nothing shows; the limits keep integers from overflowing.
+        centers = np.minimum(np.clip(xy[drawn], -1e4, 1e5).astype(np.int64), limit)
+        points = _to_coded(centers, index)[:, None, :] + self._disk
+        columns, rows = points[..., 0], points[..., 1]
+        width, height = index.coded_size
+        inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+        covers = np.broadcast_to(frames[:, None], inside.shape)[inside]
+        keypoints = np.broadcast_to(keypoints[:, None], inside.shape)[inside]
+        rows, columns = rows[inside], columns[inside]
+
+        def dots(chosen: Any, shift: int, stride: int) -> _Dots:
+            places = (rows[chosen] >> shift) * stride + (columns[chosen] >> shift)
+            bounds = np.searchsorted(covers[chosen], np.arange(stop - first + 1))
+            return _Dots(places, keypoints[chosen], bounds.tolist())
+
+        # A chroma sample has the colour of the upper left of the pixels it stands for.
+        shift = self._shift
+        own = ((rows | columns) & shift) == 0
+        strides = [plane.line_size for plane in self.canvas.planes]
+        chroma = dots(own, shift, strides[1])
+        return dots(slice(None), 0, strides[0]), chroma, chroma
+
+    def _draw_text(self, n: int) -> None:
+        import cv2
+
+        seconds = int(self._times_s[n])
+        text = f"t={seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}, frame={n}"
+        font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.5 * self._scale
+        size, _ = cv2.getTextSize(text, font, scale, 1)
+        box = self._boxes.get(size)
+        if box is None:
+            box = self._boxes[size] = self._text_box(*size)
+        box.pixels[:] = 0
+        white = 219 if self._black else 255
+        cv2.putText(box.pixels, text, box.origin, font, scale, white, 1, lineType=cv2.LINE_AA)
+        np.add(box.turned, self._black, out=self._planes[0][box.luma])
+        for plane in self._planes[1:]:
+            plane[box.chroma] = 128
+
+    def _text_box(self, text_width: int, text_height: int) -> _TextBox:
+        """Where a text of that size goes, in pixels of the frame as it is coded."""
+        index = self._index
+        left = top = _TEXT_PADDING // 2 - 1
+        # Both ends on even pixels, so that the box covers whole chroma samples.
+        right = min((_TEXT_PADDING + text_width + left + 3) & ~1, index.width)
+        bottom = min((_TEXT_PADDING + text_height + left + 3) & ~1, index.height)
+        corners = _to_coded(np.array([[left, top], [right - 1, bottom - 1]]), index)
+        (x0, y0), (x1, y1) = corners.min(axis=0), corners.max(axis=0) + 1
+        shift = self._shift
+        pixels = np.zeros((bottom - top, right - left), np.uint8)
+        return _TextBox(
+            pixels=pixels,
+            turned=np.rot90(pixels, index.rotation // 90),
+            origin=(_TEXT_PADDING - left, _TEXT_PADDING + text_height - top),
+            luma=(slice(y0, y1), slice(x0, x1)),
+            chroma=(
+                slice(y0 >> shift, (y1 + shift) >> shift),
+                slice(x0 >> shift, (x1 + shift) >> shift),
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Dots:
+    """Pixels of one plane that the markers of a block of frames cover.
+
+    Attributes:
+        places: offsets into the plane's memory.
+        keypoints: number of the keypoint of each.
+        bounds: those of the block's frame `k` are `bounds[k]` to `bounds[k + 1]`.
+    """
+
+    places: NDArray[np.int64]
+    keypoints: NDArray[np.int64]
+    bounds: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class _TextBox:
+    """Black ground of the text.
+
+    Attributes:
+        pixels: upright, to write on.
+        turned: a view of `pixels`, turned as the coded frame is.
+        origin: lower left of the text in `pixels`, (x, y).
+        luma: rows and columns of the box in the luma plane.
+        chroma: rows and columns of the box in the chroma planes.
+    """
+
+    pixels: UInt8
+    turned: UInt8
+    origin: tuple[int, int]
+    luma: tuple[slice, slice]
+    chroma: tuple[slice, slice]
+
+
+def _drawing_scale(width: int, height: int) -> float:
+    """Size of markers and text: Lightning Pose enlarges small videos, raypose draws smaller."""
+    side = min(width, height)
+    return 0.4 if side <= 100 else 0.5 if side <= 192 else 1.0
+
+
+def _disk(radius: int) -> NDArray[np.int64]:
+    """Offsets (x, y) of the pixels that OpenCV's filled circle covers, (n, 2)."""
+    import cv2
+
+    size = 2 * radius + 1
+    image = np.zeros((size, size), np.uint8)
+    cv2.circle(image, (radius, radius), radius, 1, -1)
+    rows, columns = np.nonzero(image)
+    return np.stack([columns - radius, rows - radius], axis=1)
+
+
+def _to_coded(points: NDArray[np.int64], index: VideoIndex) -> NDArray[np.int64]:
+    """Pixels (x, y) of the frame as it is shown, to pixels of the frame as it is coded."""
+    x, y = points[:, 0], points[:, 1]
+    right, bottom = index.width - 1, index.height - 1
+    turned = {0: (x, y), 90: (y, right - x), 180: (right - x, bottom - y), 270: (bottom - y, x)}
+    return np.stack(turned[index.rotation], axis=1)
+
+
+def _to_yuv(rgb: UInt8, colorspace: int, full: bool) -> UInt8:
+    """Colours in the video's own YUV (ITU-R BT.601 or BT.709), (n, 3)."""
+    kr, kb = (0.2126, 0.0722) if colorspace == _BT709 else (0.299, 0.114)
+    r, g, b = rgb.astype(np.float64).T
+    y = kr * r + (1 - kr - kb) * g + kb * b
+    u, v = (b - y) / (2 - 2 * kb), (r - y) / (2 - 2 * kr)
+    if not full:
+        y, u, v = y * 219 / 255 + 16, u * 224 / 255, v * 224 / 255
+    yuv = np.stack([y, u + 128, v + 128], axis=1)
+    return np.clip(np.round(yuv), 0, 255).astype(np.uint8)

@@ -1,0 +1,137 @@
+"""How far a run is, from logs as a driver writes them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from raypose import ledger
+from raypose.errors import OutputError
+from raypose.report.status import print_status, read_status
+
+
+def finished(kind: str, **values: Any) -> dict[str, Any]:
+    event = {
+        "task": f"{kind}/a",
+        "kind": kind,
+        "subject": "model · a",
+        "n_outputs": 1,
+        "facts": {},
+        **values,
+    }
+    return event
+
+
+def failure(**values: Any) -> dict[str, Any]:
+    return {"path": "/v/a.mp4", "message": "is broken", "hint": "", "skipped": False, **values}
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[ledger.RunLog]:
+    opened = ledger.RunLog(tmp_path / "run")
+    yield opened
+    opened.close()
+
+
+def start(log: ledger.RunLog, **driver: Any) -> None:
+    log.event("planned", n_sessions=2, n_pending=2, **driver)
+    log.event("started", on="one GPU", n_tasks=4, tasks={"predict": 2, "table": 2}, n_frames=200)
+
+
+def test_a_run_that_goes_on(log: ledger.RunLog) -> None:
+    start(log, host=socket.gethostname(), pid=os.getpid())
+    log.event("task started", task="predict/a")
+    log.event("task finished", **finished("predict", facts={"n_frames": 60}, n_outputs=2))
+    log.event("task started", task="predict/b")
+    log.event("alive", running={"predict/b": [10, 40, 2]})
+    status = read_status(log.directory)
+    assert status.state == "running" and status.on == "one GPU"
+    assert (status.done["predict"], status.left) == (1, {"predict": 1, "table": 2})
+    assert status.n_predicted == 2 * 60 + 2 * 10
+    assert status.running == {"predict/b": (10, 40)}
+
+
+def test_pace_and_time_to_go(log: ledger.RunLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([1000.0, 1010.0, 1030.0])
+    monkeypatch.setattr(time, "time", lambda: next(times))
+    start(log)
+    log.event("task finished", **finished("predict", facts={"n_frames": 40}))
+    status = read_status(log.directory, now=1031.0)
+    assert status.frames_per_s == pytest.approx(40 / 20)
+    assert status.remaining_s == pytest.approx(160 / 2)
+
+
+def test_what_failed_and_what_only_waited_for_it(log: ledger.RunLog) -> None:
+    start(log)
+    log.event("task finished", **finished("predict", failures=[failure()]))
+    log.event("task finished", **finished("table", failures=[failure(skipped=True)]))
+    log.event("ended", seconds=3, failures=1)
+    status = read_status(log.directory)
+    assert status.state == "ended"
+    assert status.failed == {"predict": 1, "table": 1}
+    assert status.failures == ["model · a: /v/a.mp4: is broken"]
+
+
+def test_a_stopped_run(log: ledger.RunLog) -> None:
+    start(log)
+    log.event("task started", task="predict/a")
+    log.event("stopped", error="KeyboardInterrupt: ")
+    log.event("ended", seconds=3, failures=0)
+    status = read_status(log.directory)
+    assert status.state == "stopped" and status.running == {}
+
+
+def test_silence_is_death(log: ledger.RunLog) -> None:
+    start(log, host="another-machine", pid=1)
+    now = time.time()
+    assert read_status(log.directory, now=now + 60).state == "running"
+    assert read_status(log.directory, now=now + 600).state == "dead"
+
+
+def test_a_driver_that_is_gone_from_this_host_is_dead(log: ledger.RunLog) -> None:
+    process = subprocess.Popen([sys.executable, "-c", "pass"])
+    process.wait()
+    start(log, host=socket.gethostname(), pid=process.pid)
+    assert read_status(log.directory).state == "dead"
+
+
+def test_the_latest_run_counts(log: ledger.RunLog) -> None:
+    start(log)
+    log.event("task finished", **finished("predict", failures=[failure()]))
+    log.event("ended", seconds=3, failures=1)
+    log.event("planned", n_sessions=2, n_pending=1)
+    status = read_status(log.directory)
+    assert status.state == "starting" and not status.failures and not status.total
+
+
+def test_it_is_told_in_words(log: ledger.RunLog) -> None:
+    start(log)
+    log.event("task finished", **finished("predict", facts={"n_frames": 60}))
+    log.event("task finished", **finished("table", failures=[failure(hint="Copy it again.")]))
+    console = Console(record=True, width=200)
+    print_status(console, read_status(log.directory))
+    text = console.export_text()
+    assert "is running on one GPU" in text
+    assert "60 of 200 frames predicted" in text
+    assert "failed model · a: /v/a.mp4: is broken. Copy it again." in text
+
+
+def test_no_run(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="not the directory of a run"):
+        read_status(tmp_path)
+
+
+def test_a_pulse_tells_what_runs(log: ledger.RunLog) -> None:
+    with ledger.pulse(log, lambda: {"predict/a": [3, 9, 1]}, every_s=0.01):
+        time.sleep(0.2)
+    events = [e for e in ledger.read_events(log.directory) if e["event"] == "alive"]
+    assert len(events) > 2 and events[0]["running"] == {"predict/a": [3, 9, 1]}

@@ -1,0 +1,125 @@
+"""Commits and checks of outputs in an object store."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from raypose import ledger, scratch
+from raypose.errors import StorageError
+from raypose.ranges import finished_ranges, read_range, remove_ranges, write_range
+from raypose.storage import AnyPath, as_path
+from tests.stores import Fault, Store
+
+RECIPE = {"kind": "predictions", "video": "v"}
+URL = "s3://lab/out/m/video_preds/cam.csv"
+KEY = "out/m/video_preds/cam.csv"
+RECORD = "out/m/video_preds/.raypose/cam.csv.json"
+
+
+def commit(text: str, url: str = URL) -> None:
+    with ledger.committing(as_path(url), RECIPE, source="s3://lab/cam.mp4") as temporary:
+        temporary.write_text(text)
+
+
+def in_scratch() -> list[Path]:
+    return list(scratch.current().outgoing.iterdir())
+
+
+def test_the_output_is_one_put_and_the_record_comes_after_it(store: Store) -> None:
+    commit("1,2\n")
+    puts = [request for request in store.requests if request.startswith(("PUT", "POST"))]
+    assert puts == [f"PUT /lab/{KEY}", f"PUT /lab/{RECORD}"]
+    assert store.get(KEY) == b"1,2\n"
+    assert store.keys() == [RECORD, KEY]
+    assert in_scratch() == []
+    verdict = ledger.check(as_path(URL), RECIPE)
+    assert verdict.done and verdict.source == "s3://lab/cam.mp4"
+    assert json.loads(store.get(RECORD))["etag"]
+
+
+def test_a_check_asks_for_single_objects(store: Store) -> None:
+    commit("1,2\n")
+    store.requests.clear()
+    assert ledger.check(as_path(URL), RECIPE).done
+    assert store.requests == [f"GET /lab/{RECORD}", f"HEAD /lab/{KEY}"]
+    store.requests.clear()
+    assert ledger.check(as_path("s3://lab/out/m/video_preds/b.csv"), RECIPE).reason == "missing"
+    lists = [request for request in store.requests if "list-type" in request]
+    assert all("prefix=out%2Fm%2Fvideo_preds%2Fb.csv%2F" in r for r in lists), lists
+
+
+def test_an_upload_that_fails_leaves_nothing(store: Store) -> None:
+    store.faults.append(Fault("denied", "PUT", times=99))
+    with pytest.raises(StorageError, match=f"{URL}: access is denied"):
+        commit("1,2\n")
+    assert store.keys() == [] and in_scratch() == []
+
+
+def test_a_block_that_fails_leaves_nothing(store: Store) -> None:
+    with (
+        pytest.raises(ZeroDivisionError),
+        ledger.committing(as_path(URL), RECIPE) as temporary,
+    ):
+        temporary.write_text("half")
+        raise ZeroDivisionError
+    assert store.keys() == [] and in_scratch() == []
+
+
+def test_an_object_without_its_record_is_not_done(store: Store) -> None:
+    store.faults.append(Fault("denied", f"PUT /lab/{RECORD}", times=99))
+    with pytest.raises(StorageError):
+        commit("1,2\n")
+    assert store.keys() == [KEY]
+    assert ledger.check(as_path(URL), RECIPE).foreign
+
+
+@pytest.mark.parametrize("content", [b"1,", b"1,3\n", b""])
+def test_an_object_that_is_not_what_was_committed(store: Store, content: bytes) -> None:
+    commit("1,2\n")
+    store.put(KEY, content)
+    verdict = ledger.check(as_path(URL), RECIPE)
+    assert not verdict.done and "changed" in verdict.reason
+
+
+def test_the_same_bytes_uploaded_again_are_done(store: Store, tmp_path: Path) -> None:
+    """As after a copy to another bucket by parts, which changes the ETag."""
+    commit("1,2\n")
+    record = json.loads(store.get(RECORD))
+    store.put(RECORD, json.dumps({**record, "etag": "another-2"}).encode())
+    assert ledger.check(as_path(URL), RECIPE).done
+
+
+def test_what_is_somebody_elses_is_kept(store: Store) -> None:
+    store.put(KEY, b"by hand\n")
+    commit("1,2\n")
+    (kept,) = store.keys("out/m/video_preds/.raypose/replaced/")
+    assert store.get(kept) == b"by hand\n"
+    assert store.get(KEY) == b"1,2\n"
+    commit("3,4\n")
+    assert len(store.keys("out/m/video_preds/.raypose/replaced/")) == 1
+
+
+def test_a_store_that_denies_is_not_a_store_without_outputs(store: Store) -> None:
+    store.faults.append(Fault("denied", "lab/out", times=99))
+    with pytest.raises(StorageError, match="denied"):
+        ledger.check(as_path(URL), RECIPE)
+
+
+def test_finished_ranges(store: Store) -> None:
+    folder: AnyPath = as_path("s3://lab/out/m/video_preds/.raypose/ranges/cam")
+    values = np.arange(60, dtype=np.float32).reshape(10, 2, 3)
+    write_range(folder, 0, values, RECIPE, source="", n_undecodable=1)
+    write_range(folder, 20, values, RECIPE, source="", n_undecodable=0)
+    found = finished_ranges(folder, RECIPE)
+    assert [(start, stop) for start, stop, _ in found] == [(0, 10), (20, 30)]
+    got, n_undecodable = read_range(as_path(found[0][2]))
+    np.testing.assert_array_equal(got, values)
+    assert n_undecodable == 1
+    assert finished_ranges(folder, {"kind": "another"}) == ()
+    store.put("out/m/video_preds/.raypose/ranges/cam2/x", b"another video's")
+    remove_ranges(folder)
+    assert store.keys() == ["out/m/video_preds/.raypose/ranges/cam2/x"]
