@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,32 @@ from tests.nodes import Nodes, free_port, linked_namespaces, own_address, ray_no
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 FAKE_PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
+
+
+PLACEMENT = """
+import sys
+from raypose.executors.ray.executor import on_this_node
+import ray
+ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
+class Probe:
+    def node(self):
+        return ray.get_runtime_context().get_node_id()
+probe = ray.remote(Probe).options(num_cpus=0, scheduling_strategy=on_this_node())
+probes = [probe.remote() for _ in range(8)]
+assert len(ray.nodes()) == 2
+print(set(ray.get([p.node.remote() for p in probes])) == {ray.get_runtime_context().get_node_id()})
+"""
+
+
+def test_what_the_driver_needs_is_on_its_node(nodes: Nodes) -> None:
+    """Else the node that has the board could be lost, and the run with it."""
+    nodes.start_head("--num-cpus=1", "--num-gpus=0")
+    nodes.start_worker("--num-cpus=1", "--num-gpus=1")
+    command = [sys.executable, "-c", PLACEMENT, nodes.address]
+    said = subprocess.run(
+        command, env=nodes.environment(), check=True, capture_output=True, text=True
+    )
+    assert said.stdout.strip() == "True"
 
 
 @pytest.mark.long

@@ -40,6 +40,15 @@ def wait_limit_s() -> float:
     return float(os.environ.get("RAYPOSE_GPU_WAIT_S", "900"))
 
 
+def on_this_node() -> NodeAffinitySchedulingStrategy:
+    """Where the driver is, so that what it needs is lost with it alone.
+
+    Ray puts an actor that asks for nothing on any node, and heeds an affinity only if it is hard.
+    """
+    here = ray.get_runtime_context().get_node_id()
+    return NodeAffinitySchedulingStrategy(here, soft=False)
+
+
 class RayExecutor:
     """Does the tasks on Ray; see the module's docstring.
 
@@ -80,7 +89,6 @@ class RayExecutor:
     def _start_workers(self) -> tuple[Crew, bool]:
         """Start all actors; returns them and whether the GPU workers hold GPUs."""
         n_gpu, n_cpu, gpu_options, threads = self._sizes()
-        here = ray.get_runtime_context().get_node_id()
         # Workers find the board by its name: a handle among their arguments is a reference, and
         # an actor that depends on references can't always be started again.
         board = f"raypose-board-{secrets.token_hex(8)}"
@@ -89,7 +97,7 @@ class RayExecutor:
             .options(
                 name=board,
                 num_cpus=0,
-                scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=True),
+                scheduling_strategy=on_this_node(),
             )
             .remote()
         )
