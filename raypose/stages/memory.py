@@ -8,8 +8,10 @@ import functools
 import sys
 from collections.abc import Callable
 
-_M_ARENA_MAX = -8  # of malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # of malloc.h
 _MAX_ARENAS = 4
+# Blocks from this size on go back to the system when they are freed.
+_LARGE_BYTES = 8 << 20
 
 
 def release_memory() -> None:
@@ -30,10 +32,15 @@ def limit_arenas() -> None:
     """Have few heaps for all threads of this process; to be called before many have started.
 
     glibc gives threads heaps of their own, sixteen on two cores, and keeps in each what its
-    threads once needed. Threads come and go with every range of a video.
+    threads once needed. Threads come and go with every range of a video. Left to itself it also
+    learns from the largest block that was ever freed, such as the times of a long video's frames,
+    to keep blocks as large in every heap.
     """
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _MAX_ARENAS)
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_ARENA_MAX, _MAX_ARENAS)
+        mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, 2 * _LARGE_BYTES)
 
 
 @functools.cache

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from raypose.errors import VideoError
 from raypose.video.container import check_file, decode, demux, open_video, video_stream
+from raypose.video.packets import PacketLog, PacketTable
 
 Int64 = NDArray[np.int64]
 
@@ -69,6 +70,7 @@ class VideoIndex:
         file_size: bytes.
         seekable: whether frames are identified by timestamps, so that reading can begin anywhere.
         problems: what is odd about the file and what raypose does about it, one sentence each.
+        packets: where the packets lie in the file; None where only FFmpeg can tell.
     """
 
     path: str
@@ -89,6 +91,7 @@ class VideoIndex:
     file_size: int
     seekable: bool = True
     problems: tuple[str, ...] = ()
+    packets: PacketTable | None = field(default=None, repr=False)
 
     @property
     def times_s(self) -> NDArray[np.float64]:
@@ -120,7 +123,8 @@ def index_video(path: str | os.PathLike[str]) -> VideoIndex:
     file_size = check_file(path)
     with open_video(path) as container:
         stream = video_stream(container, path)
-        table = _read_packets(container, stream)
+        log = PacketLog(path, container)
+        table = _read_packets(container, stream, log)
         promised = int(stream.frames) if _is_cut_short(stream, file_size) else 0
         average_rate = stream.average_rate or stream.guessed_rate
         explicit_times = not _EXPLICIT_TIMES.isdisjoint(container.format.name.split(","))
@@ -170,6 +174,7 @@ def index_video(path: str | os.PathLike[str]) -> VideoIndex:
         file_size=file_size,
         seekable=seekable,
         problems=tuple(problems),
+        packets=log.table(table.pts) if seekable else None,
     )
 
 
@@ -228,7 +233,7 @@ class _Packets:
         return pts[order], keyframes
 
 
-def _read_packets(container: Any, stream: Any) -> _Packets:
+def _read_packets(container: Any, stream: Any, log: PacketLog) -> _Packets:
     pts, flags = array("q"), array("b")
     n_corrupt = 0
     for packet in demux(container, stream):
@@ -238,6 +243,7 @@ def _read_packets(container: Any, stream: Any) -> _Packets:
         pts.append(_NO_TIME if time is None else time)
         flags.append(packet.is_keyframe | (packet.is_discard << 1))
         n_corrupt += packet.is_corrupt
+        log.add(packet)
     marks = np.frombuffer(flags, np.int8) if flags else np.zeros(0, np.int8)
     return _Packets(
         time_base=stream.time_base,

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from raypose.errors import VideoError
 from raypose.video.container import decode, demux, open_video, video_stream
 from raypose.video.index import VideoIndex, index_video
+from raypose.video.packets import open_head, read_packets
 from raypose.video.pixels import RgbWorkers
 
 T = TypeVar("T")
@@ -252,11 +253,10 @@ def _decode_from(
     Frames that can't be decoded are left out: their numbers are missing.
     """
     pts = index.pts
-    with open_video(index.path) as container:
-        stream = video_stream(container, index.path)
+    k = int(np.searchsorted(index.keyframes, n, side="right")) - 1 - back
+    with _open_at(index, k) as (stream, packets):
         _set_threads(stream, threads, careful)
-        k = int(np.searchsorted(index.keyframes, n, side="right")) - 1 - back
-        for packet in _packets_from(index, k, container, stream):
+        for packet in packets:
             frames = decode(packet)
             if frames is None and not careful:
                 break
@@ -274,6 +274,22 @@ def _decode_from(
                 if n == stop:
                     return
     yield stop, None
+
+
+@contextlib.contextmanager
+def _open_at(index: VideoIndex, k: int) -> Iterator[tuple[Any, Iterator[Any]]]:
+    """A track with its packets from keyframe number `k` on, or from one before it."""
+    if index.packets is not None:
+        with open_head(index.packets) as head:
+            stream = head.streams.video[0]
+            first = int(index.pts[index.keyframes[k]]) if k > 0 else None
+            packets = read_packets(index.path, index.packets, stream, index.time_base, first)
+            with contextlib.closing(packets):
+                yield stream, packets
+        return
+    with open_video(index.path) as container:
+        stream = video_stream(container, index.path)
+        yield stream, _packets_from(index, k, container, stream)
 
 
 def _packets_from(index: VideoIndex, k: int, container: Any, stream: Any) -> Iterator[Any]:

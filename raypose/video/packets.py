@@ -1,0 +1,171 @@
+"""Packets of a video by their place in the file, without the container's own tables.
+
+FFmpeg reads the whole sample table of an MP4 into memory when it opens one: some 110 bytes for
+each frame, in each process, for each range of frames. So a worker would grow with the length of
+the video. Where the index has seen that every packet lies in the file just as it goes into the
+decoder, `PacketTable` says where, in a fifth of that and in arrays that can be shared, and
+`read_packets` reads no more than what is decoded.
+
+The decoder is set up by FFmpeg itself, from `head`: an MP4 of the first packets of the same
+track, which holds all that the original says of its codec. `index` makes the table, `reader` uses
+it; for what can't be read so (other containers, edit lists, damage) there is no table.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from array import array
+from collections.abc import Generator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raypose.video.container import demux, open_video, video_stream
+
+_CONTAINERS = {"mov", "mp4"}
+# How many packets are between two that are compared with the bytes of the file.
+_CHECK_EVERY = 997
+# FFmpeg looks at some packets to learn by how many frames a decoder reorders.
+_HEAD_PACKETS = 64
+_HEAD_BYTES = 8 << 20
+_TOLD_BY_HEAD = (
+    "name", "codec_tag", "extradata", "width", "height", "pix_fmt", "has_b_frames", "profile",
+    "color_range", "colorspace", "color_primaries", "color_trc",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PacketTable:
+    """Where the packets of a track are, in the order in which they are decoded.
+
+    Attributes:
+        pts: (n,) int64 presentation times, in the time base of the track.
+        position: (n,) int64 first byte of each packet in the file.
+        size: (n,) int32 bytes of each packet.
+        head: an MP4 of the track's first packets.
+    """
+
+    pts: NDArray[np.int64]
+    position: NDArray[np.int64]
+    size: NDArray[np.int32]
+    head: bytes
+
+
+class PacketLog:
+    """Takes note of packets while a video is indexed, as long as a table can be made of them."""
+
+    def __init__(self, path: str, container: Any) -> None:
+        self._path = path
+        self._position, self._size = array("q"), array("i")
+        self._usable = not _CONTAINERS.isdisjoint(container.format.name.split(","))
+
+    def add(self, packet: Any) -> None:
+        """Take note of a packet that holds data."""
+        if not self._usable:
+            return
+        position = packet.pos
+        if (
+            position is None
+            or position < 0
+            or packet.pts is None
+            or packet.is_discard
+            or packet.is_corrupt
+            or any(True for _ in packet.iter_sidedata())
+            or (len(self._size) % _CHECK_EVERY == 0 and not self._is_there(packet))
+        ):
+            self._usable = False
+            return
+        self._position.append(position)
+        self._size.append(packet.size)
+
+    def _is_there(self, packet: Any) -> bool:
+        with open(self._path, "rb", buffering=0) as file:
+            return bool(os.pread(file.fileno(), packet.size, packet.pos) == bytes(packet))
+
+    def table(self, pts: NDArray[np.int64]) -> PacketTable | None:
+        """The table, given the times of the packets in the same order; None if there is none."""
+        if not self._usable or not len(pts):
+            return None
+        position, size = np.array(self._position, np.int64), np.array(self._size, np.int32)
+        if int((position + size).max()) > os.stat(self._path).st_size:
+            return None
+        head = _head_of(self._path)
+        return None if head is None else PacketTable(pts, position, size, head)
+
+
+def _head_of(path: str) -> bytes | None:
+    """The first packets as a file of their own; None where that would tell a decoder less."""
+    import av
+
+    for form in ("mp4", "mov"):  # which name some codecs differently
+        with contextlib.suppress(av.FFmpegError, ValueError, IndexError):
+            head = _copy_head(path, form)
+            with open_video(path) as source, av.open(io.BytesIO(head)) as copy:
+                told = copy.streams.video[0].codec_context
+                known = video_stream(source, path).codec_context
+                if all(getattr(told, name) == getattr(known, name) for name in _TOLD_BY_HEAD):
+                    return head
+    return None
+
+
+def _copy_head(path: str, form: str) -> bytes:
+    import av
+
+    buffer = io.BytesIO()
+    with open_video(path) as source, av.open(buffer, "w", format=form) as target:
+        stream = video_stream(source, path)
+        copy = target.add_stream_from_template(stream)
+        n_bytes = 0
+        for n, packet in enumerate(demux(source, stream)):
+            if not packet.size or n == _HEAD_PACKETS or n_bytes > _HEAD_BYTES:
+                break
+            n_bytes += packet.size
+            packet.stream = copy
+            target.mux(packet)
+    return buffer.getvalue()
+
+
+def open_head(table: PacketTable) -> Any:
+    """The head as a container, whose one track has a decoder for the packets of the table."""
+    import av
+
+    return av.open(io.BytesIO(table.head))
+
+
+def read_packets(
+    path: str, table: PacketTable, stream: Any, time_base: Fraction, first_pts: int | None
+) -> Generator[Any, None, None]:
+    """Packets of the file from a keyframe on.
+
+    Args:
+        path: the video.
+        table: its packets.
+        stream: track of the head, which is given the packets.
+        time_base: seconds a tick of the video's times.
+        first_pts: time of the keyframe; None for the beginning.
+
+    Yields:
+        Packets; the last one is empty: it makes the decoder hand out what it holds back.
+    """
+    import av
+
+    first = 0 if first_pts is None else int(np.argmax(table.pts == first_pts))
+
+    with open(path, "rb", buffering=0) as file:
+        for n in range(first, len(table.size)):
+            # A packet made of Python's bytes is freed under Python's lock: a decoder's thread that
+            # frees one would wait for a caller who waits for that thread.
+            packet = av.Packet(int(table.size[n]))
+            packet.update(os.pread(file.fileno(), packet.size, int(table.position[n])))
+            packet.pts = int(table.pts[n])
+            packet.time_base = time_base
+            packet.stream = stream
+            yield packet
+    flush = av.Packet()
+    flush.time_base, flush.stream = time_base, stream
+    yield flush
