@@ -32,6 +32,7 @@ LabelKind = Literal["full", "snippet"]
 Layout = Literal["app", "pose-app"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Device = Literal["auto", "cpu", "cuda"]
+Decoder = Literal["cpu", "nvdec"]
 EksMode = Literal["auto", "singlecam", "mirrored", "multicam", "calibrated", "pupil"]
 
 
@@ -262,6 +263,7 @@ class RunConfig(Settings):
     overrides: tuple[str, ...] = Field(default=(), description="key=value on the models' config.")
 
     precision: Precision = "auto"
+    decoder: Decoder = Field(default="cpu", description="What decodes videos for the network.")
     batch_size: int | None = Field(default=None, ge=1, description="Frames a batch.")
     strict: bool = Field(default=False, description="An undecodable frame fails its video.")
     chunk_frames: int = Field(

@@ -125,6 +125,7 @@ def _predict_task(session: SessionPlan, unit: Unit, share: Share, config: RunCon
         range_dirs=() if whole else folders,
         boxes=tuple(plan.boxes for plan in plans),
         precision=config.precision,
+        decoder=config.decoder,
         batch_size=config.batch_size,
         strict=config.strict,
     )

@@ -120,6 +120,7 @@ class PredictArgs:
         range_dirs: where the finished range is kept, likewise; empty for a whole video.
         boxes: file of each video that says where in the frame to look; empty for everywhere.
         precision: resolved on the worker from its device where `auto`.
+        decoder: `cpu` or `nvdec`.
         batch_size: frames a batch; chosen by the worker where None.
         strict: whether an undecodable frame fails the video.
     """
@@ -132,6 +133,7 @@ class PredictArgs:
     range_dirs: tuple[str, ...] = ()
     boxes: tuple[str, ...] = ()
     precision: str = "auto"
+    decoder: str = "cpu"
     batch_size: int | None = None
     strict: bool = False
 

@@ -125,6 +125,11 @@ OPTIONS: dict[str, Any] = {
     "recursive": _option(bool, "--recursive", help="Search directories at all depths."),
     "precision": _option(str, "--precision", help="auto, fp32, bf16 or fp16. [dim]\\[auto][/]"),
     "device": _option(str, "--device", help="auto, cpu or cuda. [dim]\\[auto][/]"),
+    "decoder": _option(
+        str,
+        "--decoder",
+        help="cpu, or nvdec to decode on the GPU; not yet run on one. [dim]\\[cpu][/]",
+    ),
     "gpus": _option(int, "--gpus", help="GPUs to use. [dim]\\[all][/]"),
     "workers_per_gpu": _option(
         int, "--workers-per-gpu", help="Workers that share a GPU. [dim]\\[1][/]"

@@ -146,6 +146,7 @@ class SessionBuilder:
                 "video": video.fingerprint,
                 "model": owner.model.fingerprint,
                 "precision": self.config.precision,
+                "decoder": self.config.decoder,
             }
             paths = self._paths(owner, video)
             table = self._step("table", {"table": paths.predictions}, made_from, video)

@@ -132,6 +132,7 @@ def _predict(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
             start=args.start,
             stop=args.stop,
             batch_size=args.batch_size,
+            decoder=args.decoder,
             boxes=[read_boxes(path) for path in args.boxes] if any(args.boxes) else None,
             on_progress=context.progress(task),
             should_stop=context.should_stop,
@@ -164,6 +165,8 @@ def _predict(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
                     n_undecodable=view.n_undecodable,
                 )
             outcome.results.append(Predicted(view.values, view.n_undecodable))
+        if member[0].not_nvdec:
+            outcome.warnings = [f"decoded on the CPU: {member[0].not_nvdec}"]
         outcome.facts = {
             "n_frames": len(member[0].values),
             "n_undecodable": sum(view.n_undecodable for view in member),

@@ -14,13 +14,18 @@ from typing import Any
 from raypose.errors import VideoError
 
 
-def open_video(path: str) -> Any:
-    """Open a video with PyAV; its errors become a `VideoError` that says what to do."""
+def open_video(path: str, hwaccel: Any = None) -> Any:
+    """Open a video with PyAV; its errors become a `VideoError` that says what to do.
+
+    Args:
+        path: the file.
+        hwaccel: PyAV's settings of hardware that decodes; None for the CPU.
+    """
     import av
 
     try:
         # Without the protocol, FFmpeg takes what comes before a colon in a name for one.
-        return av.open("file:" + os.path.abspath(path))
+        return av.open("file:" + os.path.abspath(path), hwaccel=hwaccel)
     except av.FFmpegError as error:
         raise _why_not_opened(path, error) from error
 

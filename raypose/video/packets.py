@@ -130,11 +130,11 @@ def _copy_head(path: str, form: str) -> bytes:
     return buffer.getvalue()
 
 
-def open_head(table: PacketTable) -> Any:
+def open_head(table: PacketTable, hwaccel: Any = None) -> Any:
     """The head as a container, whose one track has a decoder for the packets of the table."""
     import av
 
-    return av.open(io.BytesIO(table.head))
+    return av.open(io.BytesIO(table.head), hwaccel=hwaccel)
 
 
 def read_packets(

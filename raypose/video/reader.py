@@ -203,8 +203,13 @@ class FrameReader:
 
 
 def iter_frames(
-    index: VideoIndex, start: int = 0, stop: int | None = None, *, threads: int = 0
-) -> Iterator[tuple[int, Any | None]]:
+    index: VideoIndex,
+    start: int = 0,
+    stop: int | None = None,
+    *,
+    threads: int = 0,
+    hwaccel: Any = None,
+) -> Generator[tuple[int, Any | None], None, None]:
     """Decoded frames (`av.VideoFrame`, as coded) with their numbers, each number once, in order.
 
     Args:
@@ -212,6 +217,7 @@ def iter_frames(
         start: first frame.
         stop: frame after the last; None for the end.
         threads: of the decoder; 0 for one a core.
+        hwaccel: PyAV's settings of hardware that decodes; None for the CPU.
 
     Yields:
         The number of a frame, and the frame, or None where it can't be decoded.
@@ -221,14 +227,14 @@ def iter_frames(
     """
     start, stop = _check_range(index, start, stop)
     if not index.seekable:
-        yield from _in_decoding_order(index, start, stop, threads)
+        yield from _in_decoding_order(index, start, stop, threads, hwaccel)
         return
     n = start
     careful = False
     back = 0
     while n < stop:
         first = n
-        frames = _decode_from(index, n, stop, threads, careful, back)
+        frames = _decode_from(index, n, stop, threads, careful, back, hwaccel)
         for number, frame in frames:
             # Something is damaged. Decoding several frames at once loses intact frames around
             # it, and which ones depends on timing: do it again, one at a time. Where nothing
@@ -246,7 +252,7 @@ def iter_frames(
 
 
 def _decode_from(
-    index: VideoIndex, n: int, stop: int, threads: int, careful: bool, back: int
+    index: VideoIndex, n: int, stop: int, threads: int, careful: bool, back: int, hwaccel: Any
 ) -> Generator[tuple[int, Any | None], None, None]:
     """Frames from `n` on that decode, with their numbers; ends with (`stop`, None).
 
@@ -254,7 +260,7 @@ def _decode_from(
     """
     pts = index.pts
     k = int(np.searchsorted(index.keyframes, n, side="right")) - 1 - back
-    with _open_at(index, k) as (stream, packets):
+    with _open_at(index, k, hwaccel) as (stream, packets):
         _set_threads(stream, threads, careful)
         for packet in packets:
             frames = decode(packet)
@@ -277,17 +283,17 @@ def _decode_from(
 
 
 @contextlib.contextmanager
-def _open_at(index: VideoIndex, k: int) -> Iterator[tuple[Any, Iterator[Any]]]:
+def _open_at(index: VideoIndex, k: int, hwaccel: Any) -> Iterator[tuple[Any, Iterator[Any]]]:
     """A track with its packets from keyframe number `k` on, or from one before it."""
     if index.packets is not None:
-        with open_head(index.packets) as head:
+        with open_head(index.packets, hwaccel) as head:
             stream = head.streams.video[0]
             first = int(index.pts[index.keyframes[k]]) if k > 0 else None
             packets = read_packets(index.path, index.packets, stream, index.time_base, first)
             with contextlib.closing(packets):
                 yield stream, packets
         return
-    with open_video(index.path) as container:
+    with open_video(index.path, hwaccel) as container:
         stream = video_stream(container, index.path)
         yield stream, _packets_from(index, k, container, stream)
 
@@ -324,10 +330,10 @@ def _is_no_keyframe(packet: Any) -> bool:
 
 
 def _in_decoding_order(
-    index: VideoIndex, start: int, stop: int, threads: int
+    index: VideoIndex, start: int, stop: int, threads: int, hwaccel: Any
 ) -> Iterator[tuple[int, Any | None]]:
     """Frames numbered as they come out of the decoder, from the beginning."""
-    with open_video(index.path) as container:
+    with open_video(index.path, hwaccel) as container:
         stream = video_stream(container, index.path)
         _set_threads(stream, threads, careful=True)
         number = 0

@@ -197,9 +197,10 @@ def test_snippet_knows_files_from_metrics() -> None:
 
 
 def test_settings_reach_the_gpu() -> None:
-    tasks = graph(session(), precision="bf16", batch_size=7, strict=True)
+    tasks = graph(session(), precision="bf16", decoder="nvdec", batch_size=7, strict=True)
     args = next(task.args for task in tasks if isinstance(task.args, PredictArgs))
-    assert (args.precision, args.batch_size, args.strict) == ("bf16", 7, True)
+    assert (args.precision, args.decoder) == ("bf16", "nvdec")
+    assert (args.batch_size, args.strict) == (7, True)
 
 
 def test_recipes_have_a_digest() -> None:

@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     import torch
 
     from raypose.stages.infer.lanes import Lanes
+    from raypose.stages.infer.nvdec import DeviceReader
     from raypose.stages.infer.predictor import Predictor
     from raypose.stages.infer.windows import Windows
     from raypose.video.index import VideoIndex
+    from raypose.video.reader import FrameReader
 
 # What may go wrong with one member while the others go on.
 _MEMBER_ERRORS = (RayposeError, RuntimeError, ValueError, TypeError, MemoryError)
@@ -49,6 +51,7 @@ class MemberResult:
         network_s: seconds in resizing and network, summed over the cores that shared the work;
             on a GPU, the time to hand it over.
         subpixel_s: seconds from heatmaps to keypoints, likewise.
+        not_nvdec: why frames were decoded on the CPU though NVDEC was asked for.
     """
 
     values: NDArray[np.float32]
@@ -56,6 +59,7 @@ class MemberResult:
     decode_s: float
     network_s: float
     subpixel_s: float
+    not_nvdec: str = ""
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -96,6 +100,7 @@ def predict_video(
     stop: int | None = None,
     batch_size: int | None = None,
     boxes: NDArray[np.float64] | None = None,
+    decoder: str = "cpu",
     on_progress: Callable[[int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> list[MemberResult | Failure]:
@@ -111,6 +116,7 @@ def predict_video(
         boxes: (frames of the video, 4) x, y, height, width of what the networks look at, in
             pixels; keypoints are of the whole frame all the same. The last row stands for
             frames that have none.
+        decoder: `cpu`, or `nvdec` to decode on the GPU that the first predictor is on.
         on_progress: told how many frames are done.
         should_stop: asked before every batch.
 
@@ -129,6 +135,7 @@ def predict_video(
         stop=stop,
         batch_size=batch_size,
         boxes=None if boxes is None else [boxes],
+        decoder=decoder,
         on_progress=on_progress,
         should_stop=should_stop,
     )
@@ -143,6 +150,7 @@ def predict_views(
     stop: int | None = None,
     batch_size: int | None = None,
     boxes: Sequence[NDArray[np.float64]] | None = None,
+    decoder: str = "cpu",
     on_progress: Callable[[int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> list[list[MemberResult] | Failure]:
@@ -156,6 +164,7 @@ def predict_views(
         stop: frame after the last; None for the end.
         batch_size: frames a batch (of each view); by default the smallest that a predictor chose.
         boxes: for each view as in `predict_video`.
+        decoder: as in `predict_video`.
         on_progress: told how many frames are done.
         should_stop: asked before every batch.
 
@@ -187,7 +196,7 @@ def predict_views(
     on_gpu = any(p.network.device.type == "cuda" for p in predictors)
     with Lanes(on_gpu=on_gpu) as lanes:
         end = indexes[0].n_frames if stop is None else stop
-        run = _Run(indexes, members, lanes, start, end, boxes, on_progress, should_stop)
+        run = _Run(indexes, members, lanes, start, end, boxes, decoder, on_progress, should_stop)
         run.go(batch_size or min((p.batch_size for p in predictors), default=1))
     return [run.results(member) for member in members]
 
@@ -203,6 +212,7 @@ class _Run:
         start: int,
         stop: int,
         boxes: Sequence[NDArray[np.float64]] | None,
+        decoder: str,
         on_progress: Callable[[int], None] | None,
         should_stop: Callable[[], bool] | None,
     ) -> None:
@@ -225,22 +235,22 @@ class _Run:
         self.lost: list[list[NDArray[np.bool_]]] = [[] for _ in indexes]
         self.decode_s = 0.0
         self.n_done = 0
+        self.not_nvdec = ""
+        if decoder == "nvdec":
+            from raypose.stages.infer.nvdec import why_not
+
+            device = members[0].predictor.network.device
+            self.not_nvdec = next(filter(None, (why_not(i, device) for i in indexes)), "")
+        self.nvdec = decoder == "nvdec" and not self.not_nvdec
 
     def go(self, batch_size: int) -> None:
         """Send all frames through."""
-        from raypose.video.reader import FrameReader
-
         throttle = _Throttle([member.predictor for member in self.members])
         under_way: collections.deque[tuple[int, Future[list[_Part | Failure]]]]
         under_way = collections.deque()
-        held: list[NDArray[np.uint8] | None] = [None] * len(self.indexes)
+        held: list[Any] = [None] * len(self.indexes)
         with contextlib.ExitStack() as stack:
-            readers = [
-                stack.enter_context(
-                    FrameReader(index, start=self.first, stop=self.last, batch_size=batch_size)
-                )
-                for index in self.indexes
-            ]
+            readers = [stack.enter_context(self._reader(i, batch_size)) for i in self.indexes]
             batches = zip(*readers, strict=True)
             while True:
                 if self.should_stop is not None and self.should_stop():
@@ -264,8 +274,20 @@ class _Run:
         for member in self.members:
             self._finish(member)
 
+    def _reader(self, index: VideoIndex, batch_size: int) -> FrameReader | DeviceReader:
+        from raypose.video.reader import FrameReader
+
+        if not self.nvdec:
+            return FrameReader(index, start=self.first, stop=self.last, batch_size=batch_size)
+        from raypose.stages.infer.nvdec import DeviceReader, nvdec
+
+        device = self.members[0].predictor.network.device
+        return DeviceReader(
+            index, device, nvdec(device), start=self.first, stop=self.last, batch_size=batch_size
+        )
+
     def _submit(
-        self, first: int, pixels: Sequence[NDArray[np.uint8]]
+        self, first: int, pixels: Sequence[NDArray[np.uint8] | torch.Tensor]
     ) -> Future[list[_Part | Failure]]:
         import torch
 
@@ -273,7 +295,7 @@ class _Run:
         if self.boxes is not None:
             rows = slice(first - self.first, first - self.first + len(pixels[0]))
             boxes = tuple(view[rows] for view in self.boxes)
-        views = Views(tuple(torch.from_numpy(view) for view in pixels), boxes)
+        views = Views(tuple(torch.as_tensor(view) for view in pixels), boxes)
         going_on = [member.failure is None for member in self.members]
         predictors = [member.predictor for member in self.members]
         return self.lanes.submit(lambda: _predict_batch(views, predictors, going_on))
@@ -362,7 +384,12 @@ class _Run:
             lost = np.concatenate(self.lost[view])[wanted]
         values[lost] = (np.nan, np.nan, 0.0)
         return MemberResult(
-            values, int(lost.sum()), self.decode_s, member.network_s, member.subpixel_s
+            values,
+            int(lost.sum()),
+            self.decode_s,
+            member.network_s,
+            member.subpixel_s,
+            self.not_nvdec,
         )
 
 
@@ -404,13 +431,12 @@ def _predict_part(views: Views, predictor: Predictor, shared: dict[Any, torch.Te
     return _Part(outputs, forwarded - begun, time.perf_counter() - forwarded)
 
 
-def _fill_gaps(
-    frames: NDArray[np.uint8], ok: NDArray[np.bool_], held: NDArray[np.uint8] | None
-) -> NDArray[np.uint8] | None:
+def _fill_gaps(frames: Any, ok: NDArray[np.bool_], held: Any) -> Any:
     """Put the last decodable frame in the place of each that is not; return the last of all.
 
     Its own row says that it is missing; its neighbours, whose windows it is in, should see
     something like it, not a black frame. At the beginning the next decodable frame serves.
+    Frames are an array, or a tensor on a GPU.
     """
     good = np.flatnonzero(ok)
     for i in np.flatnonzero(~ok):
@@ -421,7 +447,7 @@ def _fill_gaps(
             frames[i] = held
         elif len(good):
             frames[i] = frames[good[0]]
-    return frames[good[-1]].copy() if len(good) else held
+    return frames[good[-1:]][0] if len(good) else held  # a copy, since the index is an array
 
 
 class _Throttle:
