@@ -147,6 +147,9 @@ class SessionBuilder:
                 "model": owner.model.fingerprint,
                 "precision": self.config.precision,
             }
+            if owner.model.engine is not None:
+                # It is in the model's fingerprint too; here for the reason why a table is stale.
+                made_from["runtime"] = owner.model.engine.runtime
             paths = self._paths(owner, video)
             table = self._step("table", {"table": paths.predictions}, made_from, video)
             works.append(self._owner_work(owner, video, table))
