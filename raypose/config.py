@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 LabelKind = Literal["full", "snippet"]
 Layout = Literal["app", "pose-app"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Runtime = Literal["torch", "onnx", "tensorrt"]
 Device = Literal["auto", "cpu", "cuda"]
 Decoder = Literal["cpu", "nvdec"]
 EksMode = Literal["auto", "singlecam", "mirrored", "multicam", "calibrated", "pupil"]
@@ -264,6 +265,10 @@ class RunConfig(Settings):
 
     precision: Precision = "auto"
     decoder: Decoder = Field(default="cpu", description="What decodes videos for the network.")
+    runtime: Runtime = Field(
+        default="torch",
+        description="What runs the networks: torch, or what Lightning Pose has exported.",
+    )
     batch_size: int | None = Field(default=None, ge=1, description="Frames a batch.")
     strict: bool = Field(default=False, description="An undecodable frame fails its video.")
     chunk_frames: int = Field(
@@ -299,6 +304,12 @@ class RunConfig(Settings):
             raise ValueError(
                 "--eks needs a place for its tables: give --eks-dir, or -o for all outputs"
             )
+        if self.runtime != "torch" and self.precision == "bf16":
+            raise ValueError(
+                f"--runtime {self.runtime} has no bf16: Lightning Pose exports fp32 and fp16"
+            )
+        if self.runtime == "tensorrt" and self.device == "cpu":
+            raise ValueError("--runtime tensorrt needs a GPU and can't be used with --device cpu")
         return self
 
     @classmethod

@@ -14,6 +14,28 @@ from raypose.errors import Failure
 
 
 @dataclass(frozen=True, slots=True)
+class Engine:
+    """A network that Lightning Pose exported, which runs in the place of the checkpoint's.
+
+    Attributes:
+        runtime: `onnx` or `tensorrt`.
+        precision: `fp32` or `fp16`, as it was exported.
+        files: paths of all its files, the `.onnx` file first.
+        digest: of the files' bytes.
+    """
+
+    runtime: str
+    precision: str
+    files: tuple[str, ...]
+    digest: str
+
+    @property
+    def path(self) -> str:
+        """The `.onnx` file, which stands for the engine in messages."""
+        return self.files[0]
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """A trained Lightning Pose model, as read from its directory.
 
@@ -22,7 +44,8 @@ class ModelSpec:
         directory: absolute path of the model directory.
         config_path: absolute path of `config.yaml` (or `.hydra/config.yaml`).
         checkpoint: absolute path of the checkpoint in use.
-        fingerprint: digest of the checkpoint's bytes and of what the config says of inference.
+        fingerprint: digest of the checkpoint's bytes, of what the config says of inference and,
+            where there is one, of the engine.
         model_type: `heatmap`, `regression`, `heatmap_mhcrnn` or `heatmap_multiview_transformer`.
         backbone: the network's backbone, as the config names it.
         keypoint_names: in the order of the network's outputs.
@@ -34,6 +57,7 @@ class ModelSpec:
         losses: unsupervised losses the model was trained with (they name the PCA metrics).
         config: the whole config as plain containers.
         overrides: the user's overrides of the config, `("key=value", …)`, already applied.
+        engine: the exported network that predicts; None where torch does.
     """
 
     name: str
@@ -52,6 +76,7 @@ class ModelSpec:
     losses: tuple[str, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     overrides: tuple[str, ...] = ()
+    engine: Engine | None = None
 
     @property
     def takes_views(self) -> bool:

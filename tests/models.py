@@ -258,3 +258,16 @@ def _calibrate(model: Any, seed: int, height: int, width: int) -> None:
         features = model.backbone(images)
         logits = layers(features)
         layers[-1].weight.mul_(4.0 / logits.std().clamp_min(1e-9))
+
+
+def export_onnx(directory: Path, precision: str = "fp32") -> Path:
+    """Export a model with Lightning Pose, as `litpose export` does; returns the `.onnx` file."""
+    import warnings
+
+    from lightning_pose.api import Model
+
+    from raypose.stages.infer.vit import offline_backbones
+
+    with warnings.catch_warnings(), offline_backbones():
+        warnings.simplefilter("ignore")  # of torch's exporter, and of unsafe unpickling
+        return Path(Model.from_dir(directory).export("onnx", onnx_precision=precision))

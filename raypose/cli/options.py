@@ -124,6 +124,12 @@ OPTIONS: dict[str, Any] = {
     "data_dir": DataDir,
     "recursive": _option(bool, "--recursive", help="Search directories at all depths."),
     "precision": _option(str, "--precision", help="auto, fp32, bf16 or fp16. [dim]\\[auto][/]"),
+    "runtime": _option(
+        str,
+        "--runtime",
+        help="torch, or what [b]litpose export[/] has made of the models: onnx or tensorrt. "
+        "[dim]\\[torch][/]",
+    ),
     "device": _option(str, "--device", help="auto, cpu or cuda. [dim]\\[auto][/]"),
     "decoder": _option(
         str,

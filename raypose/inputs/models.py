@@ -19,8 +19,9 @@ from typing import Any
 from raypose import storage
 from raypose.digests import remembered_digest
 from raypose.errors import ModelError, UsageError
+from raypose.stages.infer.exports import find_engine
 from raypose.storage import AnyPath, as_path
-from raypose.tasks import ModelSpec
+from raypose.tasks import Engine, ModelSpec
 
 MODEL_TYPES = ("heatmap", "regression", "heatmap_mhcrnn", "heatmap_multiview_transformer")
 _CONFIGS = ("config.yaml", os.path.join(".hydra", "config.yaml"))
@@ -46,6 +47,8 @@ def open_model(
     name: str = "",
     overrides: Sequence[str] = (),
     allow_unsafe: bool = False,
+    runtime: str = "torch",
+    precision: str = "auto",
 ) -> ModelSpec:
     """Read a model directory of Lightning Pose.
 
@@ -57,19 +60,25 @@ def open_model(
         overrides: Hydra-style changes to the config, `key=value`; `+key=value` adds a key.
         allow_unsafe: accepted for symmetry with what loads the checkpoint; nothing is
             unpickled here, so reading a directory is safe with either value.
+        runtime: what runs the network: `torch`, or `onnx` or `tensorrt` where Lightning Pose has
+            exported it.
+        precision: which export; see `exports.find_engine`.
 
     Raises:
-        ModelError: the directory, its config or its checkpoint is missing, damaged or ambiguous.
+        ModelError: the directory, its config, its checkpoint or the export is missing, damaged
+            or ambiguous.
         StorageError: the store can't be asked, or the config not be read from it.
         UsageError: an override can't be understood or names a key that is not there.
     """
     del allow_unsafe
     path = as_path(directory)
     with storage.speaking_of(path):
-        return _open(path, name, overrides)
+        return _open(path, name, overrides, runtime, precision)
 
 
-def _open(path: AnyPath, name: str, overrides: Sequence[str]) -> ModelSpec:
+def _open(
+    path: AnyPath, name: str, overrides: Sequence[str], runtime: str, precision: str
+) -> ModelSpec:
     config_path = _find_config(path)
     config = _read_config(config_path, overrides)
     data, model = _section(config, "data", config_path), _section(config, "model", config_path)
@@ -88,12 +97,15 @@ def _open(path: AnyPath, name: str, overrides: Sequence[str]) -> ModelSpec:
     views = data.get("view_names") or []
     evaluation = config.get("eval") or {}
     checkpoint = find_checkpoint(path, model.get("model_name"))
+    engine = None
+    if runtime != "torch":
+        engine = find_engine(path, checkpoint, model_type, runtime, precision)
     return ModelSpec(
         name=name or shortest_names([path])[0],
         directory=str(path),
         config_path=str(config_path),
         checkpoint=str(checkpoint),
-        fingerprint=_fingerprint(checkpoint, config),
+        fingerprint=_fingerprint(checkpoint, config, engine),
         model_type=model_type,
         backbone=str(_need(model, "backbone", "model", config_path)),
         keypoint_names=tuple(data["keypoint_names"]),
@@ -105,6 +117,7 @@ def _open(path: AnyPath, name: str, overrides: Sequence[str]) -> ModelSpec:
         losses=tuple(str(loss) for loss in model.get("losses_to_use") or () if loss),
         config=config,
         overrides=tuple(overrides),
+        engine=engine,
     )
 
 
@@ -356,13 +369,15 @@ def _several(what: str, paths: Sequence[AnyPath], directory: AnyPath) -> ModelEr
     )
 
 
-def _fingerprint(checkpoint: AnyPath, config: Mapping[str, Any]) -> str:
+def _fingerprint(checkpoint: AnyPath, config: Mapping[str, Any], engine: Engine | None) -> str:
     told = {
         section: {key: (config.get(section) or {}).get(key) for key in keys}
         for section, keys in _INFERENCE_KEYS.items()
     }
     digest = hashlib.blake2b(_digest_of_file(checkpoint).encode(), digest_size=16)
     digest.update(json.dumps(told, sort_keys=True, default=str).encode())
+    if engine is not None:
+        digest.update(f"{engine.runtime} {engine.digest}".encode())
     return digest.hexdigest()
 
 

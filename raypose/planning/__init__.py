@@ -21,6 +21,7 @@ from raypose.inputs.models import open_model, shortest_names
 from raypose.planning.builder import EKS, METHOD, SessionBuilder, labels_fingerprint
 from raypose.planning.model import OwnerWork, Plan, Problem, SessionPlan, Step, Unit, VideoPlan
 from raypose.planning.recordings import find_files, find_recordings
+from raypose.stages.infer.exports import how_to_export, is_outdated
 from raypose.storage import as_path
 from raypose.tasks import ModelSpec
 
@@ -64,6 +65,7 @@ def make_plan(config: RunConfig, *, run_dir: Path) -> Plan:
         *(problem for _, found in built for problem in found),
         *member_problems,
         *_label_problems(models, config),
+        *_engine_problems(models),
         *clashes,
     )
     return Plan(config, models, recordings.videos, tuple(usable), problems, run_dir)
@@ -91,7 +93,13 @@ def _open_models(config: RunConfig) -> tuple[ModelSpec, ...]:
     # Below -o the smoothed ensemble has a directory of this name.
     names = [f"{n}_model" if n == EKS else n for n in shortest_names(directories)]
     return tuple(
-        open_model(directory, name=name, overrides=config.overrides)
+        open_model(
+            directory,
+            name=name,
+            overrides=config.overrides,
+            runtime=config.runtime,
+            precision=config.precision,
+        )
         for directory, name in zip(directories, names, strict=True)
     )
 
@@ -147,6 +155,18 @@ def _label_problems(models: Sequence[ModelSpec], config: RunConfig) -> list[Prob
                 )
             )
     return problems
+
+
+def _engine_problems(models: Sequence[ModelSpec]) -> list[Problem]:
+    return [
+        Problem(
+            model.name,
+            "its export is older than its checkpoint, and may be of an earlier training",
+            f"If so, make it again: {how_to_export(model)}.",
+        )
+        for model in models
+        if is_outdated(model)
+    ]
 
 
 def _without_clashes(

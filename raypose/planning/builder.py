@@ -148,6 +148,9 @@ class SessionBuilder:
                 "precision": self.config.precision,
                 "decoder": self.config.decoder,
             }
+            if owner.model.engine is not None:
+                # It is in the model's fingerprint too; here for the reason why a table is stale.
+                made_from["runtime"] = owner.model.engine.runtime
             paths = self._paths(owner, video)
             table = self._step("table", {"table": paths.predictions}, made_from, video)
             works.append(self._owner_work(owner, video, table))

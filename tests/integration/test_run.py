@@ -16,6 +16,7 @@ from raypose import pipeline
 from raypose.pipeline import RunResult, run
 from raypose.predictions import read_csv
 from tests.integration.conftest import N_FRAMES, Project
+from tests.models import export_onnx
 
 OWNERS = ("2026-01-01_10-00-00", "2026-01-01_10-00-01", "eks")
 
@@ -82,6 +83,32 @@ def test_every_file_is_made(
     assert temporaries(root) == []
     # Nothing but predictions and metrics lies where the apps take every table for a video's.
     assert {p.suffix for p in (root / "eks" / "video_preds").iterdir() if p.is_file()} == {".csv"}
+
+
+def test_exported_models(
+    project: Project, tmp_path: Path, executor: dict[str, Any], finished_run: RunResult
+) -> None:
+    """Networks that Lightning Pose exported give the tables that torch gives."""
+    directories = [
+        Path(shutil.copytree(m, tmp_path / m.parent.name / m.name)) for m in project.models
+    ]
+    for directory in directories:
+        export_onnx(directory)
+    models = tuple(map(str, directories))
+    options = {"models": models, "eks": False, "label": (), "runtime": "onnx", **executor}
+    result = run(project.config(tmp_path / "out", **options))
+    assert result.ok, [str(failed.failure) for failed in result.failures]
+    reference = finished_run.plan.config.output_dir
+    assert isinstance(reference, Path)
+    for owner in OWNERS[:2]:
+        for stem in N_FRAMES:
+            table = Path(owner, "video_preds", f"{stem}.csv")
+            got, expected = (read_csv(r / table).values for r in (tmp_path / "out", reference))
+            confident = expected[..., 2] > 0.9
+            apart = np.abs(got - expected)[..., :2][confident]
+            # Two neighbouring pixels that are equal but for rounding, as random weights make
+            # them, are what is not within 0.001.
+            assert apart.max() < 0.05 and (apart < 1e-3).mean() > 0.98
 
 
 def test_a_second_run_does_nothing(project: Project, done: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -179,6 +180,25 @@ class TestWhatIsDone:
         project.finish(label=("snippet",))
         left = missing(project.plan(label=("snippet",), **values))
         assert {kind for _, _, kind in left} == kinds
+
+    def test_another_runtime(self, project: Project) -> None:
+        project.video()
+        project.finish()
+        for model in project.models:
+            (checkpoint,) = model.rglob("*.ckpt")
+            (model / "exports_onnx").mkdir()
+            (model / "exports_onnx" / f"{checkpoint.stem}_fp32.onnx").write_bytes(b"exported")
+        plan = project.plan(runtime="onnx")
+        assert {kind for _, _, kind in missing(plan)} == {"table", "metrics"}
+        table = plan.sessions[0].videos[0].models[0].table
+        assert table.reason == "made with another model, runtime" and not plan.problems
+        project.finish(runtime="onnx")
+        assert project.plan(runtime="onnx").done and not project.plan().done
+        os.utime(checkpoint, (4e9, 4e9))
+        (problem,) = project.plan(runtime="onnx").problems
+        assert problem.subject == "b" and not problem.fatal
+        assert "older than its checkpoint" in problem.message
+        assert "litpose export" in problem.hint
 
     def test_options_of_eks_leave_the_members_alone(self, project: Project) -> None:
         project.video()

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from raypose.cache import cache_dir, store
 from raypose.errors import ModelError
+from raypose.stages.infer.exports import pack_engine
 from raypose.tasks import ModelSpec
 
 if TYPE_CHECKING:
@@ -50,9 +51,10 @@ class Network:
         forward: images (B, 3, H, W), normalised, of `dtype` on `device`, to heatmaps
             (B, K, h, w) or coordinates (B, K, 2), both float32; with temporal context, to
             features of single frames.
-        heads: with temporal context, features to heatmaps (`network.ContextNetwork.heads`).
         device: where it runs.
         dtype: of its weights and of the images it takes.
+        heads: with temporal context, features to heatmaps (`network.ContextNetwork.heads`).
+        batch_size: frames that suit it at a time; None where that is to be found out.
     """
 
     architecture: Architecture
@@ -60,17 +62,21 @@ class Network:
     device: torch.device
     dtype: torch.dtype
     heads: Callable[[torch.Tensor], torch.Tensor] | None = None
+    batch_size: int | None = None
 
 
 def cached_graph(spec: ModelSpec, *, allow_unsafe: bool = False) -> bytes:
     """The graph of a model, from the cache or built and put there.
 
     The name in the cache says the model's fingerprint and the versions of the libraries that
-    made the graph; the content is verified by its digest.
+    made the graph; the content is verified by its digest. A model with an engine has no graph,
+    and its engine is what travels.
 
     Raises:
         ModelError: the model can't be built.
     """
+    if spec.engine is not None:
+        return pack_engine(spec.engine)
     path = cache_dir("graphs") / f"{spec.fingerprint}-{_versions_digest()}.graph"
     kept = _read_intact(path)
     if kept is not None:
@@ -81,7 +87,9 @@ def cached_graph(spec: ModelSpec, *, allow_unsafe: bool = False) -> bytes:
 
 
 def is_cached(spec: ModelSpec) -> bool:
-    """Whether `cached_graph` would find the model's graph; quick, nothing is verified."""
+    """Whether `cached_graph` has nothing to build; quick, nothing is verified."""
+    if spec.engine is not None:
+        return True
     return (cache_dir("graphs") / f"{spec.fingerprint}-{_versions_digest()}.graph").is_file()
 
 

@@ -35,10 +35,9 @@ class Predictor:
 
     Args:
         spec: the model.
-        graph: the model as `graph.build_graph` makes it; None takes it from the cache, or
-            builds it.
+        graph: the model as `graph.cached_graph` gives it; None asks for it here.
         device: `cpu`, or `cuda:0` and so on.
-        precision: `fp32`, `bf16` or `fp16`.
+        precision: `fp32`, `bf16` or `fp16`; an engine has its own.
         allow_unsafe: unpickle whatever is in the checkpoint, where it must be read.
 
     Attributes:
@@ -58,14 +57,18 @@ class Predictor:
         *,
         allow_unsafe: bool = False,
     ) -> None:
+        from raypose.stages.infer.engines import load_engine
         from raypose.stages.infer.graph import cached_graph, load_network
 
         self.spec = spec
         if graph is None:
             graph = cached_graph(spec, allow_unsafe=allow_unsafe)
-        self.network = load_network(graph, device, precision)
+        if spec.engine is None:
+            self.network = load_network(graph, device, precision)
+        else:
+            self.network = load_engine(spec, graph, device)
         self._check()
-        self.batch_size = choose_batch_size(self)
+        self.batch_size = self.network.batch_size or choose_batch_size(self)
 
     @property
     def n_views(self) -> int:

@@ -1,8 +1,11 @@
-"""Models and frames for the tests of inference."""
+"""Models, exports and frames for the tests of inference."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +15,7 @@ from numpy.typing import NDArray
 from raypose.inputs.models import open_model
 from raypose.stages.infer.vit import offline_backbones
 from raypose.tasks import ModelSpec
-from tests.models import make_model
+from tests.models import export_onnx, make_model
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -31,6 +34,31 @@ def make_spec(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., ModelSp
         return open_model(make_model(tmp_path_factory.mktemp("model") / "m", **arguments))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A heatmap model with exports in both precisions; not to be changed."""
+    directory = make_model(tmp_path_factory.mktemp("exported") / "a model", height=64, width=96)
+    export_onnx(directory, "fp32")
+    export_onnx(directory, "fp16")
+    return directory
+
+
+@pytest.fixture
+def model(exported: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(exported, tmp_path / "a model"))
+
+
+def put_engine(model: Path, metadata: Mapping[str, Any] | None = None) -> None:
+    """Beside the model's ONNX export, something like what TensorRT's would be."""
+    (onnx,) = (model / "exports_onnx").glob("*_fp32.onnx")
+    folder = model / "exports_trt" / onnx.stem
+    folder.mkdir(parents=True)
+    (folder / "TensorrtExecutionProvider_graph_1_0_sm90.engine").write_bytes(b"an engine")
+    if metadata is not None:
+        (folder / "trt_metadata.json").write_text(json.dumps(metadata))
 
 
 def smooth_frames(n: int, height: int, width: int, *, seed: int = 0) -> NDArray[np.uint8]:
