@@ -1,12 +1,14 @@
 """Graphs of the models, built in a process of its own while the executor starts.
 
-Building one takes Lightning Pose and some 20 s, most of it imports. A process beside the
-driver's uses that time twice: Ray starts meanwhile, and the memory is given back at the end.
-Models whose graphs are in the cache start no process.
+Building one takes Lightning Pose and some seconds, most of it imports. A process beside the
+driver's uses that time twice: Ray starts meanwhile, and the memory is given back at the end. It
+also can leave out what only training needs (`raypose.stages.infer.lean`), and starts over with
+everything where that does not work. Models whose graphs are in the cache start no process.
 """
 
 from __future__ import annotations
 
+import os
 import pickle
 import subprocess
 import sys
@@ -16,6 +18,8 @@ from pathlib import Path
 
 from raypose.errors import Failure, ModelError, UnsafeCheckpointError
 from raypose.tasks import ModelSpec
+
+_WHOLE = "--whole"
 
 
 class GraphBuilder:
@@ -88,18 +92,32 @@ class GraphBuilder:
             self._folder.cleanup()
 
 
-def _build(request: Path) -> None:
+def _build(request: Path, *, whole: bool) -> None:
+    """Build what the request names and leave the answer beside it: a failure, or None.
+
+    Args:
+        request: the models and whether they may be unpickled unsafely.
+        whole: import all of Lightning Pose.
+    """
     from raypose.stages.infer.graph import cached_graph
+    from raypose.stages.infer.lean import leave_out_training
 
     models, allow_unsafe = pickle.loads(request.read_bytes())
+    # Unpickled without limits, a checkpoint may name anything of Lightning Pose.
+    whole = whole or allow_unsafe
+    if not whole:
+        leave_out_training()
     failure = None
     try:
         for model in models:
             cached_graph(model, allow_unsafe=allow_unsafe)
     except Exception as error:
+        if not whole and not isinstance(error, UnsafeCheckpointError):
+            # Whether the model is at fault or what was left out, only a fresh process can tell.
+            os.execv(sys.executable, [*sys.orig_argv, _WHOLE])
         failure = Failure.of("load", error)
     request.with_name("answer").write_bytes(pickle.dumps(failure))
 
 
 if __name__ == "__main__":
-    _build(Path(sys.argv[1]))
+    _build(Path(sys.argv[1]), whole=_WHOLE in sys.argv)

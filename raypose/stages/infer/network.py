@@ -2,12 +2,14 @@
 
 Second station of inference: weights → a torch module from normalised images to heatmaps (or
 coordinates). The layers are Lightning Pose's own classes; nothing is ever downloaded, because
-every weight comes from the checkpoint. Importing Lightning Pose costs about 20 s, so this
-module is used once a checkpoint and machine, and `graph` keeps the result.
+every weight comes from the checkpoint. Importing Lightning Pose costs about 20 s (6 s where
+`lean` leaves out its training), so this module is used once a checkpoint and machine, and `graph`
+keeps the result.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -139,7 +141,7 @@ def _tracker(architecture: Architecture, path: str) -> nn.Module:
     try:
         # Semi-supervised variants have the same layers; what they add is only for training.
         # Without gradients: the wrapper of SAM keeps a tensor of its own that could not be copied.
-        with offline_backbones(), torch.no_grad():
+        with _offline(architecture.backbone), torch.no_grad():
             tracker: nn.Module = get_model_class(architecture.model_type, semi_supervised=False)(
                 **arguments
             )
@@ -150,6 +152,13 @@ def _tracker(architecture: Architecture, path: str) -> nn.Module:
             hint="Check model_type and backbone in the model's config.",
         ) from error
     return tracker
+
+
+def _offline(backbone: str) -> contextlib.AbstractContextManager[None]:
+    """Keeps a transformer from being downloaded; others need none of transformers' 4 s."""
+    if backbone.startswith(("resnet", "efficientnet")):
+        return contextlib.nullcontext()
+    return offline_backbones()
 
 
 def _same_architecture(backbone: str) -> str:
