@@ -34,6 +34,7 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Runtime = Literal["torch", "onnx", "tensorrt"]
 Device = Literal["auto", "cpu", "cuda"]
 Decoder = Literal["cpu", "nvdec"]
+Encoder = Literal["x264", "nvenc"]
 EksMode = Literal["auto", "singlecam", "mirrored", "multicam", "calibrated", "pupil"]
 
 
@@ -210,6 +211,11 @@ class Settings(BaseModel):
     predicts: ClassVar[bool]
     """Whether networks run, and GPUs are wanted."""
 
+    @property
+    def gpu_encoder(self) -> bool:
+        """Whether CPU workers encode on GPUs, and so must see them."""
+        return False
+
     _command: ClassVar[str]
 
 
@@ -251,6 +257,7 @@ class RunConfig(Settings):
 
     metrics: bool = Field(default=True, description="Temporal norm and PCA errors.")
     label: tuple[LabelKind, ...] = Field(default=(), description="Labelled videos to draw.")
+    encoder: Encoder = Field(default="x264", description="What encodes labelled videos.")
     timestamps: bool = Field(default=False, description="A table of each frame's time.")
     eks: bool = Field(default=False, description="Smooth the ensemble of all models.")
     bbox_dir: LocalPlace = Field(
@@ -274,6 +281,10 @@ class RunConfig(Settings):
     chunk_frames: int = Field(
         default=50_000, ge=1, description="Longest range of frames that is one GPU task."
     )
+
+    @property
+    def gpu_encoder(self) -> bool:
+        return self.encoder == "nvenc"
 
     @field_validator("models")
     @classmethod

@@ -231,7 +231,7 @@ def _step_args(plan: VideoPlan, work: OwnerWork, step: Step, config: RunConfig) 
     if step.kind == "metrics":
         return MetricsArgs(video, owner, step.outputs, step.recipe, data_dir)
     if step.kind == "label":
-        return LabelArgs(video, owner, step.outputs["labeled"], step.recipe)
+        return LabelArgs(video, owner, step.outputs["labeled"], step.recipe, config.encoder)
     if step.kind == "timestamps":
         return TimestampsArgs(video, owner, step.outputs["timestamps"], step.recipe)
     files = ("clip", "table", "labeled")
@@ -245,6 +245,7 @@ def _step_args(plan: VideoPlan, work: OwnerWork, step: Step, config: RunConfig) 
         recipe=step.recipe,
         duration_s=config.snippet_s,
         data_dir=data_dir,
+        encoder=config.encoder,
     )
 
 

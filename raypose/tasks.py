@@ -217,12 +217,17 @@ class MetricsArgs:
 
 @dataclass(frozen=True, slots=True)
 class LabelArgs:
-    """Draw the labelled video of the whole table."""
+    """Draw the labelled video of the whole table.
+
+    Attributes:
+        encoder: `x264` or `nvenc`.
+    """
 
     video: VideoSpec
     owner: Owner
     output: str
     recipe: Mapping[str, Any]
+    encoder: str = "x264"
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +250,7 @@ class SnippetArgs:
         labeled: path of its labelled clip; empty where none is asked for.
         metrics: metric name → path.
         duration_s: length of the snippet in seconds.
+        encoder: of the labelled clip, `x264` or `nvenc`.
     """
 
     video: VideoSpec
@@ -256,6 +262,7 @@ class SnippetArgs:
     recipe: Mapping[str, Any]
     duration_s: float
     data_dir: str = ""
+    encoder: str = "x264"
 
 
 @dataclass(frozen=True, slots=True)

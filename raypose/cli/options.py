@@ -136,6 +136,12 @@ OPTIONS: dict[str, Any] = {
         "--decoder",
         help="cpu, or nvdec to decode on the GPU; not yet run on one. [dim]\\[cpu][/]",
     ),
+    "encoder": _option(
+        str,
+        "--encoder",
+        help="x264, or nvenc for labelled videos by a GPU's encoder; not yet run on one. "
+        "[dim]\\[x264][/]",
+    ),
     "gpus": _option(int, "--gpus", help="GPUs to use. [dim]\\[all][/]"),
     "workers_per_gpu": _option(
         int, "--workers-per-gpu", help="Workers that share a GPU. [dim]\\[1][/]"

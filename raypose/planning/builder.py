@@ -232,6 +232,7 @@ class SessionBuilder:
         drawn: dict[str, Any] = {
             "threshold": model.confidence_threshold,
             "colormap": model.colormap,
+            "encoder": config.encoder,
         }
         made_from: dict[str, Any]
         names = self._metric_names(owner)

@@ -255,6 +255,7 @@ def _write_metrics(
 
 def _label(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     from raypose.stages.overlay import draw_labeled_video
+    from raypose.video.writer import LABELED_BY
 
     args = task.args
     assert isinstance(args, LabelArgs)
@@ -269,6 +270,7 @@ def _label(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
             temporary,
             threshold=model.confidence_threshold,
             colormap=model.colormap,
+            settings=LABELED_BY[args.encoder],
             on_progress=context.progress(task),
             should_stop=context.should_stop,
         )
@@ -292,6 +294,7 @@ def _snippet(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     from raypose.predictions import write_csv
     from raypose.stages.overlay import draw_labeled_video
     from raypose.stages.snippet import choose_snippet, cut_snippet
+    from raypose.video.writer import LABELED_BY
 
     args = task.args
     assert isinstance(args, SnippetArgs)
@@ -320,6 +323,7 @@ def _snippet(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
             temporary,
             threshold=model.confidence_threshold,
             colormap=model.colormap,
+            settings=LABELED_BY[args.encoder],
             start=start,
             stop=stop,
             should_stop=context.should_stop,

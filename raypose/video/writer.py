@@ -25,19 +25,21 @@ from raypose.video.pixels import output_format
 
 @dataclass(frozen=True, slots=True)
 class EncoderSettings:
-    """Settings of x264.
+    """Settings of an encoder for H.264.
 
     Attributes:
-        crf: constant rate factor; lower is better and larger.
-        preset: x264's preset.
-        options: x264's own parameters on top of the preset.
-        threads: 0 for as many as x264 finds fit for the cores.
+        crf: constant rate factor, or NVENC's constant quality; lower is better and larger.
+        preset: the encoder's preset.
+        options: the encoder's own parameters on top of the preset.
+        threads: of x264; 0 for as many as it finds fit for the cores.
+        codec: FFmpeg's name of the encoder.
     """
 
     crf: float
     preset: str = "veryfast"
     options: Mapping[str, str] = field(default_factory=dict)
     threads: int = 0
+    codec: str = "libx264"
 
 
 LABELED = EncoderSettings(
@@ -52,6 +54,14 @@ LABELED = EncoderSettings(
 which Lightning Pose uses, in a quarter of the time. B-frames and macroblock trees, which the
 superfast preset leaves out, cost little time and much improve the size; finer chroma keeps the
 colours of the markers."""
+
+NVENC_LABELED = EncoderSettings(
+    crf=23, preset="p4", options={"rc": "vbr", "b:v": "0"}, codec="h264_nvenc"
+)
+"""For labelled videos on a GPU's encoder. Not yet run on one: size and likeness are unknown."""
+
+LABELED_BY = {"x264": LABELED, "nvenc": NVENC_LABELED}
+"""Settings for labelled videos, by what the command line calls the encoder."""
 
 HIGH_QUALITY = EncoderSettings(crf=16, preset="faster")
 """For clips that are looked at closely or predicted again: visually lossless."""
@@ -130,23 +140,39 @@ class VideoWriter:
     def _start(self, frame: Any) -> Any:
         settings, like = self._settings, self._like
         rate = Fraction(like.fps).limit_denominator(1_000_000)
+        on_cpu = settings.codec == "libx264"
+        quality = {"crf" if on_cpu else "cq": str(settings.crf)}
         stream = self._container.add_stream(
-            "libx264",
+            settings.codec,
             rate=rate,
-            options={"preset": settings.preset, "crf": str(settings.crf), **settings.options},
+            options={"preset": settings.preset, **quality, **settings.options},
         )
         stream.width, stream.height = like.coded_size
         stream.pix_fmt = output_format(like)
         context = stream.codec_context
         context.time_base = like.time_base
-        context.thread_count = settings.threads
+        if on_cpu:
+            context.thread_count = settings.threads
         context.color_range = frame.color_range
         context.colorspace = frame.colorspace
         context.color_primaries = frame.color_primaries
         context.color_trc = frame.color_trc
         if like.rotation:
             stream.set_display_rotation(-like.rotation)
+        if not on_cpu:
+            self._open(context)
         return stream
+
+    def _open(self, context: Any) -> None:
+        """Open a GPU's encoder, whose errors are none of the file's."""
+        try:
+            context.open()
+        except (OSError, ValueError) as error:
+            raise OutputError(
+                f"the GPU's encoder can't be used ({getattr(error, 'strerror', error)})",
+                path=self.path,
+                hint="Run with --encoder x264; not every GPU has an encoder (NVENC).",
+            ) from error
 
     def _failed(self, error: OSError) -> OutputError:
         named = from_os_error(error)

@@ -168,6 +168,7 @@ class TestWhatIsDone:
         ("values", "kinds"),
         [
             ({"precision": "bf16"}, {"table", "metrics", "snippet"}),
+            ({"encoder": "nvenc"}, {"snippet"}),
             ({"decoder": "nvdec"}, {"table", "metrics", "snippet"}),
             ({"snippet_s": 3.0}, {"snippet"}),
             ({"device": "cpu", "gpus": 2, "batch_size": 7, "inline": True}, set()),

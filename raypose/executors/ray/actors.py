@@ -87,15 +87,17 @@ class Board:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What a worker must know of the driver's settings to find files where the driver does.
+    """What a worker must know of the driver's settings.
 
     Attributes:
         environment: the variables that say where stores are.
         scratch: where copies go.
+        gpu_encoder: whether workers without a GPU of their own encode on one.
     """
 
     environment: Mapping[str, str]
     scratch: ScratchSettings
+    gpu_encoder: bool = False
 
 
 class Worker:
@@ -133,7 +135,9 @@ class Worker:
         self._last_report = 0.0
         self._threads = threads
         gpus = ray.get_gpu_ids()
-        if device == "cpu" or not gpus:
+        if not gpus and site.gpu_encoder:
+            os.environ["JAX_PLATFORMS"] = "cpu"  # which would take the GPU's memory for itself
+        elif device == "cpu" or not gpus:
             # Ray leaves the GPUs visible to actors that own none.
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
         gpu = f" gpu {','.join(str(g) for g in gpus)}" if gpus else ""

@@ -109,7 +109,7 @@ class RayExecutor:
             "scheduling_strategy": "SPREAD",
         }
         unsafe, device = self._config.allow_unsafe_checkpoint, self._config.device
-        site = Site(shared_environment(), scratch.settings())
+        site = Site(shared_environment(), scratch.settings(), self._config.gpu_encoder)
 
         def hire(number: int, with_gpu: bool) -> Slot:
             options = {**common, **(gpu_options if with_gpu else {"num_cpus": 1})}

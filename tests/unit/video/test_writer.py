@@ -8,12 +8,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from raypose.errors import OutputError
 from raypose.video.index import VideoIndex, index_video
 from raypose.video.pixels import FrameConverter, output_format
 from raypose.video.reader import FrameReader, iter_frames
-from raypose.video.writer import HIGH_QUALITY, VideoWriter
+from raypose.video.writer import HIGH_QUALITY, NVENC_LABELED, VideoWriter
 from tests.videos import make_video
 
 
@@ -119,3 +120,14 @@ def test_a_full_disk(tmp_path: Path) -> None:
     ):
         for n, frame in iter_frames(index):
             writer.write(frame, n)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there may be an encoder")
+def test_without_a_gpus_encoder_the_error_says_so(tmp_path: Path) -> None:
+    index = index_video(make_video(tmp_path / "video.mp4", width=256, height=256))
+    (_, frame), *_ = iter_frames(index)
+    with (
+        pytest.raises(OutputError, match="the GPU's encoder can't be used"),
+        VideoWriter(tmp_path / "out.mp4", index, NVENC_LABELED) as writer,
+    ):
+        writer.write(FrameConverter(index)(frame), 0)
