@@ -1,7 +1,7 @@
 """A model as a self-contained graph: what travels to workers and waits in the cache.
 
 Third station of inference: checkpoint → bytes that load in a tenth of a second with torch
-alone, where building the same network takes Lightning Pose and 20 s. The bytes are a header
+alone, where building the same network takes Lightning Pose and 8 to 20 s. The bytes are a header
 (one line of JSON) and a payload: a TorchScript graph with its weights, batch norms folded into
 convolutions, or, for a network that can't be traced exactly, its weights alone, from which
 `load_network` then builds Lightning Pose's module.
@@ -94,7 +94,7 @@ def is_cached(spec: ModelSpec) -> bool:
 
 
 def build_graph(spec: ModelSpec, *, allow_unsafe: bool = False) -> bytes:
-    """Turn a model into a graph with its weights. Takes about 20 s; downloads nothing.
+    """Turn a model into a graph with its weights. Takes 8 to 20 s; downloads nothing.
 
     Args:
         spec: the model.

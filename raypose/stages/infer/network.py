@@ -2,7 +2,7 @@
 
 Second station of inference: weights → a torch module from normalised images to heatmaps (or
 coordinates). The layers are Lightning Pose's own classes; nothing is ever downloaded, because
-every weight comes from the checkpoint. Importing Lightning Pose costs about 20 s (6 s where
+every weight comes from the checkpoint. Importing Lightning Pose costs about 20 s (4 s where
 `lean` leaves out its training), so this module is used once a checkpoint and machine, and `graph`
 keeps the result.
 """
