@@ -103,22 +103,24 @@ def _head_of(path: str) -> bytes | None:
     import av
 
     for form in ("mp4", "mov"):  # which name some codecs differently
-        with contextlib.suppress(av.FFmpegError, ValueError, IndexError):
-            head = _copy_head(path, form)
-            with open_video(path) as source, av.open(io.BytesIO(head)) as copy:
-                told = copy.streams.video[0].codec_context
-                known = video_stream(source, path).codec_context
+        with (
+            contextlib.suppress(av.FFmpegError, ValueError, IndexError),
+            open_video(path) as source,
+        ):
+            stream = video_stream(source, path)
+            head = _copy_head(source, stream, form)
+            with av.open(io.BytesIO(head)) as copy:
+                told, known = copy.streams.video[0].codec_context, stream.codec_context
                 if all(getattr(told, name) == getattr(known, name) for name in _TOLD_BY_HEAD):
                     return head
     return None
 
 
-def _copy_head(path: str, form: str) -> bytes:
+def _copy_head(source: Any, stream: Any, form: str) -> bytes:
     import av
 
     buffer = io.BytesIO()
-    with open_video(path) as source, av.open(buffer, "w", format=form) as target:
-        stream = video_stream(source, path)
+    with av.open(buffer, "w", format=form) as target:
         copy = target.add_stream_from_template(stream)
         n_bytes = 0
         for n, packet in enumerate(demux(source, stream)):
