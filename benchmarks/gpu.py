@@ -18,16 +18,17 @@ import argparse
 import contextlib
 import json
 import pickle
+import resource
 import statistics
 import sys
-import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import harness
 import numpy as np
+import tiny
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -35,26 +36,27 @@ KEYPOINTS = tuple(f"keypoint{i}" for i in range(17))
 MEMBERS = (1, 3)
 SIZES = {"640x480": (640, 480, 3000), "1920x1080": (1920, 1080, 900)}
 NETWORK = {"backbone": "resnet50", "height": 256, "width": 256}
-TINY_SIZES = {"160x128": (160, 128, 40)}
-TINY_NETWORK = {"backbone": "resnet18", "height": 64, "width": 64}
 
 
-def prepare(directory: Path, *, tiny: bool) -> None:
-    """Models, their graphs and descriptions, and videos."""
+def prepare(
+    directory: Path,
+    network: Mapping[str, Any],
+    sizes: Mapping[str, tuple[int, int, int]],
+    build: Callable[[Any], bytes],
+) -> None:
+    """Models, their graphs (as `build` gives them) and descriptions, and videos."""
     from labeled_video import make_video
 
     from raypose.inputs.models import open_model
-    from raypose.stages.infer.graph import build_graph
     from tests.models import make_model
 
-    network: dict[str, Any] = TINY_NETWORK if tiny else NETWORK
     for i in range(max(MEMBERS)):
         folder = directory / f"member-{i}"
         make_model(folder / "model", keypoint_names=KEYPOINTS, seed=i, **network)
         spec = open_model(folder / "model")
         (folder / "spec.pickle").write_bytes(pickle.dumps(spec))
-        (folder / "graph").write_bytes(build_graph(spec))
-    for label, size in (TINY_SIZES if tiny else SIZES).items():
+        (folder / "graph").write_bytes(build(spec))
+    for label, size in sizes.items():
         make_video(directory / f"{label}.mp4", *size)
 
 
@@ -170,7 +172,9 @@ def measure(args: argparse.Namespace, directory: Path) -> None:
     predictors = load(directory, device, args.precision)
     repeats = 1 if args.tiny else args.repeats
     result: dict[str, Any] = {
-        "work": "ResNet-50 at 256 px, 17 keypoints, loaded; H.264",
+        "work": "small networks, to see that it runs"
+        if args.tiny
+        else "ResNet-50 at 256 px, 17 keypoints, loaded; H.264",
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
         "precision": args.precision,
         "videos": {},
@@ -185,7 +189,10 @@ def measure(args: argparse.Namespace, directory: Path) -> None:
                 facts[f"members_{n}"]["ratio"] = n * facts[f"members_{n}"]["fps"] / peer
         result["videos"][video.stem] = facts
     if device.startswith("cuda"):
+        # Of tensors; the CUDA context and the allocator's spare room come on top.
         result["peak_gpu_mib"] = round(torch.cuda.max_memory_allocated(device) / 2**20)
+    # One process, the peer in it where it was asked for.
+    result["peak_memory_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     packages = ("torch", "av", "numpy", *(("lightning-pose",) if args.peer else ()))
     if args.tiny or device == "cpu":
         print(json.dumps({"benchmark": "gpu", **result}, indent=1))
@@ -204,16 +211,18 @@ def main() -> None:
     parser.add_argument("--peer", metavar="READER", help="time Lightning Pose with this reader")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--tiny", action="store_true", help="both steps, small, nothing saved")
+    parser.add_argument("--project", type=Path, help="with --tiny: what tiny.py made")
     args = parser.parse_args()
     if args.tiny:
-        with tempfile.TemporaryDirectory() as folder:
-            prepare(Path(folder), tiny=True)
-            measure(args, Path(folder))
+        with tiny.project_at(args.project) as project:
+            measure(args, project.gpu)
     elif args.step is None or args.directory is None:
         parser.error("say prepare or measure, and a directory; or --tiny")
     elif args.step == "prepare":
         args.directory.mkdir(parents=True, exist_ok=True)
-        prepare(args.directory, tiny=False)
+        from raypose.stages.infer.graph import build_graph
+
+        prepare(args.directory, NETWORK, SIZES, build_graph)
     else:
         measure(args, args.directory)
 

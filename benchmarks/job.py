@@ -2,40 +2,33 @@
 
 raypose once with an empty cache of graphs and once with a filled one, against `litpose predict`
 as the Pose-app's scripts run it (a process a video and model) and at its best (a process a model
-with all clips on its command line). The tables are compared before anything is timed.
+with all clips on its command line). The tables must agree. Processes are watched while they run,
+for the peaks of the driver, of its workers and of the peer.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import resource
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import harness
 import numpy as np
+import tiny
 import yaml
+from processes import CPU, DRIVER, PREDICT, STORE, timed
 
 from raypose.predictions import read_csv
 
 BIN = Path(sys.executable).parent
 
 
-def timed(command: Sequence[str], env: dict[str, str] | None = None) -> float:
-    began = time.perf_counter()
-    ran = subprocess.run(
-        command, env={**os.environ, **(env or {})}, capture_output=True, text=True
-    )
-    if ran.returncode:
-        raise SystemExit(f"{' '.join(command)}\n{ran.stdout[-2000:]}\n{ran.stderr[-4000:]}")
-    return time.perf_counter() - began
+Run = tuple[float, dict[str, dict[str, int]]]
+"""Seconds, and the peaks of the processes."""
 
 
 def cut(video: Path, folder: Path, n_clips: int, n_frames: int) -> list[Path]:
@@ -60,7 +53,7 @@ def copy_model(model: Path, target: Path, data_dir: Path) -> Path:
     return target
 
 
-def raypose(clips: Path, models: Sequence[Path], out: Path, cache: Path, data_dir: Path) -> float:
+def raypose(clips: Path, models: Sequence[Path], out: Path, cache: Path, data_dir: Path) -> Run:
     shutil.rmtree(out, ignore_errors=True)
     flags = [flag for model in models for flag in ("-m", str(model))]
     return timed(
@@ -69,7 +62,7 @@ def raypose(clips: Path, models: Sequence[Path], out: Path, cache: Path, data_di
     )
 
 
-def litpose(model: Path, clips: Sequence[Path]) -> float:
+def litpose(model: Path, clips: Sequence[Path]) -> Run:
     videos = [str(clip) for clip in clips]
     return timed(
         [f"{BIN}/litpose", "predict", str(model), *videos, "--reader", "opencv", "--skip_viz"]
@@ -85,6 +78,7 @@ def compare(out: Path, models: Sequence[Path], clips: Sequence[Path]) -> float:
             ours = read_csv(folder / "video_preds" / f"{clip.stem}.csv")
             theirs = read_csv(model / "video_preds" / f"{clip.stem}.csv")
             sure = theirs.likelihood > 0.9
+            assert sure.any(), clip
             worst = max(worst, float(np.abs(ours.xy - theirs.xy)[sure].max(initial=0.0)))
             for metric in ("temporal_norm", "pca_singleview_error", "pca_multiview_error"):
                 name = f"{clip.stem}_{metric}.csv"
@@ -94,40 +88,15 @@ def compare(out: Path, models: Sequence[Path], clips: Sequence[Path]) -> float:
     return worst
 
 
-def write_labels(folder: Path, n_frames: int = 12) -> Path:
-    """Labels of nothing in particular: without any, upstream ends before its metrics."""
-    import cv2
-
-    (folder / "labeled-data").mkdir(parents=True)
-    keypoints = ("nose", "paw", "tail")
-    header = [
-        "scorer" + ",someone" * 6,
-        "bodyparts," + ",".join(name for name in keypoints for _ in "xy"),
-        "coords" + ",x,y" * 3,
-    ]
-    random = np.random.default_rng(0)
-    rows = []
-    for i in range(n_frames):
-        name = f"labeled-data/img{i:02d}.png"
-        cv2.imwrite(str(folder / name), random.integers(0, 255, (64, 96, 3), np.uint8))
-        rows.append(name + "".join(f",{value:.1f}" for value in random.uniform(5, 60, 6)))
-    (folder / "CollectedData.csv").write_text("\n".join([*header, *rows]) + "\n")
-    return folder
-
-
-def project(root: Path, args: argparse.Namespace) -> tuple[list[Path], list[Path], Path]:
-    """Clips, models and data: the user's, or tiny ones made on the spot."""
+def prepare(root: Path, args: argparse.Namespace) -> tuple[list[Path], list[Path], Path]:
+    """Clips, models and labels: the user's, or tiny ones."""
     if args.tiny:
-        sys.path.insert(0, str(Path(__file__).parents[1]))
-        from tests.models import make_model
-        from tests.videos import make_video
-
-        labels = write_labels(root / "data")
-        names = ("2026-01-01/10-00-00", "2026-01-01/10-00-01")
-        models = [make_model(root / n, seed=i, data_dir=labels) for i, n in enumerate(names)]
-        (root / "clips").mkdir()
-        clips = [make_video(root / "clips" / "clip0.mp4", n_frames=20)]
-        return clips, models, labels
+        with tiny.project_at(args.project) as made:
+            data_dir = Path(shutil.copytree(made.labels, root / "data"))
+            models = [copy_model(made.model, root / "2026-01-01" / "10-00-00", data_dir)]
+            (root / "clips").mkdir()
+            clips = [Path(shutil.copy(made.clip, root / "clips" / "clip0.mp4"))]
+        return clips, models, data_dir
     clips = cut(args.video, root / "clips", args.clips, args.frames)
     models = [
         copy_model(model, root / "2026-01-01" / f"10-00-0{i}", args.data_dir)
@@ -136,9 +105,34 @@ def project(root: Path, args: argparse.Namespace) -> tuple[list[Path], list[Path
     return clips, models, args.data_dir
 
 
+def in_turn(runs: Sequence[Run]) -> Run:
+    """Processes one after the other as one: their time together, of each role the largest."""
+    peaks: dict[str, dict[str, int]] = {}
+    for _, found in runs:
+        for role, values in found.items():
+            most = peaks.setdefault(role, dict.fromkeys(values, 0))
+            peaks[role] = {name: max(most[name], value) for name, value in values.items()}
+    return sum(seconds for seconds, _ in runs), peaks
+
+
+def side(runs: Sequence[Run]) -> dict[str, Any]:
+    """What a side took, each run in seconds, and the peak of its largest process.
+
+    Of raypose by what the process is; of the peer, which has one at a time, a number.
+    """
+    seconds = [run[0] for run in runs]
+    peaks = {role: values["rss"] for role, values in in_turn(runs)[1].items() if role != STORE}
+    return {
+        "seconds": seconds,
+        "median_s": sorted(seconds)[len(seconds) // 2],
+        "peak_memory_mib": peaks if PREDICT in peaks else max(peaks.values()),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tiny", action="store_true", help="a small size, nothing is saved")
+    parser.add_argument("--project", type=Path, help="with --tiny: what tiny.py made")
     parser.add_argument("--video", type=Path)
     parser.add_argument("--model", type=Path, action="append")
     parser.add_argument("--data-dir", type=Path)
@@ -148,23 +142,29 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        clips, models, data_dir = project(root, args)
+        clips, models, data_dir = prepare(root, args)
         out, cache, n = root / "out", root / "cache", 1 if args.tiny else args.repeats
         cold, warm = [], []
         for _ in range(n):
             shutil.rmtree(cache, ignore_errors=True)
             cold.append(raypose(root / "clips", models, out, cache, data_dir))
             warm.append(raypose(root / "clips", models, out, cache, data_dir))
-        best = [sum(litpose(model, clips) for model in models)]
+        for run in (*cold, *warm):
+            for role in (DRIVER, PREDICT, CPU):
+                assert role in run[1], (role, run[1])
+        best = [in_turn([litpose(model, clips) for model in models])]
         worst_px = compare(out, models, clips)
-        for model in models:
-            shutil.rmtree(model / "video_preds")
-        loop = [sum(litpose(model, [clip]) for model in models for clip in clips)]
+        if len(clips) == 1:  # a process a model is a process a video and model
+            loop = best
+        else:
+            for model in models:
+                shutil.rmtree(model / "video_preds")
+            loop = [in_turn([litpose(model, [clip]) for model in models for clip in clips])]
     result: dict[str, Any] = {
         "work": f"{len(models)} models × {len(clips)} clips, metrics on, from command to exit",
         "sides": {
-            name: {"seconds": seconds, "median_s": sorted(seconds)[len(seconds) // 2]}
-            for name, seconds in {
+            name: side(runs)
+            for name, runs in {
                 "raypose, empty cache": cold,
                 "raypose": warm,
                 "litpose, a process a video and model": loop,
@@ -172,9 +172,6 @@ def main() -> None:
             }.items()
         },
         "agreement": f"x and y within {worst_px:.5f} px where likelihood > 0.9",
-        "peak_memory_mib": {
-            "largest process": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
-        },
     }
     medians = {name: side["median_s"] for name, side in result["sides"].items()}
     looped = medians["litpose, a process a video and model"]

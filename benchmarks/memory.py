@@ -9,36 +9,27 @@ child process. Linux only.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
-import os
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import harness
 import numpy as np
+import tiny
+from processes import CPU, DRIVER, PREDICT, STORE, status_mib, timed
 
 KEYPOINTS = tuple(f"keypoint{i}" for i in range(17))
 MILLION = 1_000_000
 SIZE = 64
 SEGMENT = 1000
 CHUNK_FRAMES = 50_000
-POLL_S = 0.25
-PREDICT = "GPU worker"
-STORE = "object store"
-ROLES = (
-    (re.compile(r"^ray::predict"), PREDICT),
-    (re.compile(r"^ray::(table|metrics|load)"), "CPU actor"),
-)
-"""Processes of Ray by the task that they are seen at; their titles carry its id."""
 
 
 # --- a run with Ray --------------------------------------------------------------------------
@@ -69,85 +60,7 @@ def write_video(path: Path, n_frames: int) -> None:
     segment.unlink()
 
 
-def processes_below(pid: int) -> Iterator[tuple[int, str]]:
-    """Process id and title of a process and of all that come from it."""
-    parents, titles = {}, {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                stat = (entry / "stat").read_text()
-                titles[int(entry.name)] = (entry / "cmdline").read_bytes().decode().strip("\0")
-            except (OSError, UnicodeDecodeError):
-                continue
-            parents[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])
-    for child, title in titles.items():
-        ancestor = child
-        while ancestor not in (pid, 0, 1):
-            ancestor = parents.get(ancestor, 0)
-        if ancestor == pid:
-            yield child, title
-
-
-def status_mib(pid: int | str) -> dict[str, float]:
-    """Memory of a process: `VmHWM` is its peak, `RssShmem` what it sees of the object store."""
-    fields = {}
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        name, _, value = line.partition(":")
-        if name in ("VmHWM", "RssAnon", "RssShmem"):
-            fields[name] = int(value.split()[0]) / 1024
-    return fields
-
-
-def store_mib(raylet: int) -> float:
-    """What Ray's object store holds: blocks of the unlinked file that the raylet keeps open."""
-    for file in Path(f"/proc/{raylet}/fd").iterdir():
-        if "/plasma" in os.readlink(file):
-            return file.stat().st_blocks * 512 / 2**20
-    return 0.0
-
-
-class Watch:
-    """Peaks of the processes of one run."""
-
-    def __init__(self, driver: int) -> None:
-        self._driver = driver
-        self._roles: dict[int, str] = {driver: "driver"}
-        self._peaks: dict[int, dict[str, float]] = defaultdict(lambda: defaultdict(float))
-
-    def look(self) -> None:
-        for pid, title in processes_below(self._driver):
-            for pattern, role in ROLES:
-                # A worker may do both kinds where there is but one core.
-                if pattern.match(title) and self._roles.get(pid) != PREDICT:
-                    self._roles[pid] = role
-            if "/raylet/raylet" in title:
-                self._roles[pid] = STORE
-            try:
-                now = status_mib(pid)
-                if self._roles.get(pid) == STORE:
-                    now["RssShmem"] = store_mib(pid)
-            except (OSError, ProcessLookupError):
-                continue
-            peaks = self._peaks[pid]
-            for name, value in now.items():
-                peaks[name] = max(peaks[name], value)
-
-    def peaks_mib(self) -> dict[str, dict[str, int]]:
-        """By role the largest peak of a process.
-
-        `rss` is the peak as the kernel keeps it, `own` the largest seen without shared memory and
-        mapped files; of the object store only `shared` counts.
-        """
-        found: dict[str, dict[str, int]] = {}
-        for pid, role in self._roles.items():
-            peaks = self._peaks[pid]
-            values = {"rss": peaks["VmHWM"], "own": peaks["RssAnon"], "shared": peaks["RssShmem"]}
-            most = found.setdefault(role, dict.fromkeys(values, 0))
-            found[role] = {name: max(most[name], round(value)) for name, value in values.items()}
-        return found
-
-
-def run_raypose(root: Path, model: Path, n_frames: int) -> dict[str, Any]:
+def run_raypose(root: Path, model: Path, cache: Path, n_frames: int) -> dict[str, Any]:
     """One run from command to exit, watched."""
     video, out = root / f"video{n_frames}.mp4", root / "out"
     write_video(video, n_frames)
@@ -155,17 +68,9 @@ def run_raypose(root: Path, model: Path, n_frames: int) -> dict[str, Any]:
         str(Path(sys.executable).parent / "raypose"), "run", str(video), "-m", str(model),
         "-o", str(out), "--chunk-frames", str(CHUNK_FRAMES), "--metrics", "--device", "cpu",
     ]  # fmt: skip
-    env = {**os.environ, "RAYPOSE_CACHE_DIR": str(root / "cache")}
-    began = time.perf_counter()
-    with (root / "log").open("w") as log:
-        child = subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT)
-        watch = Watch(child.pid)
-        while child.poll() is None:
-            watch.look()
-            time.sleep(POLL_S)
-    seconds = time.perf_counter() - began
-    if child.returncode:
-        raise SystemExit((root / "log").read_text())
+    seconds, peaks = timed(command, {"RAYPOSE_CACHE_DIR": str(cache)})
+    for role in (DRIVER, PREDICT, CPU, STORE):
+        assert role in peaks, (role, peaks)
     events = [json.loads(line) for line in next((out / "raypose").glob("*.jsonl")).open()]
     predict_s = sum(e["seconds"] for e in events if e.get("kind") == "predict")
     (owner,) = (path for path in out.iterdir() if path.name != "raypose")
@@ -181,14 +86,22 @@ def run_raypose(root: Path, model: Path, n_frames: int) -> dict[str, Any]:
         "rows": n_rows,
         "seconds": seconds,
         "predict_frames_per_s": n_frames / predict_s,
-        "peak_mib": watch.peaks_mib(),
+        "peak_mib": peaks,
     }
+
+
+def make_model(directory: Path) -> Path:
+    from tests import models
+
+    return models.make_model(
+        directory, keypoint_names=KEYPOINTS, height=32, width=32, downsample_factor=3
+    )
 
 
 def growth(runs: list[dict[str, Any]]) -> dict[str, int]:
     """MiB from the last run but one to the last; ranges of another length are a part of it."""
     before, after = runs[-2:]
-    kinds = {role: "shared" if role == STORE else "own" for role in after["peak_mib"]}
+    kinds = {DRIVER: "own", STORE: "shared", PREDICT: "own", CPU: "own"}
     return {
         role: after["peak_mib"][role][kind] - before["peak_mib"][role][kind]
         for role, kind in kinds.items()
@@ -250,6 +163,7 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="a small size, nothing is saved")
     parser.add_argument("--frames", type=int, nargs="+", default=[20_000, 100_000, MILLION])
     parser.add_argument("--part", choices=("run", "tables"), help="only this part")
+    parser.add_argument("--project", type=Path, help="with --tiny: what tiny.py made")
     parser.add_argument("--tables", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--directory", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -257,20 +171,20 @@ def main() -> None:
         smooth_and_measure(args.tables, args.directory)
         return
     sys.path.insert(0, str(Path(__file__).parents[1]))
-    lengths = [500, 1000] if args.tiny else args.frames
+    lengths = [500] if args.tiny else args.frames
     result: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
+    with contextlib.ExitStack() as stack:
+        root = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         if args.part != "run":
-            result["tables"] = run_tables(10_000 if args.tiny else MILLION, root)
+            result["tables"] = run_tables(2_000 if args.tiny else MILLION, root)
         if args.part != "tables":
-            from tests.models import make_model
-
-            model = make_model(
-                root / "model", keypoint_names=KEYPOINTS, height=32, width=32, downsample_factor=3
-            )
-            run_raypose(root, model, 100)  # the first run makes the graph, in the driver's child
-            result["runs"] = [run_raypose(root, model, n) for n in lengths]
+            if args.tiny:
+                project = stack.enter_context(tiny.project_at(args.project))
+                model, cache = project.model, project.cache
+            else:
+                model, cache = make_model(root / "model"), root / "cache"
+                run_raypose(root, model, cache, 100)  # makes the graph, in the driver's child
+            result["runs"] = [run_raypose(root, model, cache, n) for n in lengths]
             if len(result["runs"]) > 1:
                 result["growth"] = growth(result["runs"])
     save(result, tiny=args.tiny)

@@ -8,12 +8,15 @@ the CPU. The keypoints are compared first: where either side is sure, they must 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import sys
 import tempfile
 from pathlib import Path
 
 import harness
 import numpy as np
+import tiny
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -35,8 +38,6 @@ def raypose_side(model: Path, video: Path, output: Path, repeats: int) -> None:
 
 
 def litpose_side(model: Path, video: Path, output: Path, repeats: int) -> None:
-    import contextlib
-
     from lightning_pose.api import Model
     from lightning_pose.utils.predictions import predict_video
 
@@ -63,18 +64,11 @@ def compare(directory: Path) -> dict[str, float | int]:
         "max_difference_px": float(np.abs(ours - theirs)[..., :2][sure].max(initial=0)),
         "max_difference_likelihood": float(np.abs(ours - theirs)[..., 2].max()),
     }
+    if not result["keypoints_compared"]:
+        raise SystemExit("no keypoint is sure enough to be compared")
     if result["max_difference_px"] > 0.05 or result["max_difference_likelihood"] > 0.01:
         raise SystemExit(f"the sides differ: {result}")
     return result
-
-
-def tiny_inputs(directory: Path) -> tuple[Path, Path]:
-    """A small model with random weights and a short video."""
-    from tests.models import make_model
-    from tests.videos import make_video
-
-    model = make_model(directory / "model", height=128, width=128)
-    return model, make_video(directory / "video.mp4", n_frames=40, width=160, height=128)
 
 
 def main() -> None:
@@ -82,6 +76,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="model directory of Lightning Pose")
     parser.add_argument("--video", type=Path, help="video to predict")
     parser.add_argument("--tiny", action="store_true", help="a small size, nothing is saved")
+    parser.add_argument("--project", type=Path, help="with --tiny: what tiny.py made")
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--side", help=argparse.SUPPRESS)
     parser.add_argument("--directory", type=Path, help=argparse.SUPPRESS)
@@ -91,10 +86,12 @@ def main() -> None:
         inputs = (args.directory / "inputs").read_text().splitlines()
         run(Path(inputs[0]), Path(inputs[1]), args.directory / f"{args.side}.npy", args.repeats)
         return
-    with tempfile.TemporaryDirectory() as folder:
-        directory = Path(folder)
+    with contextlib.ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         if args.tiny:
-            model, video = tiny_inputs(directory)
+            project = stack.enter_context(tiny.project_at(args.project))
+            model, video = project.model, project.clip
+            os.environ["RAYPOSE_CACHE_DIR"] = str(project.cache)
         elif args.model and args.video:
             model, video = args.model.resolve(), args.video.resolve()
         else:

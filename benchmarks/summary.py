@@ -17,6 +17,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
 IDEAL, PLAIN = "the ideal", "plain transcode, same encoder settings"
+CEILING = "decoding or networks alone, the slower"
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 
 
@@ -54,6 +55,40 @@ def memory(ours: dict[str, Any], theirs: dict[str, Any]) -> str:
     return f"{ours['peak_memory_mib']} / {theirs['peak_memory_mib']} MiB"
 
 
+def memory_of_processes(side: dict[str, Any], peer: dict[str, Any]) -> str:
+    """The peaks of a run's processes beside the peer's; empty where they were not recorded."""
+    ours, theirs = side.get("peak_memory_mib"), peer.get("peak_memory_mib")
+    if ours is None or theirs is None:
+        return ""
+    cell = f"driver {ours['driver']}, worker {max(ours['GPU worker'], ours['CPU actor'])}"
+    if "graph builder" in ours:
+        cell += f", graph builder {ours['graph builder']}"
+    return f"{cell} / {theirs} MiB"
+
+
+def gpu_rows() -> list[Row]:
+    """Inference on a GPU, against the peer where it was timed, else against the lower ceiling."""
+    result = load("gpu")
+    found = []
+    for size, facts in ((result or {}).get("videos") or {}).items():
+        for n in sorted(int(key[8:]) for key in facts if key.startswith("members_")):
+            side = facts[f"members_{n}"]
+            members = "1 model" if n == 1 else f"{n} models"
+            part = f"inference on {result['device']}, {members}, {size.replace('x', '×')}"
+            if "ratio" in side:
+                peer, theirs = "Lightning Pose, a run a model", facts["peer_fps"] / n
+                ratio = side["ratio"]
+            else:
+                theirs = min(side["networks_alone_fps"], facts["decode_alone_fps"])
+                peer, ratio = CEILING, side["share_of_lower_ceiling"]
+            peaks = f"{result['peak_memory_mib']} MiB, {result['peak_gpu_mib']} MiB on the GPU"
+            found.append(
+                Row(part, peer, f"{side['fps']:.0f} frames/s", f"{theirs:.0f} frames/s", ratio,
+                    peaks)
+            )  # fmt: skip
+    return found
+
+
 def rows() -> list[Row]:
     """One line a comparison; benchmarks without a result have none."""
     found = []
@@ -73,7 +108,9 @@ def rows() -> list[Row]:
             ):
                 ours, theirs = seconds(sides[side]), seconds(sides[peer])
                 name = f"2 models × 8 clips, command to exit{label}"
-                found.append(Row(name, f"`{peer[:7]}`{peer[7:]}", ours, theirs, ratios[key]))
+                peaks = memory_of_processes(sides[side], sides[peer])
+                label_of_peer = f"`{peer[:7]}`{peer[7:]}"
+                found.append(Row(name, label_of_peer, ours, theirs, ratios[key], peaks))
     if tables := load("tables"):
         ours, theirs = tables["sides"]["raypose"], tables["sides"]["pandas"]
         found.append(
@@ -106,7 +143,7 @@ def rows() -> list[Row]:
             Row(scheduling["work"], IDEAL, seconds(ours), seconds(theirs),
                 scheduling["ratio"], f"driver {peaks['driver']}, worker {peaks['worker']} MiB")
         )  # fmt: skip
-    return found
+    return found + gpu_rows()
 
 
 def table(found: list[Row]) -> str:
@@ -119,6 +156,24 @@ def table(found: list[Row]) -> str:
         for r in found
     ]
     return "\n".join(lines)
+
+
+def notes(found: list[Row]) -> str:
+    """What the memory column counts, and what was not measured."""
+    text = (
+        "\n\nMemory is the peak of a process. A side is one process, except where driver and "
+        "worker are named (the larger of GPU worker and CPU actor), and `generate_labeled_video`, "
+        "whose encoder, a process besides, is left out."
+    )
+    missing = [row.part for row in found if not row.memory]
+    if missing:
+        text += f" Not measured: memory of {'; '.join(dict.fromkeys(missing))}."
+    if not load("gpu"):
+        text += (
+            "\n\nNot measured: anything on a GPU (inference with 1 and 3 models, its share of "
+            "decoding and networks alone, GPU memory)."
+        )
+    return text
 
 
 def memory_against_length() -> str:
@@ -145,7 +200,7 @@ def draw(found: list[Row], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    shown = [row for row in found if row.peer not in (IDEAL, PLAIN)][::-1]
+    shown = [row for row in found if row.peer not in (IDEAL, PLAIN, CEILING)][::-1]
     figure, axes = plt.subplots(figsize=(8, 0.5 * len(shown) + 1))
     labels = [f"{row.part}\nvs {row.peer.replace('`', '')}" for row in shown]
     bars = axes.barh(labels, [row.ratio for row in shown], color="#3b7dd8")
@@ -166,7 +221,7 @@ def main() -> None:
     text, found = readme.read_text(encoding="utf-8"), rows()
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    new = f"{before}{BEGIN}\n{table(found)}{memory_against_length()}\n{END}{after}"
+    new = f"{before}{BEGIN}\n{table(found)}{notes(found)}{memory_against_length()}\n{END}{after}"
     if args.check:
         sys.exit(0 if new == text else "README.md: the table is not the one of the results")
     readme.write_text(new, encoding="utf-8")

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # of malloc.h
-_MAX_ARENAS = 4
+_MAX_ARENAS = 1
 # Blocks from this size on go back to the system when they are freed.
 _LARGE_BYTES = 8 << 20
 

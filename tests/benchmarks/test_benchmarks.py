@@ -1,7 +1,8 @@
-"""Benchmarks run on a tiny size, and the README's table is the one of the results.
+"""Every benchmark runs on a tiny size, with the checks of its full one, and the README's table is
+the one of the results.
 
-Those that start Lightning Pose or the whole job many times over (`job`, `predict`, `memory`) take
-minutes at any size, and are left to be run by hand.
+What takes long at a tiny size is importing Lightning Pose: models and graphs are made once for
+all, by this process, which other tests make import it anyway.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "benchmarks"
+ON_PROJECT = ("gpu", "job", "memory", "predict")
 
 
 def benchmark(name: str, *options: str) -> subprocess.CompletedProcess[str]:
@@ -21,27 +23,50 @@ def benchmark(name: str, *options: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, str(BENCHMARKS / f"{name}.py"), *options],
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=580,
     )
+
+
+def run_tiny(name: str, *options: str) -> None:
+    before = {path: path.read_bytes() for path in (BENCHMARKS / "results").glob("*.json")}
+    ran = benchmark(name, "--tiny", *options)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert f'"benchmark": "{name}"' in ran.stdout
+    assert {p: p.read_bytes() for p in (BENCHMARKS / "results").glob("*.json")} == before
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("tiny")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(BENCHMARKS))
+        import tiny
+
+        tiny.make(root)
+    return root
+
+
+def test_all_are_run() -> None:
+    scripts = {path.stem for path in BENCHMARKS.glob("*.py") if "--tiny" in path.read_text()}
+    marks = [mark for mark in test_tiny.pytestmark if mark.name == "parametrize"]
+    alone = {getattr(value, "values", (value,))[0] for value in marks[0].args[1]}
+    assert alone | set(ON_PROJECT) | {"tiny"} == scripts
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param("gpu", marks=pytest.mark.long),
-        "labeled_video",
-        pytest.param("scheduling", marks=pytest.mark.ray),
-        "smoothing",
-        "tables",
-    ],
+    ["labeled_video", pytest.param("scheduling", marks=pytest.mark.ray), "smoothing", "tables"],
 )
 def test_tiny(name: str) -> None:
-    before = {path: path.read_bytes() for path in (BENCHMARKS / "results").glob("*.json")}
-    ran = benchmark(name, "--tiny")
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert f'"benchmark": "{name}"' in ran.stdout
-    assert {p: p.read_bytes() for p in (BENCHMARKS / "results").glob("*.json")} == before
+    run_tiny(name)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)  # Lightning Pose is imported twice for one of them
+@pytest.mark.parametrize("name", ON_PROJECT)
+def test_tiny_on_models(name: str, project: Path) -> None:
+    run_tiny(name, "--project", str(project))
 
 
 def test_the_readme_shows_what_the_results_say() -> None:

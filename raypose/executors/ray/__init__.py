@@ -27,7 +27,8 @@ for _name, _value in {
     "RAY_grpc_client_keepalive_timeout_ms": "10000",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     # Threads come and go with every video; with a heap for each, glibc keeps what all of them had.
-    "MALLOC_ARENA_MAX": "4",
+    # Only the top of the first heap can be given back when asked for.
+    "MALLOC_ARENA_MAX": "1",
     "RAY_AUTH_MODE": "token",  # no cluster of ours takes work from whoever finds its port
 }.items():
     os.environ.setdefault(_name, _value)

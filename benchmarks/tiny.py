@@ -1,0 +1,103 @@
+"""What the tiny sizes of `job`, `predict`, `memory` and `gpu` work on: small models and a clip.
+
+Most of what these benchmarks take at a tiny size is importing Lightning Pose, 20 s and more a
+process. So models and their graphs are made once, by the process that calls `make`, and each of
+the four may be given the directory: `--tiny --project DIR`. Without it, it makes its own.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+KEYPOINTS = tuple(f"keypoint{i}" for i in range(17))
+NETWORK = {"backbone": "resnet18", "height": 64, "width": 64}
+CLIP = (160, 128, 40)
+"""Width, height and number of frames."""
+
+
+@dataclass(frozen=True)
+class Project:
+    """Where the parts are.
+
+    Attributes:
+        root: the directory of all.
+    """
+
+    root: Path
+
+    @property
+    def gpu(self) -> Path:
+        """What `gpu.py prepare` makes: three models with their graphs, and the clip."""
+        return self.root / "gpu"
+
+    @property
+    def model(self) -> Path:
+        return self.gpu / "member-0" / "model"
+
+    @property
+    def clip(self) -> Path:
+        return self.gpu / "clip.mp4"
+
+    @property
+    def labels(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def cache(self) -> Path:
+        """A `RAYPOSE_CACHE_DIR` that holds the graphs of the models where they lie."""
+        return self.root / "cache"
+
+
+def make(root: Path) -> Project:
+    """Make it all; imports Lightning Pose."""
+    from unittest import mock
+
+    import gpu
+
+    from raypose.stages.infer.graph import cached_graph
+
+    project = Project(root)
+    with mock.patch.dict(os.environ, RAYPOSE_CACHE_DIR=str(project.cache)):
+        gpu.prepare(project.gpu, NETWORK, {project.clip.stem: CLIP}, cached_graph)
+    write_labels(project.labels)
+    return project
+
+
+@contextmanager
+def project_at(directory: Path | None) -> Iterator[Project]:
+    """The project that is in a directory, or one that is made for the occasion."""
+    if directory is not None:
+        yield Project(directory)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield make(Path(folder))
+
+
+def write_labels(folder: Path, n_frames: int = 12) -> None:
+    """Labels of nothing in particular: without any, upstream ends before its metrics."""
+    import cv2
+
+    (folder / "labeled-data").mkdir(parents=True)
+    n_values = 2 * len(KEYPOINTS)
+    header = [
+        "scorer" + ",someone" * n_values,
+        "bodyparts," + ",".join(name for name in KEYPOINTS for _ in "xy"),
+        "coords" + ",x,y" * len(KEYPOINTS),
+    ]
+    random = np.random.default_rng(0)
+    rows = []
+    for i in range(n_frames):
+        name = f"labeled-data/img{i:02d}.png"
+        cv2.imwrite(str(folder / name), random.integers(0, 255, (CLIP[1], CLIP[0], 3), np.uint8))
+        rows.append(name + "".join(f",{x:.1f}" for x in random.uniform(5, 120, n_values)))
+    (folder / "CollectedData.csv").write_text("\n".join([*header, *rows]) + "\n")
