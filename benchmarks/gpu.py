@@ -79,7 +79,39 @@ def median_s(work: Callable[[], Any], repeats: int) -> float:
     return statistics.median(seconds)
 
 
-def measure_video(video: Path, predictors: list[Any], repeats: int) -> dict[str, Any]:
+def graphed(members: list[Any], images: Any, sizes: Any) -> Callable[[], None]:
+    """The networks' work on these images as CUDA graphs, which the CPU starts in one go."""
+    import torch
+
+    cuda: Any = torch.cuda
+
+    def locate(member: Any) -> None:
+        with torch.inference_mode():
+            member.locate(member.network.forward(images), sizes, None)
+
+    graphs = []
+    for member in members:
+        aside = cuda.Stream()
+        aside.wait_stream(cuda.current_stream())
+        with cuda.stream(aside):
+            for _ in range(3):
+                locate(member)
+        cuda.current_stream().wait_stream(aside)
+        graph = cuda.CUDAGraph()
+        with cuda.graph(graph):
+            locate(member)
+        graphs.append(graph)
+
+    def replay() -> None:
+        for graph in graphs:
+            graph.replay()
+
+    return replay
+
+
+def measure_video(
+    video: Path, predictors: list[Any], repeats: int, decoder: str
+) -> dict[str, Any]:
     """One video: the loop with 1 and 3 members, and the ceilings."""
     import torch
 
@@ -96,10 +128,19 @@ def measure_video(video: Path, predictors: list[Any], repeats: int) -> dict[str,
         if on_gpu:
             torch.cuda.synchronize()
 
+    def open_reader() -> Any:
+        if decoder == "cpu":
+            return FrameReader(index, batch_size=batch_size)
+        from raypose.stages.infer.nvdec import DeviceReader, nvdec
+
+        device = predictors[0].network.device
+        return DeviceReader(index, device, nvdec(device), batch_size=batch_size)
+
     def decode() -> None:
-        with FrameReader(index, batch_size=batch_size) as reader:
+        with open_reader() as reader:
             for _ in reader:
                 continue
+        synchronize()
 
     with FrameReader(index, stop=min(batch_size, index.n_frames), batch_size=batch_size) as reader:
         pixels = next(iter(reader)).frames
@@ -121,7 +162,7 @@ def measure_video(video: Path, predictors: list[Any], repeats: int) -> dict[str,
         found: list[Any] = []
 
         def loop(members: list[Any] = members, found: list[Any] = found) -> None:
-            found[:] = predict_video(index, members, batch_size=batch_size)
+            found[:] = predict_video(index, members, batch_size=batch_size, decoder=decoder)
             synchronize()
 
         networks()
@@ -129,6 +170,8 @@ def measure_video(video: Path, predictors: list[Any], repeats: int) -> dict[str,
         apart = []
         for member, result in zip(members, found, strict=True):
             assert isinstance(result, MemberResult), result
+            if result.not_nvdec:
+                raise SystemExit(f"it was decoded on the CPU: {result.not_nvdec}")
             alone = member.predict(pixels).float().cpu().numpy()
             apart.append(np.abs(result.values[: len(pixels)] - alone)[..., :2])
         # Random weights make heatmaps with peaks of equal height, between which a softmax jumps
@@ -144,6 +187,17 @@ def measure_video(video: Path, predictors: list[Any], repeats: int) -> dict[str,
             "share_of_lower_ceiling": fps / min(networks_fps, facts["decode_alone_fps"]),
             "p99_difference_px": difference,
         }
+        if on_gpu:
+            replay = graphed(members, images, sizes)
+
+            def replays(replay: Callable[[], None] = replay) -> None:
+                for _ in range(n_batches):
+                    replay()
+                synchronize()
+
+            replays()
+            fps_graphs = n_batches * len(pixels) / median_s(replays, repeats)
+            facts[f"members_{n}"]["networks_alone_cuda_graphs_fps"] = fps_graphs
     return facts
 
 
@@ -177,10 +231,11 @@ def measure(args: argparse.Namespace, directory: Path) -> None:
         else "ResNet-50 at 256 px, 17 keypoints, loaded; H.264",
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
         "precision": args.precision,
+        "decoder": args.decoder,
         "videos": {},
     }
     for video in sorted(directory.glob("*.mp4")):
-        facts = measure_video(video, predictors, repeats)
+        facts = measure_video(video, predictors, repeats, args.decoder)
         if args.peer:
             peer = measure_peer(directory, video, args.peer, repeats)
             facts["peer_fps"] = peer
@@ -208,6 +263,7 @@ def main() -> None:
     parser.add_argument("directory", nargs="?", type=Path)
     parser.add_argument("--device", help="cuda:0, cpu; by default a GPU where there is one")
     parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16", "fp16"))
+    parser.add_argument("--decoder", default="cpu", choices=("cpu", "nvdec"))
     parser.add_argument("--peer", metavar="READER", help="time Lightning Pose with this reader")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--tiny", action="store_true", help="both steps, small, nothing saved")
