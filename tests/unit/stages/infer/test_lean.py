@@ -66,7 +66,7 @@ def test_convolutional_networks(make_spec: Callable[..., ModelSpec], tmp_path: P
         assert_same(graph, spec)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_transformers(make_spec: Callable[..., ModelSpec], tmp_path: Path) -> None:
     specs = [make_spec(backbone=name) for name in ("vits_dino", "vits_dinov3", "vitt_sam2")]
     specs.append(
