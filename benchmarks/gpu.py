@@ -116,6 +116,7 @@ def measure_video(
     import torch
 
     from raypose.stages.infer.loop import MemberResult, predict_video
+    from raypose.stages.infer.nvdec import open_reader
     from raypose.stages.infer.views import Views
     from raypose.video.index import index_video
     from raypose.video.reader import FrameReader
@@ -128,16 +129,9 @@ def measure_video(
         if on_gpu:
             torch.cuda.synchronize()
 
-    def open_reader() -> Any:
-        if decoder == "cpu":
-            return FrameReader(index, batch_size=batch_size)
-        from raypose.stages.infer.nvdec import DeviceReader, nvdec
-
-        device = predictors[0].network.device
-        return DeviceReader(index, device, nvdec(device), batch_size=batch_size)
-
     def decode() -> None:
-        with open_reader() as reader:
+        device = predictors[0].network.device
+        with open_reader(index, decoder, device, batch_size=batch_size) as reader:
             for _ in reader:
                 continue
         synchronize()

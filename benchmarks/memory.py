@@ -16,7 +16,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -37,26 +36,12 @@ CHUNK_FRAMES = 50_000
 
 def write_video(path: Path, n_frames: int) -> None:
     """A video of `n_frames` from copies of the packets of one encoded segment."""
-    import av
-
-    from tests.videos import make_video
+    from tests.videos import make_video, repeat_packets
 
     segment = make_video(
         path.with_name("segment.mp4"), n_frames=SEGMENT, width=SIZE, height=SIZE, gop=250
     )
-    with av.open(str(segment)) as source:
-        stream = source.streams.video[0]
-        packets = [(bytes(p), p.is_keyframe) for p in source.demux(stream) if p.size]
-        with av.open(str(path), "w") as container:
-            copy = container.add_stream_from_template(stream)
-            for i in range(n_frames):
-                data, is_key = packets[i % SEGMENT]
-                packet = av.Packet(data)
-                packet.pts = packet.dts = i
-                packet.time_base = Fraction(1, 25)
-                packet.is_keyframe = is_key
-                packet.stream = copy
-                container.mux(packet)
+    repeat_packets(path, segment, n_frames)
     segment.unlink()
 
 

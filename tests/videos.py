@@ -147,6 +147,29 @@ def make_video(
     return path
 
 
+def repeat_packets(path: Path, segment: Path, n_frames: int) -> Path:
+    """A video of any length in no time: the packets of a short one over and over.
+
+    Args:
+        path: file to write.
+        segment: a video without B-frames that begins with a keyframe.
+        n_frames: frames to write.
+    """
+    with av.open(str(segment)) as source, av.open(str(path), "w") as target:
+        stream = source.streams.video[0]
+        copy = target.add_stream_from_template(stream)
+        packets = [(bytes(p), p.is_keyframe) for p in source.demux(stream) if p.size]
+        for i in range(n_frames):
+            data, is_keyframe = packets[i % len(packets)]
+            packet = av.Packet(data)
+            packet.pts = packet.dts = i
+            packet.time_base = Fraction(1, 25)
+            packet.is_keyframe = is_keyframe
+            packet.stream = copy
+            target.mux(packet)
+    return path
+
+
 def _add_stream(
     container: Any, codec: str, fps: int | Fraction, width: int, height: int, pix_fmt: str,
     gop: int, bframes: int, open_gop: bool, quality: int, base: Fraction,

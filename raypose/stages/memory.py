@@ -29,7 +29,7 @@ def release_memory() -> None:
 
 
 def limit_arenas() -> None:
-    """Have few heaps for all threads of this process; to be called before many have started.
+    """Have one heap for all threads of this process; to be called before many have started.
 
     glibc gives threads heaps of their own, sixteen on two cores, and keeps in each what its
     threads once needed. Threads come and go with every range of a video. Left to itself it also

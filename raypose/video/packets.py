@@ -157,7 +157,6 @@ def read_packets(
     import av
 
     first = 0 if first_pts is None else int(np.argmax(table.pts == first_pts))
-
     with open(path, "rb", buffering=0) as file:
         for n in range(first, len(table.size)):
             # A packet made of Python's bytes is freed under Python's lock: a decoder's thread that

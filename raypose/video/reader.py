@@ -46,12 +46,13 @@ class Batch:
 
     Attributes:
         first: number of the first frame.
-        frames: RGB, uint8, shape (B, H, W, 3); zeros where a frame can't be decoded.
+        frames: RGB, uint8, shape (B, H, W, 3); zeros where a frame can't be decoded. An array,
+            or a tensor where a GPU has decoded them.
         ok: shape (B,), False where a frame can't be decoded.
     """
 
     first: int
-    frames: NDArray[np.uint8]
+    frames: Any
     ok: NDArray[np.bool_]
 
     def __len__(self) -> int:
@@ -177,9 +178,21 @@ class FrameReader:
         self._open.close()
 
     def _batches(self) -> Iterator[Batch]:
+        n_decoded = 0
+        for batch in self._decoded():
+            n_decoded += int(batch.ok.sum())
+            yield batch
+        if n_decoded == 0 and self.start == 0 and self.stop == self.index.n_frames:
+            raise VideoError(
+                "none of its frames can be decoded",
+                path=self.index.path,
+                hint="The file is damaged: copy or record it again, or leave it out.",
+            )
+
+    def _decoded(self) -> Iterator[Batch]:
+        """All batches; what another decoder does otherwise."""
         frames = iter_frames(self.index, self.start, self.stop, threads=self._threads)
         shape = (self.index.height, self.index.width, 3)
-        n_decoded = 0
         with RgbWorkers(self.index, _conversion_threads()) as workers:
             for first in range(self.start, self.stop, self.batch_size):
                 size = min(self.batch_size, self.stop - first)
@@ -192,14 +205,7 @@ class FrameReader:
                         workers.convert(frame, pixels[k])
                         ok[k] = True
                 workers.wait()
-                n_decoded += int(ok.sum())
                 yield Batch(first, pixels, ok)
-        if n_decoded == 0 and self.start == 0 and self.stop == self.index.n_frames:
-            raise VideoError(
-                "none of its frames can be decoded",
-                path=self.index.path,
-                hint="The file is damaged: copy or record it again, or leave it out.",
-            )
 
 
 def iter_frames(

@@ -30,6 +30,11 @@ def test_defaults_predict_and_measure_and_nothing_else() -> None:
     assert (config.device, config.precision) == ("auto", "auto")
 
 
+def test_only_a_gpus_encoder_needs_to_see_gpus() -> None:
+    assert build(encoder="nvenc").gpu_encoder
+    assert not build().gpu_encoder
+
+
 def test_is_frozen() -> None:
     with pytest.raises(pydantic.ValidationError):
         build().metrics = False  # type: ignore[misc]

@@ -27,11 +27,9 @@ if TYPE_CHECKING:
     import torch
 
     from raypose.stages.infer.lanes import Lanes
-    from raypose.stages.infer.nvdec import DeviceReader
     from raypose.stages.infer.predictor import Predictor
     from raypose.stages.infer.windows import Windows
     from raypose.video.index import VideoIndex
-    from raypose.video.reader import FrameReader
 
 # What may go wrong with one member while the others go on.
 _MEMBER_ERRORS = (RayposeError, RuntimeError, ValueError, TypeError, MemoryError)
@@ -216,6 +214,9 @@ class _Run:
         on_progress: Callable[[int], None] | None,
         should_stop: Callable[[], bool] | None,
     ) -> None:
+        import torch
+
+        from raypose.stages.infer.nvdec import why_not
         from raypose.stages.infer.windows import frames_to_read
 
         self.indexes = indexes
@@ -235,22 +236,34 @@ class _Run:
         self.lost: list[list[NDArray[np.bool_]]] = [[] for _ in indexes]
         self.decode_s = 0.0
         self.n_done = 0
+        self.device = members[0].predictor.network.device if members else torch.device("cpu")
         self.not_nvdec = ""
         if decoder == "nvdec":
-            from raypose.stages.infer.nvdec import why_not
-
-            device = members[0].predictor.network.device
-            self.not_nvdec = next(filter(None, (why_not(i, device) for i in indexes)), "")
-        self.nvdec = decoder == "nvdec" and not self.not_nvdec
+            self.not_nvdec = next(filter(None, (why_not(i, self.device) for i in indexes)), "")
+        self.decoder = "cpu" if self.not_nvdec else decoder
 
     def go(self, batch_size: int) -> None:
         """Send all frames through."""
+        from raypose.stages.infer.nvdec import open_reader
+
         throttle = _Throttle([member.predictor for member in self.members])
         under_way: collections.deque[tuple[int, Future[list[_Part | Failure]]]]
         under_way = collections.deque()
         held: list[Any] = [None] * len(self.indexes)
         with contextlib.ExitStack() as stack:
-            readers = [stack.enter_context(self._reader(i, batch_size)) for i in self.indexes]
+            readers = [
+                stack.enter_context(
+                    open_reader(
+                        index,
+                        self.decoder,
+                        self.device,
+                        start=self.first,
+                        stop=self.last,
+                        batch_size=batch_size,
+                    )
+                )
+                for index in self.indexes
+            ]
             batches = zip(*readers, strict=True)
             while True:
                 if self.should_stop is not None and self.should_stop():
@@ -273,18 +286,6 @@ class _Run:
                 self._collect(*under_way.popleft())
         for member in self.members:
             self._finish(member)
-
-    def _reader(self, index: VideoIndex, batch_size: int) -> FrameReader | DeviceReader:
-        from raypose.video.reader import FrameReader
-
-        if not self.nvdec:
-            return FrameReader(index, start=self.first, stop=self.last, batch_size=batch_size)
-        from raypose.stages.infer.nvdec import DeviceReader, nvdec
-
-        device = self.members[0].predictor.network.device
-        return DeviceReader(
-            index, device, nvdec(device), start=self.first, stop=self.last, batch_size=batch_size
-        )
 
     def _submit(
         self, first: int, pixels: Sequence[NDArray[np.uint8] | torch.Tensor]

@@ -3,8 +3,8 @@
 Takes the place of `video.reader.FrameReader` before the network, where `--decoder nvdec` asks for
 it. FFmpeg (within PyAV) drives NVDEC, so that frames are numbered, sought and missed as on the
 CPU; each comes as NV12 in the GPU's memory, is copied beside the others of its batch, and all are
-turned into RGB at once, with the values that OpenCV gives. All of that is queued
-on the stream that the network runs on: nothing waits for the GPU but FFmpeg itself.
+turned into RGB at once, with the values that OpenCV gives. All of that is queued on the stream
+that the network runs on: nothing waits for the GPU but FFmpeg itself.
 
 No video is believed without a look: its first frames are decoded on the CPU too and compared. What
 NVDEC can't do, or does otherwise, is decoded on the CPU, and the reason is told.
@@ -18,15 +18,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from raypose.video.reader import FrameReader, iter_frames, read_ahead
+from raypose.video.pixels import FULL_RANGE
+from raypose.video.reader import Batch, FrameReader, iter_frames
 
 if TYPE_CHECKING:
     from raypose.video.index import VideoIndex
@@ -39,27 +38,7 @@ _N_COMPARED = 4
 _MOST_APART, _MEAN_APART = 2, 0.1
 # Frames that are turned into RGB at a time: their float values take 12 bytes a pixel.
 _CONVERTED = 8
-_FULL = 2
 _BT709 = 1
-_AHEAD = 2
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceBatch:
-    """Consecutive frames on a GPU.
-
-    Attributes:
-        first: number of the first frame.
-        frames: RGB, uint8, shape (B, H, W, 3); zeros where a frame can't be decoded.
-        ok: shape (B,), False where a frame can't be decoded.
-    """
-
-    first: int
-    frames: torch.Tensor
-    ok: NDArray[np.bool_]
-
-    def __len__(self) -> int:
-        return len(self.ok)
 
 
 def nv12_to_rgb(
@@ -95,6 +74,23 @@ def nv12_to_rgb(
     return rgb
 
 
+def open_reader(
+    index: VideoIndex,
+    decoder: str,
+    device: torch.device,
+    *,
+    start: int = 0,
+    stop: int | None = None,
+    batch_size: int = 32,
+) -> FrameReader:
+    """A reader of a range of a video, by `decoder`: `cpu`, or `nvdec` of the device."""
+    if decoder == "cpu":
+        return FrameReader(index, start=start, stop=stop, batch_size=batch_size)
+    return DeviceReader(
+        index, device, nvdec(device), start=start, stop=stop, batch_size=batch_size
+    )
+
+
 def why_not(index: VideoIndex, device: torch.device) -> str:
     """Why a video is better decoded on the CPU; empty where NVDEC agrees with it."""
     if device.type != "cuda":
@@ -127,7 +123,7 @@ def disagreement(index: VideoIndex, reader: DeviceReader) -> str:
     return ""
 
 
-class DeviceReader:
+class DeviceReader(FrameReader):
     """Batches of RGB frames of a range of a video, decoded by a GPU in the background.
 
     Args:
@@ -149,34 +145,16 @@ class DeviceReader:
         stop: int | None = None,
         batch_size: int = 32,
     ) -> None:
-        self._index = index
+        super().__init__(index, start=start, stop=stop, batch_size=batch_size)
         self._device = device
-        self._start, self._stop = start, index.n_frames if stop is None else stop
-        self._batch_size = batch_size
         self._hwaccel = hwaccel
-        self._open = contextlib.ExitStack()
 
-    def __enter__(self) -> DeviceReader:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._open.close()
-
-    def __iter__(self) -> Iterator[DeviceBatch]:
-        yield from self._open.enter_context(read_ahead(self._batches(), _AHEAD))
-
-    def _batches(self) -> Iterator[DeviceBatch]:
-        index = self._index
-        frames = iter_frames(index, self._start, self._stop, threads=1, hwaccel=self._hwaccel)
-        width, height = index.coded_size
+    def _decoded(self) -> Iterator[Batch]:
+        frames = iter_frames(self.index, self.start, self.stop, threads=1, hwaccel=self._hwaccel)
+        width, height = self.index.coded_size
         with torch.no_grad(), contextlib.closing(frames):
-            for first in range(self._start, self._stop, self._batch_size):
-                size = min(self._batch_size, self._stop - first)
+            for first in range(self.start, self.stop, self.batch_size):
+                size = min(self.batch_size, self.stop - first)
                 luma = torch.empty((size, height, width), dtype=torch.uint8, device=self._device)
                 chroma = luma.new_empty((size, height // 2, width // 2, 2))
                 ok = np.zeros(size, np.bool_)
@@ -189,8 +167,8 @@ class DeviceReader:
                     luma[k].copy_(y)
                     chroma[k].copy_(uv)
                     ok[k] = True
-                    colours = (frame.color_range == _FULL, frame.colorspace == _BT709)
-                yield DeviceBatch(first, self._rgb(luma, chroma, ok, *colours), ok)
+                    colours = (frame.color_range == FULL_RANGE, frame.colorspace == _BT709)
+                yield Batch(first, self._rgb(luma, chroma, ok, *colours), ok)
 
     def _rgb(
         self,
@@ -200,13 +178,13 @@ class DeviceReader:
         full_range: bool,
         bt709: bool,
     ) -> torch.Tensor:
-        full_range = full_range or self._index.pix_fmt.startswith("yuvj")
+        full_range = full_range or self.index.pix_fmt.startswith("yuvj")
         parts = zip(torch.split(luma, _CONVERTED), torch.split(chroma, _CONVERTED), strict=True)
         rgb = torch.cat([nv12_to_rgb(y, c, full_range=full_range, bt709=bt709) for y, c in parts])
         for k in np.flatnonzero(~ok):
             rgb[k] = 0
-        if self._index.rotation:
-            rgb = torch.rot90(rgb, -(self._index.rotation // 90), (1, 2))
+        if self.index.rotation:
+            rgb = torch.rot90(rgb, -(self.index.rotation // 90), (1, 2))
         return rgb
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import torch
 
 from raypose import ledger
 from raypose.config import RunConfig
@@ -288,6 +289,15 @@ class TestLabel:
         assert summary.facts["n_frames"] == N_FRAMES
         assert words[-1] == Progress("label/x", N_FRAMES, N_FRAMES, "here")
 
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="there may be an encoder")
+    def test_the_encoder_is_the_one_that_was_asked_for(
+        self, video: VideoSpec, owner: Owner, tmp_path: Path
+    ) -> None:
+        args = LabelArgs(video, owner, str(tmp_path / "x.mp4"), RECIPE, "nvenc")
+        _, result = do(args, table(owner.model))
+        assert isinstance(result, Failure)
+        assert "the GPU's encoder can't be used" in result.message
+
     def test_a_full_disk(self, owner: Owner, tmp_path: Path) -> None:
         def noise(i: int, width: int, height: int) -> np.ndarray:
             return np.random.default_rng(i).integers(0, 255, (height, width, 3)).astype(np.uint8)
@@ -465,6 +475,13 @@ class TestPredict:
             np.testing.assert_array_equal(alone.values, result.values)
         assert np.abs(together[0].values - together[1].values).max() > 1
         assert here.n_loaded == 2, "networks are loaded once"
+
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="there may be a decoder")
+    def test_the_decoder_that_was_not_used_is_told(
+        self, video: VideoSpec, members: tuple[ModelSpec, ModelSpec]
+    ) -> None:
+        summary, _ = execute(predict_task(video, members[:1], decoder="nvdec"), [], context())
+        assert summary.warnings == ("decoded on the CPU: the network is not on a GPU",)
 
     def test_a_range_is_kept_for_the_next_run(
         self, video: VideoSpec, members: tuple[ModelSpec, ModelSpec], tmp_path: Path

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import pytest
 
 from raypose.video.index import VideoIndex, index_video
 from raypose.video.reader import iter_frames
-from tests.videos import damage_packets, edit_list, make_video, truncate
+from tests.videos import damage_packets, edit_list, make_video, repeat_packets, truncate
 
 DIRECT: dict[str, dict[str, Any]] = {
     "b-frames.mp4": {"bframes": 3, "open_gop": True},
@@ -75,26 +74,6 @@ def test_what_only_ffmpeg_understands_has_no_table(tmp_path: Path) -> None:
     assert [index_video(path).packets for path in odd] == [None] * len(odd)
 
 
-def write_long_video(path: Path, n_frames: int) -> Path:
-    """Copies of the packets of a small video, one after the other."""
-    with (
-        av.open(str(make_video(path.with_name("segment.mp4"), n_frames=50))) as source,
-        av.open(str(path), "w") as target,
-    ):
-        stream = source.streams.video[0]
-        copy = target.add_stream_from_template(stream)
-        packets = [(bytes(p), p.is_keyframe) for p in source.demux(stream) if p.size]
-        for i in range(n_frames):
-            data, is_keyframe = packets[i % len(packets)]
-            packet = av.Packet(data)
-            packet.pts = packet.dts = i
-            packet.time_base = Fraction(1, 25)
-            packet.is_keyframe = is_keyframe
-            packet.stream = copy
-            target.mux(packet)
-    return path
-
-
 # What reading some frames far inside adds to the memory of a process that has the index.
 HELD = """
 import sys
@@ -123,7 +102,8 @@ print(most - before)
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="there is no /proc")
 def test_reading_takes_no_memory_for_the_length_of_the_video(tmp_path: Path) -> None:
-    video = write_long_video(tmp_path / "long.mp4", 200_000)
+    segment = make_video(tmp_path / "segment.mp4", n_frames=50)
+    video = repeat_packets(tmp_path / "long.mp4", segment, 200_000)
     done = subprocess.run(
         [sys.executable, "-c", HELD, str(video)], capture_output=True, text=True, check=True
     )
