@@ -114,7 +114,7 @@ def _look_into_object(url: UPath) -> Look:
 def _read(path: Path) -> Look:
     from raypose.video.index import fingerprint_video, index_video
 
-    index = index_video(path)
+    index = index_video(path, note_packets=False)
     if index.n_frames == 0:
         raise VideoError("has no frames", path=path, hint="Check how it was recorded.")
     return Look(
