@@ -194,6 +194,20 @@ def memory_against_length() -> str:
     )
 
 
+def startup() -> str:
+    """How long a user waits before any work is done; empty where that was not measured."""
+    recorded = load("startup")
+    if not recorded:
+        return ""
+    n_each = recorded["frames"] // recorded["videos"]
+    took = {name: seconds(side) for name, side in recorded["sides"].items()}
+    return (
+        f"\n\n`raypose --help` takes {took['help']}; `raypose plan` of {recorded['videos']:,} "
+        f"videos of {n_each:,} frames {took['plan']} the first time and {took['planned again']} "
+        "again."
+    )
+
+
 def draw(found: list[Row], path: Path) -> None:
     import matplotlib
 
@@ -221,7 +235,8 @@ def main() -> None:
     text, found = readme.read_text(encoding="utf-8"), rows()
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    new = f"{before}{BEGIN}\n{table(found)}{notes(found)}{memory_against_length()}\n{END}{after}"
+    sentences = notes(found) + memory_against_length() + startup()
+    new = f"{before}{BEGIN}\n{table(found)}{sentences}\n{END}{after}"
     if args.check:
         sys.exit(0 if new == text else "README.md: the table is not the one of the results")
     readme.write_text(new, encoding="utf-8")

@@ -1,8 +1,8 @@
-"""What the tiny sizes of `job`, `predict`, `memory` and `gpu` work on: small models and a clip.
+"""What tiny sizes of benchmarks with models work on: small models and a clip.
 
 Most of what these benchmarks take at a tiny size is importing Lightning Pose, 20 s and more a
-process. So models and their graphs are made once, by the process that calls `make`, and each of
-the four may be given the directory: `--tiny --project DIR`. Without it, it makes its own.
+process. So models and their graphs are made once, by the process that calls `make`, and each
+benchmark may be given the directory: `--tiny --project DIR`. Without it, it makes its own.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "benchmarks"
-ON_PROJECT = ("gpu", "job", "memory", "predict")
+ON_PROJECT = ("gpu", "job", "memory", "predict", "startup")
 
 
 def benchmark(name: str, *options: str) -> subprocess.CompletedProcess[str]:
