@@ -116,6 +116,8 @@ class RunResult(Generic[_P]):
         skipped: number of steps that were not tried because one before them had failed.
         warnings: `(subject, sentence)`.
         n_frames: frames predicted, counted once a model.
+        gpu_s: seconds of prediction on GPUs, summed over workers, models loaded.
+        gpu_waited_s: of those, seconds in which a network waited for frames.
         seconds: wall time, without that of the plan.
     """
 
@@ -126,6 +128,8 @@ class RunResult(Generic[_P]):
     skipped: int = 0
     warnings: list[tuple[str, str]] = field(default_factory=list)
     n_frames: int = 0
+    gpu_s: float = 0.0
+    gpu_waited_s: float = 0.0
     seconds: float = 0.0
 
     @property
@@ -350,6 +354,9 @@ class _Recorder:
         if task.kind == "predict":
             n_members = len(task.outputs) - len(summary.failures)
             result.n_frames += n_members * int(summary.facts.get("n_frames", 0))
+            if str(summary.facts.get("device", "")).startswith("cuda"):
+                result.gpu_s += summary.facts["predict_s"]
+                result.gpu_waited_s += summary.facts["decode_s"]
         for failure in dict.fromkeys(summary.failures):
             if failure.skipped:
                 result.skipped += 1

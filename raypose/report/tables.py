@@ -26,6 +26,8 @@ _WORDS = {
     "timestamps": "timestamps",
 }
 _MOST_ROWS = 40
+# When it is worth telling that GPUs waited: in a run that took this long, for this share of it.
+_LONG_S, _MUCH = 60.0, 0.3
 
 
 def print_plan(console: Console, plan: Plan) -> None:
@@ -143,6 +145,12 @@ def print_result(console: Console, result: RunResult[Any]) -> None:
     console.print(
         f"{n_made} files in {duration(result.seconds)}{speed}. Log: {escape(str(result.run_dir))}"
     )
+    if result.gpu_s > _LONG_S and result.gpu_waited_s > _MUCH * result.gpu_s:
+        console.print(
+            f"[yellow]note[/] networks on GPUs waited for frames {result.gpu_waited_s:.0f} of "
+            f"{result.gpu_s:.0f} s: decoding is what limits them. --decoder nvdec decodes on the "
+            "GPU; with --workers-per-gpu 2 two workers share it."
+        )
 
 
 def _made_table(result: RunResult[Any]) -> Table:

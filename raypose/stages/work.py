@@ -125,6 +125,7 @@ def _predict(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
             predictors.append(context.predictor(model, args.precision))
         except Exception as error:  # a model that can't be loaded leaves the others their video
             broken[i] = Failure.of(task.kind, error)
+    began = time.perf_counter()
     members = (
         predict_views(
             [context.index(video.path) for video in args.videos],
@@ -140,6 +141,7 @@ def _predict(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
         if predictors
         else []
     )
+    took_s = time.perf_counter() - began
     outcome = Outcome([])
     remaining = iter(members)
     for i in range(len(args.models)):
@@ -171,6 +173,8 @@ def _predict(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
             "n_frames": len(member[0].values),
             "n_undecodable": sum(view.n_undecodable for view in member),
             "n_loaded": context.n_loaded - n_loaded_before,
+            "device": str(predictors[0].network.device),
+            "predict_s": took_s,
             **member[0].seconds,
         }
     return outcome

@@ -16,6 +16,7 @@ the way back to the CPU) is tested with frames that the CPU decodes.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -91,6 +92,7 @@ def open_reader(
     )
 
 
+@functools.lru_cache(maxsize=4)  # a worker does a video's ranges one after the other
 def why_not(index: VideoIndex, device: torch.device) -> str:
     """Why a video is better decoded on the CPU; empty where NVDEC agrees with it."""
     if device.type != "cuda":

@@ -85,6 +85,18 @@ class TestPlan:
         assert "predictions (changed since it was made)" in line
         assert line.rstrip().endswith("metrics")
 
+    @pytest.mark.parametrize(
+        ("gpu_s", "waited_s", "told"), [(100, 40, True), (100, 20, False), (20, 15, False)]
+    )
+    def test_gpus_that_waited(
+        self, gpu_s: float, waited_s: float, told: bool, project: Project
+    ) -> None:
+        project.video()
+        made = {"table": ["/o/x.csv"]}
+        text = ended(project.plan(), made=made, gpu_s=gpu_s, gpu_waited_s=waited_s)
+        assert ("waited for frames 40 of 100 s" in text) == told
+        assert ("--workers-per-gpu 2" in text) == told
+
     def test_nothing_to_do(self, project: Project) -> None:
         project.video()
         project.finish()

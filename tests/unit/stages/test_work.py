@@ -468,6 +468,8 @@ class TestPredict:
         summary, together = execute(predict_task(video, members), [], here)
         assert not summary.failures
         assert summary.facts["n_frames"] == N_FRAMES
+        assert summary.facts["device"] == "cpu"
+        assert 0 <= summary.facts["decode_s"] <= summary.facts["predict_s"]
         assert words[-1].n_done == N_FRAMES
         for model, result in zip(members, together, strict=True):
             assert result.values.shape == (N_FRAMES, 3, 3)
