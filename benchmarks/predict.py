@@ -25,7 +25,9 @@ def raypose_side(model: Path, video: Path, output: Path, repeats: int) -> None:
     from raypose.inputs.models import open_model
     from raypose.stages.infer.loop import MemberResult, predict_video
     from raypose.stages.infer.predictor import Predictor
+    from raypose.stages.memory import limit_arenas
 
+    limit_arenas()  # as workers do
     predictor = Predictor(open_model(model))
 
     def work() -> None:
