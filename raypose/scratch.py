@@ -139,12 +139,18 @@ class Scratch:
         lock = os.open(copy.with_name(f"{copy.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
         try:
             while True:
-                _lock(lock, fcntl.LOCK_SH, should_stop)
+                # Alone only while there is no copy: another process may bring it meanwhile, and
+                # then holds it shared for as long as its task takes.
                 if copy.exists():
-                    break
-                _lock(lock, fcntl.LOCK_EX, should_stop)
-                if not copy.exists():
-                    self._bring(url, copy, stat, should_stop, wait)
+                    if _taken(lock, fcntl.LOCK_SH) and copy.exists():
+                        break
+                elif _taken(lock, fcntl.LOCK_EX):
+                    if not copy.exists():
+                        self._bring(url, copy, stat, should_stop, wait)
+                    continue
+                if should_stop():
+                    raise CancelledError("the run was stopped", path=str(url))
+                time.sleep(_POLL_S)
             os.utime(copy)  # the copies that were used last go last
             self._held.copies = {*self._held_here(), copy}
             try:
@@ -288,18 +294,14 @@ def _locked(lock: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _lock(handle: int, kind: int, should_stop: Callable[[], bool]) -> None:
-    """Take a lock, or go over to another kind; whoever has it may be bringing the object."""
-    while True:
-        try:
-            fcntl.flock(handle, kind | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if should_stop():
-                raise CancelledError("the run was stopped") from None
-            # Let go: two who hold it shared and both want it alone would wait for ever.
-            fcntl.flock(handle, fcntl.LOCK_UN)
-            time.sleep(_POLL_S)
+def _taken(lock: int, kind: int) -> bool:
+    """Take a lock, or go over to another kind, if that can be had at once; else hold none."""
+    try:
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        return False
+    return True
 
 
 def _gb(n_bytes: int) -> str:

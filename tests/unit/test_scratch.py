@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -69,6 +70,32 @@ def test_many_at_once_bring_it_once(store: Store, tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert seen == [MB] * 6
+    assert gets(store, "a.mp4") == 1
+    scratch.close()
+
+
+def test_nobody_waits_for_a_copy_to_be_let_go_that_may_be_shared(
+    store: Store, tmp_path: Path
+) -> None:
+    """One came when there was no copy, and another one that uses it has made it since."""
+    url = as_path(store.put("a.mp4", b"x" * MB))
+    scratch = Scratch(ScratchSettings(str(tmp_path)))
+    with scratch.copy_of(url) as copy:
+        made = copy.rename(copy.with_suffix(".made"))
+    came = threading.Event()
+
+    def use() -> None:
+        with scratch.copy_of(url):
+            came.set()
+
+    with copy.with_name(f"{copy.name}.lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        thread = threading.Thread(target=use)
+        thread.start()
+        assert not came.wait(0.5), "there is no copy"
+        made.rename(copy)
+        assert came.wait(10), "it waits for the other one to be done"
+    thread.join()
     assert gets(store, "a.mp4") == 1
     scratch.close()
 

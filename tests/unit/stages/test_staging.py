@@ -44,7 +44,6 @@ def test_a_path_is_used_where_it_is(staging: Staging, tmp_path: Path) -> None:
     assert not (tmp_path / "scratch").exists()
 
 
-@pytest.mark.long  # it failed once beside other work, and nobody knows yet why
 def test_the_next_comes_while_a_task_runs(store: Store, staging: Staging) -> None:
     a, b, c = (store.put(f"v/{name}", name.encode() * MB) for name in "abc")
     staging.expect([a, b, c])
