@@ -19,6 +19,7 @@ say() { printf '\n-- %s\n' "$*"; }
 background() { # log, command…
     local log="$1"
     shift
+    touch "$log"
     setsid "$@" >"$log" 2>&1 &
     sessions+=($!)
 }

@@ -38,7 +38,8 @@ Code = Literal["here", "image"]
 _CONNECT_S = 10.0
 _CONFIG = "run.yaml"
 _CHECK = "jobcheck.py"
-_AGENT_WAIT_S = 60.0
+# A busy head takes a minute and more to start its agent.
+_AGENT_WAIT_S = 180.0
 _PYTHON = ("3.10", "3.13")
 """As in pyproject.toml: the oldest that will do, and the oldest that will not."""
 
@@ -168,8 +169,15 @@ class Cluster:
                 self._client.submit_job(**job)
                 return
             except RuntimeError as error:
-                if "No available agent" not in str(error) or time.monotonic() > give_up:
+                if "No available agent" not in str(error):
                     raise
+                if time.monotonic() > give_up:
+                    raise ClusterError(
+                        f"the cluster at {self.address} is up, but has started no agent to take "
+                        f"jobs for {_AGENT_WAIT_S:.0f} s",
+                        hint="Try again in a minute; else see dashboard_agent.log among the logs "
+                        "of the head's Ray.",
+                    ) from error
                 time.sleep(1)
 
     def follow(self, job_id: str, write: Callable[[str], None]) -> Job:

@@ -11,10 +11,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+import ray
 import yaml
 from typer.testing import CliRunner
 
@@ -36,10 +38,12 @@ def invoke(*arguments: str | Path) -> tuple[int, str]:
     return result.exit_code, " ".join(result.output.split())
 
 
-def ask(*arguments: str, **environment: str) -> tuple[int, str]:
+def ask(
+    *arguments: str, program: tuple[str, ...] = ("-m", "raypose"), **environment: str
+) -> tuple[int, str]:
     """The command in a process of its own: Ray keeps the first token that a process has."""
     done = subprocess.run(
-        [sys.executable, "-m", "raypose", *arguments],
+        [sys.executable, *program, *arguments],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
@@ -150,35 +154,64 @@ class TestNobodyOrSomebodyElseAnswers:
         code, text = ask("jobs", "--address", "http://no-such-host.invalid:8265")
         assert code == 1 and "can't be reached" in text
 
-    @pytest.fixture
-    def old_ray(self) -> Iterator[str]:
-        """What a cluster of another Ray answers; a second Ray can't be installed beside ours."""
+    @pytest.mark.parametrize(
+        ("version", "words"),
+        [
+            ("2.9.3", ["runs Ray 2.9.3, and here is", "cluster/Dockerfile"]),
+            (
+                ray.__version__,
+                ["is up, but has started no agent to take jobs for 1 s", "again in"],
+            ),
+        ],
+    )
+    def test_a_head_that_takes_no_job(self, version: str, words: list[str]) -> None:
+        """Of another Ray, which can't be installed beside ours; or not yet ready."""
+        with head_that_takes_no_job(version) as address:
+            run = ["--address", address, "--", "run", "/v.mp4", "-m", "/m", "-o", "/o"]
+            env = {"RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_API_SERVER_ADDRESS": ""}
+            code, text = ask("submit", *run, program=IMPATIENT, **env)
+        assert code == 1
+        assert all(word in text for word in words), text
+        assert "Traceback" not in text
 
-        class Answer(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                versions = {"version": "4", "ray_version": "2.9.3", "ray_commit": "x"}
-                body = json.dumps(versions).encode()
-                self.send_response(200 if self.path == "/api/version" else 404)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
 
-            def log_message(self, *_: object) -> None: ...
+# The command, waiting for an agent no longer than a second.
+IMPATIENT = (
+    "-c",
+    "from raypose import cli, submit; submit._AGENT_WAIT_S = 1; cli.app()",
+)
 
-        server = HTTPServer(("127.0.0.1", 0), Answer)
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+
+@contextmanager
+def head_that_takes_no_job(version: str) -> Iterator[str]:
+    """What a head of some version of Ray answers whose agent is not there; its address."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            status, text = 200, ""
+            if self.path == "/api/version":
+                text = json.dumps({"version": "4", "ray_version": version, "ray_commit": "x"})
+            elif self.path == "/api/jobs/":
+                status, text = 500, "No available agent to submit job, please try again later."
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        do_GET = do_POST = do_PUT = answer
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = HTTPServer(("127.0.0.1", 0), Answer)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
         yield f"http://127.0.0.1:{server.server_port}"
+    finally:
         server.shutdown()
         server.server_close()
         thread.join()
-
-    def test_another_ray(self, old_ray: str) -> None:
-        run = ["--", "run", "/v.mp4", "-m", "/m", "-o", "/o"]
-        env = {"RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_API_SERVER_ADDRESS": ""}
-        code, text = ask("submit", "--address", old_ray, *run, **env)
-        assert code == 1
-        assert "runs Ray 2.9.3, and here is" in text and "cluster/Dockerfile" in text
 
 
 @pytest.fixture(scope="module")
