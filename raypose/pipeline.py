@@ -116,7 +116,7 @@ class RunResult(Generic[_P]):
         skipped: number of steps that were not tried because one before them had failed.
         warnings: `(subject, sentence)`.
         n_frames: frames predicted, counted once a model.
-        gpu_s: seconds of prediction on GPUs, summed over workers, models loaded.
+        gpu_s: seconds of prediction on GPUs, without loading models, summed over workers.
         gpu_waited_s: of those, seconds in which a network waited for frames.
         seconds: wall time, without that of the plan.
     """
