@@ -96,17 +96,21 @@ unset AWS_ENDPOINT_URL AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_DEFAULT_REGIO
 say "a head node and two worker nodes"
 head_port="$(free_port)"
 job_port="$(free_port)"
+# The usual one may be another cluster's on this machine; an agent that can't have it takes no jobs.
+agent_port="$(free_port)"
 worker() { # name
     # A directory of its own, as on a machine of its own: nodes that share one replace each
     # other's copies of the job's files.
     background "$folder/$1.log" ray start --block --address="127.0.0.1:$head_port" \
-        --temp-dir="$folder/$1" --num-cpus=1 --num-gpus=2
+        --temp-dir="$folder/$1" --num-cpus=1 --num-gpus=2 \
+        --dashboard-agent-listen-port="$(free_port)"
     wait_for "$folder/$1.log" "Ray runtime started" "${sessions[-1]}"
     echo "$1 is there"
 }
 background "$folder/head.log" ray start --block --head --node-ip-address=127.0.0.1 \
     --port="$head_port" --dashboard-host=127.0.0.1 --dashboard-port="$job_port" \
-    --temp-dir="$folder/head" --num-cpus=1 --num-gpus=0
+    --temp-dir="$folder/head" --num-cpus=1 --num-gpus=0 \
+    --dashboard-agent-listen-port="$agent_port"
 wait_for "$folder/head.log" "Ray runtime started" "${sessions[-1]}"
 worker worker-1
 worker worker-2
