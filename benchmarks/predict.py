@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -75,10 +74,8 @@ def compare(directory: Path) -> dict[str, float | int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, help="model directory of Lightning Pose")
-    parser.add_argument("--video", type=Path, help="video to predict")
+    tiny.add_arguments(parser)
     parser.add_argument("--tiny", action="store_true", help="a small size, nothing is saved")
-    parser.add_argument("--project", type=Path, help="with --tiny: what tiny.py made")
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--side", help=argparse.SUPPRESS)
     parser.add_argument("--directory", type=Path, help=argparse.SUPPRESS)
@@ -90,14 +87,7 @@ def main() -> None:
         return
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        if args.tiny:
-            project = stack.enter_context(tiny.project_at(args.project))
-            model, video = project.model, project.clip
-            os.environ["RAYPOSE_CACHE_DIR"] = str(project.cache)
-        elif args.model and args.video:
-            model, video = args.model.resolve(), args.video.resolve()
-        else:
-            parser.error("give --model and --video, or --tiny")
+        model, video = stack.enter_context(tiny.model_and_video(parser, args))
         (directory / "inputs").write_text(f"{model}\n{video}\n")
         repeats = 1 if args.tiny else args.repeats
         sides = {

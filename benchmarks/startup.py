@@ -44,22 +44,14 @@ def timed(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, help="model directory of Lightning Pose")
-    parser.add_argument("--video", type=Path, help="the video that stands for all")
+    tiny.add_arguments(parser)
     parser.add_argument("--tiny", action="store_true", help="a small size, nothing is saved")
-    parser.add_argument("--project", type=Path, help="with --tiny: what tiny.py made")
     parser.add_argument("--repeats", type=int, default=9, help="of --help")
     args = parser.parse_args()
     n_videos = 10 if args.tiny else 1000
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        if args.tiny:
-            project = stack.enter_context(tiny.project_at(args.project))
-            model, video = project.model, project.clip
-        elif args.model and args.video:
-            model, video = args.model.resolve(), args.video.resolve()
-        else:
-            parser.error("give --model and --video, or --tiny")
+        model, video = stack.enter_context(tiny.model_and_video(parser, args))
         videos = directory / "videos"
         videos.mkdir()
         for n in range(n_videos):

@@ -7,6 +7,7 @@ benchmark may be given the directory: `--tiny --project DIR`. Without it, it mak
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import tempfile
@@ -81,6 +82,28 @@ def project_at(directory: Path | None) -> Iterator[Project]:
         return
     with tempfile.TemporaryDirectory() as folder:
         yield make(Path(folder))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of a benchmark of one model and one video, beside `--tiny`."""
+    parser.add_argument("--model", type=Path, help="model directory of Lightning Pose")
+    parser.add_argument("--video", type=Path, help="the video")
+    parser.add_argument("--project", type=Path, help="with --tiny: what tiny.py made")
+
+
+@contextmanager
+def model_and_video(
+    parser: argparse.ArgumentParser, args: argparse.Namespace
+) -> Iterator[tuple[Path, Path]]:
+    """The model and the video that were given, or tiny ones with their cache of graphs."""
+    if args.tiny:
+        with project_at(args.project) as project:
+            os.environ["RAYPOSE_CACHE_DIR"] = str(project.cache)
+            yield project.model, project.clip
+    elif args.model and args.video:
+        yield args.model.resolve(), args.video.resolve()
+    else:
+        parser.error("give --model and --video, or --tiny")
 
 
 def write_labels(folder: Path, n_frames: int = 12) -> None:

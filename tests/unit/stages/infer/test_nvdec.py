@@ -105,6 +105,14 @@ def test_why_not(options: dict[str, Any], device: str, reason: str, tmp_path: Pa
     assert reason in why_not(index, torch.device(device))
 
 
+def test_a_video_is_compared_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = index_video(make_video(tmp_path / "video.mp4"))
+    compared = []
+    monkeypatch.setattr(nvdec, "disagreement", lambda index, _: compared.append(index) or "no")
+    assert [why_not(index, torch.device("cuda:0")) for _ in range(3)] == ["no"] * 3
+    assert compared == [index]
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_no_driver_is_a_reason(tmp_path: Path) -> None:
     index = index_video(make_video(tmp_path / "video.mp4"))
