@@ -24,6 +24,7 @@ for _name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_ENDPO
     os.environ.pop(_name, None)
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+SHARED_CASES = SHARED_DATA.parent / "cases"
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ def open_video(path: str, hwaccel: Any = None) -> Any:
 
     try:
         # Without the protocol, FFmpeg takes what comes before a colon in a name for one.
-        return av.open("file:" + os.path.abspath(path), hwaccel=hwaccel)
+        return av.open("file:" + os.path.abspath(path), hwaccel=hwaccel, metadata_errors="replace")
     except av.FFmpegError as error:
         raise _why_not_opened(path, error) from error
 
