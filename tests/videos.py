@@ -16,6 +16,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.video.frame import PictureType
 
 N_BITS = 16
 _MIN_WIDTH = 4 * N_BITS
@@ -82,6 +83,7 @@ def make_video(
     quality: int = 18,
     options: dict[str, str] | None = None,
     picture: Picture = numbered_picture,
+    n_without_bframes: int = 0,
 ) -> Path:
     """Encode a video; the container follows the file's suffix.
 
@@ -106,6 +108,7 @@ def make_video(
         quality: CRF of libx264 and libx265.
         options: further options of the encoder.
         picture: frame number, width, height -> RGB picture.
+        n_without_bframes: frames at the beginning among which there is no B-frame.
 
     Returns:
         The path.
@@ -139,6 +142,8 @@ def make_video(
                 frame.colorspace = colorspace
                 frame.pts = i if pts is None else int(pts[i])
                 frame.time_base = base
+                if i < n_without_bframes:
+                    frame.pict_type = PictureType.P if i else PictureType.I
                 container.mux(stream.encode(frame))
             if sound is not None and i % 4 == 0:
                 container.mux(sound.encode(_silence(i // 4, sound)))
@@ -168,6 +173,49 @@ def repeat_packets(path: Path, segment: Path, n_frames: int) -> Path:
             packet.stream = copy
             target.mux(packet)
     return path
+
+
+def retime(
+    source: Path,
+    out: Path,
+    pts: Sequence[int],
+    dts: Sequence[int] | None = None,
+    *,
+    time_base: Fraction = Fraction(1, 1000),
+) -> Path:
+    """A copy whose packets, in file order, have times made by hand.
+
+    Muxers demand that decoding times ascend and lie before the others.
+    """
+    with av.open(str(source)) as reading, av.open(str(out), "w") as writing:
+        stream = reading.streams.video[0]
+        copy = writing.add_stream_from_template(stream)
+        packets = [packet for packet in reading.demux(stream) if packet.size]
+        for packet, shown, decoded in zip(packets, pts, dts or pts, strict=True):
+            packet.pts, packet.dts, packet.time_base = int(shown), int(decoded), time_base
+            packet.stream = copy
+            writing.mux(packet)
+    return out
+
+
+def packet_order(path: Path) -> list[int]:
+    """For each packet, in file order, the number of its frame by presentation time."""
+    with av.open(str(path)) as container:
+        pts = [packet.pts for packet in container.demux(video=0) if packet.size]
+    return np.argsort(np.argsort(pts)).tolist()
+
+
+def read_with_opencv(path: Path) -> np.ndarray:
+    """All frames in the order in which OpenCV hands them out, RGB, (N, H, W, 3)."""
+    import cv2
+
+    capture = cv2.VideoCapture(str(path))
+    frames = []
+    while True:
+        ok, frame = capture.read()
+        if not ok:
+            return np.array(frames)[..., ::-1]
+        frames.append(frame)
 
 
 def _add_stream(

@@ -5,9 +5,9 @@ have, where a video can be split, and when each frame is shown. Frames are numbe
 of presentation, which is the order in which OpenCV hands them out. Packets that no player shows
 (cut off by an edit list, or empty) are not counted.
 
-Timestamps are the identity of a frame. Where a container has none that can be relied upon
-(missing or repeated ones), the frames are counted by decoding the file once, and such a video is
-always read from its beginning (`seekable` is False).
+Timestamps are the identity of a frame. Where they can't be relied upon (`numbering` decides), the
+frames are numbered as they come out of the decoder, counted by decoding the file once, and such a
+video is always read from its beginning (`seekable` is False).
 
 This module does not decode pixels beyond the first frame, and keeps nothing on disk.
 """
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from array import array
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -26,11 +25,11 @@ from numpy.typing import NDArray
 
 from raypose.errors import VideoError
 from raypose.video.container import check_file, decode, demux, open_video, video_stream
+from raypose.video.numbering import decode_order, is_regular, why_not_by_time
 from raypose.video.packets import PacketLog, PacketTable
+from raypose.video.scan import Int64, Packets, scan_packets
 
-Int64 = NDArray[np.int64]
-
-INDEX_VERSION = 1
+INDEX_VERSION = 2
 """Raised when the index of a file that has not changed says something else than before."""
 
 _RANGES = {0: "unspecified", 1: "limited", 2: "full"}
@@ -38,11 +37,7 @@ _SPACES = {
     0: "rgb", 1: "bt709", 2: "unspecified", 4: "fcc", 5: "bt470bg", 6: "smpte170m",
     7: "smpte240m", 9: "bt2020nc", 10: "bt2020c",
 }  # fmt: skip
-_NO_TIME = np.iinfo(np.int64).min
 _PROBE_PACKETS = 300
-# Containers that say when a frame is shown; others say only when it is decoded.
-_EXPLICIT_TIMES = {"mp4", "matroska", "webm", "mpegts", "flv"}
-_N_COMPARED = 48
 _SAMPLE_BYTES = 1 << 20
 _N_SAMPLES = 16
 
@@ -60,7 +55,8 @@ class VideoIndex:
         rotation: degrees clockwise by which the coded frame is turned to show it: 0, 90, 180, 270.
         n_frames: frames that the video shows.
         keyframes: frame numbers, ascending, at which decoding can begin; the first is always 0.
-        pts: presentation time of every frame, ascending, in `time_base`.
+        pts: presentation time of every frame, ascending, in `time_base`; made up where `seekable`
+            is False and the file's own do not ascend.
         time_base: seconds a tick.
         fps: average frame rate, in frames per second.
         duration_s: from the first frame's beginning to the last frame's end, in seconds.
@@ -127,36 +123,35 @@ def index_video(path: str | os.PathLike[str], *, note_packets: bool = True) -> V
     with open_video(path) as container:
         stream = video_stream(container, path)
         log = PacketLog(path, container) if note_packets else None
-        table = _read_packets(container, stream, log)
+        table = scan_packets(container, stream, log)
         promised = int(stream.frames) if _is_cut_short(stream, file_size) else 0
         average_rate = stream.average_rate or stream.guessed_rate
-        explicit_times = not _EXPLICIT_TIMES.isdisjoint(container.format.name.split(","))
     look = _look_at_first_frame(path)
     problems = _packet_problems(table, promised)
-    seekable = table.has_times and (explicit_times or _times_agree(path, table))
     if table.n_shown == 0:
         raise VideoError(
             "the file has a video track but no frame in it",
             path=path,
             hint="Leave it out, or record or export it again.",
         )
-    if seekable:
-        pts, keyframes = table.in_presentation_order()
-    else:
-        pts = _count_by_decoding(path)
+    why_not = why_not_by_time(path, table)
+    if why_not:
+        pts, time_base, times = decode_order(path)
         keyframes = np.zeros(1, np.int64)
         problems.append(
-            "the timestamps are missing or do not belong to the frames, so the frames were "
-            "counted by decoding them, and the video is always read from its beginning"
+            f"{why_not}: its frames are numbered as they come out of the decoder, which is slower "
+            f"because the video is always read from its beginning, and {times}"
         )
+    else:
+        (pts, keyframes), time_base = table.in_presentation_order(), table.time_base
     if len(pts) == 0:
         raise VideoError("none of its frames can be decoded", path=path)
     if not look.decoded:
         problems.append("the first frames can't be decoded: their rows will be empty")
-    is_vfr, gap_problems = _regularity(pts, table.time_base)
+    is_vfr, gap_problems = _regularity(pts, time_base)
     problems += gap_problems
-    fps = _frame_rate(pts, table.time_base, average_rate, is_vfr)
-    span = float((int(pts[-1]) - int(pts[0])) * table.time_base)
+    fps = _frame_rate(pts, time_base, average_rate, is_vfr)
+    span = float((int(pts[-1]) - int(pts[0])) * time_base)
     turned = look.rotation in (90, 270)
     return VideoIndex(
         path=path,
@@ -168,16 +163,16 @@ def index_video(path: str | os.PathLike[str], *, note_packets: bool = True) -> V
         n_frames=len(pts),
         keyframes=keyframes,
         pts=pts,
-        time_base=table.time_base,
+        time_base=time_base,
         fps=fps,
         duration_s=span + 1.0 / fps,
         is_vfr=is_vfr,
         color_range=look.color_range,
         colorspace=look.colorspace,
         file_size=file_size,
-        seekable=seekable,
+        seekable=not why_not,
         problems=tuple(problems),
-        packets=log.table(table.pts) if log is not None and seekable else None,
+        packets=log.table(table.pts) if log is not None and not why_not else None,
     )
 
 
@@ -204,58 +199,6 @@ def fingerprint_video(path: str | os.PathLike[str]) -> str:
             file.seek(place)
             digest.update(file.read(_SAMPLE_BYTES))
     return digest.hexdigest()
-
-
-@dataclass(slots=True)
-class _Packets:
-    """Columns of the packet table, in file order."""
-
-    time_base: Fraction
-    pts: Int64
-    is_key: NDArray[np.bool_]
-    is_shown: NDArray[np.bool_]
-    n_corrupt: int
-
-    @property
-    def n_shown(self) -> int:
-        return int(self.is_shown.sum())
-
-    @property
-    def has_times(self) -> bool:
-        """Whether every frame shown has a timestamp of its own."""
-        shown = self.pts[self.is_shown]
-        return not (shown == _NO_TIME).any() and len(np.unique(shown)) == len(shown)
-
-    def in_presentation_order(self) -> tuple[Int64, Int64]:
-        """Times of all frames, and the numbers of the keyframes."""
-        pts = self.pts[self.is_shown]
-        order = np.argsort(pts, kind="stable")
-        keyframes = np.flatnonzero(self.is_key[self.is_shown][order]).astype(np.int64)
-        if len(keyframes) == 0 or keyframes[0] != 0:
-            keyframes = np.concatenate([np.zeros(1, np.int64), keyframes])
-        return pts[order], keyframes
-
-
-def _read_packets(container: Any, stream: Any, log: PacketLog | None) -> _Packets:
-    pts, flags = array("q"), array("b")
-    n_corrupt = 0
-    for packet in demux(container, stream):
-        if not packet.size:
-            continue
-        time = packet.pts
-        pts.append(_NO_TIME if time is None else time)
-        flags.append(packet.is_keyframe | (packet.is_discard << 1))
-        n_corrupt += packet.is_corrupt
-        if log is not None:
-            log.add(packet)
-    marks = np.frombuffer(flags, np.int8) if flags else np.zeros(0, np.int8)
-    return _Packets(
-        time_base=stream.time_base,
-        pts=np.array(pts, np.int64),
-        is_key=(marks & 1).astype(bool),
-        is_shown=(marks & 2) == 0,
-        n_corrupt=n_corrupt,
-    )
 
 
 @dataclass(slots=True)
@@ -305,42 +248,13 @@ def _look_at_first_frame(path: str) -> _Look:
         )
 
 
-def _times_agree(path: str, table: _Packets) -> bool:
-    """Whether the first frames that decode have the timestamps that the packets announce."""
-    expected = np.sort(table.pts[table.is_shown])
-    times: list[int | None] = []
-    with open_video(path) as container:
-        stream = video_stream(container, path)
-        for packet in demux(container, stream):
-            times += [frame.pts for frame in decode(packet) or ()]
-            if len(times) >= _N_COMPARED:
-                break
-    known = np.array([_NO_TIME if t is None else t for t in times], np.int64)
-    return bool((np.diff(known) > 0).all() and np.isin(known, expected).all())
-
-
-def _count_by_decoding(path: str) -> Int64:
-    """Times of the frames in the order in which they decode; made up where they don't ascend."""
-    times: list[int | None] = []
-    with open_video(path) as container:
-        stream = video_stream(container, path)
-        for packet in demux(container, stream):
-            times += [frame.pts for frame in decode(packet) or ()]
-        rate, time_base = stream.average_rate or Fraction(25), stream.time_base
-    known = np.array([_NO_TIME if t is None else t for t in times], np.int64)
-    if (known != _NO_TIME).all() and (np.diff(known) > 0).all():
-        return known
-    step = 1 / (rate * time_base)
-    return np.array([round(i * step) for i in range(len(times))], np.int64)
-
-
 def _is_cut_short(stream: Any, file_size: int) -> bool:
     """Whether the container's own index points to data behind the end of the file."""
     entries = stream.index_entries
     return len(entries) > 0 and entries[len(entries) - 1].pos >= file_size
 
 
-def _packet_problems(table: _Packets, promised: int) -> list[str]:
+def _packet_problems(table: Packets, promised: int) -> list[str]:
     problems = []
     n_packets = len(table.pts)
     if promised > n_packets:
@@ -348,10 +262,9 @@ def _packet_problems(table: _Packets, promised: int) -> list[str]:
             f"the header promises {promised} frames but the file holds {n_packets}: it is "
             "truncated, and what is there is used"
         )
-    n_hidden = n_packets - table.n_shown
-    if n_hidden:
+    if table.n_cut:
         problems.append(
-            f"{n_hidden} coded frames are cut off by the file's edit list: as in any player, "
+            f"{table.n_cut} coded frames are cut off by the file's edit list: as in any player, "
             "they are not shown and have no row"
         )
     if table.n_corrupt:
@@ -364,13 +277,10 @@ def _packet_problems(table: _Packets, promised: int) -> list[str]:
 
 def _regularity(pts: Int64, time_base: Fraction) -> tuple[bool, list[str]]:
     """Whether the frame rate varies, and sentences on that and on gaps."""
+    if is_regular(pts):
+        return False, []
     steps = np.diff(pts)
-    if len(steps) == 0:
-        return False, []
     usual = float(np.median(steps))
-    is_vfr = bool((np.abs(steps - usual) > max(1.5, 0.05 * usual)).any())
-    if not is_vfr:
-        return False, []
     gaps = steps > 1.75 * usual
     whole = np.abs(steps / usual - np.round(steps / usual)) * usual <= max(1.5, 0.05 * usual)
     if bool(whole.all()) and gaps.any():

@@ -1,0 +1,188 @@
+"""How the frames of a video are numbered: by their times, or as they come out of the decoder.
+
+The order in which a decoder hands out the frames is the reference: it is what OpenCV and every
+player show one after the other. Sorting packets by their presentation times gives the same order,
+needs no decoding, and lets reading begin anywhere; but it is wrong where the times are. Card
+readers, stream recorders and tools that join files write times that step back or repeat.
+`why_not_by_time` decides from all packets whether the times can be relied upon. `decode_order`
+is for videos whose times can't: it decodes them once, from the beginning.
+
+The codec's own headers tell in which order its frames are shown (`pictures`). They are read only
+where the times alone leave room for doubt, so that planning stays quick.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+
+from raypose.video.container import decode, demux, open_video, video_stream
+from raypose.video.pictures import coded_order
+from raypose.video.scan import NO_TIME, Int64, Packets
+
+# Containers that say when a frame is shown; others say only when it is decoded.
+_EXPLICIT_TIMES = {"mp4", "matroska", "webm", "mpegts", "flv"}
+# Containers without decoding times of their own: FFmpeg derives them from the others.
+_DERIVED_DTS = {"matroska", "webm"}
+_N_COMPARED = 48
+# An MPEG-4 packet as short as this may stand for a frame that isn't coded and never comes out.
+_MAX_EMPTY_VOP = 19
+
+
+def is_regular(pts: Int64) -> bool:
+    """Whether ascending times are a constant rate, up to rounding."""
+    steps = np.diff(pts)
+    if len(steps) == 0:
+        return True
+    usual = float(np.median(steps))
+    return not (np.abs(steps - usual) > max(1.5, 0.05 * usual)).any()
+
+
+def why_not_by_time(path: str, packets: Packets) -> str:
+    """Why frames can't be numbered by their times, as a clause; empty where they can."""
+    traits, shown = packets.traits, packets.is_shown
+    pts = packets.pts[shown]
+    if (pts == NO_TIME).any():
+        return "some frames have no timestamp"
+    if len(pts) == 0:
+        return ""
+    order = np.argsort(pts, kind="stable")
+    in_order = pts[order]
+    if not (np.diff(in_order) > 0).all():
+        return f"{len(pts) - len(np.unique(pts))} timestamps repeat an earlier one"
+    dts = packets.dts[packets.dts != NO_TIME]
+    if _DERIVED_DTS.isdisjoint(traits.formats) and (np.diff(dts) <= 0).any():
+        return "the decoding times step back or repeat"
+    rank = np.empty(len(pts), np.int64)
+    rank[order] = np.arange(len(pts))
+    # A frame at place i can be shown as number i - depth at the earliest.
+    too_early = np.arange(len(pts)) - rank > traits.depth
+    if too_early.any():
+        return f"timestamps step back, first at frame {int(np.argmax(too_early))}"
+    if traits.codec == "mpeg4" and int(packets.size.min()) <= _MAX_EMPTY_VOP:
+        return "some packets hold no frame"
+    explicit = not _EXPLICIT_TIMES.isdisjoint(traits.formats)
+    is_sorted = bool((order[1:] > order[:-1]).all())
+    doubtful = traits.depth > 0 and (is_sorted or not is_regular(in_order))
+    if traits.may_reorder and (doubtful or not explicit):
+        known = coded_order(path)
+        if known is None or len(known) != len(shown):
+            if not explicit and traits.depth > 0:
+                return "the container doesn't say when a frame is shown"
+        elif not np.array_equal(np.argsort(known[shown], kind="stable"), order):
+            return "the timestamps disagree with the order in which the codec shows its frames"
+    if not explicit and not _times_agree(path, in_order):
+        return "the container doesn't say when a frame is shown"
+    return ""
+
+
+def decode_order(path: str) -> tuple[Int64, Fraction, str]:
+    """Decode a video once: the ascending times of its frames as they come out of the decoder.
+
+    Times are the file's own where they ascend. Where some repeat because the container counts
+    too coarsely, they are spread evenly over the time that the repeated one stands for. Where
+    they step back or are missing, frames are counted at a constant rate.
+
+    Returns:
+        Times; seconds per tick; what the times follow, as a clause.
+    """
+    times: list[int | None] = []
+    with open_video(path) as container:
+        stream = video_stream(container, path)
+        for packet in demux(container, stream):
+            times += [frame.pts for frame in decode(packet) or ()]
+        rate, time_base = stream.average_rate or stream.guessed_rate, stream.time_base
+    known = np.array([NO_TIME if t is None else t for t in times], np.int64)
+    return clock(known, time_base, Fraction(rate) if rate else None)
+
+
+def clock(
+    known: Int64, time_base: Fraction, declared: Fraction | None
+) -> tuple[Int64, Fraction, str]:
+    """Strictly ascending times for frames in the order in which they are shown.
+
+    Args:
+        known: times that the frames have, with `NO_TIME` where there is none.
+        time_base: seconds per tick of `known`.
+        declared: frame rate in the header, if there is one.
+
+    Returns:
+        Times; seconds per tick; what the times follow, as a clause.
+    """
+    steps = np.diff(known)
+    if len(known) and (known != NO_TIME).all() and (steps >= 0).all():
+        if (steps > 0).all():
+            return known, time_base, "times follow the file"
+        if known[-1] > known[0]:
+            return _spread(known, time_base, declared)
+    in_order = np.sort(known)
+    if (known != NO_TIME).all() and (np.diff(in_order) > 0).all() and is_regular(in_order):
+        # Containers without times of their own hand out those of other frames.
+        return in_order, time_base, "times follow the file"
+    rate = _rate(known[known != NO_TIME], time_base, declared)
+    ticks, base = _constant(len(known), rate)
+    return ticks, base, f"times are counted at {float(rate):.6g} frames per second"
+
+
+def _rate(times: Int64, time_base: Fraction, declared: Fraction | None) -> Fraction:
+    """The frame rate of times that step back or are missing."""
+    usual_s = _usual_step(times) * float(time_base)
+    # The header is exact; but some say no more than a default.
+    if declared and (not usual_s or abs(usual_s * float(declared) - 1) < 0.05):
+        return declared
+    return Fraction(1 / usual_s).limit_denominator(1001) if usual_s else Fraction(25)
+
+
+def _usual_step(times: Int64) -> float:
+    """Mean of the steps forward that are like most others, in ticks; 0 where there is none."""
+    steps = np.diff(times)
+    steps = steps[steps > 0]
+    if len(steps) == 0:
+        return 0.0
+    middle = np.median(steps)
+    return float(steps[np.abs(steps - middle) <= max(1, middle / 2)].mean())
+
+
+def _constant(n: int, rate: Fraction) -> tuple[Int64, Fraction]:
+    """Times of `n` frames at a constant rate, exact."""
+    return np.arange(n, dtype=np.int64) * rate.denominator, Fraction(1, rate.numerator)
+
+
+def _spread(
+    known: Int64, time_base: Fraction, declared: Fraction | None
+) -> tuple[Int64, Fraction, str]:
+    """Times that never step back but repeat, made strictly ascending."""
+    n = len(known)
+    ticks = (known - known[0]).astype(np.float64)
+    measured = Fraction(n - 1) / (int(known[-1] - known[0]) * time_base)
+    for rate in (declared, measured):
+        # Every time is within its rounding of a constant rate.
+        if rate and np.abs(np.arange(n) / float(rate * time_base) - ticks).max() <= 1:
+            exact = rate if rate == declared else measured.limit_denominator(1001)
+            even, base = _constant(n, exact)
+            return even, base, f"times are counted at {float(exact):.6g} frames per second"
+    firsts = np.flatnonzero(np.concatenate([[True], np.diff(known) > 0]))
+    longest = int(np.diff(np.concatenate([firsts, [n]])).max())
+    finer = min(longest, 1000)
+    last = ticks[firsts[-1]] + (n - firsts[-1]) / longest
+    even_ticks = np.interp(
+        np.arange(n), np.concatenate([firsts, [n]]), np.concatenate([ticks[firsts], [last]])
+    )
+    fine = np.round(even_ticks * finer).astype(np.int64)
+    # Rounding may have joined two that were apart.
+    fine = np.maximum.accumulate(fine - np.arange(n)) + np.arange(n)
+    return fine, time_base / finer, "times that repeat are spread evenly"
+
+
+def _times_agree(path: str, expected: Int64) -> bool:
+    """Whether the first frames that decode have the timestamps that the packets announce."""
+    times: list[int | None] = []
+    with open_video(path) as container:
+        stream = video_stream(container, path)
+        for packet in demux(container, stream):
+            times += [frame.pts for frame in decode(packet) or ()]
+            if len(times) >= _N_COMPARED:
+                break
+    known = np.array([NO_TIME if t is None else t for t in times], np.int64)
+    return bool((np.diff(known) > 0).all() and np.isin(known, expected).all())

@@ -1,0 +1,131 @@
+"""The packets of a video as columns: times and marks, read once, without decoding.
+
+`index` reads a video's packets here; `numbering` decides from them how its frames are numbered.
+"""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raypose.video.container import demux
+from raypose.video.packets import PacketLog
+
+Int64 = NDArray[np.int64]
+
+NO_TIME = int(np.iinfo(np.int64).min)
+"""Stands for a time that is missing."""
+
+_MAX_REORDER = 16
+# Each B-frame lies between two others that come before it.
+_REORDER_BY_ONE = {"mpeg1video", "mpeg2video", "mpeg4", "h263", "vc1", "wmv3"}
+_VP8_SHOWN = 0x10
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What container and codec say about the order of their packets.
+
+    Attributes:
+        formats: FFmpeg's names of the container.
+        codec: FFmpeg's name of the codec; empty where there is no decoder for it.
+        may_reorder: whether the codec can show frames in another order than it decodes them.
+        depth: by how many frames the decoder reorders at most.
+    """
+
+    formats: frozenset[str]
+    codec: str
+    may_reorder: bool
+    depth: int
+
+
+@dataclass(slots=True)
+class Packets:
+    """Columns of the packet table, in file order.
+
+    Attributes:
+        time_base: seconds per tick.
+        traits: what container and codec say about the order of packets.
+        pts: presentation times; `NO_TIME` where missing.
+        dts: decoding times; `NO_TIME` where missing.
+        size: bytes of each packet.
+        is_key: whether decoding can begin at the packet.
+        is_shown: False where a player decodes the packet but never shows it.
+        n_cut: packets that an edit list cuts off.
+        n_corrupt: packets that the container marks as damaged.
+    """
+
+    time_base: Fraction
+    traits: Traits
+    pts: Int64
+    dts: Int64
+    size: Int64
+    is_key: NDArray[np.bool_]
+    is_shown: NDArray[np.bool_]
+    n_cut: int
+    n_corrupt: int
+
+    @property
+    def n_shown(self) -> int:
+        return int(self.is_shown.sum())
+
+    def in_presentation_order(self) -> tuple[Int64, Int64]:
+        """Times of all frames, and the numbers of the keyframes."""
+        pts = self.pts[self.is_shown]
+        order = np.argsort(pts, kind="stable")
+        keyframes = np.flatnonzero(self.is_key[self.is_shown][order]).astype(np.int64)
+        if len(keyframes) == 0 or keyframes[0] != 0:
+            keyframes = np.concatenate([np.zeros(1, np.int64), keyframes])
+        return pts[order], keyframes
+
+
+def scan_packets(container: Any, stream: Any, log: PacketLog | None) -> Packets:
+    """Read all packets of a track; `log` notes where they lie."""
+    traits = _traits(container, stream)
+    is_vp8 = traits.codec == "vp8"
+    pts, dts, sizes, flags = array("q"), array("q"), array("q"), array("b")
+    n_cut = n_corrupt = 0
+    for packet in demux(container, stream):
+        size = packet.size
+        if not size:
+            continue
+        time, decoding_time, is_cut = packet.pts, packet.dts, packet.is_discard
+        pts.append(NO_TIME if time is None else time)
+        dts.append(NO_TIME if decoding_time is None else decoding_time)
+        sizes.append(size)
+        hidden = is_cut or (is_vp8 and not memoryview(packet)[0] & _VP8_SHOWN)
+        flags.append(packet.is_keyframe | (hidden << 1))
+        n_cut += is_cut
+        n_corrupt += packet.is_corrupt
+        if log is not None:
+            log.add(packet)
+    marks = np.frombuffer(flags, np.int8) if flags else np.zeros(0, np.int8)
+    return Packets(
+        time_base=stream.time_base,
+        traits=traits,
+        pts=np.array(pts, np.int64),
+        dts=np.array(dts, np.int64),
+        size=np.array(sizes, np.int64),
+        is_key=(marks & 1).astype(bool),
+        is_shown=(marks & 2) == 0,
+        n_cut=n_cut,
+        n_corrupt=n_corrupt,
+    )
+
+
+def _traits(container: Any, stream: Any) -> Traits:
+    formats = frozenset(container.format.name.split(","))
+    context = stream.codec_context
+    if context is None:
+        return Traits(formats, "", may_reorder=False, depth=0)
+    codec, may_reorder = context.codec.canonical_name, bool(context.codec.reorder)
+    # PyAV 17 says whether frames are reordered, but not by how many.
+    depth = int(getattr(context, "reorder_depth", _MAX_REORDER if context.has_b_frames else 0))
+    # For MP4, FFmpeg derives the depth from the times, whatever the codec can do.
+    most = 1 if codec in _REORDER_BY_ONE else _MAX_REORDER if may_reorder else 0
+    return Traits(formats, codec, may_reorder, min(depth, most))
