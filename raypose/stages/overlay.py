@@ -29,6 +29,7 @@ from raypose.errors import CancelledError, TableError
 from raypose.stages.painting import Painter
 from raypose.video.index import VideoIndex, index_video
 from raypose.video.joining import join_parts
+from raypose.video.mp4 import check_shown
 from raypose.video.reader import iter_frames, read_ahead
 from raypose.video.writer import LABELED, EncoderSettings, VideoWriter
 
@@ -94,7 +95,7 @@ def draw_labeled_video(
     Raises:
         TableError: the number of rows is not the number of frames.
         VideoError: the video can't be read.
-        OutputError: the file can't be written.
+        OutputError: the file can't be written, or would not show each of the frames.
         CancelledError: `should_stop` said so.
     """
     began = time.perf_counter()
@@ -126,6 +127,7 @@ def draw_labeled_video(
             lambda first, end, path: paint_and_write(first, end, path, n_threads, go_on),
             go_on,
         )
+    check_shown(out_path, stop - start)
     return OverlayStats(
         n_frames=stop - start,
         n_undecodable=n_undecodable,

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from raypose.errors import CancelledError
 from raypose.video.copying import copy_plain
 from raypose.video.index import VideoIndex, index_video
+from raypose.video.mp4 import check_shown
 from raypose.video.pixels import FrameConverter
 from raypose.video.reader import iter_frames, read_ahead
 from raypose.video.writer import HIGH_QUALITY, EncoderSettings, VideoWriter
@@ -131,7 +132,7 @@ def cut_snippet(
 
     Raises:
         VideoError: the video can't be read.
-        OutputError: the file can't be written.
+        OutputError: the file can't be written, or would not show each of the frames.
         CancelledError: `should_stop` said so.
     """
     index = video if isinstance(video, VideoIndex) else index_video(video)
@@ -155,4 +156,5 @@ def cut_snippet(
                     raise CancelledError("stopped while cutting the snippet", path=index.path)
                 if on_progress is not None:
                     on_progress(done)
+    check_shown(out_path, stop - start)
     return stop - start

@@ -6,6 +6,7 @@ import os
 
 from raypose.video.container import demux, open_video, video_stream
 from raypose.video.index import VideoIndex
+from raypose.video.mp4 import count_shown, mp4_options
 
 
 def copy_plain(index: VideoIndex, out_path: str | os.PathLike[str]) -> bool:
@@ -28,15 +29,18 @@ def copy_plain(index: VideoIndex, out_path: str | os.PathLike[str]) -> bool:
     plain = index.codec == "h264" and index.pix_fmt == "yuv420p" and index.rotation == 0
     if not plain or index.problems or not index.seekable or int(index.pts[0]) != 0:
         return False
-    n_packets = 0
     with open_video(index.path) as source:
         stream = video_stream(source, index.path)
-        with av.open(os.fspath(out_path), "w", format="mp4") as target:
+        with av.open(
+            "file:" + os.path.abspath(out_path),
+            "w",
+            format="mp4",
+            options=mp4_options(stream.time_base),
+        ) as target:
             copy = target.add_stream_from_template(stream)
             for packet in demux(source, stream):
                 if packet.dts is None:  # the empty packet at the end
                     continue
                 packet.stream = copy
                 target.mux(packet)
-                n_packets += 1
-    return n_packets == index.n_frames
+    return count_shown(out_path) == index.n_frames

@@ -14,6 +14,7 @@ from typing import Any
 from raypose.errors import OutputError, from_os_error
 from raypose.video.container import demux, open_video, video_stream
 from raypose.video.index import VideoIndex
+from raypose.video.mp4 import mp4_options
 
 
 def join_parts(
@@ -41,7 +42,7 @@ def join_parts(
             "file:" + os.path.abspath(out_path),
             "w",
             format="mp4",
-            options={"movflags": "+faststart"},
+            options=mp4_options(like.time_base),
         ) as target:
             joined: Any = None
             header = b""

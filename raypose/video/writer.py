@@ -20,6 +20,7 @@ from typing import Any
 
 from raypose.errors import OutputError, from_os_error
 from raypose.video.index import VideoIndex
+from raypose.video.mp4 import mp4_options
 from raypose.video.pixels import output_format
 
 
@@ -97,7 +98,7 @@ class VideoWriter:
                 "file:" + os.path.abspath(self.path),
                 "w",
                 format="mp4",
-                options={"movflags": "+faststart"},
+                options=mp4_options(like.time_base),
             )
         except OSError as error:
             raise self._failed(error) from error
