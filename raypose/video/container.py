@@ -12,6 +12,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from raypose.errors import VideoError
+from raypose.video.limits import MAX_PIXELS, check_size
+
+BOUNDED = {"max_pixels": str(MAX_PIXELS)}
+"""Options of a decoder."""
 
 
 def open_video(path: str, hwaccel: Any = None) -> Any:
@@ -24,18 +28,32 @@ def open_video(path: str, hwaccel: Any = None) -> Any:
     import av
 
     try:
-        # Without the protocol, FFmpeg takes what comes before a colon in a name for one.
-        return av.open("file:" + os.path.abspath(path), hwaccel=hwaccel, metadata_errors="replace")
+        return av.open(
+            # Without the protocol, FFmpeg takes what comes before a colon in a name for one.
+            "file:" + os.path.abspath(path),
+            hwaccel=hwaccel,
+            # FFmpeg decodes some frames to learn what the header leaves open.
+            options=BOUNDED,
+            metadata_errors="replace",
+        )
     except av.FFmpegError as error:
         raise _why_not_opened(path, error) from error
 
 
 def video_stream(container: Any, path: str) -> Any:
-    """The first video stream that is not a cover picture."""
+    """The first video stream that is not a cover picture, set to decode no too large picture.
+
+    Raises:
+        VideoError: there is none, or its pictures are too large.
+    """
     from av.stream import Disposition
 
     for stream in container.streams.video:
         if not stream.disposition & Disposition.attached_pic:
+            context = stream.codec_context
+            if context is not None:
+                check_size(context.width, context.height, path)
+                context.options = BOUNDED
             return stream
     raise VideoError("there is no video track in the file", path=path, hint="Leave it out.")
 

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from raypose.errors import VideoError
 from raypose.video.container import check_file, decode, demux, open_video, video_stream
+from raypose.video.limits import MAX_PIXELS, check_claims
 from raypose.video.numbering import decode_order, is_regular, why_not_by_time
 from raypose.video.packets import PacketLog, PacketTable
 from raypose.video.scan import Int64, Packets, scan_packets
@@ -116,10 +117,12 @@ def index_video(path: str | os.PathLike[str], *, note_packets: bool = True) -> V
         The index.
 
     Raises:
-        VideoError: the file is missing, can't be read, is empty, is no video or holds no frame.
+        VideoError: the file is missing, can't be read, is empty, is no video, holds no frame, or
+            asks for more memory than a video may.
     """
     path = os.fspath(path)
     file_size = check_file(path)
+    check_claims(path)
     with open_video(path) as container:
         stream = video_stream(container, path)
         log = PacketLog(path, container) if note_packets else None
@@ -145,7 +148,7 @@ def index_video(path: str | os.PathLike[str], *, note_packets: bool = True) -> V
     else:
         (pts, keyframes), time_base = table.in_presentation_order(), table.time_base
     if len(pts) == 0:
-        raise VideoError("none of its frames can be decoded", path=path)
+        raise _nothing_decodes(path)
     if not look.decoded:
         problems.append("the first frames can't be decoded: their rows will be empty")
     is_vfr, gap_problems = _regularity(pts, time_base)
@@ -215,6 +218,15 @@ class _Look:
     decoded: bool
 
 
+def _nothing_decodes(path: str) -> VideoError:
+    return VideoError(
+        "none of its frames can be decoded",
+        path=path,
+        hint=f"It is damaged, or its pictures have more than {MAX_PIXELS:,} pixels: copy or "
+        "export it again, or leave it out.",
+    )
+
+
 def _look_at_first_frame(path: str) -> _Look:
     with open_video(path) as container:
         stream = video_stream(container, path)
@@ -233,7 +245,7 @@ def _look_at_first_frame(path: str) -> _Look:
                 break
         source = first if first is not None else context
         if not context.width or not context.height:
-            raise VideoError("none of its frames can be decoded", path=path)
+            raise _nothing_decodes(path)
         return _Look(
             codec=codec,
             # Asked of a decoder that has not decoded anything, PyAV 17 crashes.

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raypose.video.container import demux, open_video, video_stream
+from raypose.video.container import BOUNDED, demux, open_video, video_stream
 
 _CONTAINERS = {"mov", "mp4"}
 # How many packets are between two that are compared with the bytes of the file.
@@ -136,7 +136,9 @@ def open_head(table: PacketTable, hwaccel: Any = None) -> Any:
     """The head as a container, whose one track has a decoder for the packets of the table."""
     import av
 
-    return av.open(io.BytesIO(table.head), hwaccel=hwaccel)
+    head = av.open(io.BytesIO(table.head), hwaccel=hwaccel, options=BOUNDED)
+    head.streams.video[0].codec_context.options = BOUNDED
+    return head
 
 
 def read_packets(
