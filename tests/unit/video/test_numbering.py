@@ -154,6 +154,7 @@ def test_mpeg4_packets_that_stand_for_no_frame(suffix: str, tmp_path: Path) -> N
             short = av.Packet(bytes(data))
             short.pts, short.dts, short.time_base = packet.pts, packet.dts, packet.time_base
             short.is_keyframe, short.stream = packet.is_keyframe, copy
+            short.duration = packet.duration
             writing.mux(short)
     assert check_against_opencv(video, seekable=False).n_frames == 27
 
