@@ -137,16 +137,8 @@ def index_video(path: str | os.PathLike[str], *, note_packets: bool = True) -> V
             path=path,
             hint="Leave it out, or record or export it again.",
         )
-    why_not = why_not_by_time(path, table)
-    if why_not:
-        pts, time_base, times = decode_order(path)
-        keyframes = np.zeros(1, np.int64)
-        problems.append(
-            f"{why_not}: its frames are numbered as they come out of the decoder, which is slower "
-            f"because the video is always read from its beginning, and {times}"
-        )
-    else:
-        (pts, keyframes), time_base = table.in_presentation_order(), table.time_base
+    pts, time_base, keyframes, why_not = _number(path, table)
+    problems += [why_not] if why_not else []
     if len(pts) == 0:
         raise _nothing_decodes(path)
     if not look.decoded:
@@ -258,6 +250,20 @@ def _look_at_first_frame(path: str) -> _Look:
             colorspace=_SPACES.get(int(source.colorspace), "unspecified"),
             decoded=first is not None,
         )
+
+
+def _number(path: str, table: Packets) -> tuple[Int64, Fraction, Int64, str]:
+    """Times of all frames, seconds per tick, keyframes; what is odd about the numbering."""
+    why_not = why_not_by_time(path, table)
+    if not why_not:
+        pts, keyframes = table.in_presentation_order()
+        return pts, table.time_base, keyframes, ""
+    pts, time_base, times = decode_order(path)
+    problem = (
+        f"{why_not}: its frames are numbered as they come out of the decoder, which is slower "
+        f"because the video is always read from its beginning, and {times}"
+    )
+    return pts, time_base, np.zeros(1, np.int64), problem
 
 
 def _is_cut_short(stream: Any, file_size: int) -> bool:

@@ -9,6 +9,8 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from raypose.video.index import VideoIndex, index_video
 from raypose.video.numbering import clock
@@ -218,6 +220,47 @@ def test_rates_above_what_matroska_counts(rate: int, tmp_path: Path) -> None:
     index = check_against_opencv(video, seekable=rate == 1000)
     np.testing.assert_allclose(index.times_s, np.arange(200) / rate, atol=1.1e-3)
     assert index.fps == pytest.approx(rate, rel=0.06)
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """A video by its number of B-frames between others."""
+    folder = tmp_path_factory.mktemp("sources")
+    return {n: make_video(folder / f"{n}.mp4", bframes=n, gop=12) for n in (0, 2, 3)}
+
+
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    n_bframes=st.sampled_from([0, 2, 3]),
+    suffix=st.sampled_from(["mkv", "mp4", "mov", "ts", "flv"]),
+    even=st.booleans(),
+    moved=st.lists(st.tuples(st.integers(0, N - 1), st.integers(-300, 300)), max_size=5),
+)
+def test_any_times_give_opencvs_frames(
+    sources: dict[int, Path],
+    tmp_path: Path,
+    n_bframes: int,
+    suffix: str,
+    even: bool,
+    moved: list[tuple[int, int]],
+) -> None:
+    source = sources[n_bframes]
+    pts = (EVEN if even else UNEVEN)[packet_order(source)]
+    for packet, by in moved:
+        pts[packet] = max(0, pts[packet] + by)
+    dts = np.minimum.accumulate(pts[::-1])[::-1] - N + np.arange(N)
+    video = retime(source, tmp_path / f"video.{suffix}", pts.tolist(), dts.tolist())
+    expected = read_with_opencv(video)
+    index = index_video(video)
+    with FrameReader(index) as reader:
+        frames = np.concatenate([batch.frames for batch in reader])
+    np.testing.assert_array_equal(frames, expected)
+    assert (np.diff(index.times_s) > 0).all()
+    assert moved or index.seekable
 
 
 @pytest.mark.parametrize("name", ["outlier", "overlap"])
