@@ -6,6 +6,7 @@ RayposeError                 everything below; prints as one line, never as a tr
 ├── ModelError               a model directory or checkpoint can't be used
 │   └── UnsafeCheckpointError    it needs unpickling that can run code
 ├── VideoError               a video can't be read
+│   └── NoVideoTrackError        it holds sound or text, and no video
 ├── TableError               a table of predictions can't be read, or doesn't fit
 ├── LabelsError              training labels are not at hand or can't be used
 ├── SmoothingError           the ensemble can't be smoothed
@@ -77,6 +78,10 @@ class UnsafeCheckpointError(ModelError):
 
 class VideoError(RayposeError):
     """A video can't be opened or none of its frames can be decoded."""
+
+
+class NoVideoTrackError(VideoError):
+    """A file that can be opened holds no video track: sound alone, or a cover picture."""
 
 
 class TableError(RayposeError):

@@ -92,16 +92,26 @@ def owner_root(name: str, output_dir: AnyPath | None, own_dir: AnyPath | None) -
     return own_dir
 
 
+def tables_folder(root: AnyPath, layout: Layout) -> AnyPath:
+    """Where the predictions of the owner are whose directory is `root`."""
+    return root / ("video_preds_infer" if layout == "pose-app" else "video_preds")
+
+
 def output_paths(root: AnyPath, key: str, layout: Layout) -> OutputPaths:
     """The files of the video `key` of the owner whose directory is `root`."""
-    base = root / ("video_preds_infer" if layout == "pose-app" else "video_preds")
+    base = tables_folder(root, layout)
     parent, _, stem = key.rpartition("/")
     return OutputPaths(base / parent, stem, layout, root, key)
 
 
+def smooth_params_folder(root: AnyPath) -> AnyPath:
+    """Where the smoothing parameters of the ensemble are whose directory is `root`."""
+    return root / "smooth_params"
+
+
 def smooth_params_path(root: AnyPath, session: str) -> AnyPath:
     """The smoothing parameters of a recording, whose ensemble's directory is `root`."""
-    return root / "smooth_params" / f"{session}.json"
+    return smooth_params_folder(root) / f"{session}.json"
 
 
 def points_path(root: AnyPath, session: str) -> AnyPath:

@@ -124,6 +124,15 @@ def check(output: AnyPath, recipe: Recipe) -> Verdict:
     return Verdict(True, facts=record.get("facts", {}), source=source)
 
 
+def source_of(output: AnyPath) -> str:
+    """Path of the video that an output was made from, as recorded; empty where nothing says so.
+
+    Raises:
+        StorageError: the store can't be asked.
+    """
+    return str((_read_record(output) or {}).get("source", ""))
+
+
 @contextmanager
 def committing(
     output: AnyPath, recipe: Recipe, *, source: str = "", facts: dict[str, Any] | None = None

@@ -200,6 +200,16 @@ def read_bytes(path: AnyPath) -> bytes:
         return content
 
 
+def read_head(path: AnyPath, n_bytes: int) -> bytes:
+    """The first bytes, fewer where there are fewer; errors as `read_bytes`."""
+    with speaking_of(path):
+        if isinstance(path, Path):
+            with path.open("rb") as file:
+                return file.read(n_bytes)
+        data: bytes = path.fs.cat_file(path.path, start=0, end=n_bytes)
+        return data
+
+
 def blocks(path: AnyPath) -> Iterator[bytes]:
     """The content piece by piece, never all of it in memory; errors as `read_bytes`."""
     if isinstance(path, Path):

@@ -16,6 +16,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.stream import Disposition
 from av.video.frame import PictureType
 
 N_BITS = 16
@@ -149,6 +150,39 @@ def make_video(
                 container.mux(sound.encode(_silence(i // 4, sound)))
         for stream in [*streams, *([sound] if sound is not None else [])]:
             container.mux(stream.encode(None))
+    return path
+
+
+def make_sound(path: Path, *, cover: bool = False) -> Path:
+    """A file of silence in a container of videos.
+
+    Args:
+        path: file to write; the container follows its suffix.
+        cover: with a picture, as music has it.
+    """
+    codec = {".webm": "libopus", ".wmv": "wmav2"}.get(path.suffix, "aac")
+    rate = 48000
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate)
+        stream.bit_rate = 64_000
+        picture = None
+        if cover:
+            picture = container.add_stream("mjpeg", rate=1)
+            picture.width, picture.height, picture.pix_fmt = 64, 64, "yuvj420p"
+            picture.disposition = Disposition.attached_pic
+        for i in range(8):
+            samples = np.zeros((1, 960 if codec == "libopus" else 1024), np.float32)
+            frame = av.AudioFrame.from_ndarray(samples, "fltp", "mono")
+            frame.sample_rate, frame.pts = rate, i * samples.shape[1]
+            frame.time_base = Fraction(1, rate)
+            if codec == "libopus":
+                frame = av.AudioResampler("flt", "mono", rate).resample(frame)[0]
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+        if picture is not None:
+            image = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")
+            container.mux(picture.encode(image.reformat(format="yuvj420p")))
+            container.mux(picture.encode(None))
     return path
 
 

@@ -1,41 +1,79 @@
-"""From what the user wrote to the videos of a run: found, named and looked into.
+"""From what the user wrote to the videos of a run: found, and inspected.
 
-`find_videos` turns files, directories and globs into paths; `name_videos` gives each the key of
-its outputs; `inspect_videos` indexes and fingerprints them, side by side. A video that can't be
-used becomes a problem with a name, and the others go on. No frame is decoded here.
+`find_videos` turns files, directories and globs into paths; `inspect_videos` indexes and
+fingerprints the videos, side by side. Between the two, `names` gives each the key of its outputs.
+A suffix only says what to look at: a file is a video if FFmpeg finds a video track in it. What is
+found and not taken is handed on with the reason. A video that can't be used becomes a problem
+with a name, and the others go on. No frame is decoded here.
 """
 
 from __future__ import annotations
 
+import codecs
 import glob
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import takewhile
 from pathlib import Path
 
 from raypose import storage
-from raypose.errors import Failure, RayposeError, UsageError, VideoError
+from raypose.errors import Failure, RayposeError, StorageError, UsageError, VideoError
 from raypose.inputs.preflight import VideoFormat, look_into
+from raypose.inputs.records import Records
+from raypose.inputs.search import Search
 from raypose.storage import AnyPath, as_path
 from raypose.tasks import VideoSpec
 
-SUFFIXES = (".mp4", ".avi", ".mov", ".mkv")
+SUFFIXES = (
+    ".mp4", ".avi", ".mov", ".mkv", ".m4v", ".mpg", ".mpeg", ".webm", ".wmv", ".ts", ".mts",
+    ".m2ts",
+)  # fmt: skip
+"""Suffixes of files that are looked at in directories and globs."""
+
+_SUFFIXES_OF_TEXTS = (".ts", ".mts")
+_HEAD_BYTES = 4096
+
+OWN = "outputs of raypose"
+LINK = "links to videos that are found under their own names"
+NO_VIDEO = "no video track in them"
 
 
 @dataclass(frozen=True, slots=True)
 class FoundVideo:
-    """A video file, and the directory that the user gave for it.
+    """A file that is taken for a video until it is opened.
 
     Attributes:
         path: absolute path or URL.
-        root: the directory that was searched, or the file's own directory.
+        named: whether the user named this very file, and no directory or glob.
     """
 
     path: AnyPath
-    root: AnyPath
+    named: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A file that is no input, and why: `OWN`, `LINK` or `NO_VIDEO`."""
+
+    path: AnyPath
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FoundVideos:
+    """What arguments stand for.
+
+    Attributes:
+        videos: each once, in order.
+        broken: links that lead nowhere, and directories that can't be searched.
+        left_out: what was found and is no input.
+    """
+
+    videos: tuple[FoundVideo, ...]
+    broken: tuple[VideoError, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,102 +99,143 @@ class Inspected:
     format: VideoFormat | None = None
 
 
-def find_videos(arguments: Sequence[str], *, recursive: bool = False) -> list[FoundVideo]:
+def find_videos(arguments: Sequence[str], *, recursive: bool = False) -> FoundVideos:
     """The videos that files, directories, globs and URLs stand for, each once, in order.
 
-    A file that is named is taken whatever its suffix; in directories and globs only videos by
-    suffix, in any case, and no hidden files.
+    A file that is named is taken whatever its suffix; in directories and globs only files whose
+    suffix is one of videos, in any case, and no hidden files. What raypose has made itself is
+    never taken.
 
     Raises:
-        UsageError: an argument stands for nothing.
+        UsageError: an argument stands for nothing, or nothing is left to be taken.
         StorageError: a store can't be asked.
     """
-    found: dict[str, FoundVideo] = {}
+    finder = _Finder(recursive)
     for argument in arguments:
-        matches = list(_expand(argument, recursive))
-        if not matches:
+        finder.add(argument)
+    found = finder.result()
+    if not found.videos and not found.broken:
+        raise UsageError(f"no video there: {_counted(found.left_out)}", path=arguments[0])
+    return found
+
+
+class _Finder:
+    """Collects what arguments stand for."""
+
+    def __init__(self, recursive: bool) -> None:
+        self._recursive = recursive
+        self._search = Search(_has_video_suffix, recursive=recursive)
+        self._records = Records()
+        self._found: dict[str, FoundVideo] = {}
+        self._left_out: dict[str, LeftOut] = {}
+
+    def add(self, argument: str) -> None:
+        n_broken = len(self._search.broken)
+        if storage.is_url(argument):
+            candidates = self._of_url(argument)
+        else:
+            candidates = self._of_path(argument)
+        if not candidates and len(self._search.broken) == n_broken:
             raise UsageError(
                 "no video there",
                 path=argument,
                 hint=f"Give files, directories or globs of {', '.join(SUFFIXES)}"
-                + ("" if recursive else "; --recursive searches directories at all depths"),
+                + ("" if self._recursive else "; --recursive searches directories at all depths"),
             )
-        for video in matches:
-            found.setdefault(str(video.path), video)
-    return list(found.values())
+        for video in candidates:
+            reason = OWN if video.path in self._records else ""
+            if not reason and not video.named and _is_text(video.path):
+                reason = NO_VIDEO
+            if reason:
+                self._left_out.setdefault(str(video.path), LeftOut(video.path, reason))
+            else:
+                self._found.setdefault(str(video.path), video)
+
+    def _of_path(self, argument: str) -> list[FoundVideo]:
+        if argument.startswith("file://"):
+            argument = str(as_path(argument))
+        # `Path.expanduser` raises for names that merely begin with a tilde.
+        path = Path(os.path.abspath(os.path.expanduser(argument)))
+        if os.path.isdir(path):  # which a name that is too long does not disturb
+            return [FoundVideo(file) for file in self._search.below(path)]
+        if os.path.lexists(path):
+            if self._search.is_broken_link(path):
+                return []
+            return [FoundVideo(path, named=True)]
+        if not glob.has_magic(argument):
+            raise UsageError("no such file or directory", path=argument, hint="Check the path.")
+        return [FoundVideo(file) for file in self._search.matching(str(path))]
+
+    def _of_url(self, argument: str) -> list[FoundVideo]:
+        url = as_path(argument)
+        assert not isinstance(url, Path)
+        if glob.has_magic(argument) and not storage.exists(url):
+            paths = storage.glob_files(url)
+            return [FoundVideo(p) for p in paths if _looks_like_video(p, p.parent)]
+        below = storage.list_files(url, recursive=self._recursive)
+        if len(below) == 1 and str(below[0]) == str(url):
+            return [FoundVideo(url, named=True)]
+        if self._recursive:
+            self._records.add_listing(below)
+        return [FoundVideo(p) for p in below if _looks_like_video(p, url)]
+
+    def result(self) -> FoundVideos:
+        """What was found, without files that were found under two names."""
+        videos, doubles = _once(list(self._found.values()))
+        left_out = (*self._left_out.values(), *(LeftOut(path, LINK) for path in doubles))
+        return FoundVideos(tuple(videos), tuple(self._search.broken), left_out)
 
 
-def _expand(argument: str, recursive: bool) -> Iterable[FoundVideo]:
-    if storage.is_url(argument):
-        return _expand_url(argument, recursive)
-    if argument.startswith("file://"):
-        argument = str(as_path(argument))
-    # `Path.expanduser` raises for names that merely begin with a tilde.
-    path = Path(os.path.expanduser(argument))
-    if os.path.isdir(path):
-        root = Path(os.path.abspath(path))
-        candidates = root.rglob("*") if recursive else root.iterdir()
-        return [FoundVideo(p, root) for p in sorted(candidates) if _is_video(p, root)]
-    if os.path.exists(path):
-        absolute = Path(os.path.abspath(path))
-        return [FoundVideo(absolute, absolute.parent)]
-    if not glob.has_magic(argument):
-        raise UsageError("no such file or directory", path=argument, hint="Check the path.")
-    matches = [Path(os.path.abspath(p)) for p in glob.glob(str(path), recursive=True)]
-    videos = sorted(p for p in matches if p.is_file() and _is_video(p, p.parent))
-    if not videos:
-        return []
-    root = Path(os.path.commonpath([p.parent for p in videos]))
-    return [FoundVideo(p, root) for p in videos]
+def _once(found: Sequence[FoundVideo]) -> tuple[list[FoundVideo], list[AnyPath]]:
+    """The videos without those that are reached a second time, and the links among these.
+
+    Several links to a file that is not itself among the videos are videos of their own: their
+    names are what the user calls them by.
+    """
+    folders: dict[str, str] = {}
+    places: dict[str, FoundVideo] = {}
+    for video in found:
+        place = str(video.path)
+        if isinstance(video.path, Path):
+            folder = os.path.dirname(place)
+            folders.setdefault(folder, os.path.realpath(folder))
+            place = os.path.join(folders[folder], video.path.name)
+        places.setdefault(place, video)
+    doubles = {
+        place: video.path
+        for place, video in places.items()
+        if os.path.islink(place) and os.path.realpath(place) in places
+    }
+    videos = [video for place, video in places.items() if place not in doubles]
+    return videos, list(doubles.values())
 
 
-def _expand_url(argument: str, recursive: bool) -> Iterable[FoundVideo]:
-    url = as_path(argument)
-    assert not isinstance(url, Path)
-    if glob.has_magic(argument) and not storage.exists(url):
-        paths = storage.glob_files(url)
-        return [FoundVideo(p, p.parent) for p in paths if _looks_like_video(p, p.parent)]
-    below = storage.list_files(url, recursive=recursive)
-    if len(below) == 1 and str(below[0]) == str(url):
-        return [FoundVideo(url, url.parent)]
-    return [FoundVideo(p, url) for p in below if _looks_like_video(p, url)]
+def _counted(left_out: Sequence[LeftOut]) -> str:
+    counts = Counter(item.reason for item in left_out)
+    return ", ".join(f"{reason} ({count})" for reason, count in counts.items())
 
 
-def _is_video(path: Path, root: Path) -> bool:
-    return _looks_like_video(path, root) and path.is_file()
+def _has_video_suffix(name: str) -> bool:
+    return name.lower().endswith(SUFFIXES)
 
 
 def _looks_like_video(path: AnyPath, root: AnyPath) -> bool:
     below = str(path)[len(str(root)) :].split("/")
-    visible = not any(part.startswith(".") for part in below)
-    return visible and path.suffix.lower() in SUFFIXES
+    return not any(part.startswith(".") for part in below) and _has_video_suffix(path.name)
 
 
-def name_videos(videos: Sequence[FoundVideo]) -> list[str]:
-    """The key of each video: its stem; where stems collide, below folders that differ.
-
-    `day1/cam.mp4` and `day2/cam.mp4` become `day1/cam` and `day2/cam`; two files that differ in
-    the suffix alone keep it: `cam.mp4`, `cam.avi` become `cam.mp4`, `cam.avi`.
-    """
-    stems = Counter(video.path.stem for video in videos)
-    # A bucket is a folder like others: `s3://lab/v` → `s3`, `lab`, `v`.
-    folders = [
-        str(video.path.parent).replace("://", "/").strip("/").split("/") for video in videos
-    ]
-    n_common = sum(
-        1 for _ in takewhile(lambda names: len(set(names)) == 1, zip(*folders, strict=False))
-    )
-    keys = [
-        video.path.stem
-        if stems[video.path.stem] == 1
-        else "/".join((*folder[n_common:], video.path.stem))
-        for video, folder in zip(videos, folders, strict=True)
-    ]
-    again = Counter(keys)
-    return [
-        key if again[key] == 1 else f"{key}{video.path.suffix}"
-        for key, video in zip(keys, videos, strict=True)
-    ]
+def _is_text(path: AnyPath) -> bool:
+    """Whether a file with a suffix that texts have too (TypeScript) is one of these."""
+    if not path.name.lower().endswith(_SUFFIXES_OF_TEXTS):
+        return False
+    if isinstance(path, Path) and not path.is_file():
+        return False
+    decoder = codecs.getincrementaldecoder("utf-8")()  # the last character may be cut
+    try:
+        text = decoder.decode(storage.read_head(path, _HEAD_BYTES))
+    except (OSError, StorageError, UnicodeDecodeError):
+        return False  # what reads it will say why it can't
+    return bool(text) and all(c.isprintable() or c.isspace() for c in text)
 
 
 def inspect_videos(

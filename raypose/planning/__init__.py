@@ -18,8 +18,17 @@ from raypose.config import RunConfig
 from raypose.errors import LabelsError, UsageError
 from raypose.inputs.ensembles import with_members
 from raypose.inputs.models import open_model, shortest_names
-from raypose.planning.builder import EKS, METHOD, SessionBuilder, labels_fingerprint
-from raypose.planning.model import OwnerWork, Plan, Problem, SessionPlan, Step, Unit, VideoPlan
+from raypose.planning.builder import METHOD, SessionBuilder, labels_fingerprint
+from raypose.planning.model import (
+    EKS,
+    OwnerWork,
+    Plan,
+    Problem,
+    SessionPlan,
+    Step,
+    Unit,
+    VideoPlan,
+)
 from raypose.planning.recordings import find_files, find_recordings
 from raypose.stages.infer.exports import how_to_export, is_outdated
 from raypose.storage import as_path

@@ -21,7 +21,7 @@ from raypose.layout import (
     points_path,
     smooth_params_path,
 )
-from raypose.planning.model import OwnerWork, Problem, SessionPlan, Step, VideoPlan
+from raypose.planning.model import EKS, OwnerWork, Problem, SessionPlan, Step, VideoPlan
 from raypose.planning.recordings import Group
 from raypose.ranges import finished_ranges, range_folder
 from raypose.stages.infer.boxes import boxes_path, read_boxes
@@ -29,9 +29,6 @@ from raypose.stages.metrics import TEMPORAL_NORM, labels_path, wanted_metrics
 from raypose.stages.smooth import mirrored_views, views_by_suffix
 from raypose.storage import AnyPath, as_path
 from raypose.tasks import ModelSpec, Owner, VideoSpec
-
-EKS = "eks"
-"""Name of the smoothed ensemble among the owners of outputs."""
 
 METHOD = 1
 """Version of the numerics; raised when equal inputs give other tables than before."""

@@ -13,6 +13,9 @@ from raypose.inputs.videos import Inspected
 from raypose.storage import AnyPath, as_path
 from raypose.tasks import ModelSpec, Owner, VideoSpec
 
+EKS = "eks"
+"""Name of the smoothed ensemble among the owners of outputs."""
+
 _LABELED_BITS_PER_PIXEL = 0.12
 """Size of labelled videos for the estimate, from the bit rate of noisy laboratory videos."""
 

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from raypose.config import RunConfig
-from raypose.errors import UsageError
+from raypose.errors import NoVideoTrackError, UsageError
+from raypose.inputs.names import GivenNames, name_recordings, name_videos
+from raypose.inputs.records import Records
 from raypose.inputs.sessions import Grouping, group_by_view, read_session_list
-from raypose.inputs.videos import FoundVideo, Inspected, find_videos, inspect_videos, name_videos
-from raypose.planning.model import Problem
-from raypose.storage import AnyPath
+from raypose.inputs.videos import (
+    NO_VIDEO,
+    OWN,
+    FoundVideo,
+    FoundVideos,
+    Inspected,
+    LeftOut,
+    find_videos,
+    inspect_videos,
+)
+from raypose.layout import owner_root, smooth_params_folder, tables_folder
+from raypose.planning.model import EKS, Problem
+from raypose.storage import AnyPath, as_path
 from raypose.tasks import ModelSpec
+
+_MOST_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +68,7 @@ class _Part:
 class Files:
     """The videos that the arguments stand for, and how a list of sessions puts them together."""
 
-    found: tuple[FoundVideo, ...]
+    found: FoundVideos
     listed: Grouping | None = None
 
 
@@ -65,34 +79,48 @@ def find_files(config: RunConfig) -> Files:
         UsageError: an argument stands for nothing, or the list of sessions can't be read.
     """
     if config.sessions is None:
-        return Files(tuple(find_videos(config.videos, recursive=config.recursive)))
+        return Files(find_videos(config.videos, recursive=config.recursive))
     listed = read_session_list(config.sessions)
     paths = [path for recording in listed.recordings for _, path in recording.files]
-    return Files(tuple(FoundVideo(path, path.parent) for path in paths), listed)
+    records = Records()
+    own = next((path for path in paths if path in records), None)
+    if own is not None:
+        raise UsageError(
+            f"lists {own}, which raypose has made itself",
+            path=config.sessions,
+            hint="Name the video that it was made from; or copy it elsewhere, and name the copy.",
+        )
+    return Files(FoundVideos(tuple(FoundVideo(path, named=True) for path in paths)), listed)
 
 
 def find_recordings(files: Files, config: RunConfig, models: Sequence[ModelSpec]) -> Recordings:
     """Put the videos of one recording together, and look into those of this shard.
 
     Raises:
-        UsageError: the views of models differ from those of the recordings.
+        UsageError: the views of models differ from those of the recordings, or no file is a
+            video.
     """
-    found, grouping = files.found, files.listed
+    found, grouping = files.found.videos, files.listed
     views = grouping.views if grouping is not None else _view_names(config, models)
     _check_views(views, models)
     if grouping is None and views:
         grouping = _grouped([video.path for video in found], views)
-    keys = dict(zip((video.path for video in found), name_videos(found), strict=True))
+        if config.eks:
+            grouping = _as_named_before(grouping, config)
+    given = GivenNames(_table_folders(config, models), ".csv")
+    keys = dict(zip((video.path for video in found), name_videos(found, given), strict=True))
     parts = _parts(grouping, found, keys)
     if config.shard is not None:
         index, count = config.shard
         parts = parts[index::count]
     paths = [path for part in parts for _, path in part.files]
-    looks = inspect_videos([FoundVideo(p, p.parent) for p in paths], [keys[p] for p in paths])
-    by_path = dict(zip(paths, looks, strict=True))
+    looks = inspect_videos([FoundVideo(p) for p in paths], [keys[p] for p in paths])
+    looks, no_videos = _without_other_files(looks, files.found)
+    by_path = {look.path: look for look in looks}
+    parts = [part for part in (_among(part, by_path) for part in parts) if part.files]
     together = config.eks or any(model.takes_views for model in models)
-    mine = set(paths)
-    problems = [
+    problems = _notes((*files.found.left_out, *no_videos))
+    problems += [
         Problem(
             str(path),
             f"belongs to no recording of several views: it {reason}",
@@ -100,13 +128,12 @@ def find_recordings(files: Files, config: RunConfig, models: Sequence[ModelSpec]
             fatal=any(model.takes_views for model in models),
         )
         for path, reason in (grouping.strays if grouping else ())
-        if path in mine
+        if path in by_path
     ]
-    problems += [
-        Problem(str(video.path), video.error.message, video.error.hint, fatal=True)
-        for video in looks
-        if video.error is not None
-    ]
+    errors = [(str(look.path), look.error) for look in looks if look.error is not None]
+    if config.shard is None or config.shard[0] == 0:  # once, and not in each part of a job
+        errors = [*((error.path, error) for error in files.found.broken), *errors]
+    problems += [Problem(path, e.message, e.hint, fatal=True) for path, e in errors]
     problems += [Problem(str(v.path), note) for v in looks if v.spec for note in v.notes]
     groups = []
     for part in parts:
@@ -118,6 +145,70 @@ def find_recordings(files: Files, config: RunConfig, models: Sequence[ModelSpec]
         if group.videos:
             groups.append(group)
     return Recordings(tuple(groups), tuple(looks), tuple(problems))
+
+
+def _table_folders(config: RunConfig, models: Sequence[ModelSpec]) -> list[AnyPath]:
+    """Where the predictions of all owners go."""
+    roots = [owner_root(m.name, config.output_dir, as_path(m.directory)) for m in models]
+    if config.eks:
+        roots.append(_eks_root(config))
+    return [tables_folder(root, config.layout) for root in roots]
+
+
+def _eks_root(config: RunConfig) -> AnyPath:
+    return config.eks_dir or owner_root(EKS, config.output_dir, None)
+
+
+def _as_named_before(grouping: Grouping, config: RunConfig) -> Grouping:
+    given = GivenNames([smooth_params_folder(_eks_root(config))], ".json")
+    return replace(grouping, recordings=tuple(name_recordings(grouping.recordings, given)))
+
+
+def _without_other_files(
+    looks: Sequence[Inspected], found: FoundVideos
+) -> tuple[list[Inspected], list[LeftOut]]:
+    """The looks without files that a search came upon and that hold no video.
+
+    Raises:
+        UsageError: there is nothing else.
+    """
+    named = {video.path for video in found.videos if video.named}
+    others = [
+        LeftOut(look.path, NO_VIDEO)
+        for look in looks
+        if isinstance(look.error, NoVideoTrackError) and look.path not in named
+    ]
+    if others and len(others) == len(found.videos) and not found.broken:
+        raise UsageError(f"no video there: {_listed(others)}")
+    gone = {item.path for item in others}
+    return [look for look in looks if look.path not in gone], others
+
+
+def _among(part: _Part, looks: Mapping[AnyPath, Inspected]) -> _Part:
+    """A part without the files that turned out to be no videos."""
+    gone = tuple(view for view, path in part.files if path not in looks)
+    files = tuple((view, path) for view, path in part.files if path in looks)
+    return replace(part, files=files, missing=part.missing + gone)
+
+
+def _notes(left_out: Sequence[LeftOut]) -> list[Problem]:
+    """One note per reason on files that are no inputs."""
+    groups: dict[str, list[LeftOut]] = {}
+    for item in left_out:
+        groups.setdefault(item.reason, []).append(item)
+    hints = {OWN: "Copy one elsewhere to predict it all the same."}
+    return [
+        Problem(str(items[0].path.parent), _listed(items), hints.get(reason, ""))
+        for reason, items in groups.items()
+    ]
+
+
+def _listed(items: Sequence[LeftOut]) -> str:
+    """How many files are left out for one reason, and the first of them."""
+    names = ", ".join(item.path.name for item in items[:_MOST_NAMED])
+    more = ", …" if len(items) > _MOST_NAMED else ""
+    count = "1 file is" if len(items) == 1 else f"{len(items)} files are"
+    return f"{count} left out: {items[0].reason} ({names}{more})"
 
 
 def _grouped(paths: Sequence[AnyPath], views: Sequence[str]) -> Grouping:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from raypose.errors import VideoError
+from raypose.errors import NoVideoTrackError, VideoError
 from raypose.video.limits import MAX_PIXELS, check_size
 
 BOUNDED = {"max_pixels": str(MAX_PIXELS)}
@@ -44,7 +44,8 @@ def video_stream(container: Any, path: str) -> Any:
     """The first video stream that is not a cover picture, set to decode no too large picture.
 
     Raises:
-        VideoError: there is none, or its pictures are too large.
+        NoVideoTrackError: there are other tracks alone.
+        VideoError: there is no track at all, or its pictures are too large.
     """
     from av.stream import Disposition
 
@@ -55,7 +56,13 @@ def video_stream(container: Any, path: str) -> Any:
                 check_size(context.width, context.height, path)
                 context.options = BOUNDED
             return stream
-    raise VideoError("there is no video track in the file", path=path, hint="Leave it out.")
+    if not container.streams:
+        raise VideoError(
+            "no track can be found in the file",
+            path=path,
+            hint="If it plays elsewhere, convert it to an H.264 MP4; else leave it out.",
+        )
+    raise NoVideoTrackError("there is no video track in the file", path=path, hint="Leave it out.")
 
 
 def demux(container: Any, stream: Any) -> Iterator[Any]:

@@ -8,7 +8,8 @@ import pytest
 
 from raypose.errors import ModelError, StorageError, UsageError
 from raypose.inputs.models import open_model, shortest_names
-from raypose.inputs.videos import Inspected, find_videos, inspect_videos, name_videos
+from raypose.inputs.names import name_videos
+from raypose.inputs.videos import OWN, Inspected, find_videos, inspect_videos
 from tests.projects import fake_model
 from tests.stores import Fault, Store
 from tests.videos import make_video
@@ -20,7 +21,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def found(*arguments: str, recursive: bool = False) -> list[str]:
-    return [str(video.path) for video in find_videos(arguments, recursive=recursive)]
+    return [str(video.path) for video in find_videos(arguments, recursive=recursive).videos]
 
 
 class TestFinding:
@@ -58,17 +59,42 @@ class TestFinding:
         assert found(f"file://{tmp_path}/a%20b.mp4") == [f"{tmp_path}/a b.mp4"]
         assert found(f"file://{tmp_path}") == [f"{tmp_path}/a b.mp4"]
 
-    def test_names_where_stems_collide(self, tmp_path: Path) -> None:
+    def test_what_raypose_made_is_left_out_of_one_listing(self, store: Store) -> None:
+        for n in range(20):
+            store.put(f"v/deep/out/{n}_labeled.mp4", b"x")
+            store.put(f"v/deep/out/.raypose/{n}_labeled.mp4.json", b"{}")
+        store.requests.clear()
         videos = find_videos(["s3://lab/v"], recursive=True)
+        assert [video.path.name for video in videos.videos] == ["a.mp4", "b.MP4", "a.mp4"]
+        assert {item.reason for item in videos.left_out} == {OWN}
+        assert len(videos.left_out) == 20
+        assert len(store.requests) <= 2, store.requests
+        store.requests.clear()
+        videos = find_videos(["s3://lab/v/*/*/*.mp4", "s3://lab/v/*"])
+        assert len(videos.left_out) == 20
+        # One for each folder beside those of the patterns.
+        hidden = [request for request in store.requests if ".raypose" in request]
+        assert len(hidden) <= 4, store.requests
+
+    def test_a_text_with_the_suffix_of_a_transport_stream(self, store: Store) -> None:
+        store.put("w/index.ts", b"export {};")
+        store.put("w/empty.ts", b"")
+        store.put("w/cam.ts", b"G\0\1\2" * 2000)
+        videos = find_videos(["s3://lab/w"])
+        assert [video.path.name for video in videos.videos] == ["cam.ts", "empty.ts"]
+        assert [item.path.name for item in videos.left_out] == ["index.ts"]
+
+    def test_names_where_stems_collide(self, tmp_path: Path) -> None:
+        videos = find_videos(["s3://lab/v"], recursive=True).videos
         assert name_videos(videos) == ["a", "b", "deep/a"]
         (tmp_path / "b.mp4").write_bytes(b"x")
-        mixed = name_videos(find_videos(["s3://lab/v/b.MP4", str(tmp_path)]))
+        mixed = name_videos(find_videos(["s3://lab/v/b.MP4", str(tmp_path)]).videos)
         assert len(set(mixed)) == 2 and not any(key.startswith("/") for key in mixed)
 
 
 class TestLooking:
     def look(self, *urls: str) -> list[Inspected]:
-        videos = find_videos(urls)
+        videos = find_videos(urls).videos
         return inspect_videos(videos, name_videos(videos))
 
     def test_as_a_file_and_once(self, store: Store, tmp_path: Path) -> None:

@@ -8,9 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from raypose.errors import UsageError, VideoError
-from raypose.inputs.videos import FoundVideo, find_videos, inspect_videos, name_videos
-from tests.videos import make_video, truncate
+from raypose import ledger
+from raypose.errors import NoVideoTrackError, UsageError, VideoError
+from raypose.inputs.names import name_videos
+from raypose.inputs.videos import (
+    LINK,
+    NO_VIDEO,
+    OWN,
+    FoundVideo,
+    FoundVideos,
+    find_videos,
+    inspect_videos,
+)
+from tests.videos import make_sound, make_video, truncate
 
 ODD_NAMES = ["a b.mp4", "-x.mp4", 'it\'s "q".mp4', "naïve ☃.mp4", "~x.mp4", "[1].mp4", "a:b.mp4"]
 
@@ -26,12 +36,12 @@ def touch(path: Path) -> Path:
     return path
 
 
-def names(found: list[FoundVideo]) -> list[str]:
-    return [video.path.name for video in found]
+def names(found: FoundVideos) -> list[str]:
+    return [video.path.name for video in found.videos]
 
 
-def keys(*paths: str) -> list[str]:
-    return name_videos([FoundVideo(Path(p), Path(p).parent) for p in paths])
+def paths(found: FoundVideos) -> list[Path]:
+    return [Path(str(video.path)) for video in found.videos]
 
 
 class TestFind:
@@ -49,17 +59,14 @@ class TestFind:
 
     def test_a_named_file_is_taken_whatever_its_suffix(self, tmp_path: Path) -> None:
         path = touch(tmp_path / "movie.dat")
-        (found,) = find_videos([str(path)])
-        assert (found.path, found.root) == (path, tmp_path)
+        (found,) = find_videos([str(path)]).videos
+        assert found.path == path
 
     def test_globs(self, tmp_path: Path) -> None:
         for name in ("d1/cam.mp4", "d2/cam.mp4", "d2/other.mp4", "d2/cam.csv"):
             touch(tmp_path / name)
         found = find_videos([str(tmp_path / "*" / "cam.*")])
-        assert [video.path for video in found] == [
-            tmp_path / "d1" / "cam.mp4",
-            tmp_path / "d2" / "cam.mp4",
-        ]
+        assert paths(found) == [tmp_path / "d1" / "cam.mp4", tmp_path / "d2" / "cam.mp4"]
 
     def test_each_once_in_the_order_given(self, tmp_path: Path) -> None:
         b, a = touch(tmp_path / "b.mp4"), touch(tmp_path / "a.mp4")
@@ -70,12 +77,12 @@ class TestFind:
         path = touch(tmp_path / name)
         monkeypatch.chdir(tmp_path)
         for argument in (name, str(path), "."):
-            assert [video.path for video in find_videos([argument])] == [path]
+            assert paths(find_videos([argument])) == [path]
 
     def test_home(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HOME", str(tmp_path))
         path = touch(tmp_path / "videos" / "a.mp4")
-        assert [video.path for video in find_videos(["~/videos"])] == [path]
+        assert paths(find_videos(["~/videos"])) == [path]
 
     @pytest.mark.parametrize("argument", ["no.mp4", "~nobody-here/a.mp4", "a" * 300 + "*"])
     def test_what_is_not_there(self, argument: str) -> None:
@@ -91,36 +98,128 @@ class TestFind:
             find_videos([str(tmp_path / "*.mp4")])
 
 
-class TestNames:
-    def test_stems(self) -> None:
-        assert keys("/v/a.mp4", "/w/b.c.avi") == ["a", "b.c"]
+def record(path: Path) -> Path:
+    """A file that raypose has made."""
+    with ledger.committing(path, {"kind": "label"}) as temporary:
+        temporary.write_bytes(b"video")
+    return path
 
-    def test_colliding_stems_mirror_their_folders(self) -> None:
-        assert keys("/v/d1/cam.mp4", "/v/d2/cam.mp4", "/v/d2/top.mp4") == [
-            "d1/cam",
-            "d2/cam",
-            "top",
-        ]
 
-    def test_one_above_the_other(self) -> None:
-        assert keys("/v/cam.mp4", "/v/d2/cam.mp4") == ["cam", "d2/cam"]
+def left_out(found: FoundVideos) -> dict[str, str]:
+    return {item.path.name: item.reason for item in found.left_out}
 
-    def test_suffixes_tell_apart_what_nothing_else_does(self) -> None:
-        assert keys("/v/cam.mp4", "/v/cam.avi") == ["cam.mp4", "cam.avi"]
-        assert keys("/v/d1/cam.mp4", "/v/d1/cam.avi", "/v/d2/cam.mp4") == [
-            "d1/cam.mp4",
-            "d1/cam.avi",
-            "d2/cam",
-        ]
 
-    def test_none(self) -> None:
-        assert name_videos([]) == []
+class TestLeftOut:
+    def test_what_raypose_made_is_no_input(self, tmp_path: Path) -> None:
+        touch(tmp_path / "cam.mp4")
+        preds = tmp_path / "out" / "a" / "video_preds"
+        record(preds / "labeled_videos" / "cam_labeled.mp4")
+        record(preds / "snippets" / "cam.short.mp4")
+        # In the Pose-app's layout they lie beside the tables, and here a user's video as well.
+        touch(tmp_path / "infer" / "mine.mp4")
+        record(tmp_path / "infer" / "cam.labeled.mp4")
+        found = find_videos([str(tmp_path)], recursive=True)
+        assert names(found) == ["cam.mp4", "mine.mp4"]
+        made = ("cam_labeled.mp4", "cam.short.mp4", "cam.labeled.mp4")
+        assert left_out(found) == dict.fromkeys(made, OWN)
+        found = find_videos([f"{tmp_path}/**/*.mp4"])
+        assert names(found) == ["cam.mp4", "mine.mp4"]
+        assert left_out(found) == dict.fromkeys(made, OWN)
+
+    def test_nor_is_it_when_it_is_named(self, tmp_path: Path) -> None:
+        # A shell that expands a pattern names it too.
+        mine, ours = touch(tmp_path / "a.mp4"), record(tmp_path / "a_labeled.mp4")
+        found = find_videos([str(mine), str(ours)])
+        assert names(found) == ["a.mp4"]
+        assert left_out(found) == {"a_labeled.mp4": OWN}
+        with pytest.raises(UsageError, match=r"no video there: outputs of raypose \(1\)"):
+            find_videos([str(ours)])
+
+    def test_a_link_to_a_video_that_is_found_counts_once(self, tmp_path: Path) -> None:
+        touch(tmp_path / "raw" / "cam.mp4")
+        (tmp_path / "best.mp4").symlink_to("raw/cam.mp4")
+        (tmp_path / "also").symlink_to("raw")
+        found = find_videos([str(tmp_path)], recursive=True)
+        assert paths(found) == [tmp_path / "raw" / "cam.mp4"]
+        assert left_out(found) == {"best.mp4": LINK}
+        found = find_videos([str(tmp_path / "also"), str(tmp_path / "raw")])
+        assert (paths(found), left_out(found)) == ([tmp_path / "also" / "cam.mp4"], {})
+
+    def test_links_to_files_elsewhere_are_videos_of_their_own(self, tmp_path: Path) -> None:
+        touch(tmp_path / "disk" / "000123.mp4")
+        (tmp_path / "videos").mkdir()
+        for name in ("r1_top.mp4", "r2_top.mp4"):
+            (tmp_path / "videos" / name).symlink_to(tmp_path / "disk" / "000123.mp4")
+        found = find_videos([str(tmp_path / "videos")])
+        assert (names(found), left_out(found)) == (["r1_top.mp4", "r2_top.mp4"], {})
+
+    def test_texts_with_the_suffix_of_transport_streams(self, tmp_path: Path) -> None:
+        (tmp_path / "index.ts").write_text("export const café = 1;\n" * 500, encoding="utf-8")
+        (tmp_path / "module.mts").write_text("export {};\n")
+        make_video(tmp_path / "cam.ts", n_frames=5)
+        (tmp_path / "torn.ts").write_bytes(bytes(range(256)) * 9)
+        (tmp_path / "page.mp4").write_text("<html>404</html>")
+        found = find_videos([str(tmp_path)])
+        assert names(found) == ["cam.ts", "page.mp4", "torn.ts"]
+        assert left_out(found) == {"index.ts": NO_VIDEO, "module.mts": NO_VIDEO}
+
+    def test_links_that_lead_nowhere_leave_the_others(self, tmp_path: Path) -> None:
+        touch(tmp_path / "a.mp4")
+        (tmp_path / "b.mp4").symlink_to("gone.mp4")
+        for argument in (tmp_path, tmp_path / "*.mp4"):
+            found = find_videos([str(argument)])
+            assert names(found) == ["a.mp4"]
+            assert [error.path for error in found.broken] == [str(tmp_path / "b.mp4")]
+        found = find_videos([str(tmp_path / "b.mp4")])
+        assert len(found.broken) == 1 and not found.videos
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        ("a.M4V", "libx264"),
+        ("a.mpg", "mpeg2video"),
+        ("a.mpeg", "mpeg1video"),
+        ("a.webm", "libvpx"),
+        ("a.wmv", "wmv2"),
+        ("a.ts", "libx264"),
+        ("a.MTS", "libx264"),
+        ("a.m2ts", "libx264"),
+    ],
+)
+def test_every_suffix_of_videos(tmp_path: Path, name: str, codec: str) -> None:
+    path = tmp_path / name
+    make_video(path.with_suffix(path.suffix.lower()), n_frames=20, codec=codec).rename(path)
+    (video,) = inspect_videos(find_videos([str(tmp_path)]).videos, ["a"])
+    assert video.spec is not None, video.error
+    assert video.spec.n_frames == n_frames_of_opencv(path) == 20
+
+
+def n_frames_of_opencv(path: Path) -> int:
+    import cv2
+
+    capture = cv2.VideoCapture(str(path))
+    n = 0
+    while capture.read()[0]:
+        n += 1
+    return n
+
+
+@pytest.mark.parametrize(
+    ("name", "cover"),
+    [("a.mp4", False), ("a.mp4", True), ("a.wmv", False), ("a.webm", False), ("a.ts", False)],
+)
+def test_sound_alone_is_no_video(tmp_path: Path, name: str, cover: bool) -> None:
+    path = make_sound(tmp_path / name, cover=cover)
+    (look,) = inspect_videos([FoundVideo(path)], ["a"])
+    assert isinstance(look.error, NoVideoTrackError)
+    assert look.error.path == str(path)
 
 
 class TestInspect:
     def test_what_the_packets_say(self, tmp_path: Path) -> None:
         path = make_video(tmp_path / "a.mp4", n_frames=25, width=96, height=64, fps=25, gop=10)
-        (video,) = inspect_videos(find_videos([str(path)]), ["a"])
+        (video,) = inspect_videos(find_videos([str(path)]).videos, ["a"])
         assert video.error is None
         spec = video.spec
         assert spec is not None
@@ -136,7 +235,7 @@ class TestInspect:
         (tmp_path / "text.mp4").write_text("this is no video\n" * 100)
         shutil.copy(good, tmp_path / "z.mp4")
         os.mkfifo(tmp_path / "pipe")
-        found = [*find_videos([str(tmp_path)]), *find_videos([str(tmp_path / "pipe")])]
+        found = find_videos([str(tmp_path), str(tmp_path / "pipe")]).videos
         by_name = {v.path.name: v for v in inspect_videos(found, name_videos(found))}
         assert {name for name, v in by_name.items() if v.spec} == {"good.mp4", "z.mp4"}
         for name, words in (
@@ -151,21 +250,21 @@ class TestInspect:
             assert error.path == str(tmp_path / name)
 
     def test_a_video_that_is_gone_meanwhile(self, tmp_path: Path) -> None:
-        (video,) = inspect_videos([FoundVideo(tmp_path / "a.mp4", tmp_path)], ["a"])
+        (video,) = inspect_videos([FoundVideo(tmp_path / "a.mp4")], ["a"])
         assert isinstance(video.error, VideoError)
 
     def test_fingerprints_tell_content_apart_and_not_names(self, tmp_path: Path) -> None:
         a = make_video(tmp_path / "a.mp4", n_frames=10)
         shutil.copy(a, tmp_path / "b.mp4")
         make_video(tmp_path / "c.mp4", n_frames=11)
-        found = find_videos([str(tmp_path)])
+        found = find_videos([str(tmp_path)]).videos
         prints = [v.spec.fingerprint for v in inspect_videos(found, name_videos(found)) if v.spec]
         assert prints[0] == prints[1] != prints[2]
 
     @pytest.mark.parametrize("name", [*ODD_NAMES, os.fsdecode(b"caf\xe9.mp4"), "%03d.mp4"])
     def test_odd_names(self, tmp_path: Path, name: str) -> None:
         os.replace(make_video(tmp_path / "v.mp4", n_frames=5), tmp_path / name)
-        found = find_videos([str(tmp_path)])
+        found = find_videos([str(tmp_path)]).videos
         (video,) = inspect_videos(found, name_videos(found))
         assert video.spec is not None
         assert (video.spec.n_frames, video.path.name) == (5, name)
@@ -173,6 +272,6 @@ class TestInspect:
     def test_order_is_kept(self, tmp_path: Path) -> None:
         for i in range(8):
             make_video(tmp_path / f"v{i}.mp4", n_frames=20 - i)
-        found = find_videos([str(tmp_path)])
+        found = find_videos([str(tmp_path)]).videos
         specs = [v.spec for v in inspect_videos(found, name_videos(found), workers=3)]
         assert [spec.n_frames for spec in specs if spec] == list(range(20, 12, -1))

@@ -70,7 +70,7 @@ def owner(tmp_path: Path) -> Owner:
 
 
 def spec_of(path: Path) -> VideoSpec:
-    (inspected,) = inspect_videos(find_videos([str(path)]), [path.stem])
+    (inspected,) = inspect_videos(find_videos([str(path)]).videos, [path.stem])
     assert inspected.spec is not None
     return inspected.spec
 

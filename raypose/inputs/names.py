@@ -1,0 +1,188 @@
+"""How outputs are called: the keys of videos, and the names of recordings of several views.
+
+A video's key is its stem; where stems collide, it is the stem below folders that differ. A name
+that was given once stays: the records of outputs say which video was called what in an earlier
+run, so that a new video does not rename the outputs of another. Names depend on the set of the
+videos and on those records, and not on their order: drivers that plan at the same time, each for
+its part of the recordings, find the same names.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from raypose import ledger, storage
+from raypose.inputs.records import recorded_below
+from raypose.inputs.sessions import Recording
+from raypose.inputs.videos import FoundVideo
+from raypose.storage import AnyPath, as_path
+
+
+class GivenNames:
+    """The names that earlier runs gave, from the records of their outputs.
+
+    Each folder is listed once; a record is read only where a video may have two names.
+
+    Args:
+        folders: where outputs lie, one folder per owner.
+        suffix: of the outputs that are called by the names.
+    """
+
+    def __init__(self, folders: Iterable[AnyPath], suffix: str) -> None:
+        self._suffix = suffix
+        self._names = {
+            str(folder): {
+                name.removesuffix(suffix)
+                for name in recorded_below(folder)
+                if name.endswith(suffix)
+            }
+            for folder in folders
+        }
+        self._sources: dict[str, list[str]] = {}
+
+    def ending_in(self, last: str) -> list[str]:
+        """The names whose last part is `last`."""
+        names = {name for names in self._names.values() for name in names}
+        return sorted(name for name in names if name.rpartition("/")[2] == last)
+
+    def of(self, paths: Sequence[AnyPath], candidates: Iterable[str], default: str) -> str:
+        """The shortest candidate that is the name of one of these files alone; else empty.
+
+        Args:
+            paths: the video, or the videos of a recording.
+            candidates: names that it may have been given.
+            default: the name that it has where it was given none.
+        """
+        known = [n for n in candidates if any(n in names for names in self._names.values())]
+        if set(known) <= {default}:
+            return ""
+        ours = [
+            name
+            for name in known
+            if all(_is_one_of(source, paths) for source in self._sources_of(name))
+        ]
+        return min(ours, key=lambda name: (name.count("/"), len(name), name), default="")
+
+    def _sources_of(self, name: str) -> list[str]:
+        """The video of the output of this name, for each owner that has one."""
+        if name not in self._sources:
+            self._sources[name] = [
+                ledger.source_of(as_path(folder) / f"{name}{self._suffix}")
+                for folder, names in self._names.items()
+                if name in names
+            ]
+        return self._sources[name]
+
+
+def _is_one_of(source: str, paths: Sequence[AnyPath]) -> bool:
+    """Whether a recorded path is that of one of the files, or was before their folders moved."""
+    if source in map(str, paths):
+        return True
+    if not source or storage.is_url(source):
+        return False
+    local = [path for path in paths if isinstance(path, Path)]
+    if os.path.exists(source):
+        return any(path.exists() and path.samefile(source) for path in local)
+    return any(path.parts[-2:] == Path(source).parts[-2:] for path in local)
+
+
+def name_videos(videos: Sequence[FoundVideo], given: GivenNames | None = None) -> list[str]:
+    """The key of each video: its stem; where stems collide, below folders that differ.
+
+    `day1/cam.mp4` and `day2/cam.mp4` become `day1/cam` and `day2/cam`; two files that differ in
+    the suffix alone keep it: `cam.mp4`, `cam.avi` become `cam.mp4`, `cam.avi`. But a video that
+    has been `cam` in the output folder stays `cam`.
+
+    Args:
+        videos: all of a run, whatever part of them this driver plans for.
+        given: the names of earlier runs.
+    """
+    bases = _base_names([video.path for video in videos])
+    if given is None:
+        return bases
+
+    def tails(path: AnyPath) -> list[str]:
+        plain = _tails(path, path.stem)
+        return [*plain, *(f"{name}{path.suffix}" for name in plain)]
+
+    before = [
+        given.of([video.path], tails(video.path), base)
+        for video, base in zip(videos, bases, strict=True)
+    ]
+    return _settle([video.path for video in videos], bases, before, tails)
+
+
+def name_recordings(recordings: Sequence[Recording], given: GivenNames) -> list[Recording]:
+    """The recordings, those that had a name in the output folder under that name.
+
+    Args:
+        recordings: with names that tell them apart.
+        given: the names of earlier runs.
+    """
+    firsts = [recording.files[0][1] for recording in recordings]
+    bases = [recording.name for recording in recordings]
+    before = [
+        given.of([path for _, path in r.files], given.ending_in(r.name.rpartition("/")[2]), r.name)
+        for r in recordings
+    ]
+    lasts = {first: base.rpartition("/")[2] for first, base in zip(firsts, bases, strict=True)}
+    names = _settle(firsts, bases, before, lambda path: _tails(path, lasts[path]))
+    return [replace(r, name=name) for r, name in zip(recordings, names, strict=True)]
+
+
+def _base_names(paths: Sequence[AnyPath]) -> list[str]:
+    stems = Counter(path.stem for path in paths)
+    folders = [_folders(path) for path in paths]
+    n_common = sum(
+        1
+        for _ in itertools.takewhile(
+            lambda names: len(set(names)) == 1, zip(*folders, strict=False)
+        )
+    )
+    keys = [
+        path.stem if stems[path.stem] == 1 else "/".join((*folder[n_common:], path.stem))
+        for path, folder in zip(paths, folders, strict=True)
+    ]
+    again = Counter(keys)
+    return [
+        key if again[key] == 1 else f"{key}{path.suffix}"
+        for key, path in zip(keys, paths, strict=True)
+    ]
+
+
+def _folders(path: AnyPath) -> list[str]:
+    # A bucket is a folder like others: `s3://lab/v` → `s3`, `lab`, `v`.
+    return [name for name in str(path.parent).replace("://", "/").split("/") if name]
+
+
+def _tails(path: AnyPath, last: str) -> list[str]:
+    """`last`, and below more and more of the file's folders."""
+    folders = _folders(path)
+    return ["/".join((*folders[i:], last)) for i in range(len(folders), -1, -1)]
+
+
+def _settle(
+    paths: Sequence[AnyPath],
+    bases: Sequence[str],
+    before: Sequence[str],
+    longer: Callable[[AnyPath], list[str]],
+) -> list[str]:
+    """Earlier names where there are some, base names elsewhere, and no name twice."""
+    claims = Counter(before)
+    names = {i: name for i, name in enumerate(before) if name and claims[name] == 1}
+    taken = set(names.values())
+    rest = [i for i in range(len(paths)) if i not in names]
+    displaced = [i for i in rest if bases[i] in taken]
+    names |= {i: bases[i] for i in rest if bases[i] not in taken}
+    taken |= {bases[i] for i in rest}
+    for i in sorted(displaced, key=lambda i: str(paths[i])):
+        more = longer(paths[i])
+        numbered = (f"{more[-1]}_{n}" for n in itertools.count(2))
+        names[i] = next(name for name in itertools.chain(more, numbered) if name not in taken)
+        taken.add(names[i])
+    return [names[i] for i in range(len(paths))]
