@@ -156,7 +156,7 @@ def committing(
         folder = output.parent / HIDDEN / "tmp"
     else:
         folder = scratch.current().outgoing
-    temporary = folder / f"{output.stem}.{_token()}{output.suffix}"
+    temporary = folder / f"{_shortened(output.stem)}.{_token()}{output.suffix}"
     try:
         try:
             _touch(temporary)
@@ -224,7 +224,7 @@ def _rename(temporary: Path, output: Path) -> storage.Stat:
 
 def _set_aside(output: AnyPath) -> None:
     """Move a file that raypose did not make out of the way, under a name that is free."""
-    stem = f"{output.stem}.{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    stem = f"{_shortened(output.stem)}.{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     names = (f"{stem}-{n}{output.suffix}" for n in itertools.count())
     if isinstance(output, Path):
         folder = output.parent / HIDDEN / "replaced"
@@ -243,12 +243,24 @@ def write_atomically(path: AnyPath, text: str) -> None:
         storage.write_bytes(path, text.encode("utf-8", errors=_ERRORS))
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{_token()}")
+    temporary = path.with_name(f"{_shortened(path.name)}.{_token()}")
     try:
         temporary.write_text(text, encoding="utf-8", errors=_ERRORS)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+_KEPT_BYTES = 100
+
+
+def _shortened(name: str) -> str:
+    """The beginning of a name, to which something is added: names have a greatest length."""
+    encoded = os.fsencode(name)
+    if len(encoded) <= _KEPT_BYTES:
+        return name
+    # No character is cut in half: not every library takes what is no UTF-8.
+    return encoded[:_KEPT_BYTES].decode(errors="ignore")
 
 
 _counter = 0

@@ -12,13 +12,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from raypose.config import RunConfig
-from raypose.errors import LabelsError, UsageError
+from raypose.errors import UsageError
 from raypose.inputs.ensembles import with_members
 from raypose.inputs.models import open_model, shortest_names
-from raypose.planning.builder import METHOD, SessionBuilder, labels_fingerprint
+from raypose.planning.builder import METHOD, SessionBuilder
+from raypose.planning.checks import (
+    check_models,
+    check_options,
+    check_smoothing,
+    device_problems,
+    read_labels,
+)
 from raypose.planning.model import (
     EKS,
     OwnerWork,
@@ -58,12 +66,17 @@ def make_plan(config: RunConfig, *, run_dir: Path) -> Plan:
         ModelError: a model can't be used: no run makes sense without it.
     """
     config = with_members(config)
-    _check_eks(config)
+    check_options(config)
     files = find_files(config)
     models = _open_models(config)
-    recordings = find_recordings(files, config, models)
+    check_models(models, config)
     fitting, member_problems = _members(models, config)
-    builder = SessionBuilder(config, models, ensemble=fitting[0] if fitting else None)
+    if fitting:
+        check_smoothing(fitting[0], config)
+    recordings = find_recordings(files, config, models)
+    labels = read_labels(models, config)
+    ensemble = fitting[0] if fitting else None
+    builder = SessionBuilder(config, models, ensemble=ensemble, labels=labels.digests)
     # What is done is asked of a store, or of a busy file system: many questions at a time.
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="plan") as pool:
         built = list(pool.map(builder.build, recordings.groups))
@@ -73,25 +86,12 @@ def make_plan(config: RunConfig, *, run_dir: Path) -> Plan:
         *recordings.problems,
         *(problem for _, found in built for problem in found),
         *member_problems,
-        *_label_problems(models, config),
+        *labels.problems,
         *_engine_problems(models),
         *clashes,
     )
-    return Plan(config, models, recordings.videos, tuple(usable), problems, run_dir)
-
-
-def _check_eks(config: RunConfig) -> None:
-    if config.eks and len(config.models) < 2:
-        raise UsageError("--eks smooths an ensemble: give two or more models with -m")
-    if config.eks and config.output_dir is None and config.eks_dir is None:
-        raise UsageError(
-            "--eks needs a place for its tables: give --eks-dir, or -o for all outputs"
-        )
-    least = config.eks_options.min_members
-    if config.eks and least is not None and least > len(config.models):
-        raise UsageError(
-            f"--min-members asks for {least} members, and there are {len(config.models)} models"
-        )
+    plan = Plan(config, models, recordings.videos, tuple(usable), problems, run_dir)
+    return replace(plan, problems=(*problems, *device_problems(plan)))
 
 
 def _open_models(config: RunConfig) -> tuple[ModelSpec, ...]:
@@ -128,12 +128,10 @@ def _members(
         if (chosen <= names if chosen else names == usual)
     ]
     enough = len(fitting) >= (config.eks_options.min_members or len(models))
-    hint = (
-        "EKS leaves it out."
-        if enough
-        else "Give models with the same keypoints, choose some with --eks-keypoints, or leave "
-        "out --eks."
-    )
+    hint = "EKS leaves it out."
+    if not enough:
+        others = "name others" if chosen else "choose some with --eks-keypoints"
+        hint = f"Give models with the same keypoints, {others}, or leave out --eks."
     problems = []
     for model in models:
         if model in fitting:
@@ -148,22 +146,6 @@ def _members(
         )
         problems.append(Problem(model.name, f"{what} ({text})", hint, fatal=not enough))
     return (fitting if enough else []), problems
-
-
-def _label_problems(models: Sequence[ModelSpec], config: RunConfig) -> list[Problem]:
-    problems: list[Problem] = []
-    for model in models if config.metrics else ():
-        try:
-            labels_fingerprint(model, config)
-        except LabelsError as error:
-            problems.append(
-                Problem(
-                    model.name,
-                    f"PCA metrics are left out: {error.message} ({error.path})",
-                    "Give the training data's directory with --data-dir.",
-                )
-            )
-    return problems
 
 
 def _engine_problems(models: Sequence[ModelSpec]) -> list[Problem]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from raypose import ledger, storage
 from raypose.config import RunConfig
 from raypose.digests import remembered_digest
-from raypose.errors import LabelsError, SmoothingError, UsageError, VideoError
+from raypose.errors import SmoothingError, UsageError, VideoError
 from raypose.inputs.calibration import find_calibration
 from raypose.inputs.videos import Inspected
 from raypose.layout import (
@@ -21,28 +21,18 @@ from raypose.layout import (
     points_path,
     smooth_params_path,
 )
+from raypose.planning.checks import check_lengths
 from raypose.planning.model import EKS, OwnerWork, Problem, SessionPlan, Step, VideoPlan
 from raypose.planning.recordings import Group
 from raypose.ranges import finished_ranges, range_folder
 from raypose.stages.infer.boxes import boxes_path, read_boxes
-from raypose.stages.metrics import TEMPORAL_NORM, labels_path, wanted_metrics
-from raypose.stages.smooth import mirrored_views, views_by_suffix
+from raypose.stages.metrics import TEMPORAL_NORM, wanted_metrics
+from raypose.stages.smooth import check_mode, mirrored_views, views_by_suffix
 from raypose.storage import AnyPath, as_path
 from raypose.tasks import ModelSpec, Owner, VideoSpec
 
 METHOD = 1
 """Version of the numerics; raised when equal inputs give other tables than before."""
-
-
-def labels_fingerprint(model: ModelSpec, config: RunConfig) -> str:
-    """Digest of the labels that the model's PCA is fitted on; a word where it needs none.
-
-    Raises:
-        LabelsError: the labels are not there.
-    """
-    if wanted_metrics(model) == (TEMPORAL_NORM,):
-        return "none needed"
-    return ledger.digest_file(labels_path(model, config.data_dir))
 
 
 class SessionBuilder:
@@ -53,13 +43,20 @@ class SessionBuilder:
         models: the models, opened.
         ensemble: the model whose threshold, colours and metrics the smoothed ensemble has; None
             where there is nothing to smooth.
+        labels: for each model a digest of the labels that its PCA is fitted on; empty where it
+            has none that can be used.
 
     Raises:
         UsageError: the ensemble's outputs would lie among a member's.
     """
 
     def __init__(
-        self, config: RunConfig, models: tuple[ModelSpec, ...], *, ensemble: ModelSpec | None
+        self,
+        config: RunConfig,
+        models: tuple[ModelSpec, ...],
+        *,
+        ensemble: ModelSpec | None,
+        labels: Mapping[str, str],
     ) -> None:
         self.config = config
         self.owners = tuple(
@@ -78,12 +75,7 @@ class SessionBuilder:
                         path=root,
                         hint="Give another --eks-dir: tables of both have the same names.",
                     )
-        self.labels: dict[str, str] = {}
-        for model in models:
-            try:
-                self.labels[model.name] = labels_fingerprint(model, config)
-            except LabelsError:
-                self.labels[model.name] = ""
+        self.labels = labels
 
     def _metric_names(self, owner: Owner) -> tuple[str, ...]:
         if not self.config.metrics:
@@ -123,7 +115,14 @@ class SessionBuilder:
         if len(videos) < len(looks) or not owners:
             return None
         session = SessionPlan(key, tuple(videos))
-        return self._with_eks(session) if smooth and len(owners) == len(self.owners) else session
+        if not smooth or len(owners) < len(self.owners):
+            return session
+        try:
+            return self._with_eks(session)
+        except (SmoothingError, VideoError) as error:
+            # Its members can be predicted all the same.
+            problems.append(Problem(error.path or key, error.message, error.hint, fatal=True))
+            return session
 
     def _video(
         self, video: VideoSpec, owners: Sequence[Owner], keyframes: tuple[int, ...]
@@ -149,6 +148,7 @@ class SessionBuilder:
                 # It is in the model's fingerprint too; here for the reason why a table is stale.
                 made_from["runtime"] = owner.model.engine.runtime
             paths = self._paths(owner, video)
+            check_lengths(_all_names(paths, self._metric_names(owner), self.config))
             table = self._step("table", {"table": paths.predictions}, made_from, video)
             works.append(self._owner_work(owner, video, table))
             done_ranges.append(
@@ -182,6 +182,8 @@ class SessionBuilder:
             calibration = self.config.calibration or find_calibration(
                 [video.path for video in videos], session.key
             )
+        names = options.keypoints or self.eks.model.keypoint_names
+        check_mode(options.mode, names, bool(mirrored), several, calibration)
         shared: dict[str, Any] = {
             "kind": "smoothed",
             "method": METHOD,
@@ -206,6 +208,7 @@ class SessionBuilder:
             if i == 0 and calibration is not None:
                 outputs["points"] = points_path(root, session.key)
             recipe = {**shared, "video": plan.video.fingerprint}
+            check_lengths(outputs.values())
             table = self._step("table", outputs, recipe, plan.video)
             plans.append(replace(plan, eks=self._owner_work(self.eks, plan.video, table)))
         return replace(
@@ -279,6 +282,19 @@ class SessionBuilder:
             if "video" in verdict.changed and _is_other_video(verdict.source, video.path):
                 clash = clash or (str(path), verdict.source)
         return Step(kind, paths, recipe, not reason, reason, clash)
+
+
+def _all_names(paths: OutputPaths, metrics: Sequence[str], config: RunConfig) -> Iterator[AnyPath]:
+    """Every output that a video may have."""
+    yield paths.predictions
+    yield from (paths.metric(name) for name in metrics)
+    if config.timestamps:
+        yield paths.timestamps
+    if "full" in config.label:
+        yield paths.labeled
+    if "snippet" in config.label:
+        yield paths.snippet_labeled
+        yield from (paths.snippet_metric(name) for name in metrics)
 
 
 def _among(

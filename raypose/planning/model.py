@@ -29,12 +29,14 @@ class Problem:
         message: what is wrong.
         hint: what to do, or what raypose will do.
         fatal: True where something that was asked for will not be made.
+        lasting: True where it is said again at the end of a run.
     """
 
     subject: str
     message: str
     hint: str = ""
     fatal: bool = False
+    lasting: bool = False
 
 
 @dataclass(frozen=True, slots=True)

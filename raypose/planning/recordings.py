@@ -198,7 +198,7 @@ def _notes(left_out: Sequence[LeftOut]) -> list[Problem]:
         groups.setdefault(item.reason, []).append(item)
     hints = {OWN: "Copy one elsewhere to predict it all the same."}
     return [
-        Problem(str(items[0].path.parent), _listed(items), hints.get(reason, ""))
+        Problem(str(items[0].path.parent), _listed(items), hints.get(reason, ""), lasting=True)
         for reason, items in groups.items()
     ]
 

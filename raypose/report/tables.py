@@ -43,7 +43,7 @@ def print_plan(console: Console, plan: Plan) -> None:
     if len(videos) > _MOST_ROWS:
         console.print(f"… and {len(videos) - _MOST_ROWS} more videos")
     _print_recordings(console, plan)
-    print_problems(console, plan)
+    print_problems(console, plan.problems)
     _print_totals(console, plan)
 
 
@@ -140,6 +140,7 @@ def print_result(console: Console, result: RunResult[Any]) -> None:
         if n:
             console.print(f"Nothing to do: all outputs of {_videos(n)} are there and verified.")
         return
+    print_problems(console, [p for p in result.plan.problems if p.lasting])
     n_made = sum(len(paths) for paths in result.made.values())
     speed = f", {result.n_frames:,} frames predicted" if result.n_frames else ""
     console.print(

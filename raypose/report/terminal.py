@@ -26,6 +26,7 @@ from rich.progress import (
 )
 
 from raypose.pipeline import Display, Planned
+from raypose.planning import Problem
 from raypose.tasks import Progress as Word
 from raypose.tasks import Summary, Task
 
@@ -136,7 +137,7 @@ class LiveDisplay:
         self._live: Live | None = None
 
     def planned(self, plan: Planned) -> None:
-        print_problems(self._console, plan)
+        print_problems(self._console, plan.problems)
         if plan.done:
             return
         self._bar = self._overall.add_task("starting", total=None)
@@ -190,7 +191,7 @@ class PlainDisplay:
         self._last = 0.0
 
     def planned(self, plan: Planned) -> None:
-        print_problems(self._console, plan)
+        print_problems(self._console, plan.problems)
         if not plan.done:
             self._console.print(
                 f"{plan.n_pending_videos} of {plan.n_videos} videos to do; starting"
@@ -230,9 +231,9 @@ class PlainDisplay:
         """Nothing is held open."""
 
 
-def print_problems(console: Console, plan: Planned) -> None:
+def print_problems(console: Console, problems: Sequence[Problem]) -> None:
     """What is wrong (fatal for what it is about) or odd (with what raypose does about it)."""
-    for problem in plan.problems:
+    for problem in problems:
         mark = "[red]error[/]" if problem.fatal else "[yellow]note[/]"
         hint = f". {problem.hint}" if problem.hint else ""
         console.print(f"{mark} {escape(f'{problem.subject}: {problem.message}{hint}')}")

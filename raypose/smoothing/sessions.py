@@ -93,7 +93,9 @@ def group_tables(
             Problem(
                 str(first),
                 f"belongs to no recording{also}: it {reason}",
-                "Rename it, or list the recordings in a CSV (--sessions).",
+                "Add it to the list."
+                if listed is not None
+                else "Rename it, or list the recordings in a CSV (--sessions).",
                 fatal=True,
             )
         )
@@ -205,7 +207,8 @@ def _has_enough(
     enough = min_members is not None and n >= max(2, min_members)
     hint = "EKS goes on with these." if enough else "Add the tables of the others"
     if not enough:
-        hint += ", or let fewer do with --min-members." if n >= 2 else "."
+        fewer = ", or let fewer do with --min-members." if min_members is None else "."
+        hint += fewer if n >= 2 else "."
     problems.append(Problem(session.name, message, hint, fatal=not enough))
     return enough
 

@@ -12,7 +12,6 @@ taken in pixels of the frame. That mixture is upstream's; the numbers are compar
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ import numpy.typing as npt
 
 from raypose.errors import LabelsError
 from raypose.predictions import FloatArray, KeypointTable
+from raypose.stages.labels import read_training_labels
 from raypose.tasks import ModelSpec
 
 TEMPORAL_NORM = "temporal_norm"
@@ -31,7 +31,6 @@ PCA_MULTIVIEW = "pca_multiview_error"
 
 # A point in space has three coordinates, however many cameras see it.
 _MULTIVIEW_COMPONENTS = 3
-_DATA_DIR_HINT = "Give the directory of the training labels with --data-dir."
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +69,7 @@ class PcaMetrics:
         centering: `mean` or `median` where poses are taken relative to their centre, else empty.
         views: for each mirrored view its keypoints, matched by position.
         multiview: subspace of one body part in all views; None where the config asks for none.
+        without_image: names of images that can't be read, and whose labels the fit is without.
     """
 
     columns: tuple[int, ...] = ()
@@ -77,6 +77,7 @@ class PcaMetrics:
     centering: str = ""
     views: tuple[tuple[int, ...], ...] = ()
     multiview: Subspace | None = None
+    without_image: tuple[str, ...] = ()
 
     @classmethod
     def fit(cls, spec: ModelSpec, data_dir: Path | None = None) -> PcaMetrics:
@@ -95,18 +96,18 @@ class PcaMetrics:
         views = tuple(tuple(view) for view in data.get("mirrored_column_matches") or ())
         if PCA_SINGLEVIEW not in wanted and PCA_MULTIVIEW not in wanted:
             return cls()
-        labels = _training_labels(spec, data_dir)
+        labels = read_training_labels(spec, data_dir)
         loss = _section(_section(spec.config, "losses"), "pca_singleview")
         singleview = multiview = None
         centering = loss.get("centering_method") or ""
         try:
             if PCA_SINGLEVIEW in wanted:
-                poses = _poses(labels, columns, centering)
+                poses = _poses(labels.points, columns, centering)
                 # Upstream leaves this metric out where there are fewer labels than coordinates.
                 if len(poses) >= poses.shape[1]:
                     singleview = _fit(poses, loss.get("components_to_keep", 0.99))
             if PCA_MULTIVIEW in wanted:
-                points = _points_in_views(labels, views)
+                points = _points_in_views(labels.points, views)
                 if len(points) >= points.shape[1]:
                     multiview = _fit(points, _MULTIVIEW_COMPONENTS)
         except (IndexError, ValueError) as error:
@@ -116,7 +117,7 @@ class PcaMetrics:
                 hint="Check columns_for_singleview_pca, mirrored_column_matches and "
                 "components_to_keep in this config.",
             ) from error
-        return cls(columns, singleview, centering, views, multiview)
+        return cls(columns, singleview, centering, views, multiview, labels.without_image)
 
 
 def wanted_metrics(spec: ModelSpec) -> tuple[str, ...]:
@@ -244,122 +245,6 @@ def _covariance(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         raise ValueError("two keypoints are hardly ever labelled in the same frame")
     centred = np.where(known, points - np.nanmean(points, axis=0), 0.0)
     return np.asarray(centred.T @ centred / (n_pairs - 1))
-
-
-def labels_path(spec: ModelSpec, data_dir: Path | None = None) -> Path:
-    """The file of training labels that the PCA errors are fitted on.
-
-    Raises:
-        LabelsError: the config names none, or it is not there.
-    """
-    data = _section(spec.config, "data")
-    file = data.get("csv_file")
-    if not isinstance(file, str):
-        raise LabelsError("the config names no file of labels", path=spec.config_path)
-    path = _data_dir(spec, data_dir) / file
-    if not path.is_file():
-        raise LabelsError("the training labels are not there", path=path, hint=_DATA_DIR_HINT)
-    return path
-
-
-def _data_dir(spec: ModelSpec, data_dir: Path | None) -> Path:
-    return Path(data_dir or _section(spec.config, "data").get("data_dir") or "")
-
-
-def _training_labels(spec: ModelSpec, data_dir: Path | None) -> FloatArray:
-    """Labels of the training split in the network's input, shape (n, n_keypoints, 2), pixels."""
-    path = labels_path(spec, data_dir)
-    directory = _data_dir(spec, data_dir)
-    images, labels = _read_labels(path)
-    if labels.shape[1] != len(spec.keypoint_names):
-        raise LabelsError(
-            f"it labels {labels.shape[1]} keypoints, the model has {len(spec.keypoint_names)}",
-            path=path,
-            hint=_DATA_DIR_HINT,
-        )
-    train = training_split(len(images), _section(spec.config, "training"))
-    sizes = np.array([_image_size(directory / images[i]) for i in train], dtype=np.float32)
-    resized = np.array([spec.image_width, spec.image_height], dtype=np.float32)
-    points = np.asarray(labels[train] / sizes[:, None] * resized, dtype=np.float32)
-    if "heatmap" in spec.model_type:
-        # There is no heatmap of a label outside the image: such models never saw these.
-        points[((points < 0) | (points >= resized)).any(axis=2)] = np.nan
-    return points
-
-
-def _read_labels(path: Path) -> tuple[list[str], FloatArray]:
-    """Image names, and labels of shape (n, n_keypoints, 2) in pixels of each image."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.reader(file))
-        coords = rows[2]
-        x_columns = [i for i, coord in enumerate(coords) if coord == "x"]
-        columns = [j for i in x_columns for j in (i, i + 1)]
-        if not columns or any(coords[i + 1] != "y" for i in x_columns):
-            raise LabelsError("no table of labels: its third row is not x, y, …", path=path)
-        body = [row for row in rows[3:] if any(row)]
-        values = [[float(row[j] or "nan") for j in columns] for row in body]
-    except (OSError, ValueError, IndexError, csv.Error) as error:
-        raise LabelsError(f"the training labels can't be read: {error}", path=path) from error
-    array = np.array(values, dtype=np.float32).reshape(len(body), -1, 2)
-    return [row[0] for row in body], array
-
-
-def _image_size(path: Path) -> tuple[int, int]:
-    """Width and height from the header of an image file; no pixel is read."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            return width, height
-    except (OSError, UnidentifiedImageError) as error:
-        raise LabelsError(
-            "the size of a labelled image can't be read", path=path, hint=_DATA_DIR_HINT
-        ) from error
-
-
-def training_split(n_labels: int, training: Mapping[str, Any]) -> list[int]:
-    """Labelled frames that a model was trained on, as Lightning Pose divides them.
-
-    Args:
-        n_labels: number of labelled frames.
-        training: the `training` section of the config.
-
-    Raises:
-        LabelsError: fewer than two labels.
-    """
-    train_share = float(training.get("train_prob", 0.8))
-    val_share = training.get("val_prob")
-    if val_share is None:
-        val_share = round((1.0 - train_share) / 2, 5)
-    n_train = int(np.floor(train_share * n_labels))
-    n_val = int(np.floor(float(val_share) * n_labels))
-    rest = n_labels - n_train - n_val
-    if rest < 5:
-        n_train += rest
-    if n_val == 0:
-        n_train -= 1
-    if n_train < 1:
-        raise LabelsError(f"{n_labels} labelled frames are too few")
-    order = torch_permutation(n_labels, int(training.get("rng_seed_data_pt", 42)))
-    frames = training.get("train_frames")
-    if frames is not None and frames != 1 and frames < n_train:
-        n_train = int(frames) if frames > 1 else int(frames * n_train)
-    return order[:n_train]
-
-
-def torch_permutation(n: int, seed: int) -> list[int]:
-    """What `torch.randperm` gives on the CPU for this seed, without importing torch.
-
-    Both draw from a 32-bit Mersenne twister; torch then shuffles from the front (Fisher-Yates).
-    """
-    draws = np.random.RandomState(seed).randint(0, 1 << 32, size=max(n - 1, 0), dtype=np.uint32)
-    order = list(range(n))
-    for i, draw in enumerate(draws.tolist()):
-        j = i + draw % (n - i)
-        order[i], order[j] = order[j], order[i]
-    return order
 
 
 def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:

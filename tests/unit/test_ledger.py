@@ -51,6 +51,19 @@ def largest_file(n_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+@pytest.mark.parametrize("letter", ["x", "é", os.fsdecode(b"\xe9")])
+def test_names_of_any_length_that_leaves_room_for_the_record(tmp_path: Path, letter: str) -> None:
+    room = 255 - len(".csv.json")
+    output = tmp_path / f"{letter * (room // len(os.fsencode(letter)))}.csv"
+    commit(output)
+    assert ledger.check(output, RECIPE).done
+    output.write_text("edited by hand")
+    commit(output, "new")  # which moves the other aside
+    assert ledger.check(output, RECIPE).done
+    (replaced,) = (tmp_path / HIDDEN / "replaced").iterdir()
+    assert replaced.read_text() == "edited by hand"
+
+
 class TestDigests:
     def test_order_of_keys_does_not_matter(self) -> None:
         assert ledger.digest_of({"a": 1, "b": [2]}) == ledger.digest_of({"b": [2], "a": 1})

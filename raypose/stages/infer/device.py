@@ -79,6 +79,15 @@ def count_gpus() -> int:
     return _from_nvml() or max(len(glob.glob(pattern)) for pattern in listed)
 
 
+def visible_gpus() -> int:
+    """NVIDIA GPUs of this machine that this process may use."""
+    if _hidden_on_purpose():
+        return 0
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES")
+    n_gpus = count_gpus()
+    return n_gpus if shown is None else min(n_gpus, len(shown.split(",")))
+
+
 def _from_nvml() -> int:
     try:
         nvml = ctypes.CDLL("libnvidia-ml.so.1")

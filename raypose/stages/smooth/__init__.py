@@ -12,6 +12,8 @@ from __future__ import annotations
 from raypose.stages.smooth.members import Members, fitting_members
 from raypose.stages.smooth.options import SmoothOptions, SmoothResult, ViewsResult
 from raypose.stages.smooth.session import (
+    check_mode,
+    check_names,
     mirrored_views,
     smooth_recording,
     smooth_session,
@@ -24,6 +26,8 @@ __all__ = [
     "SmoothOptions",
     "SmoothResult",
     "ViewsResult",
+    "check_mode",
+    "check_names",
     "fitting_members",
     "mirrored_views",
     "smooth_recording",

@@ -77,7 +77,11 @@ def fitting_members(
         raise SmoothingError(
             f"{len(usable)} of {len(names)} members can be smoothed together: {parts}",
             hint="Make them alike and run again"
-            + (", or let fewer do with --min-members." if len(usable) >= 2 else "."),
+            + (
+                ", or let fewer do with --min-members."
+                if len(usable) >= 2 and min_members is None
+                else "."
+            ),
         )
     return Members(
         {view: {name: usable[name][view].select(wanted) for name in usable} for view in tables},

@@ -9,6 +9,8 @@ the table (tube, eyelids) are smoothed each by itself.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from raypose.errors import SmoothingError
@@ -52,9 +54,7 @@ def smooth_pupil(
     """
     table = ensemble_table(members, options)
     names = table.keypoint_names
-    missing = [name for name in PUPIL_KEYPOINTS if name not in names]
-    if missing:
-        raise SmoothingError(f"smoothing a pupil needs the keypoints {', '.join(missing)}")
+    pupil_columns(names)
     given = options.smooth_param
     if given is not None and not (isinstance(given, tuple) and len(given) == 2 and max(given) < 1):
         raise SmoothingError(
@@ -73,6 +73,18 @@ def smooth_pupil(
     return table, {**dict(zip(PUPIL_PARAMS, (diameter, centre), strict=True)), **params}
 
 
+def pupil_columns(names: Sequence[str]) -> list[int]:
+    """Where the keypoints of the pupil are among others.
+
+    Raises:
+        SmoothingError: one is missing.
+    """
+    missing = [name for name in PUPIL_KEYPOINTS if name not in names]
+    if missing:
+        raise SmoothingError(f"smoothing a pupil needs the keypoints {', '.join(missing)}")
+    return [names.index(name) for name in PUPIL_KEYPOINTS]
+
+
 def _smooth(table: KeypointTable, options: SmoothOptions) -> tuple[float, float]:
     from eks.ibl_pupil_smoother import (
         get_pupil_diameter,
@@ -80,7 +92,7 @@ def _smooth(table: KeypointTable, options: SmoothOptions) -> tuple[float, float]
         run_pupil_kalman_smoother,
     )
 
-    columns = [table.keypoint_names.index(name) for name in PUPIL_KEYPOINTS]
+    columns = pupil_columns(table.keypoint_names)
     seen = table.values[:, columns, AVERAGE].reshape(table.n_frames, 8).astype(np.float64)
     variances = table.values[:, columns, VARIANCE].reshape(table.n_frames, 8).astype(np.float64)
     positions = _bridged(seen)

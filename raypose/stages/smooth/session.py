@@ -11,8 +11,13 @@ from raypose.errors import CancelledError, SmoothingError
 from raypose.predictions import KeypointTable
 from raypose.stages.smooth.ensemble import aligned, ensemble_table
 from raypose.stages.smooth.options import SmoothOptions, SmoothResult, ViewsResult
-from raypose.stages.smooth.pupil import PUPIL_KEYPOINTS, PUPIL_PARAMS, smooth_pupil
-from raypose.stages.smooth.singlecam import smooth_singlecam
+from raypose.stages.smooth.pupil import (
+    PUPIL_KEYPOINTS,
+    PUPIL_PARAMS,
+    pupil_columns,
+    smooth_pupil,
+)
+from raypose.stages.smooth.singlecam import keypoint_groups, smooth_singlecam
 from raypose.stages.smooth.views import Calibration, smooth_mirrored_views, smooth_separate_views
 from raypose.tasks import ModelSpec
 
@@ -78,6 +83,47 @@ def smooth_recording(
     return ViewsResult(
         {view: result.table}, result.smooth_params, None, result.mode, reason, result.seconds
     )
+
+
+def check_names(options: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Whether options fit the keypoints, before there are any tables.
+
+    Args:
+        options: as of `smooth_recording`.
+        names: the keypoints that are to be smoothed.
+
+    Raises:
+        SmoothingError: they name keypoints that there are not, or not all.
+    """
+    _param_of_each(options["smooth_param"], names)
+    keypoint_groups(tuple(names), options["blocks"])
+    if options["mode"] == "pupil":
+        pupil_columns(names)
+
+
+def check_mode(
+    mode: str | None,
+    names: Sequence[str],
+    mirrored: bool,
+    several: bool,
+    calibration: Path | None,
+) -> None:
+    """Whether a mode fits a recording, before there are any tables.
+
+    Args:
+        mode: as of `smooth_recording`.
+        names: the keypoints that are to be smoothed.
+        mirrored: whether its views are known to be mirrored ones.
+        several: whether it has several videos.
+        calibration: of its cameras.
+
+    Raises:
+        SmoothingError: it does not fit.
+    """
+    if several:
+        _mode_of_many(mode or "auto", calibration)
+    else:
+        _mode_of_one(mode or "auto", names, mirrored)
 
 
 def _param_of_each(

@@ -13,7 +13,7 @@ never seen stays NaN.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -57,7 +57,7 @@ def smooth_singlecam(
         CancelledError: `should_stop` said so.
     """
     names = ensemble.keypoint_names
-    groups = _groups(names, options)
+    groups = keypoint_groups(names, options.blocks)
     given = _given_params(names, options)
     slices = frame_slices(options.s_frames, ensemble.n_frames)
 
@@ -82,16 +82,22 @@ def smooth_singlecam(
     return dict(zip(names, chosen, strict=True))
 
 
-def _groups(names: tuple[str, ...], options: SmoothOptions) -> list[list[int]]:
-    """Keypoints that share a parameter; those of no block are each a group."""
-    named = [name for block in options.blocks for name in block]
+def keypoint_groups(
+    names: tuple[str, ...], all_blocks: Sequence[Sequence[str]]
+) -> list[list[int]]:
+    """Keypoints that share a parameter; those of no block are each a group.
+
+    Raises:
+        SmoothingError: a block names what is no keypoint, or a keypoint twice.
+    """
+    named = [name for block in all_blocks for name in block]
     unknown = [name for name in named if name not in names]
     if unknown or len(set(named)) < len(named):
         raise SmoothingError(
             f"blocks name {', '.join(unknown) or 'a keypoint twice'}",
             hint=f"The keypoints are {', '.join(names)}.",
         )
-    blocks = [[names.index(name) for name in block] for block in options.blocks if block]
+    blocks = [[names.index(name) for name in block] for block in all_blocks if block]
     return blocks + [[k] for k, name in enumerate(names) if name not in named]
 
 

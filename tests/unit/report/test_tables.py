@@ -157,3 +157,11 @@ class TestEnd:
         assert "the file is empty" in text
         assert "Nothing to do: all outputs of 1 video" in text
         assert "Log" not in text, "nothing ran, so there is none"
+
+
+def test_what_was_left_out_is_said_again_at_the_end(project: Project) -> None:
+    project.video()
+    (project.videos / "index.ts").write_text("export {};")
+    plan = project.plan()
+    assert "1 file is left out: no video track in them (index.ts)" in shown(plan)
+    assert "1 file is left out: no video track in them (index.ts)" in ended(plan)

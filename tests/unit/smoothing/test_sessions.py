@@ -167,3 +167,4 @@ class TestList:
             ),
             ("r2", "there is no table of its view side"),
         ]
+        assert problems[0].hint == "Add it to the list."

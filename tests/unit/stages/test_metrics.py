@@ -13,6 +13,7 @@ from PIL import Image
 
 from raypose.errors import LabelsError, TableError
 from raypose.predictions import COORDS, KeypointTable, read_csv, read_metric_csv, write_csv
+from raypose.stages.labels import read_training_labels, torch_permutation, training_split
 from raypose.stages.metrics import (
     PCA_MULTIVIEW,
     PCA_SINGLEVIEW,
@@ -20,8 +21,6 @@ from raypose.stages.metrics import (
     PcaMetrics,
     compute_metrics,
     temporal_norm,
-    torch_permutation,
-    training_split,
     wanted_metrics,
 )
 from raypose.tasks import ModelSpec
@@ -197,7 +196,7 @@ def test_missing_labels_say_what_to_do(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (lambda text: text.replace("labeled-data", "elsewhere"), "size of a labelled image"),
+        (lambda text: text.replace("labeled-data", "elsewhere"), "none of its 54 images"),
         (lambda text: text[: len(text) // 2].rsplit(",", 3)[0], "can't be read"),
         (lambda text: "a,b\n1,2\n", "can't be read"),
         (lambda text: text.replace("coords,x,y", "coords,x,z"), "no table of labels"),
@@ -210,6 +209,38 @@ def test_spoilt_labels_are_named(tmp_path: Path, spoil: Any, says: str) -> None:
     path.write_text(spoil(path.read_text()))
     with pytest.raises(LabelsError, match=says):
         PcaMetrics.fit(make_spec(make_config_with_pca(data_dir)))
+
+
+def test_an_image_that_is_missing_costs_its_own_label_alone(tmp_path: Path) -> None:
+    data_dir = make_labels(tmp_path / "data", gaps=0.0)
+    spec = make_spec(make_config_with_pca(data_dir))
+    whole = read_training_labels(spec, None)
+    # The third label of the fit; the images of its folder are of three sizes.
+    image = training_split(60, spec.config["training"])[2]
+    (gone,) = (data_dir / "labeled-data").glob(f"img{image:03d}.*")
+    gone.unlink()
+    labels = read_training_labels(spec, None)
+    assert labels.without_image == (f"labeled-data/{gone.name}",)
+    np.testing.assert_array_equal(labels.points, np.delete(whole.points, 2, axis=0))
+    assert set(compute_metrics(make_predictions(), spec, PcaMetrics.fit(spec))) == {
+        TEMPORAL_NORM,
+        PCA_SINGLEVIEW,
+        PCA_MULTIVIEW,
+    }
+
+
+def test_an_image_beside_others_of_one_size_is_not_missed(tmp_path: Path) -> None:
+    data_dir = make_labels(tmp_path / "data", gaps=0.0)
+    for image in (data_dir / "labeled-data").iterdir():
+        Image.new("L", (320, 240)).save(image)
+    spec = make_spec(make_config_with_pca(data_dir))
+    whole = read_training_labels(spec, None)
+    image = training_split(60, spec.config["training"])[0]
+    (gone,) = (data_dir / "labeled-data").glob(f"img{image:03d}.*")
+    gone.write_bytes(b"no image")
+    labels = read_training_labels(spec, None)
+    assert labels.without_image == ()
+    np.testing.assert_array_equal(labels.points, whole.points)
 
 
 def test_labels_of_another_project_are_named(tmp_path: Path) -> None:

@@ -1,0 +1,235 @@
+"""What can be found before anything runs: options and models that can't lead to the outputs.
+
+Asked by `make_plan`. What makes the whole run senseless is an error; what costs some of its
+outputs is a `Problem`. Nothing here needs a GPU, or reads a checkpoint or a video.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from raypose import ledger
+from raypose.config import EksOptions, RunConfig
+from raypose.errors import LabelsError, ModelError, SmoothingError, UsageError, VideoError
+from raypose.layout import HIDDEN
+from raypose.planning.model import Plan, Problem
+from raypose.stages.infer.device import visible_gpus
+from raypose.stages.labels import labels_path
+from raypose.stages.metrics import TEMPORAL_NORM, PcaMetrics, wanted_metrics
+from raypose.stages.smooth import check_names
+from raypose.storage import AnyPath
+from raypose.tasks import ModelSpec
+
+_EKS_OPTION_NAMES = {
+    "mode": "--eks-mode",
+    "blocks": "--block",
+    "keypoints": "--eks-keypoints",
+}
+"""Fields of `EksOptions` whose option has another name."""
+
+_MAX_NAME_BYTES = 255
+_MAX_PATH_BYTES = 4095
+_MAX_URL_BYTES = 1024
+_RECORD = ".json"
+_MOST_NAMED = 3
+
+
+def check_options(config: RunConfig) -> None:
+    """Raises UsageError where options contradict each other or name what does not exist."""
+    if config.data_dir is not None and not config.data_dir.is_dir():
+        raise UsageError(
+            "there is no such directory of training data", path=config.data_dir, hint="Check it."
+        )
+    options, defaults = config.eks_options, EksOptions()
+    given = [
+        _EKS_OPTION_NAMES.get(name, f"--{name.replace('_', '-')}")
+        for name in EksOptions.model_fields
+        if getattr(options, name) != getattr(defaults, name)
+    ]
+    if given and not config.eks:
+        raise UsageError(
+            f"nothing is smoothed without --eks, and {', '.join(given)} {_is_are(given)} given",
+            hint="Add --eks, or leave out the options of smoothing.",
+        )
+    if not config.eks:
+        return
+    if len(config.models) < 2:
+        raise UsageError("--eks smooths an ensemble: give two or more models with -m")
+    if config.output_dir is None and config.eks_dir is None:
+        raise UsageError(
+            "--eks needs a place for its tables: give --eks-dir, or -o for all outputs"
+        )
+    if options.min_members is not None and options.min_members > len(config.models):
+        raise UsageError(
+            f"--min-members asks for {options.min_members} members, and there are "
+            f"{len(config.models)} models"
+        )
+
+
+def _is_are(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
+
+
+def check_models(models: Sequence[ModelSpec], config: RunConfig) -> None:
+    """Raises ModelError where a model's config can't lead to tables or labelled videos."""
+    for model in models:
+        double = [n for n, count in Counter(model.keypoint_names).items() if count > 1]
+        if double:
+            raise ModelError(
+                f"two keypoints have the same name: {', '.join(double)}",
+                path=model.config_path,
+                hint="Give each of data.keypoint_names a name of its own.",
+            )
+        if config.label and not _is_colormap(model.colormap):
+            raise ModelError(
+                f"eval.colormap is {model.colormap!r}, and matplotlib has no such colormap",
+                path=model.config_path,
+                hint="Choose another: --override +eval.colormap=cool.",
+            )
+
+
+def _is_colormap(name: str) -> bool:
+    if name == "cool":  # without the time that matplotlib takes
+        return True
+    from matplotlib import colormaps
+
+    return name in colormaps
+
+
+def check_smoothing(ensemble: ModelSpec, config: RunConfig) -> None:
+    """Raises UsageError where options of the smoother name keypoints that there are not."""
+    options = config.eks_options
+    try:
+        check_names(options.model_dump(), options.keypoints or ensemble.keypoint_names)
+    except SmoothingError as error:
+        raise UsageError(error.message, hint=error.hint) from None
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The training labels of the models, as far as their metrics need them.
+
+    Attributes:
+        digests: for each model a digest of what its PCA is fitted on; empty where nothing is.
+        problems: what is wrong with them.
+    """
+
+    digests: dict[str, str] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def read_labels(models: Sequence[ModelSpec], config: RunConfig) -> Labels:
+    """Which labels the PCA metrics of each model stand on; without them these are left out."""
+    labels = Labels()
+    for model in models:
+        labels.digests[model.name] = ""
+        if wanted_metrics(model) == (TEMPORAL_NORM,):
+            labels.digests[model.name] = "none needed"
+            continue
+        try:
+            _read(model, config, labels)
+        except LabelsError as error:
+            if config.metrics:
+                message = f"PCA metrics are left out: {error.message} ({error.path})"
+                labels.problems.append(Problem(model.name, message, error.hint))
+    return labels
+
+
+def _read(model: ModelSpec, config: RunConfig, labels: Labels) -> None:
+    digest = ledger.digest_file(labels_path(model, config.data_dir))
+    fit = PcaMetrics.fit(model, config.data_dir) if config.metrics else None
+    out = () if fit is None else fit.without_image
+    if out:
+        shown = f"{', '.join(out[:_MOST_NAMED])}{', …' if len(out) > _MOST_NAMED else ''}"
+        count = "1 labelled image" if len(out) == 1 else f"{len(out)} labelled images"
+        message = f"PCA metrics are fitted without {count} that can't be read: {shown}"
+        labels.problems.append(Problem(model.name, message))
+        digest = ledger.digest_of({"labels": digest, "without": list(out)})
+    labels.digests[model.name] = digest
+
+
+def device_problems(plan: Plan) -> list[Problem]:
+    """GPUs that are asked for and that this machine does not have.
+
+    Of a cluster only its own nodes know.
+    """
+    config = plan.config
+    if plan.done or config.address not in (None, "local") or _has_joined_a_cluster():
+        return []
+    predicts = plan.frames_to_predict > 0
+    draws = any(s.kind in ("label", "snippet") for _, _, s in plan.steps() if not s.done)
+    n_gpus = visible_gpus() if config.device != "cpu" else 0
+    asked, problems = 0 if config.inline else config.gpus or 0, []
+    if n_gpus == 0:
+        where = "this machine has no GPU that NVIDIA's driver shows"
+        if predicts and config.device == "cuda":
+            hint = "Run on a machine with a GPU, or leave out --device."
+            problems.append(Problem("--device cuda", where, hint, fatal=True))
+        elif predicts and config.runtime == "tensorrt":
+            hint = "Run on a machine with a GPU, or use --runtime onnx."
+            problems.append(Problem("--runtime tensorrt", where, hint, fatal=True))
+        elif predicts and asked and config.device == "auto":
+            hint = f"{asked} workers compute on the CPU, which takes ten times as long and more."
+            problems.append(Problem(f"--gpus {asked}", where, hint))
+        if predicts and config.decoder == "nvdec" and config.device == "auto":
+            problems.append(Problem("--decoder nvdec", where, "The CPU decodes."))
+        if draws and config.encoder == "nvenc" and config.device == "auto":
+            hint = "Run on a machine with a GPU, or leave out --encoder."
+            problems.append(Problem("--encoder nvenc", where, hint, fatal=True))
+    elif predicts and asked > n_gpus:
+        message = f"this machine shows {n_gpus} GPU{'s' if n_gpus > 1 else ''}"
+        hint = "Ask for no more than that, or for none to use all there are."
+        problems.append(Problem(f"--gpus {asked}", message, hint, fatal=True))
+    return problems
+
+
+def _has_joined_a_cluster() -> bool:
+    """Whether this process, a notebook, is connected to a Ray cluster, which then decides."""
+    ray = sys.modules.get("ray")
+    return ray is not None and bool(ray.is_initialized())
+
+
+def check_lengths(outputs: Iterable[AnyPath]) -> None:
+    """Raises VideoError where the name of an output is longer than its place allows.
+
+    The longest names are those of records, which are an output's and a suffix.
+    """
+    limits: dict[AnyPath, int] = {}
+    for output in outputs:
+        if not isinstance(output, Path):
+            record = output.parent / HIDDEN / f"{output.name}{_RECORD}"
+            n_bytes, most = len(os.fsencode(record.path)), _MAX_URL_BYTES
+        elif len(os.fsencode(output.parent / HIDDEN / "ranges")) + 2 * _MAX_NAME_BYTES > (
+            _MAX_PATH_BYTES
+        ):
+            raise VideoError(
+                "the path of its outputs would be too long for the file system",
+                path=output,
+                hint="Choose a place with a shorter path with -o.",
+            )
+        else:
+            if output.parent not in limits:
+                limits[output.parent] = _longest_name(output.parent)
+            n_bytes, most = len(os.fsencode(output.name + _RECORD)), limits[output.parent]
+        if n_bytes > most:
+            raise VideoError(
+                f"its name is too long by {n_bytes - most} bytes for the outputs: "
+                f"{output.name} and its record",
+                path=output.parent,
+                hint="Rename the video.",
+            )
+
+
+def _longest_name(folder: Path) -> int:
+    """Bytes that the name of a file may have, by the file system of the nearest folder."""
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        return os.pathconf(folder, "PC_NAME_MAX")
+    except (OSError, ValueError):
+        return _MAX_NAME_BYTES
