@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ def with_members(config: RunConfig) -> RunConfig:
     values = config.model_dump()
     options = values["eks_options"]
     if options["smooth_param"] is None:
-        options["smooth_param"] = _smooth_param(content)
+        options["smooth_param"] = _smooth_param(content, folder / NAME)
     chosen = config.eks_options.model_fields_set
     if content.get("quantile_keep_pca") is not None and "quantile_keep_pca" not in chosen:
         options["quantile_keep_pca"] = content["quantile_keep_pca"]
@@ -95,10 +96,39 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def _smooth_param(content: dict[str, Any]) -> float | None:
-    """The file's parameter; null and words mean that it is chosen."""
+def _smooth_param(content: dict[str, Any], path: Path) -> float | dict[str, float] | None:
+    """The file's parameter, or one per keypoint; null and words mean that it is chosen.
+
+    Raises:
+        ModelError: it is something else, which another choice would silently replace.
+    """
     value = content.get("smooth_param")
-    return float(value) if isinstance(value, int | float) and value > 0 else None
+    if value is None or (isinstance(value, str) and _number(value) is None):
+        return None
+    if isinstance(value, dict) and value:
+        numbers = {str(keypoint): _number(v) for keypoint, v in value.items()}
+        each = {keypoint: n for keypoint, n in numbers.items() if n is not None and n > 0}
+        if len(each) == len(value):
+            return each
+    number = _number(value)
+    if number is not None and number > 0:
+        return number
+    raise ModelError(
+        f"smooth_param is {value!r}",
+        path=path,
+        hint="Give a number above 0, or one for each keypoint by name; or null to choose it.",
+    )
+
+
+def _number(value: object) -> float | None:
+    """A finite number, also one that YAML takes for a word (`1e-3`)."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _member(folder: Path, name: str) -> Path:
