@@ -224,7 +224,7 @@ def _rename(temporary: Path, output: Path) -> storage.Stat:
 
 def _set_aside(output: AnyPath) -> None:
     """Move a file that raypose did not make out of the way, under a name that is free."""
-    stem = f"{_shortened(output.stem)}.{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    stem = f"{_shortened(output.stem, 100)}.{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     names = (f"{stem}-{n}{output.suffix}" for n in itertools.count())
     if isinstance(output, Path):
         folder = output.parent / HIDDEN / "replaced"
@@ -251,16 +251,13 @@ def write_atomically(path: AnyPath, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
-_KEPT_BYTES = 100
-
-
-def _shortened(name: str) -> str:
+def _shortened(name: str, n_bytes: int = 40) -> str:
     """The beginning of a name, to which something is added: names have a greatest length."""
     encoded = os.fsencode(name)
-    if len(encoded) <= _KEPT_BYTES:
+    if len(encoded) <= n_bytes:
         return name
     # No character is cut in half: not every library takes what is no UTF-8.
-    return encoded[:_KEPT_BYTES].decode(errors="ignore")
+    return encoded[:n_bytes].decode(errors="ignore")
 
 
 _counter = 0

@@ -85,7 +85,10 @@ def visible_gpus() -> int:
         return 0
     shown = os.environ.get("CUDA_VISIBLE_DEVICES")
     n_gpus = count_gpus()
-    return n_gpus if shown is None else min(n_gpus, len(shown.split(",")))
+    if shown is None or n_gpus == 0:
+        return n_gpus
+    n_shown = len(shown.split(","))
+    return n_shown if "MIG" in shown else min(n_gpus, n_shown)  # one GPU may be several of MIG
 
 
 def _from_nvml() -> int:
