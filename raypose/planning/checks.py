@@ -43,7 +43,9 @@ def check_options(config: RunConfig) -> None:
     """Raises UsageError where options contradict each other or name what does not exist."""
     if config.data_dir is not None and not config.data_dir.is_dir():
         raise UsageError(
-            "there is no such directory of training data", path=config.data_dir, hint="Check it."
+            "there is no such directory of training data",
+            path=config.data_dir,
+            hint="Check the path.",
         )
     options, defaults = config.eks_options, EksOptions()
     given = [

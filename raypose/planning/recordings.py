@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from raypose import storage
 from raypose.config import RunConfig
 from raypose.errors import NoVideoTrackError, UsageError
 from raypose.inputs.names import GivenNames, name_recordings, name_videos
@@ -198,9 +200,14 @@ def _notes(left_out: Sequence[LeftOut]) -> list[Problem]:
         groups.setdefault(item.reason, []).append(item)
     hints = {OWN: "Copy one elsewhere to predict it all the same."}
     return [
-        Problem(str(items[0].path.parent), _listed(items), hints.get(reason, ""), lasting=True)
+        Problem(_common_folder(items), _listed(items), hints.get(reason, ""), lasting=True)
         for reason, items in groups.items()
     ]
+
+
+def _common_folder(items: Sequence[LeftOut]) -> str:
+    folders = [str(item.path.parent) for item in items]
+    return folders[0] if any(map(storage.is_url, folders)) else os.path.commonpath(folders)
 
 
 def _listed(items: Sequence[LeftOut]) -> str:
