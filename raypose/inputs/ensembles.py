@@ -13,6 +13,7 @@ from raypose.config import EksOptions, RunConfig
 from raypose.errors import ModelError
 from raypose.ledger import write_atomically
 from raypose.storage import AnyPath, is_url
+from raypose.yaml_files import load_yaml
 
 NAME = "ensemble.yaml"
 _OURS = "# Written by raypose"
@@ -85,10 +86,7 @@ def describe_ensemble(
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ModelError(f"the ensemble can't be read ({error})", path=path) from None
+    content = load_yaml(path, what="the ensemble", error=ModelError)
     if not isinstance(content, dict) or not isinstance(content.get("members"), list):
         raise ModelError(
             "this ensemble names no members", path=path, hint="List its models under `members:`."

@@ -18,12 +18,12 @@ from typing import Any
 
 from raypose import storage
 from raypose.digests import remembered_digest
-from raypose.errors import ModelError, UsageError
+from raypose.errors import ModelError
+from raypose.inputs.model_config import MODEL_TYPES, Evaluation, read_config
 from raypose.stages.infer.exports import find_engine
 from raypose.storage import AnyPath, as_path
 from raypose.tasks import Engine, ModelSpec
 
-MODEL_TYPES = ("heatmap", "regression", "heatmap_mhcrnn", "heatmap_multiview_transformer")
 _CONFIGS = ("config.yaml", os.path.join(".hydra", "config.yaml"))
 # What the config says of inference; all else (training, losses, callbacks) may change without
 # making predictions stale.
@@ -80,23 +80,18 @@ def _open(
     path: AnyPath, name: str, overrides: Sequence[str], runtime: str, precision: str
 ) -> ModelSpec:
     config_path = _find_config(path)
-    config = _read_config(config_path, overrides)
-    data, model = _section(config, "data", config_path), _section(config, "model", config_path)
-    keypoints = data.get("keypoint_names") or data.get("keypoints")
-    if not keypoints:
-        raise _missing("data.keypoint_names", config_path)
-    data["keypoint_names"] = [str(keypoint) for keypoint in keypoints]
-    model_type = str(_need(model, "model_type", "model", config_path))
+    config, values = read_config(config_path, overrides)
+    model_type = config.model.model_type
     if model_type not in MODEL_TYPES:
         raise ModelError(
             f"model.model_type is {model_type!r}, which raypose does not know",
             path=config_path,
             hint=f"It knows {', '.join(MODEL_TYPES)}.",
         )
-    height, width = _image_size(data, config_path)
-    views = data.get("view_names") or []
-    evaluation = config.get("eval") or {}
-    checkpoint = find_checkpoint(path, model.get("model_name"))
+    evaluation = config.eval or Evaluation()
+    threshold = evaluation.confidence_thresh_for_vid
+    size = config.data.image_resize_dims
+    checkpoint = find_checkpoint(path, config.model.model_name)
     engine = None
     if runtime != "torch":
         engine = find_engine(path, checkpoint, model_type, runtime, precision)
@@ -105,17 +100,17 @@ def _open(
         directory=str(path),
         config_path=str(config_path),
         checkpoint=str(checkpoint),
-        fingerprint=_fingerprint(checkpoint, config, engine),
+        fingerprint=_fingerprint(checkpoint, values, engine),
         model_type=model_type,
-        backbone=str(_need(model, "backbone", "model", config_path)),
-        keypoint_names=tuple(data["keypoint_names"]),
-        image_height=height,
-        image_width=width,
-        view_names=tuple(str(view) for view in views) if len(views) > 1 else (),
-        confidence_threshold=_confidence_threshold(evaluation, config_path),
-        colormap=str(evaluation.get("colormap") or "cool"),
-        losses=tuple(str(loss) for loss in model.get("losses_to_use") or () if loss),
-        config=config,
+        backbone=config.model.backbone,
+        keypoint_names=config.keypoint_names,
+        image_height=size.height,
+        image_width=size.width,
+        view_names=config.view_names,
+        confidence_threshold=0.9 if threshold is None else threshold,
+        colormap=evaluation.colormap or "cool",
+        losses=tuple(config.model.losses_to_use or ()),
+        config=values,
         overrides=tuple(overrides),
         engine=engine,
     )
@@ -214,134 +209,6 @@ def _find_config(directory: AnyPath) -> AnyPath:
         path=directory,
         hint="Give the directory that Lightning Pose made when it trained the model.",
     )
-
-
-def _read_config(path: AnyPath, overrides: Sequence[str]) -> dict[str, Any]:
-    import yaml
-
-    try:
-        text = storage.read_bytes(path).decode("utf-8")
-        config = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except OSError as error:
-        raise ModelError(
-            f"the config can't be read ({error.strerror})",
-            path=path,
-            hint="Check who may read it.",
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ModelError(
-            f"the config is no valid YAML ({error})",
-            path=path,
-            hint="Copy the file again from where the model was trained.",
-        ) from error
-    if not isinstance(config, dict):
-        raise ModelError("the config is empty or no mapping", path=path)
-    for override in overrides:
-        _apply_override(config, override)
-    if "${" in text or any("${" in override for override in overrides):
-        return _interpolated(config)
-    return config
-
-
-def _apply_override(config: dict[str, Any], override: str) -> None:
-    import yaml
-
-    key, equals, value_text = override.partition("=")
-    adds = key.startswith("+")
-    names = key.lstrip("+").split(".")
-    if not equals or not all(names):
-        raise UsageError(
-            f"the override {override!r} is not of the form key=value",
-            hint="Write it like model.backbone=resnet50.",
-        )
-    try:
-        value = yaml.safe_load(value_text)
-    except yaml.YAMLError as error:
-        raise UsageError(f"the value of the override {override!r} is no valid YAML") from error
-    section: Any = config
-    for name in names[:-1]:
-        if adds and isinstance(section, dict):
-            section.setdefault(name, {})
-        section = section.get(name) if isinstance(section, dict) else None
-    if not isinstance(section, dict) or (names[-1] not in section and not adds):
-        raise UsageError(
-            f"the override {override!r} names a key that the model's config does not have",
-            hint=f"Check its spelling, or write +{override} to add it.",
-        )
-    section[names[-1]] = value
-
-
-def _interpolated(config: dict[str, Any]) -> dict[str, Any]:
-    """The config with `${…}` filled in where they can be; the others stay as they are written."""
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    tree = OmegaConf.create(config)
-
-    def filled(node: Any, key: str) -> Any:
-        if isinstance(node, dict):
-            return {
-                name: filled(value, f"{key}[{name}]" if key else str(name))
-                for name, value in node.items()
-            }
-        if isinstance(node, list):
-            return [filled(value, f"{key}[{index}]") for index, value in enumerate(node)]
-        if not (isinstance(node, str) and "${" in node):
-            return node
-        try:
-            value = OmegaConf.select(tree, key)
-        except OmegaConfBaseException:
-            # Of a resolver (Hydra's own) or a key that is not at hand where the model is used.
-            return node
-        return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
-
-    result: dict[str, Any] = filled(config, "")
-    return result
-
-
-def _section(config: Mapping[str, Any], name: str, path: AnyPath) -> dict[str, Any]:
-    section = config.get(name)
-    if not isinstance(section, dict):
-        raise _missing(name, path)
-    return section
-
-
-def _need(section: Mapping[str, Any], key: str, name: str, path: AnyPath) -> Any:
-    value = section.get(key)
-    if value is None:
-        raise _missing(f"{name}.{key}", path)
-    return value
-
-
-def _missing(key: str, path: AnyPath) -> ModelError:
-    return ModelError(
-        f"the config has no {key}, which inference needs",
-        path=path,
-        hint="Check that this is the config of a trained Lightning Pose model.",
-    )
-
-
-def _image_size(data: Mapping[str, Any], path: AnyPath) -> tuple[int, int]:
-    size = _need(data, "image_resize_dims", "data", path)
-    sides = []
-    for side in ("height", "width"):
-        value = size.get(side) if isinstance(size, dict) else None
-        if not isinstance(value, int) or value <= 0:
-            raise ModelError(
-                f"data.image_resize_dims.{side} is {value!r}, not a number of pixels", path=path
-            )
-        sides.append(value)
-    return sides[0], sides[1]
-
-
-def _confidence_threshold(evaluation: Mapping[str, Any], path: AnyPath) -> float:
-    value = evaluation.get("confidence_thresh_for_vid")
-    try:
-        return 0.9 if value is None else float(value)
-    except (TypeError, ValueError):
-        raise ModelError(
-            f"eval.confidence_thresh_for_vid is {value!r}, not a number", path=path
-        ) from None
 
 
 def _checkpoints(folder: AnyPath) -> dict[int, list[AnyPath]]:

@@ -1,0 +1,118 @@
+"""References in a model's config: `${data.data_dir}/videos` and the like, resolved by hand.
+
+OmegaConf would resolve more than a shared config may ask for: `${oc.env:AWS_SECRET_ACCESS_KEY}`
+reads this machine's environment. Here a reference is a path within the same config, absolute
+(`${a.b}`, `${a[0]}`) or relative (`${.b}`, `${..b}`). Everything else, and what refers to nothing,
+stays as written; whether that matters is for the schema to say. What the references unfold to is
+bounded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+_REFERENCE = re.compile(r"\$\{\s*(\.*[\w-]+(?:\.[\w-]+|\[[\w-]+\])*)\s*\}")
+_PARTS = re.compile(r"[\w-]+")
+_MAX_DEPTH = 100
+"""Levels of nesting and of references to references, counted together."""
+_MAX_VALUES = 200_000
+_MAX_CHARACTERS = 4 << 20
+_NOTHING = object()
+
+_Path = tuple[str, ...]
+
+
+class ReferenceBoundError(Exception):
+    """References that lead in a circle, or unfold to more than any config needs."""
+
+
+def resolve(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config with every reference replaced that refers to something in it.
+
+    Raises:
+        ReferenceBoundError: they lead in a circle, or unfold too far.
+    """
+    result: dict[str, Any] = _Resolver(config).resolved(config, (), 0)
+    return result
+
+
+class _Resolver:
+    def __init__(self, root: Mapping[str, Any]) -> None:
+        self._root = root
+        self._n_values = 0
+        self._n_characters = 0
+
+    def resolved(self, node: Any, path: _Path, depth: int) -> Any:
+        """A node of the config at `path`, with everything below it resolved."""
+        self._n_values += 1
+        if depth > _MAX_DEPTH:
+            raise ReferenceBoundError("references that lead in a circle, or too far")
+        if self._n_values > _MAX_VALUES:
+            raise ReferenceBoundError(f"references that unfold to more than {_MAX_VALUES} values")
+        if isinstance(node, Mapping):
+            return {k: self.resolved(v, (*path, k), depth + 1) for k, v in node.items()}
+        if isinstance(node, list):
+            return [self.resolved(v, (*path, str(i)), depth + 1) for i, v in enumerate(node)]
+        if isinstance(node, str):
+            value = self._text(node, path, depth) if "${" in node else node
+            self._n_characters += len(value) if isinstance(value, str) else 0
+            if self._n_characters > _MAX_CHARACTERS:
+                raise ReferenceBoundError(
+                    f"references that unfold to more than {_MAX_CHARACTERS} characters"
+                )
+            return value
+        return node
+
+    def _text(self, text: str, path: _Path, depth: int) -> Any:
+        if "\\${" in text:  # OmegaConf's way to write a dollar and a brace
+            return text
+        whole = _REFERENCE.fullmatch(text)
+        if whole is not None:
+            value = self._lookup(_target(whole[1], path), depth + 1)
+            return text if value is _NOTHING else value
+
+        def replacement(match: re.Match[str]) -> str:
+            value = self._lookup(_target(match[1], path), depth + 1)
+            if value is _NOTHING or isinstance(value, dict | list):
+                return match[0]
+            return str(value)
+
+        return _REFERENCE.sub(replacement, text)
+
+    def _lookup(self, target: _Path | None, depth: int) -> Any:
+        """The resolved value at a path, or `_NOTHING`."""
+        if target is None:
+            return _NOTHING
+        if depth > _MAX_DEPTH:
+            raise ReferenceBoundError("references that lead in a circle, or too far")
+        node: Any = self._root
+        for i, part in enumerate(target):
+            if isinstance(node, str):  # perhaps a reference to the container that is meant
+                whole = _REFERENCE.fullmatch(node)
+                onward = _target(whole[1], target[:i]) if whole else None
+                return self._lookup(onward and (*onward, *target[i:]), depth + 1)
+            node = _child(node, part)
+            if node is _NOTHING:
+                return _NOTHING
+        return self.resolved(node, target, depth + 1)
+
+
+def _target(written: str, path: _Path) -> _Path | None:
+    """The absolute path that a reference at `path` names; None where it leaves the config."""
+    n_dots = len(written) - len(written.lstrip("."))
+    parts = tuple(_PARTS.findall(written))
+    if not n_dots:
+        return parts
+    if n_dots > len(path):
+        return None
+    return (*path[: len(path) - n_dots], *parts)
+
+
+def _child(node: Any, part: str) -> Any:
+    if isinstance(node, Mapping):
+        return node.get(part, _NOTHING)
+    if isinstance(node, list) and part.isdecimal() and len(part) < 10 and int(part) < len(node):
+        return node[int(part)]
+    return _NOTHING
