@@ -22,7 +22,7 @@ MODEL_TYPES = ("heatmap", "regression", "heatmap_mhcrnn", "heatmap_multiview_tra
 
 _MAX_BYTES = 1 << 20
 _MAX_NODES = 100_000
-_MAX_SIDE = 16_384
+_MAX_SIDE = 4096
 _SHOWN = 60
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import numbers
 import pickle
 import re
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from raypose import storage
 from raypose.errors import ModelError, StorageError, UnsafeCheckpointError
+from raypose.stages.infer.archive import check_archive
 from raypose.storage import as_path
 
 if TYPE_CHECKING:
@@ -34,7 +36,8 @@ class Checkpoint:
 
     Attributes:
         weights: tensors by name, on the CPU, with today's names.
-        hyperparameters: the arguments that the module was made with, where they were saved.
+        hyperparameters: of the arguments that the module was made with those that inference
+            needs, where they were saved.
     """
 
     weights: Mapping[str, torch.Tensor]
@@ -59,15 +62,19 @@ def read_checkpoint(
     import torch
 
     content = _load(path, allow_unsafe)
-    weights = content.get("state_dict", content) if isinstance(content, Mapping) else None
-    if not isinstance(weights, Mapping) or not any(
+    # A dict of its own kind would do more than look up: OmegaConf's reads the environment.
+    weights = content.get("state_dict", content) if isinstance(content, dict) else None
+    if not isinstance(weights, dict) or not any(
         isinstance(value, torch.Tensor) for value in weights.values()
     ):
-        raise ModelError("the checkpoint holds no weights", path=path)
-    hyperparameters = content.get("hyper_parameters") or {}
+        raise ModelError(
+            "the checkpoint holds no weights",
+            path=path,
+            hint="Copy the file again from where the model was trained.",
+        )
     return Checkpoint(
-        weights=_with_todays_names(weights, model_type),
-        hyperparameters=dict(hyperparameters),
+        weights=_usable(_with_todays_names(weights, model_type, path), path),
+        hyperparameters=_hyperparameters(content.get("hyper_parameters"), path),
     )
 
 
@@ -102,7 +109,19 @@ def load_weights(module: torch.nn.Module, weights: Mapping[str, torch.Tensor], p
             hint="Check model_type, backbone and keypoint_names in the config, and that the "
             "checkpoint is of this model.",
         )
+    _check_finite(weights, path)
     module.load_state_dict(dict(weights))
+
+
+def _check_finite(weights: Mapping[str, torch.Tensor], path: str) -> None:
+    """Refuse weights of which every prediction would be empty."""
+    broken = [name for name, tensor in weights.items() if not tensor.isfinite().all()]
+    if broken:
+        raise ModelError(
+            f"{len(broken)} of its weights hold values that are not finite ({_some(broken)})",
+            path=path,
+            hint="The training diverged, or the file is damaged: use another checkpoint.",
+        )
 
 
 def _some(names: list[str]) -> str:
@@ -114,11 +133,12 @@ def _load(path: str | Path, allow_unsafe: bool) -> Any:
     import torch
 
     try:
-        file = io.BytesIO(storage.read_bytes(as_path(path))) if storage.is_url(path) else path
+        content = storage.read_bytes(as_path(path))
         if allow_unsafe:
-            return torch.load(file, map_location="cpu", weights_only=False)
+            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=False)
+        check_archive(content, path)
         with torch.serialization.safe_globals(_harmless_globals()):
-            return torch.load(file, map_location="cpu", weights_only=True)
+            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except OSError as error:
         raise ModelError(
             f"the checkpoint can't be read ({error.strerror or error})",
@@ -134,8 +154,8 @@ def _load(path: str | Path, allow_unsafe: bool) -> Any:
             path=path,
             hint="If you trust whoever made the file, add --allow-unsafe-checkpoint.",
         ) from error
-    except (MemoryError, StorageError):
-        raise  # of this machine or the store, not of the file
+    except (MemoryError, ModelError, StorageError):
+        raise  # of this machine or the store, or said already
     except Exception as error:  # what is no pickle can make an unpickler raise anything
         raise _damaged(path, error) from error
 
@@ -188,8 +208,8 @@ def _named_global(error: Exception) -> str:
 
 
 def _with_todays_names(
-    weights: Mapping[str, torch.Tensor], model_type: str
-) -> dict[str, torch.Tensor]:
+    weights: Mapping[Any, Any], model_type: str, path: str | Path
+) -> dict[str, Any]:
     """The weights that inference uses, by the names that Lightning Pose gives them today.
 
     Lightning Pose once kept the head's layers in the module itself.
@@ -197,9 +217,71 @@ def _with_todays_names(
     context = model_type == "heatmap_mhcrnn"
     renamed = {}
     for name, value in weights.items():
+        if not isinstance(name, str):
+            raise _misfit(f"one of its weights is called {name!r:.40}, which is no name", path)
         if name.startswith(_TRAINING_ONLY):
             continue
         if name.startswith("upsampling_layers."):
             name = ("head.head_sf." if context else "head.") + name
         renamed[name] = value
     return renamed
+
+
+def _usable(weights: Mapping[str, Any], path: str | Path) -> dict[str, torch.Tensor]:
+    """The same weights, each a plain tensor with a value of its own in every place."""
+    import torch
+
+    for name, value in weights.items():
+        if not isinstance(value, torch.Tensor):
+            raise _misfit(f"its weight {name} is no tensor", path)
+        plain = value.layout == torch.strided and value.device.type == "cpu"
+        if not plain or value.is_quantized or value.is_nested:
+            raise _misfit(f"its weight {name} is no dense tensor of plain numbers", path)
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise _misfit(f"its weight {name} repeats fewer values than it claims to hold", path)
+    return dict(weights)
+
+
+# Those that inference needs, and the largest value of a number.
+_HYPERPARAMETERS = {
+    "backbone": None,
+    "num_keypoints": 10_000,
+    "num_views": 100,
+    "downsample_factor": 3,
+}
+
+
+def _hyperparameters(saved: Any, path: str | Path) -> dict[str, Any]:
+    """The arguments that inference needs, as plain values; nothing in them is resolved."""
+    from omegaconf import DictConfig, OmegaConf
+
+    if saved is None:
+        return {}
+    if isinstance(saved, DictConfig):
+        saved = OmegaConf.to_container(saved, resolve=False)
+    if not isinstance(saved, dict):
+        raise _misfit(f"its hyper_parameters are a {type(saved).__name__}, not named", path)
+    found = {}
+    for name, largest in _HYPERPARAMETERS.items():
+        value = saved.get(name)
+        if value is None:
+            continue
+        if largest is None:
+            allowed, good = "a name", isinstance(value, str)
+        else:
+            is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+            allowed, good = f"1 to {largest}", is_whole and 0 < value <= largest
+        if not good:
+            raise _misfit(
+                f"its hyper_parameters.{name} is {value!r:.60}, and must be {allowed}", path
+            )
+        found[name] = value if largest is None else int(value)
+    return found
+
+
+def _misfit(what: str, path: str | Path) -> ModelError:
+    return ModelError(
+        f"the checkpoint can't be used: {what}",
+        path=path,
+        hint="Use a checkpoint as Lightning Pose saved it.",
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -44,7 +45,75 @@ def test_hyperparameters_of_omegaconf_are_harmless(tmp_path: Path) -> None:
     parameters = OmegaConf.create({"milestones": [1, 2], "gamma": 0.5})
     content = {"state_dict": {"w": torch.zeros(1)}, "hyper_parameters": {"lr": parameters}}
     checkpoint = read_checkpoint(save(tmp_path / "a.ckpt", content))
-    assert checkpoint.hyperparameters["lr"].gamma == 0.5
+    assert checkpoint.hyperparameters == {}
+    content["hyper_parameters"] = OmegaConf.create({"backbone": "resnet18", "num_views": 2})
+    checkpoint = read_checkpoint(save(tmp_path / "b.ckpt", content))
+    assert checkpoint.hyperparameters == {"backbone": "resnet18", "num_views": 2}
+
+
+def test_hyperparameters_do_not_reach_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from omegaconf import OmegaConf
+
+    monkeypatch.setenv("RAYPOSE_TEST_SECRET", "swordfish")
+    hidden = OmegaConf.create({"backbone": "${oc.env:RAYPOSE_TEST_SECRET}"})
+    content = {"state_dict": {"w": torch.zeros(1)}, "hyper_parameters": hidden}
+    checkpoint = read_checkpoint(save(tmp_path / "a.ckpt", content))
+    assert checkpoint.hyperparameters == {"backbone": "${oc.env:RAYPOSE_TEST_SECRET}"}
+    weights = OmegaConf.create({"state_dict": "${oc.env:RAYPOSE_TEST_SECRET}"})
+    with pytest.raises(ModelError, match="no weights"):
+        read_checkpoint(save(tmp_path / "b.ckpt", weights))
+
+
+_W = {"w": torch.zeros(2)}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"state_dict": _W, "hyper_parameters": [1]}, "hyper_parameters are a list"),
+        ({"state_dict": _W, "hyper_parameters": 5}, "hyper_parameters are a int"),
+        (
+            {"state_dict": _W, "hyper_parameters": {"num_keypoints": "many"}},
+            "hyper_parameters.num_keypoints is 'many', and must be 1 to 10000",
+        ),
+        ({"state_dict": _W, "hyper_parameters": {"backbone": 5}}, "backbone is 5, and must be"),
+        ({"state_dict": _W, "hyper_parameters": {"num_views": True}}, "num_views is True"),
+        ({"state_dict": _W, "hyper_parameters": {"downsample_factor": 99}}, "must be 1 to 3"),
+        ({"state_dict": {5: torch.zeros(1)}}, "called 5, which is no name"),
+        ({5: torch.zeros(1)}, "called 5, which is no name"),
+        ({"state_dict": {**_W, "v": "text"}}, "weight v is no tensor"),
+        ({"state_dict": {"w": torch.zeros(1).expand(10**12)}}, "w repeats fewer values"),
+        ({"state_dict": {"w": torch.zeros(3, device="meta")}}, "w is no dense tensor"),
+        ({"state_dict": []}, "no weights"),
+        (torch.zeros(3), "no weights"),
+    ],
+)
+def test_contents_that_are_no_model(tmp_path: Path, content: Any, message: str) -> None:
+    path = save(tmp_path / "a.ckpt", content)
+    with pytest.raises(ModelError, match=message) as caught:
+        read_checkpoint(path)
+    assert str(caught.value).startswith(f"{path}: the checkpoint")
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_weights_that_are_not_finite_are_named(value: float) -> None:
+    module = nn.Sequential(OrderedDict(a=nn.Linear(2, 3), n=nn.BatchNorm1d(3)))
+    good = module.state_dict()
+    for name in ("a.bias", "n.running_var"):
+        broken = {key: tensor.clone() for key, tensor in good.items()}
+        broken[name].view(-1)[1] = value
+        with pytest.raises(ModelError, match=rf"1 of its weights hold.*\({name}\)") as caught:
+            load_weights(module, broken, "x.ckpt")
+        assert str(caught.value).startswith("x.ckpt: ")
+
+
+def test_a_pipe_is_no_checkpoint(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.ckpt")
+    with pytest.raises(ModelError, match="a named pipe, not a file"):
+        read_checkpoint(tmp_path / "a.ckpt")
 
 
 def test_code_is_not_run_unless_asked_for(tmp_path: Path) -> None:
