@@ -165,6 +165,13 @@ class Failure:
                 hint="Use fewer workers or a machine with more memory.",
                 error="MemoryError",
             )
+        if is_out_of_gpu_memory(error):
+            return cls(
+                step,
+                "the GPU's memory is used up",
+                hint="Close other programs that use the GPU, or give a smaller --batch-size.",
+                error="DeviceError",
+            )
         details = "".join(traceback.format_exception(type(error), error, error.__traceback__))
         return cls(
             step,
@@ -177,6 +184,18 @@ class Failure:
     def as_skipped(self, step: str) -> Failure:
         """The failure of a task that could not start because this one failed."""
         return Failure(step, self.message, self.path, self.hint, self.error, "", skipped=True)
+
+
+_NO_GPU_MEMORY = ("CUDA out of memory", "CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
+
+
+def is_out_of_gpu_memory(error: BaseException) -> bool:
+    """Whether a GPU had too little memory; asked without importing torch."""
+    if not isinstance(error, RuntimeError):
+        return False
+    text = str(error)
+    named = type(error).__name__ == "OutOfMemoryError"
+    return named or any(phrase in text for phrase in _NO_GPU_MEMORY)
 
 
 _OS_ERRORS = {

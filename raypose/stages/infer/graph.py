@@ -114,16 +114,20 @@ def build_graph(spec: ModelSpec, *, allow_unsafe: bool = False) -> bytes:
     return _pack("weights", architecture, _saved_weights(module))
 
 
-def load_network(graph: bytes, device: str = "cpu", precision: str = "fp32") -> Network:
+def load_network(
+    graph: bytes, device: str = "cpu", precision: str = "fp32", *, path: str = ""
+) -> Network:
     """Load a graph on a device.
 
     Args:
         graph: what `build_graph` gave.
         device: `cpu`, or `cuda:0` and so on.
         precision: `fp32`, `bf16` or `fp16`: of weights and layers; heatmaps are float32.
+        path: of the model, for messages.
 
     Raises:
-        ModelError: the bytes are damaged or of another version of raypose.
+        ModelError: the bytes are damaged or of another version of raypose, or the weights are
+            too large for the precision.
     """
     import torch
 
@@ -141,8 +145,19 @@ def load_network(graph: bytes, device: str = "cpu", precision: str = "fp32") -> 
         module.to(memory_format=torch.channels_last)
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     module = module.eval().to(device=device, dtype=dtype)
+    _check_range(module, precision, path)
     heads = module.heads if architecture.has_context else None
     return Network(architecture, module, torch.device(device), dtype, heads)
+
+
+def _check_range(module: Any, precision: str, path: str) -> None:
+    """Refuse a precision in which a weight becomes infinite (fp16 ends at 65504)."""
+    if precision == "fp16" and not all(bool(w.isfinite().all()) for w in module.parameters()):
+        raise ModelError(
+            "weights of this model are too large for fp16",
+            path=path,
+            hint="Run it with --precision bf16 or fp32.",
+        )
 
 
 def _traced_exactly(candidate: nn.Module, module: Any, architecture: Architecture) -> bytes | None:

@@ -372,8 +372,35 @@ class _Run:
             rows = with_edges(rows, self.n_frames)
         begin = self.start - self.first
         wanted = slice(begin, begin + self.stop - self.start)
-        views = rows[wanted].to("cpu", torch.float32).chunk(len(self.indexes), dim=1)
+        kept = rows[wanted].to("cpu", torch.float32)
+        failure = self._not_finite(member.predictor, kept.numpy())
+        if failure is not None:
+            return failure
+        views = kept.chunk(len(self.indexes), dim=1)
         return [self._result(member, view, wanted, v) for v, view in enumerate(views)]
+
+    def _not_finite(self, predictor: Predictor, rows: NDArray[np.float32]) -> Failure | None:
+        """What is wrong with rows of which some are no numbers, which no table may show as empty.
+
+        Frames that can't be decoded have their empty fields from elsewhere.
+        """
+        broken = ~np.isfinite(rows).all(axis=2)
+        if not broken.any():
+            return None
+        n_frames = len(set(np.nonzero(broken)[0]))
+        frame, column = (int(i) for i in np.argwhere(broken)[0])
+        names = predictor.spec.keypoint_names
+        precision = str(predictor.network.dtype).removeprefix("torch.")
+        error = VideoError(
+            f"the model {predictor.spec.name} gives values that are not finite for "
+            f"{n_frames} frames, first for {names[column % len(names)]} in frame "
+            f"{self.start + frame} (computed in {precision})",
+            path=self.indexes[column // len(names)].path,
+            hint="Run it with --precision fp32."
+            if precision != "float32"
+            else "Use another checkpoint of this model: its numbers overflow on this video.",
+        )
+        return Failure.of("predict", error)
 
     def _result(
         self, member: _Member, rows: torch.Tensor, wanted: slice, view: int
@@ -412,19 +439,19 @@ def _predict_batch(
 
 
 def _predict_part(views: Views, predictor: Predictor, shared: dict[Any, torch.Tensor]) -> _Part:
-    import torch
-
     begun = time.perf_counter()
-    try:
-        images = shared.get(predictor.input_key)
-        if images is None:
-            images = predictor.prepare(views)
-            shared[predictor.input_key] = images
-        with torch.inference_mode():
-            outputs = predictor.network.forward(images)
-    except torch.cuda.OutOfMemoryError:
+
+    def images() -> torch.Tensor:
+        key = predictor.input_key
+        if key not in shared:
+            shared[key] = predictor.prepare(views)
+        return shared[key]
+
+    outputs = predictor.forward_at_once(views, images)
+    if outputs is None:
         shared.clear()
-        predictor.halve_batch_size(len(views))
+        if predictor.most_frames is None or predictor.most_frames >= len(views):
+            predictor.note_too_many(len(views))
         outputs = predictor.forward(views)
     forwarded = time.perf_counter()
     if predictor.network.heads is None:

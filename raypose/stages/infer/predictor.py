@@ -7,13 +7,13 @@ than predicting a short clip. A predictor knows nothing of videos; `loop` feeds 
 from __future__ import annotations
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from raypose.errors import DeviceError, ModelError
+from raypose.errors import DeviceError, ModelError, is_out_of_gpu_memory
 from raypose.stages.infer.views import Boxes, Sizes, Views
 from raypose.tasks import ModelSpec
 
@@ -42,7 +42,9 @@ class Predictor:
 
     Attributes:
         spec: the model.
-        batch_size: frames that go through the network at a time; halved where memory runs out.
+        batch_size: frames that best go through the network at a time.
+        most_frames: frames that fit into the GPU's memory at a time; None as long as it has not
+            run out. Whoever reads the frames may do so in larger batches.
 
     Raises:
         ModelError: the model can't be built.
@@ -64,10 +66,12 @@ class Predictor:
         if graph is None:
             graph = cached_graph(spec, allow_unsafe=allow_unsafe)
         if spec.engine is None:
-            self.network = load_network(graph, device, precision)
+            self.network = load_network(graph, device, precision, path=spec.directory)
         else:
             self.network = load_engine(spec, graph, device)
         self._check()
+        self.most_frames: int | None = None
+        self.batch_size = _GPU_BATCH_MAX
         self.batch_size = self.network.batch_size or choose_batch_size(self)
 
     @property
@@ -133,19 +137,53 @@ class Predictor:
         """What the network gives for some frames, in as many batches as it takes."""
         import torch
 
+        def part(start: int, stop: int) -> torch.Tensor:
+            images = self.prepare(views.part(start, stop))
+            with torch.inference_mode():
+                return self.network.forward(images)
+
+        return self._in_parts(part, len(views), self.batch_size)
+
+    def forward_at_once(
+        self, views: Views, images: Callable[[], torch.Tensor]
+    ) -> torch.Tensor | None:
+        """What the network gives for all of the frames together.
+
+        Args:
+            views: the frames.
+            images: makes the images of them, or has them already.
+
+        Returns:
+            None where that is more than fits into memory; `forward` then takes smaller batches.
+        """
+        import torch
+
+        if self.most_frames is not None and self.most_frames < len(views):
+            return None
+        with torch.inference_mode():
+            return _unless_memory_runs_out(lambda: self.network.forward(images()))
+
+    def _in_parts(
+        self, compute: Callable[[int, int], torch.Tensor], n: int, size: int
+    ) -> torch.Tensor:
+        """What `compute` gives for frames `start` to `stop` of n, in parts of up to `size`.
+
+        Raises:
+            DeviceError: the memory of the GPU is too small for one frame.
+        """
+        import torch
+
         parts: list[torch.Tensor] = []
         done = 0
-        while done < len(views):
-            end = min(done + self.batch_size, len(views))
-            try:
-                images = self.prepare(views.part(done, end))
-                with torch.inference_mode():
-                    parts.append(self.network.forward(images))
-            except torch.cuda.OutOfMemoryError:
-                self.halve_batch_size(end - done)
+        while done < n:
+            end = min(done + min(size, self.most_frames or size), n)
+            part = _unless_memory_runs_out(lambda start=done, stop=end: compute(start, stop))  # type: ignore[misc]
+            if part is None:
+                self.note_too_many(end - done)
                 continue
+            parts.append(part)
             done = end
-        return torch.cat(parts)
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def prepare(self, views: Views) -> torch.Tensor:
         """The images that the network takes: (B, 3, h, w), of several views (B, V, 3, h, w)."""
@@ -189,15 +227,33 @@ class Predictor:
         """
         import torch
 
-        assert self.network.heads is not None
-        with torch.inference_mode():
-            alone, several = (
-                self.locate(heatmaps, sizes, boxes) for heatmaps in self.network.heads(features)
-            )
-            return torch.where(several[..., 2:] > alone[..., 2:], several, alone)
+        heads = self.network.heads
+        assert heads is not None
+
+        def part(start: int, stop: int) -> torch.Tensor:
+            inner = None if boxes is None else tuple(view[start:stop] for view in boxes)
+            with torch.inference_mode():
+                alone, several = (
+                    self._locate(heatmaps, sizes, inner)
+                    for heatmaps in heads(features[start : stop + 4])
+                )
+                # What is no number in one of the two must not hide behind the other.
+                sure = several[..., 2:] > alone[..., 2:]
+                return torch.where(sure | several[..., 2:].isnan(), several, alone)
+
+        n_frames = len(features) - 4
+        return self._in_parts(part, n_frames, n_frames)
 
     def locate(self, outputs: torch.Tensor, sizes: Sizes, boxes: Boxes | None) -> torch.Tensor:
         """(B, V·K, 3) keypoints in pixels of the frame, of what the network gave."""
+
+        def part(start: int, stop: int) -> torch.Tensor:
+            inner = None if boxes is None else tuple(view[start:stop] for view in boxes)
+            return self._locate(outputs[start:stop], sizes, inner)
+
+        return self._in_parts(part, len(outputs), len(outputs))
+
+    def _locate(self, outputs: torch.Tensor, sizes: Sizes, boxes: Boxes | None) -> torch.Tensor:
         import torch
 
         from raypose.stages.infer.subpixel import keypoints_from_heatmaps
@@ -220,8 +276,11 @@ class Predictor:
                     view[..., 1].div_(height).mul_(h[:, None]).add_(y[:, None])
             return found
 
-    def halve_batch_size(self, tried: int) -> None:
-        """After memory ran out with a batch of `tried` frames: smaller ones from here on.
+    def note_too_many(self, tried: int) -> None:
+        """After memory ran out with `tried` frames: fewer from here on.
+
+        To be called when nothing holds on to what was computed: not where the error is handled,
+        whose traceback keeps all of it.
 
         Raises:
             DeviceError: one frame is too much already.
@@ -234,7 +293,9 @@ class Predictor:
                 path=self.spec.directory,
                 hint="Close other programs that use the GPU, or run with --device cpu.",
             )
-        self.batch_size = min(self.batch_size, tried) // 2
+        # Another batch may have found out about less in the meantime.
+        self.most_frames = min(tried // 2, self.most_frames or tried)
+        self.batch_size = min(self.batch_size, self.most_frames)
         gc.collect()
         torch.cuda.empty_cache()
 
@@ -255,6 +316,16 @@ class Predictor:
             )
 
 
+def _unless_memory_runs_out(compute: Callable[[], torch.Tensor]) -> torch.Tensor | None:
+    """What `compute` gives; None where the GPU's memory ran out, and then nothing is kept."""
+    try:
+        return compute()
+    except RuntimeError as error:
+        if not is_out_of_gpu_memory(error):
+            raise
+        return None
+
+
 def choose_batch_size(predictor: Any) -> int:
     """A batch size that suits the device.
 
@@ -268,16 +339,35 @@ def choose_batch_size(predictor: Any) -> int:
         return int(min(32, max(1 if predictor.n_views > 1 else 2, _CPU_BATCH_PIXELS // pixels)))
     from raypose.stages.infer.network import example_images
 
-    probe = 4
-    images = example_images(network.architecture, probe, seed=0)
-    images = images.to(network.device, network.dtype)
-    torch.cuda.reset_peak_memory_stats(network.device)
-    before = torch.cuda.memory_allocated(network.device)
-    with torch.inference_mode():
-        predictor.network.forward(images)
-    per_frame = (torch.cuda.max_memory_allocated(network.device) - before) / probe
+    per_frame = None
+    for probe in (4, 1):
+        per_frame = _bytes_per_frame(network, example_images(network.architecture, probe, seed=0))
+        if per_frame is not None:
+            break
+        predictor.note_too_many(probe)
+    assert per_frame is not None
     free, _ = torch.cuda.mem_get_info(network.device)
-    return batch_size_that_fits(free, per_frame)
+    return min(batch_size_that_fits(free, per_frame), predictor.most_frames or _GPU_BATCH_MAX)
+
+
+def _bytes_per_frame(network: Any, images: torch.Tensor) -> float | None:
+    """Memory that the network takes for each of these images; None where there is not enough."""
+    import torch
+
+    before = 0
+
+    def forward() -> torch.Tensor:
+        nonlocal before
+        on_device = images.to(network.device, network.dtype)
+        torch.cuda.reset_peak_memory_stats(network.device)
+        before = torch.cuda.memory_allocated(network.device)
+        with torch.inference_mode():
+            outputs: torch.Tensor = network.forward(on_device)
+            return outputs
+
+    if _unless_memory_runs_out(forward) is None:
+        return None
+    return float(torch.cuda.max_memory_allocated(network.device) - before) / len(images)
 
 
 def batch_size_that_fits(free_bytes: float, bytes_per_frame: float) -> int:
