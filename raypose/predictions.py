@@ -139,18 +139,28 @@ class PointTable:
 def write_csv(table: KeypointTable, path: str | os.PathLike[str]) -> None:
     """Writes a table as CSV, float32 values in the fewest digits that read back the same.
 
+    A first row of nothing but empty fields is a row of names to pandas, which drops it: such a
+    row is written with likelihoods of 0, which say the same.
+
     Raises:
         OSError: the file can't be written.
     """
-    _write_keypoints(path, table.scorer, table.keypoint_names, table.coords, table.values)
+    values = table.values
+    if len(values) and np.isnan(values[0]).all():
+        values = values.copy()
+        values[0, :, 2] = 0.0
+    _write_keypoints(path, table.scorer, table.keypoint_names, table.coords, values)
 
 
 def write_points_csv(table: PointTable, path: str | os.PathLike[str]) -> None:
     """Writes keypoints in space as `eks` does: three header rows, six columns a keypoint.
 
     Raises:
+        TableError: the first row is empty: pandas takes such a row for names, and drops it.
         OSError: the file can't be written.
     """
+    if len(table.values) and np.isnan(table.values[0]).all():
+        raise TableError("the first row of 3-D keypoints would be empty", path=path)
     _write_keypoints(path, EKS_SCORER, table.keypoint_names, POINT_COORDS, table.values)
 
 

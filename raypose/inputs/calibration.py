@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from raypose.errors import UsageError
+from raypose.calibrations import read_cameras
 from raypose.storage import is_url
 
 NAME = "calibration.toml"
@@ -17,24 +16,9 @@ def camera_names(path: Path) -> tuple[str, ...]:
     """Names of the cameras of an Anipose calibration, in its order.
 
     Raises:
-        UsageError: the file can't be read, or is no calibration of several cameras.
+        UsageError: the file can't be read, or is no calibration that can be used.
     """
-    import toml
-
-    try:
-        content: dict[str, Any] = toml.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:  # toml's errors and those of the encoding are such
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UsageError(f"can't be read ({reason})", path=path) from None
-    cameras = [entry for key, entry in content.items() if key.startswith("cam")]
-    names = tuple(str(c["name"]) for c in cameras if isinstance(c, dict) and "name" in c)
-    if len(names) < 2:
-        raise UsageError(
-            "is no calibration of several cameras",
-            path=path,
-            hint="Give a calibration.toml as Anipose writes it.",
-        )
-    return names
+    return tuple(camera.name for camera in read_cameras(path))
 
 
 def find_calibration(videos: Sequence[str], session: str) -> Path | None:
@@ -50,6 +34,6 @@ def find_calibration(videos: Sequence[str], session: str) -> Path | None:
     name = session.rpartition("/")[2]
     for place in (folder, folder.parent):
         for candidate in (place / "calibrations" / f"{name}.toml", place / NAME):
-            if candidate.is_file():
+            if candidate.exists() and not candidate.is_dir():
                 return candidate
     return None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from raypose import ledger, storage
+from raypose.calibrations import usable_cameras
 from raypose.config import RunConfig
 from raypose.digests import remembered_digest
 from raypose.errors import SmoothingError, UsageError, VideoError
@@ -184,6 +185,8 @@ class SessionBuilder:
             )
         names = options.keypoints or self.eks.model.keypoint_names
         check_mode(options.mode, names, bool(mirrored), several, calibration)
+        if calibration is not None:
+            usable_cameras(calibration, [video.view for video in videos])
         shared: dict[str, Any] = {
             "kind": "smoothed",
             "method": METHOD,

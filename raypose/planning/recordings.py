@@ -236,10 +236,11 @@ def _grouped(paths: Sequence[AnyPath], views: Sequence[str]) -> Grouping:
 def _view_names(config: RunConfig, models: Sequence[ModelSpec]) -> tuple[str, ...]:
     named = [model.view_names for model in models if model.takes_views]
     views = config.views or (named[0] if named else ())
-    if not views and config.calibration is not None:
+    if config.calibration is not None:
         from raypose.inputs.calibration import camera_names
 
-        views = camera_names(config.calibration)
+        cameras = camera_names(config.calibration)  # which also says what is wrong with it
+        views = views or cameras
     return views
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from raypose.errors import ModelError, UsageError
 from raypose.planning import Plan, Unit
+from tests.calibrations import calibration_text
 from tests.projects import Project, commit_all, fake_model
 from tests.videos import truncate
 
@@ -444,7 +445,7 @@ class TestRecordings:
         before = project.plan(views=("top", "side"), eks=True).sessions[0]
         assert before.calibration == ""
         path = project.videos / "calibration.toml"
-        path.write_text('[cam_0]\nname = "top"\n[cam_1]\nname = "side"\n')
+        path.write_text(calibration_text())
         session = project.plan(views=("top", "side"), eks=True).sessions[0]
         assert session.calibration == str(path)
         eks = session.videos[0].eks
@@ -462,11 +463,37 @@ class TestRecordings:
         project.video("r1_top.mp4")
         project.video("r1_side.mp4")
         path = project.root / "cameras.toml"
-        path.write_text('[cam_0]\nname = "top"\n[cam_1]\nname = "side"\n')
+        path.write_text(calibration_text())
         assert kinds_of(project.plan(calibration=path)) == [("r1", ("top", "side"))]
         path.write_text("nothing = 1\n")
         with pytest.raises(UsageError, match="no calibration of several cameras"):
             project.plan(calibration=path)
+
+    def test_a_calibration_that_is_given_is_checked(self, project: Project) -> None:
+        project.video("r1_top.mp4")
+        project.video("r1_side.mp4")
+        path = project.root / "cameras.toml"
+        path.write_text(calibration_text(matrix="[[1.0, 2.0], [3.0, 4.0]]"))
+        for views in ((), ("top", "side")):
+            with pytest.raises(UsageError, match=r"cameras\.toml: cam_1\.matrix of camera 'side'"):
+                project.plan(calibration=path, views=views, eks=True)
+
+    def test_a_calibration_that_is_found_fails_its_recording_alone(self, project: Project) -> None:
+        for recording in ("r1", "r2"):
+            project.video(f"{recording}_top.mp4")
+            project.video(f"{recording}_side.mp4")
+        folder = project.videos / "calibrations"
+        folder.mkdir()
+        (folder / "r1.toml").write_text(calibration_text(distortions=str([0.0] * 99)))
+        (folder / "r2.toml").write_text(calibration_text())
+        plan = project.plan(views=("top", "side"), eks=True)
+        (problem,) = plan.problems
+        assert problem.fatal
+        assert problem.subject == str(folder / "r1.toml")
+        assert "cam_1.distortions of camera 'side'" in problem.message
+        first, second = plan.sessions
+        assert first.videos[0].models and first.videos[0].eks is None
+        assert second.videos[0].eks is not None
 
     def test_shards_are_all_recordings_once(self, project: Project) -> None:
         for i in range(5):

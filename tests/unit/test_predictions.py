@@ -19,10 +19,12 @@ from raypose.predictions import (
     COORDS,
     EKS_COORDS,
     KeypointTable,
+    PointTable,
     read_csv,
     read_metric_csv,
     write_csv,
     write_metric_csv,
+    write_points_csv,
 )
 
 
@@ -283,3 +285,32 @@ print(written - before, read - before)
     table_kib = 1_000_000 * 51 * 4 // 1024
     assert written_kib < 300_000
     assert read_kib < table_kib + 400_000
+
+
+@pytest.mark.parametrize("coords", [COORDS, EKS_COORDS])
+def test_a_first_row_without_any_value_is_a_row_to_pandas(
+    tmp_path: Path, coords: tuple[str, ...]
+) -> None:
+    values = np.full((3, 2, len(coords)), np.nan, dtype=np.float32)
+    values[1:] = 1.5
+    path = tmp_path / "a.csv"
+    write_csv(KeypointTable("s", ("a", "b"), coords, values), path)
+    frame = pd.read_csv(path, header=[0, 1, 2], index_col=0)
+    assert frame.index.tolist() == [0, 1, 2]
+    assert frame.iloc[0].dropna().tolist() == [0.0, 0.0], "the likelihoods"
+    assert np.isnan(values[0]).all(), "the table in memory is left alone"
+    assert read_csv(path).n_frames == 3
+
+
+def test_a_metric_without_a_first_value_keeps_its_row(tmp_path: Path) -> None:
+    path = tmp_path / "norm.csv"
+    write_metric_csv(path, ["a", "b"], np.array([[np.nan, np.nan], [1, 2]]))
+    assert pd.read_csv(path, index_col=0).index.tolist() == [0, 1]
+    assert pd.read_csv(path, header=[0], index_col=0).index.tolist() == [0, 1]
+
+
+def test_points_without_a_first_row_are_not_written(tmp_path: Path) -> None:
+    values = np.ones((3, 2, 6), dtype=np.float32)
+    values[0] = np.nan
+    with pytest.raises(TableError, match="first row of 3-D keypoints"):
+        write_points_csv(PointTable(("a", "b"), values), tmp_path / "a.csv")

@@ -29,7 +29,8 @@ def aligned(members: Sequence[KeypointTable], min_members: int = 2) -> list[Keyp
     """The members with their keypoints in the order of the first.
 
     Raises:
-        SmoothingError: too few members, or members that differ in keypoints or frames.
+        SmoothingError: too few members, or members that differ in keypoints or frames, or an
+            infinite value.
     """
     if len(members) < min_members:
         raise SmoothingError(
@@ -52,6 +53,14 @@ def aligned(members: Sequence[KeypointTable], min_members: int = 2) -> list[Keyp
                 f"members have different lengths: member 1 has {members[0].n_frames} frames, "
                 f"member {i} has {member.n_frames}",
                 hint="Predict the same video with each of them again.",
+            )
+    for i, member in enumerate(members, start=1):
+        infinite = np.isinf(member.values[..., :3]).any(axis=2)
+        if infinite.any():
+            frame, k = (int(n) for n in np.argwhere(infinite)[0])
+            raise SmoothingError(
+                f"member {i} has an infinite value of {member.keypoint_names[k]} in frame {frame}",
+                hint="Predict the video with this model again.",
             )
     return [member.select(names) for member in members]
 
@@ -105,6 +114,28 @@ def _median(xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         middle: npt.NDArray[np.float64] = np.maximum(low, np.minimum(high, xy[2]))
         return middle
     return np.asarray(np.median(xy, axis=0))
+
+
+def check_smoothed(values: FloatArray, names: Sequence[str], where: str = "") -> None:
+    """Refuse positions that are no numbers, which a table would show as empty.
+
+    Args:
+        values: (n_frames, n_keypoints, n), of which nothing should be missing.
+        names: the keypoints.
+        where: said after the keypoint's name.
+
+    Raises:
+        SmoothingError: a value is not finite.
+    """
+    broken = ~np.isfinite(values).all(axis=2)
+    if broken.any():
+        frame, k = (int(i) for i in np.argwhere(broken)[0])
+        n_frames = len(set(np.nonzero(broken)[0]))
+        raise SmoothingError(
+            f"the smoother gives no finite position of {names[k]}{where} for {n_frames} frames, "
+            f"first for frame {frame}",
+            hint="Check the members' tables there, and the calibration if there is one.",
+        )
 
 
 def raw_variances(table: KeypointTable) -> FloatArray:

@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from raypose.errors import CancelledError, SmoothingError
 from raypose.predictions import KeypointTable
-from raypose.stages.smooth.ensemble import aligned, ensemble_table
+from raypose.stages.smooth.ensemble import AVERAGE, aligned, check_smoothed, ensemble_table
 from raypose.stages.smooth.options import SmoothOptions, SmoothResult, ViewsResult
 from raypose.stages.smooth.pupil import (
     PUPIL_KEYPOINTS,
@@ -179,6 +181,7 @@ def smooth_session(
     else:
         table = ensemble_table(usable, options)
         params = smooth_singlecam(table, options, on_progress, should_stop)
+    _check_seen(table)
     if on_progress is not None and mode != "singlecam":
         on_progress(table.n_frames)
     return SmoothResult(table, params, mode, reason, time.perf_counter() - started)
@@ -318,9 +321,17 @@ def _one_by_one(
     for view, tables_of_view in members.items():
         tables[view] = ensemble_table(tables_of_view, options)
         chosen = smooth_singlecam(tables[view], options)
+        _check_seen(tables[view], f" in view {view}")
         params |= {f"{name} ({view})": param for name, param in chosen.items()}
     seconds = time.perf_counter() - started
     return ViewsResult(tables, params, None, "singlecam", reason, seconds)
+
+
+def _check_seen(table: KeypointTable, where: str = "") -> None:
+    """A keypoint that a member saw at all has a smoothed position in every frame."""
+    unseen = np.isnan(table.values[..., AVERAGE]).all(axis=(0, 2))
+    columns = np.flatnonzero(~unseen)
+    check_smoothed(table.xy[:, columns], [table.keypoint_names[k] for k in columns], where)
 
 
 def _stop_if(should_stop: Stop) -> None:

@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from raypose.calibrations import usable_cameras
 from raypose.errors import SmoothingError
 from raypose.predictions import FloatArray, KeypointTable, PointTable
-from raypose.stages.smooth.ensemble import AVERAGE, VARIANCE, ensemble_table
+from raypose.stages.smooth.ensemble import AVERAGE, VARIANCE, check_smoothed, ensemble_table
 from raypose.stages.smooth.options import SmoothOptions, frame_slices
 from raypose.stages.smooth.singlecam import smooth_singlecam
 
@@ -51,35 +52,13 @@ class Calibration:
         """The cameras that are views, from a calibration file.
 
         Raises:
-            SmoothingError: the file can't be read, lacks a view, or has a fisheye camera.
+            SmoothingError: the file can't be used, or lacks a view.
         """
-        from aniposelib.cameras import (
-            CameraGroup,
-            FisheyeCamera,
-        )
+        from aniposelib.cameras import CameraGroup
 
-        try:
-            group = CameraGroup.load(str(path))
-        except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-            raise SmoothingError(
-                f"the calibration can't be read: {error}",
-                path=path,
-                hint="Give a calibration.toml of Anipose.",
-            ) from error
-        known = list(group.get_names())
-        missing = [view for view in views if view not in known]
-        if missing:
-            raise SmoothingError(
-                f"the calibration has no camera {', '.join(missing)}, "
-                f"but {', '.join(map(str, known))}",
-                path=path,
-                hint="Views and cameras must have the same names.",
-            )
-        names = tuple(name for name in known if name in views)
-        group = group.subset_cameras_names(names)
-        if any(isinstance(camera, FisheyeCamera) for camera in group.cameras):
-            raise SmoothingError("eks can't project through a fisheye camera", path=path)
-        return cls(names, group)
+        cameras = usable_cameras(path, views)
+        group = CameraGroup.from_dicts([camera.as_dict() for camera in cameras])
+        return cls(tuple(camera.name for camera in cameras), group)
 
 
 def smooth_separate_views(
@@ -202,6 +181,10 @@ def _run_eks(
     )
     shape = (data.shape[2], len(names), -1)
     values = np.stack([frame.to_numpy(np.float32).reshape(shape) for frame in frames])
+    for v, view in enumerate(views):
+        check_smoothed(values[v][..., :2], names, f" in view {view}")
+    if calibration is not None:
+        check_smoothed(latent.to_numpy(np.float32).reshape(shape), names, " in 3-D")
     return values, [float(p) for p in params], latent.to_numpy(np.float32).reshape(shape)
 
 

@@ -14,8 +14,9 @@ from raypose.errors import UsageError
 from raypose.predictions import COORDS, KeypointTable, write_csv
 from raypose.smoothing.plan import SmoothPlan, make_smooth_plan, smooth_tasks
 from raypose.tasks import LoadArgs, SmoothArgs
+from tests.calibrations import calibration_text
 
-CALIBRATION = '[cam_0]\nname = "top"\n[cam_1]\nname = "side"\n'
+CALIBRATION = calibration_text()
 
 
 @pytest.fixture(autouse=True)

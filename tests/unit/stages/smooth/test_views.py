@@ -24,8 +24,10 @@ from raypose.stages.smooth import (
     smooth_views,
     views_by_suffix,
 )
+from raypose.stages.smooth.ensemble import check_smoothed
 from raypose.stages.smooth.pupil import PUPIL_KEYPOINTS
 from raypose.tasks import ModelSpec
+from tests.calibrations import FIELDS, calibration_text
 from tests.unit.stages.smooth.ensembles import (
     NAMES,
     make_views,
@@ -153,6 +155,45 @@ def test_frames_that_nobody_saw_do_not_spoil_the_rest(tmp_path: Path, calibrated
         kept = np.r_[0:15, 30:80, 105:200]
         assert np.abs(table.xy - whole.tables[view].xy)[kept].max() < 0.5
         assert np.abs(table.xy - whole.tables[view].xy).max() < 8
+
+
+def test_positions_that_are_no_numbers_are_an_error(tmp_path: Path) -> None:
+    """Nothing is written that is empty beside a likelihood that looks fine."""
+    members = make_views(tmp_path / "calibration.toml")
+    members["left"][1].values[50, 1, 0] = np.inf
+    for smooth in (
+        lambda: smooth_views(members, SmoothOptions(smooth_param=2.0)),
+        lambda: smooth_session(members["left"], SmoothOptions(smooth_param=2.0)),
+    ):
+        with pytest.raises(SmoothingError, match="member 2 has an infinite value of paw in frame"):
+            smooth()
+    values = np.zeros((9, 2, 6), dtype=np.float32)
+    check_smoothed(values, ("nose", "paw"))
+    values[4:6, 1, 2] = np.nan
+    with pytest.raises(
+        SmoothingError, match="position of paw in 3-D for 2 frames, first for fram"
+    ):
+        check_smoothed(values, ("nose", "paw"), " in 3-D")
+
+
+@pytest.mark.parametrize(
+    ("last", "says"),
+    [
+        ({"matrix": "[[1.0, 2.0], [3.0, 4.0]]"}, "cam_2.matrix of camera 'top' is"),
+        ({"matrix": FIELDS["matrix"].replace("100.0", "nan")}, "cam_2.matrix of camera 'top' is"),
+        ({"distortions": str([0.0] * 99)}, "4, 5, 8, 12 or 14 finite coefficients"),
+    ],
+)
+def test_a_calibration_is_checked_when_it_is_used(
+    tmp_path: Path, last: dict[str, str], says: str
+) -> None:
+    """It may have changed since the run was planned."""
+    calibration = tmp_path / "calibration.toml"
+    members = make_views(calibration)
+    calibration.write_text(calibration_text(tuple(members), **last))
+    with pytest.raises(SmoothingError, match=says) as caught:
+        smooth_views(members, SmoothOptions(smooth_param=2.0), calibration=calibration)
+    assert str(caught.value).startswith(str(calibration))
 
 
 def test_a_pupil_is_smoothed_as_eks_does_under_the_right_names(tmp_path: Path) -> None:
