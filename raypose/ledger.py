@@ -32,10 +32,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from raypose import scratch, storage
+from raypose import regular, scratch, storage
 from raypose._version import __version__
 from raypose.errors import OutputError, from_os_error
 from raypose.layout import HIDDEN
+from raypose.records import read_record, record_path
 from raypose.storage import AnyPath
 
 Recipe = Mapping[str, Any]
@@ -77,28 +78,24 @@ class Verdict:
     foreign: bool = False
 
 
-_NEEDED = {"recipe", "size", "digest"}
 _ERRORS = "surrogateescape"  # names of files need not be UTF-8
-
-
-def _record_path(output: AnyPath) -> AnyPath:
-    return output.parent / HIDDEN / f"{output.name}.json"
-
-
-def _read_record(output: AnyPath) -> dict[str, Any] | None:
-    path = _record_path(output)
-    try:
-        record = json.loads((storage.read_if_there(path) or b"").decode("utf-8", errors=_ERRORS))
-    except (OSError, ValueError):
-        return None
-    return record if isinstance(record, dict) and record.keys() >= _NEEDED else None
 
 
 def _is_as_committed(output: AnyPath, stat: storage.Stat, record: Mapping[str, Any]) -> bool:
     if stat.size != record["size"]:
         return False
+    if not _is_file(output):
+        return False
     same = all(record.get(name) == value for name, value in stat.mark.items())
-    return same or bool(digest_file(output) == record["digest"])
+    try:
+        return same or bool(digest_file(output) == record["digest"])
+    except OSError:
+        return False  # what can't be read can't be relied on
+
+
+def _is_file(output: AnyPath) -> bool:
+    """Whether this is a file, and no folder, pipe or device in its place."""
+    return not isinstance(output, Path) or regular.is_file(output)
 
 
 def check(output: AnyPath, recipe: Recipe) -> Verdict:
@@ -107,21 +104,21 @@ def check(output: AnyPath, recipe: Recipe) -> Verdict:
     Raises:
         StorageError: the store can't be asked.
     """
-    record = _read_record(output)
+    record = read_record(output)
     try:
         stat = storage.stat(output)
     except OSError:
-        return Verdict(False, "missing", source=str((record or {}).get("source", "")))
-    if record is None:
+        return Verdict(False, "missing", source=(record or {}).get("source", ""))
+    if record is None or not _is_file(output):
         return Verdict(False, "not made by raypose", foreign=True)
-    source = str(record.get("source", ""))
+    source = record["source"]
     if record["recipe"] != digest_of(recipe):
-        old = record.get("made_from", {})
+        old = record["made_from"]
         changed = tuple(sorted(key for key in {*old, *recipe} if old.get(key) != recipe.get(key)))
         return Verdict(False, f"made with another {', '.join(changed)}", None, source, changed)
     if not _is_as_committed(output, stat, record):
         return Verdict(False, "changed since it was made", source=source)
-    return Verdict(True, facts=record.get("facts", {}), source=source)
+    return Verdict(True, facts=record["facts"], source=source)
 
 
 def source_of(output: AnyPath) -> str:
@@ -130,7 +127,7 @@ def source_of(output: AnyPath) -> str:
     Raises:
         StorageError: the store can't be asked.
     """
-    return str((_read_record(output) or {}).get("source", ""))
+    return str((read_record(output) or {}).get("source", ""))
 
 
 @contextmanager
@@ -190,9 +187,8 @@ def _commit(
 ) -> None:
     digest = digest_file(temporary)
     if storage.exists(output):
-        old = _read_record(output)
-        is_folder = isinstance(output, Path) and output.is_dir()
-        if old is None or is_folder or not _is_as_committed(output, storage.stat(output), old):
+        old = read_record(output)
+        if old is None or not _is_as_committed(output, storage.stat(output), old):
             _set_aside(output)
     if isinstance(output, Path):
         stat = _rename(temporary, output)
@@ -210,7 +206,10 @@ def _commit(
         "made_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "raypose": __version__,
     }
-    write_atomically(_record_path(output), json.dumps(record, indent=1, ensure_ascii=False))
+    place = record_path(output)
+    if isinstance(place, Path) and place.is_dir():
+        _set_aside(place)
+    write_atomically(place, json.dumps(record, indent=1, ensure_ascii=False))
 
 
 def _rename(temporary: Path, output: Path) -> storage.Stat:
@@ -223,7 +222,7 @@ def _rename(temporary: Path, output: Path) -> storage.Stat:
 
 
 def _set_aside(output: AnyPath) -> None:
-    """Move a file that raypose did not make out of the way, under a name that is free."""
+    """Move what raypose did not make out of the way, under a name that is free."""
     stem = f"{_shortened(output.stem, 100)}.{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     names = (f"{stem}-{n}{output.suffix}" for n in itertools.count())
     if isinstance(output, Path):
@@ -339,6 +338,8 @@ class RunLog:
         self._one_at_a_time = threading.Lock()  # the pulse is a thread of its own
         try:
             directory.mkdir(parents=True, exist_ok=True)
+            if self._path.is_fifo():
+                regular.check(self._path)  # writing to a pipe would wait for a reader
             torn = _ends_within_a_line(self._path)
             self._events = self._path.open("a", encoding="utf-8", errors=_ERRORS)
             if torn:
@@ -423,6 +424,7 @@ def _unwritable(path: Path, error: OSError) -> OutputError:
 def read_events(directory: Path) -> Iterator[dict[str, Any]]:
     """The events of a run, from anywhere that sees its directory; a torn last line is left out."""
     try:
+        regular.check(directory / "events.jsonl")
         # What is torn may be torn within a character.
         with (directory / "events.jsonl").open(encoding="utf-8", errors=_ERRORS) as file:
             for line in file:
@@ -441,8 +443,8 @@ def read_events(directory: Path) -> Iterator[dict[str, Any]]:
 def read_run(directory: Path) -> dict[str, Any]:
     """What `run.json` says; empty where the run did not come so far."""
     try:
-        text = (directory / "run.json").read_text(encoding="utf-8", errors=_ERRORS)
+        text = regular.read_file(directory / "run.json").decode("utf-8", errors=_ERRORS)
         content = json.loads(text)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

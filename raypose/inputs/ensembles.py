@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from raypose import storage
 from raypose.config import EksOptions, RunConfig
 from raypose.errors import ModelError
 from raypose.ledger import write_atomically
@@ -73,7 +74,11 @@ def describe_ensemble(
         options: of the smoother.
     """
     path = folder / NAME
-    if path.exists() and not path.read_text(encoding="utf-8").startswith(_OURS):
+    try:
+        written = storage.read_if_there(path)
+    except OSError:
+        return  # what can't be read may be anyone's
+    if written is not None and not written.startswith(_OURS.encode()):
         return
     content = {
         "members": list(members),

@@ -170,9 +170,7 @@ def test_positions_that_are_no_numbers_are_an_error(tmp_path: Path) -> None:
     values = np.zeros((9, 2, 6), dtype=np.float32)
     check_smoothed(values, ("nose", "paw"))
     values[4:6, 1, 2] = np.nan
-    with pytest.raises(
-        SmoothingError, match="position of paw in 3-D for 2 frames, first for fram"
-    ):
+    with pytest.raises(SmoothingError, match="of paw in 3-D for 2 frames, first for frame 4"):
         check_smoothed(values, ("nose", "paw"), " in 3-D")
 
 
