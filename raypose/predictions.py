@@ -24,6 +24,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from raypose import regular
 from raypose.errors import TableError
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ def read_csv(path: str | os.PathLike[str]) -> KeypointTable:
         TableError: the file is cut short or is no such table.
         OSError: the file can't be read.
     """
-    with Path(path).open("rb") as file:
+    with regular.open_file(Path(path)) as file:
         header = _read_header(file, 3, path)
         if tuple(row[0] for row in header) != _HEADER_LABELS:
             raise TableError(
@@ -217,7 +218,7 @@ def read_metric_csv(path: str | os.PathLike[str]) -> tuple[tuple[str, ...], Floa
         TableError: the file is cut short or is no such table.
         OSError: the file can't be read.
     """
-    with Path(path).open("rb") as file:
+    with regular.open_file(Path(path)) as file:
         (header,) = _read_header(file, 1, path)
         names = tuple(header[1:])
         if header[0] or not names:

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from raypose import regular
 from raypose.errors import TableError
 from raypose.predictions import COORDS, FloatArray, KeypointTable, choose_columns, read_csv
 
@@ -65,7 +66,7 @@ def look_at_table(path: str | os.PathLike[str]) -> TableLook | None:
         TableError: the file is empty or damaged, so that nothing can be said.
         OSError: the file can't be read.
     """
-    with Path(path).open("rb") as file:
+    with regular.open_file(Path(path)) as file:
         head = file.read(_GLANCE_BYTES)
     if head.startswith(_HDF5):
         return _look_at_hdf5(path)
@@ -102,7 +103,7 @@ def read_table(path: str | os.PathLike[str]) -> KeypointTable:
         TableError: the file is damaged, is no such table, or is one of several animals.
         OSError: the file can't be read.
     """
-    with Path(path).open("rb") as file:
+    with regular.open_file(Path(path)) as file:
         head = file.read(_HEAD_BYTES)
     if head.startswith(_HDF5):
         return _read_hdf5(path)

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from raypose import regular
 from raypose.errors import UsageError
 from raypose.storage import AnyPath, as_path, is_url
 
@@ -111,6 +112,7 @@ def read_session_list(path: Path) -> Grouping:
         UsageError: the file can't be read or is no such list.
     """
     try:
+        regular.check(path)
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = [(n, row) for n, row in enumerate(csv.reader(file, strict=True), 1) if any(row)]
     except OSError as error:

@@ -9,6 +9,7 @@ one size, not even that.
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,11 +18,14 @@ from typing import Any
 
 import numpy as np
 
+from raypose import regular
 from raypose.errors import LabelsError
 from raypose.predictions import FloatArray
 from raypose.tasks import ModelSpec
 
 _READERS = 8
+_MAX_POSITION = 1e6
+_OTHER_TABLE = "Check this table of labels, or name another with --override data.csv_file=…."
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +85,10 @@ def read_training_labels(spec: ModelSpec, data_dir: Path | None) -> TrainingLabe
             path=path,
             hint=_hint(data_dir),
         )
-    train = training_split(len(images), _section(spec.config, "training"))
+    try:
+        train = training_split(len(images), _section(spec.config, "training"))
+    except LabelsError as error:
+        raise LabelsError(error.message, path=path, hint=_OTHER_TABLE) from None
     names = [images[i] for i in train]
     sizes = _image_sizes(path, _directory(spec, data_dir), names, data_dir)
     resized = np.array([spec.image_width, spec.image_height], dtype=np.float32)
@@ -122,19 +129,28 @@ def _image_sizes(
 def _read_table(path: Path) -> tuple[list[str], FloatArray]:
     """Image names, and labels of shape (n, n_keypoints, 2) in pixels of each image."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.reader(file))
+        text = regular.read_file(path).decode("utf-8-sig")
+        rows = list(csv.reader(io.StringIO(text, newline="")))
         coords = rows[2]
         x_columns = [i for i, coord in enumerate(coords) if coord == "x"]
         columns = [j for i in x_columns for j in (i, i + 1)]
         if not columns or any(coords[i + 1] != "y" for i in x_columns):
-            raise LabelsError("no table of labels: its third row is not x, y, …", path=path)
+            raise LabelsError(
+                "no table of labels: its third row is not x, y, …", path=path, hint=_OTHER_TABLE
+            )
         body = [row for row in rows[3:] if any(row)]
         values = [[float(row[j] or "nan") for j in columns] for row in body]
     except (OSError, ValueError, IndexError, csv.Error) as error:
-        raise LabelsError(f"the training labels can't be read: {error}", path=path) from error
-    array = np.array(values, dtype=np.float32).reshape(len(body), -1, 2)
-    return [row[0] for row in body], array
+        reason = (error.strerror or error) if isinstance(error, OSError) else error
+        raise LabelsError(
+            f"the training labels can't be read: {reason}", path=path, hint=_OTHER_TABLE
+        ) from error
+    if not values:
+        raise LabelsError("there is no labelled frame in it", path=path, hint=_OTHER_TABLE)
+    array = np.array(values, dtype=np.float64).reshape(len(body), -1, 2)
+    if not (np.isnan(array) | (np.abs(array) < _MAX_POSITION)).all():
+        raise LabelsError("a label in it is no position in an image", path=path, hint=_OTHER_TABLE)
+    return [row[0] for row in body], np.asarray(array, dtype=np.float32)
 
 
 def _image_size(path: Path) -> tuple[int, int] | None:
@@ -142,10 +158,11 @@ def _image_size(path: Path) -> tuple[int, int] | None:
     from PIL import Image, UnidentifiedImageError
 
     try:
+        regular.check(path)  # reading from a pipe would wait for a writer
         with Image.open(path) as image:
             width, height = image.size
             return width, height
-    except (OSError, UnidentifiedImageError):
+    except (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError):
         return None
 
 

@@ -230,6 +230,8 @@ def _fit(points: FloatArray, keep: int | float | None) -> Subspace:
         kept = keep
     elif keep is None or keep == 1.0:
         kept = len(variances)
+    elif not variances.sum() > 0:
+        raise ValueError("the labels are the same in every frame")
     else:
         explained = np.cumsum(variances / variances.sum())
         kept = min(int(np.searchsorted(explained, keep)) + 1, len(variances))

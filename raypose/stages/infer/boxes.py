@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from raypose import regular
 from raypose.errors import VideoError
 
 COLUMNS = ("x", "y", "h", "w")
@@ -33,6 +34,7 @@ def read_boxes(path: str | os.PathLike[str]) -> NDArray[np.float64]:
     import pandas as pd
 
     try:
+        regular.check(Path(path))
         table = pd.read_csv(path)
         boxes: NDArray[np.float64] = table[list(COLUMNS)].to_numpy(np.float64)
     except OSError as error:

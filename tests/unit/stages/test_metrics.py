@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from raypose.errors import LabelsError, TableError
@@ -201,6 +205,10 @@ def test_missing_labels_say_what_to_do(tmp_path: Path) -> None:
         (lambda text: "a,b\n1,2\n", "can't be read"),
         (lambda text: text.replace("coords,x,y", "coords,x,z"), "no table of labels"),
         (lambda text: text.replace(",", ",?", 60), "can't be read|no table"),
+        (lambda text: "".join(text.splitlines(True)[:3]), "no labelled frame in it"),
+        (lambda text: "".join(text.splitlines(True)[:4]), "1 labelled frames are too few"),
+        (lambda text: re.sub(r"[0-9]+\.[0-9]{4,}", "1e999", text, count=1), "is no position"),
+        (lambda text: re.sub(r"[0-9]+\.[0-9]{4,}", "1e30", text, count=1), "is no position"),
     ],
 )
 def test_spoilt_labels_are_named(tmp_path: Path, spoil: Any, says: str) -> None:
@@ -241,6 +249,37 @@ def test_an_image_beside_others_of_one_size_is_not_missed(tmp_path: Path) -> Non
     labels = read_training_labels(spec, None)
     assert labels.without_image == ()
     np.testing.assert_array_equal(labels.points, whole.points)
+
+
+def test_labelled_images_that_are_pipes(tmp_path: Path) -> None:
+    data_dir = make_labels(tmp_path / "data")
+    for image in (data_dir / "labeled-data").iterdir():
+        image.unlink()
+        os.mkfifo(image)
+    with pytest.raises(LabelsError, match="images can be read"):
+        PcaMetrics.fit(make_spec(make_config_with_pca(data_dir)))
+
+
+@pytest.fixture(scope="module")
+def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_labels(tmp_path_factory.mktemp("labels") / "data", n=8) / "CollectedData.csv"
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.binary(max_size=30), st.integers(0, 1500), st.integers(0, 40))
+def test_any_bytes_give_a_fit_or_an_error(
+    labels: Path, content: bytes, at: int, n_replaced: int
+) -> None:
+    spec, intact = make_spec(make_config_with_pca(labels.parent)), labels.read_bytes()
+    try:
+        for data in (content, intact[:at] + content + intact[at + n_replaced :]):
+            labels.write_bytes(data)
+            try:
+                PcaMetrics.fit(spec)
+            except LabelsError as error:
+                assert error.path
+    finally:
+        labels.write_bytes(intact)
 
 
 def test_labels_of_another_project_are_named(tmp_path: Path) -> None:
