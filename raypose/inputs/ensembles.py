@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,19 @@ def _read(path: Path) -> dict[str, Any]:
         raise ModelError(
             "this ensemble names no members", path=path, hint="List its models under `members:`."
         )
+    for option in ("members", "view_names"):
+        names = content.get(option) or []
+        if not isinstance(names, list) or not all(_is_name(name) for name in names):
+            raise ModelError(
+                f"{option} is {names!r:.60}, and must be a list of names",
+                path=path,
+                hint="Correct it there.",
+            )
     return content
+
+
+def _is_name(name: object) -> bool:
+    return isinstance(name, str) and name.isprintable() and 0 < len(name) < 4096
 
 
 def _smooth_param(content: dict[str, Any], path: Path) -> float | dict[str, float] | None:
@@ -140,8 +153,9 @@ def _member(folder: Path, name: str) -> Path:
     places = [folder, *folder.resolve().parents]
     candidates = [place / part / name for place in places for part in ("", "models")]
     for candidate in candidates:
-        if candidate.is_dir():
-            return candidate
+        with suppress(OSError):  # a name too long is that of no directory
+            if candidate.is_dir():
+                return candidate
     raise ModelError(
         f"the ensemble's member {name} is not there",
         path=folder / NAME,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from raypose.config import EksOptions, RunConfig
-from raypose.errors import ModelError
+from raypose.errors import ModelError, RayposeError
 from raypose.inputs.ensembles import NAME, describe_ensemble, with_members
 
 
@@ -71,3 +74,38 @@ def test_what_is_no_parameter_is_named(folder: Path, text: str) -> None:
         read(folder)
     assert caught.value.path == str(folder / NAME)
     assert yaml.safe_load(text) is not None and caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("members: [a, 5]", r"members is \['a', 5\], and must be a list of names"),
+        ("members: [a, [b]]", "members is"),
+        ("members: [a, b]\nview_names: 5", "view_names is 5, and must be a list of names"),
+        ("members: [a, b]\nview_names: top", "view_names is 'top'"),
+        (f"members: [a, {'b' * 300}]", "is not there"),
+        ('members: [a, "b\\0"]', "members is"),
+        ("members: 5", "names no members"),
+        ("members: [" + "[" * 10_000, "nested more than"),
+        ("&a [*a]", "holds itself"),
+    ],
+)
+def test_files_that_are_no_ensemble(folder: Path, text: str, says: str) -> None:
+    (folder / NAME).write_text(text)
+    with pytest.raises(ModelError, match=says) as caught:
+        read(folder)
+    assert caught.value.path == str(folder / NAME)
+
+
+_WHOLE = b"members: [a, b]\nview_names: [top, side]\nsmooth_param: {a: 2.5}\n"
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.binary(max_size=30), st.integers(0, len(_WHOLE)), st.integers(0, 30))
+def test_any_bytes_give_an_ensemble_or_an_error(
+    folder: Path, content: bytes, at: int, n_replaced: int
+) -> None:
+    for data in (content, _WHOLE[:at] + content + _WHOLE[at + n_replaced :]):
+        (folder / NAME).write_bytes(data)
+        with suppress(RayposeError):
+            read(folder)

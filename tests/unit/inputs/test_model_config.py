@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from raypose.errors import LabelsError, ModelError, RayposeError, UsageError
 from raypose.inputs.model_config import read_config
 from raypose.inputs.models import open_model
-from raypose.stages.metrics import PcaMetrics, training_split, wanted_metrics
+from raypose.stages.labels import training_split
+from raypose.stages.metrics import PcaMetrics, wanted_metrics
 from raypose.stages.smooth.session import mirrored_views
 from tests.models import make_config
 
