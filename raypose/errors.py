@@ -120,6 +120,10 @@ class CancelledError(RayposeError):
     """The run was stopped while the task was running."""
 
 
+class IrregularFileError(OSError):
+    """A pipe, a socket or a device in the place of a file."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """An error as a value: what a task hands on instead of a result.
@@ -199,6 +203,12 @@ _OS_ERRORS = {
 
 def from_os_error(error: OSError) -> OutputError | None:
     """The named error for a failed file operation that a user can mend, else None."""
+    if isinstance(error, IrregularFileError):
+        return OutputError(
+            f"this is {error.strerror}",
+            path=os.fsdecode(error.filename or ""),
+            hint="Move it away, or give a regular file.",
+        )
     known = _OS_ERRORS.get(error.errno or 0)
     if known is None:
         return None

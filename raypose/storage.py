@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import unquote, urlsplit
 
+from raypose import regular
 from raypose.errors import CancelledError, RayposeError, StorageError, UsageError, from_os_error
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ def read_if_there(path: AnyPath) -> bytes | None:
     """The whole content, None where there is nothing; errors as `read_bytes`."""
     try:
         if isinstance(path, Path):
-            return path.read_bytes()
+            return regular.read_file(path)
         with speaking_of(path, missing_is_an_error=False):
             content: bytes = path.fs.cat_file(path.path)
             return content
@@ -213,7 +214,7 @@ def read_head(path: AnyPath, n_bytes: int) -> bytes:
 def blocks(path: AnyPath) -> Iterator[bytes]:
     """The content piece by piece, never all of it in memory; errors as `read_bytes`."""
     if isinstance(path, Path):
-        with path.open("rb") as file:
+        with regular.open_file(path) as file:
             while block := file.read(_BLOCK_BYTES):
                 yield block
         return

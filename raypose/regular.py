@@ -1,0 +1,92 @@
+"""Local files that really are files: opened without waiting, read without surprises.
+
+A named pipe in place of a file makes a program wait for ever, and a device may never end. What
+raypose is given to read (records, configs, checkpoints, tables) is therefore opened here, or
+checked here before a library opens it. Links are followed. Videos have rules of their own.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import IO
+
+from raypose.errors import IrregularFileError
+
+_KINDS = (
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def is_file(path: Path) -> bool:
+    """Whether this is a regular file; False for whatever can't be asked."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except (OSError, ValueError):  # ValueError: a NUL in the name
+        return False
+
+
+def check(path: Path) -> os.stat_result:
+    """The status of a regular file.
+
+    Raises:
+        IrregularFileError: a pipe, a socket or a device.
+        OSError: a directory, or it can't be asked.
+    """
+    try:
+        status = os.stat(path)
+    except ValueError as error:  # a NUL in the name
+        raise OSError(errno.EINVAL, "its name is not valid", os.fspath(path)) from error
+    _check_mode(status.st_mode, path)
+    return status
+
+
+def open_file(path: Path) -> IO[bytes]:
+    """A regular file, opened for reading; never waits.
+
+    Raises:
+        IrregularFileError: a pipe, a socket or a device.
+        OSError: a directory, or it can't be opened.
+    """
+    check(path)  # first, since opening a device may already do something
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    try:
+        _check_mode(os.fstat(file.fileno()).st_mode, path)
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def read_file(path: Path, max_bytes: int | None = None) -> bytes:
+    """The content of a regular file.
+
+    Args:
+        path: the file.
+        max_bytes: refuse a larger file.
+
+    Raises:
+        IrregularFileError: a pipe, a socket or a device.
+        OSError: a directory, too large, or it can't be read.
+    """
+    with open_file(path) as file:
+        if max_bytes is None:
+            return file.read()
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise OSError(errno.EFBIG, f"larger than {max_bytes} bytes", os.fspath(path))
+    return content
+
+
+def _check_mode(mode: int, path: Path) -> None:
+    if stat.S_ISREG(mode):
+        return
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "a directory, not a file", os.fspath(path))
+    kind = next((name for matches, name in _KINDS if matches(mode)), "something else")
+    raise IrregularFileError(errno.ENOTSUP, f"{kind}, not a file", os.fspath(path))
