@@ -226,6 +226,9 @@ class SmoothConfig(Settings):
     _command = "smooth"
 
     tables: tuple[str, ...] = Field(description="Tables, directories of tables or models, globs.")
+    members: bool = Field(
+        default=False, description="All tables are members of one video, whatever their names."
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> SmoothConfig:
@@ -233,6 +236,11 @@ class SmoothConfig(Settings):
             raise ValueError("tables: at least one is needed")
         if self.eks_dir is None:
             raise ValueError("smoothed tables need a place: give one with -o")
+        if self.members and (self.views or self.sessions is not None or self.calibration):
+            raise ValueError(
+                "--members takes the tables of a single video: leave out --views, --sessions and "
+                "--calibration"
+            )
         return self
 
     @property

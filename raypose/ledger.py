@@ -94,6 +94,12 @@ def _read_record(output: AnyPath) -> dict[str, Any] | None:
     return record if isinstance(record, dict) and record.keys() >= _NEEDED else None
 
 
+def recorded_digest(output: AnyPath) -> str:
+    """Digest of a file as raypose committed it; empty where it has no record of it."""
+    record = _read_record(output)
+    return "" if record is None else str(record["digest"])
+
+
 def _is_as_committed(output: AnyPath, stat: storage.Stat, record: Mapping[str, Any]) -> bool:
     if stat.size != record["size"]:
         return False

@@ -198,6 +198,11 @@ SMOOTH_OPTIONS: dict[str, Any] = {
             show_default=False,
         ),
     ],
+    "members": _option(
+        bool,
+        "--members",
+        help="All tables are of one video, one per member, whatever their names.",
+    ),
     "eks_dir": _option(Path, "--output-dir", "-o", "--eks-dir", help="Where smoothed tables go."),
     **EKS_OPTIONS,
     **{name: OPTIONS[name] for name in (*_SHARED, "run_dir")},

@@ -218,10 +218,11 @@ def _table(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
 
 
 def _load(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
-    from raypose.tables import read_table
+    from raypose.stages.loading import load_table
 
     assert isinstance(task.args, LoadArgs)
-    return Outcome([read_table(context.staging.local(task.args.path))])
+    table = load_table(context.staging.local(task.args.path))
+    return Outcome([table], warnings=list(table.notes))
 
 
 def _metrics(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
@@ -366,6 +367,7 @@ def _smooth(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     )
     facts = {"mode": result.mode, "reason": result.reason, "members": list(members.names)}
     warnings = [f"EKS went on without {who}: it {why}" for who, why in members.left_out.items()]
+    warnings += members.notes
     # The next run makes it anew, as soon as there are more members.
     left_out = {"left_out": members.left_out} if members.left_out else {}
     recipes = [recipe if args.final else {**recipe, **left_out} for recipe in args.recipes]
@@ -374,6 +376,7 @@ def _smooth(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
         "reason": result.reason,
         "members": list(members.names),
         **left_out,
+        **({"notes": list(members.notes)} if members.notes else {}),
         "options": dict(args.options),
         "smooth_params": result.smooth_params,
     }
