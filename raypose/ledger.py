@@ -34,6 +34,7 @@ from typing import Any
 
 from raypose import scratch, storage
 from raypose._version import __version__
+from raypose.display_text import json_text
 from raypose.errors import OutputError, from_os_error
 from raypose.layout import HIDDEN
 from raypose.storage import AnyPath
@@ -45,7 +46,8 @@ Recipe = Mapping[str, Any]
 def digest_of(recipe: Recipe) -> str:
     """Digest of a recipe, the same for equal content whatever the order of its keys."""
     text = json.dumps(recipe, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    content = text.encode(errors="surrogatepass")  # names of files need not be UTF-8
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def digest_file(path: AnyPath) -> str:
@@ -216,7 +218,7 @@ def _commit(
         "made_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "raypose": __version__,
     }
-    write_atomically(_record_path(output), json.dumps(record, indent=1, ensure_ascii=False))
+    write_atomically(_record_path(output), json_text(record, indent=1))
 
 
 def _rename(temporary: Path, output: Path) -> storage.Stat:
@@ -354,7 +356,7 @@ class RunLog:
 
     def describe(self, content: Mapping[str, Any]) -> None:
         """Write `run.json`: what was asked for, and what was planned."""
-        text = json.dumps(content, indent=1, ensure_ascii=False, default=str)
+        text = json_text(content, indent=1, default=str)
         path = self.directory / "run.json"
         try:
             write_atomically(path, text)
@@ -364,7 +366,7 @@ class RunLog:
     def event(self, name: str, /, **content: Any) -> None:
         """Append one event; it is on its way to disk when this returns."""
         line = {"time": round(time.time(), 3), "event": name, **content}
-        text = json.dumps(line, ensure_ascii=False, default=str) + "\n"
+        text = json_text(line, default=str) + "\n"
         try:
             with self._one_at_a_time:
                 self._events.write(text)

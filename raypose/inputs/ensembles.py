@@ -12,7 +12,7 @@ import yaml
 from raypose.config import EksOptions, RunConfig
 from raypose.errors import ModelError
 from raypose.ledger import write_atomically
-from raypose.storage import AnyPath, is_url
+from raypose.storage import AnyPath, as_path, is_url
 
 NAME = "ensemble.yaml"
 _OURS = "# Written by raypose"
@@ -75,13 +75,22 @@ def describe_ensemble(
     if path.exists() and not path.read_text(encoding="utf-8").startswith(_OURS):
         return
     content = {
-        "members": list(members),
+        "members": [_as_yaml(member) for member in members],
         "view_names": list(views),
         "smooth_param": options.smooth_param,
         "quantile_keep_pca": options.quantile_keep_pca,
     }
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     write_atomically(path, f"{_OURS}\n{text}")
+
+
+def _as_yaml(directory: str) -> str:
+    """A directory as YAML can hold it: one whose name is not UTF-8 becomes a `file://` URL."""
+    try:
+        directory.encode()
+    except UnicodeEncodeError:
+        return Path(directory).as_uri()
+    return directory
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -134,6 +143,8 @@ def _number(value: object) -> float | None:
 def _member(folder: Path, name: str) -> Path:
     """A member's directory: an absolute path, or one below the ensemble's own or a parent of it,
     or below the `models` of such a parent."""
+    if name.startswith("file://"):
+        name = str(as_path(name))
     places = [folder, *folder.resolve().parents]
     candidates = [place / part / name for place in places for part in ("", "models")]
     for candidate in candidates:

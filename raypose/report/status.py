@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from raypose.display_text import markup, shown
 from raypose.errors import one_line
 from raypose.ledger import PULSE_S, read_events
 from raypose.report.terminal import duration
@@ -170,7 +170,7 @@ _WORDS: Mapping[State, str] = {
 def print_status(console: Console, status: RunStatus) -> None:
     """A line on the whole, a table by kind of task, what runs, and what failed."""
     where = f" on {status.on}" if status.on and status.state == "running" else ""
-    console.print(f"{status.run_dir} {_WORDS[status.state]}{where}", markup=False)
+    console.print(shown(f"{status.run_dir} {_WORDS[status.state]}{where}"), markup=False)
     if status.state in ("starting", "running", "dead"):
         ago = max(0.0, time.time() - status.last)
         console.print(f"last heard of {duration(ago)} ago")
@@ -185,10 +185,10 @@ def print_status(console: Console, status: RunStatus) -> None:
         table = Table("task", "done", "failed", "left", box=None)
         for kind in status.total:
             counts = (status.done[kind], status.failed[kind], status.left[kind])
-            table.add_row(kind, *map(str, counts))
+            table.add_row(markup(kind), *map(str, counts))
         console.print(table)
     for task, (n_done, n_total) in status.running.items():
         far = f" {n_done:,}/{n_total:,} frames" if n_total else ""
-        console.print(f"  {escape(task)}{far}")
+        console.print(f"  {markup(task)}{far}")
     for failure in status.failures:
-        console.print(f"[red]failed[/] {escape(failure)}")
+        console.print(f"[red]failed[/] {markup(failure)}")

@@ -7,13 +7,13 @@ come through here. Outputs are committed by the stages; see `raypose.ledger`.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from raypose import ledger
+from raypose.display_text import json_text
 from raypose.errors import CancelledError, Failure, LabelsError, VideoError
 from raypose.layout import HIDDEN
 from raypose.stages.context import Context
@@ -291,7 +291,9 @@ def _timestamps(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     times_s = context.index(args.video.path).times_s
     table = pa.table({"frame": pa.array(range(len(times_s))), "seconds": pa.array(times_s)})
     with ledger.committing(as_path(args.output), args.recipe, source=args.video.path) as temporary:
-        pacsv.write_csv(table, temporary)
+        # By its name Arrow opens no file whose name is not UTF-8.
+        with temporary.open("wb") as file:
+            pacsv.write_csv(table, file)
     return Outcome([None], [args.output], {"n_rows": len(times_s)})
 
 
@@ -383,7 +385,7 @@ def _smooth(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     source = args.video.path
     made = [args.params_output]
     with ledger.committing(as_path(args.params_output), recipes[0], source=source) as temporary:
-        temporary.write_text(json.dumps(params, indent=1, ensure_ascii=False), encoding="utf-8")
+        temporary.write_text(json_text(params, indent=1), encoding="utf-8")
     if args.points_output and result.points is not None:
         points = ledger.committing(
             as_path(args.points_output), recipes[0], source=source, facts=facts
