@@ -33,6 +33,7 @@ AnyName = str | os.PathLike[str]
 _READ_BYTES = 4 << 20
 _HEAD_BYTES = 1 << 16
 _MOST_BYTES_RECODED = 2 << 30
+_MOST_BYTES_OF_A_LIST = 16 << 20
 _WRITE_AGAIN = "Write it again with the tool that made it."
 _AS_UTF8 = 'Save it as "CSV UTF-8", or with the tool that made it.'
 
@@ -134,10 +135,87 @@ def _header_rows(file: IO[bytes], n_rows: int, delimiter: str, path: AnyName) ->
             if len(rows) == n_rows:
                 break
     except (UnicodeDecodeError, csv.Error) as error:
-        raise TableError(f"no CSV file in UTF-8: {error}", path=path, hint=_AS_UTF8) from error
+        raise TableError(f"is no CSV file in UTF-8 ({error})", path=path, hint=_AS_UTF8) from error
     if len(rows) < n_rows or not all(rows):
         raise TableError("it ends within its header rows", path=path, hint=_WRITE_AGAIN)
     return rows
+
+
+def small_rows(path: Path, max_bytes: int = _MOST_BYTES_OF_A_LIST) -> list[tuple[int, list[str]]]:
+    """All rows of a small CSV file, without spaces around fields and without blank lines.
+
+    Returns:
+        The number of each row, from 1, and its fields.
+
+    Raises:
+        TableError: it is no CSV file.
+        OSError: it can't be read, or is larger than `max_bytes`.
+    """
+    content = regular.read_file(path, max_bytes)
+    content = _recoded(content, path) or content
+    try:
+        text = content.decode("utf-8-sig")
+        if "\0" in text:
+            raise TableError("is no CSV file (it holds NUL characters)", path=path, hint=_AS_UTF8)
+        lines = csv.reader(
+            io.StringIO(text, newline=""), delimiter=delimiter_of(content), strict=True
+        )
+        rows = [(n, [field.strip() for field in row]) for n, row in enumerate(lines, 1)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise TableError(f"is no CSV file in UTF-8 ({error})", path=path, hint=_AS_UTF8) from error
+    return [(n, row) for n, row in rows if any(row)]
+
+
+def read_columns(
+    head: CsvHead, names: Sequence[str], texts: Sequence[str] = ()
+) -> dict[str, npt.NDArray[Any]]:
+    """Columns by name: of numbers as float64, and (`texts`) of text.
+
+    Raises:
+        TableError: a row can't be read, or a name comes twice.
+        OSError: the file can't be read.
+    """
+    import pyarrow as pa
+    import pyarrow.csv as pa_csv
+
+    header = head.rows[-1]
+    twice = sorted({name for name in names if header.count(name) > 1})
+    if twice:
+        raise TableError(f"column {twice[0]} comes more than once", path=head.path)
+    # Positions for names, which need not be distinct in columns that are not read.
+    place = {name: str(header.index(name)) for name in names}
+    types = {place[name]: pa.string() if name in texts else pa.float64() for name in names}
+    errors: list[Exception] = []
+    # Whatever reads with decimal commas has no decimal points, and the other way round.
+    for decimal_point in (".", ","):
+        try:
+            with head.open() as file:
+                file.seek(head.offset)
+                rows = pa_csv.read_csv(
+                    file,
+                    pa_csv.ReadOptions(column_names=[str(i) for i in range(len(header))]),
+                    pa_csv.ParseOptions(delimiter=head.delimiter),
+                    pa_csv.ConvertOptions(
+                        include_columns=list(types),
+                        column_types=types,
+                        decimal_point=decimal_point,
+                    ),
+                )
+            break
+        except (pa.ArrowException, UnicodeDecodeError) as error:
+            if str(error).startswith("Empty CSV file"):
+                return {name: np.array([]) for name in names}
+            errors.append(error)
+    else:
+        raise TableError(
+            f"a row can't be read: {str(errors[0])[:200]}", path=head.path, hint=_WRITE_AGAIN
+        ) from errors[0]
+    return {
+        name: np.array([text or "" for text in rows[place[name]].to_pylist()])
+        if name in texts
+        else rows[place[name]].combine_chunks().to_numpy(zero_copy_only=False)
+        for name in names
+    }
 
 
 def read_numbers(

@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from raypose import scratch, storage
+from raypose import regular, scratch, storage
 from raypose._version import __version__
 from raypose.display_text import json_text
 from raypose.errors import OutputError, from_os_error
@@ -428,22 +428,46 @@ def _unwritable(path: Path, error: OSError) -> OutputError:
     )
 
 
-def read_events(directory: Path) -> Iterator[dict[str, Any]]:
-    """The events of a run, from anywhere that sees its directory; a torn last line is left out."""
+def read_events(
+    directory: Path, on_unreadable: Callable[[bytes], None] | None = None
+) -> Iterator[dict[str, Any]]:
+    """The events of a run, from anywhere that sees its directory.
+
+    Lines that are no events are left out; the last one may be torn, or not yet whole.
+
+    Args:
+        directory: of the run.
+        on_unreadable: is told of each whole line that is left out.
+    """
     try:
-        # What is torn may be torn within a character.
-        with (directory / "events.jsonl").open(encoding="utf-8", errors=_ERRORS) as file:
+        with regular.open_file(directory / "events.jsonl") as file:
             for line in file:
-                try:
-                    yield json.loads(line)
-                except ValueError:
-                    continue
+                event = _event_in(line)
+                if event is not None:
+                    yield event
+                elif on_unreadable is not None and line.endswith(b"\n") and line.strip():
+                    on_unreadable(line)
     except OSError as error:
         raise OutputError(
             "is not the directory of a run",
             path=directory,
             hint="Give the raypose/ folder below -o, or the --run-dir of the run.",
         ) from error
+
+
+def _event_in(line: bytes) -> dict[str, Any] | None:
+    try:
+        # What is torn may be torn within a character.
+        event = json.loads(line.decode("utf-8", errors=_ERRORS))
+    except (ValueError, RecursionError):
+        return None
+    is_event = isinstance(event, dict) and isinstance(event.get("event"), str)
+    return event if is_event and _is_time(event.get("time")) else None
+
+
+def _is_time(value: object) -> bool:
+    """Whether it is a time in seconds since the epoch, of this age of the world."""
+    return isinstance(value, int | float) and 0 <= value < 1e11
 
 
 def read_run(directory: Path) -> dict[str, Any]:

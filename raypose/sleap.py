@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from raypose.csv_rows import CsvHead, read_head
+from raypose.csv_rows import read_columns, read_head
 from raypose.errors import TableError
 from raypose.predictions import COORDS, FloatArray, KeypointTable
 
@@ -87,12 +87,9 @@ def read_csv(path: str | os.PathLike[str]) -> KeypointTable:
     names = head.rows[0]
     nodes = [name.removesuffix(".x") for name in names if name.endswith(".x")]
     lacking = [f"{n}.{c}" for n in nodes for c in ("y", "score") if f"{n}.{c}" not in names]
-    twice = sorted({name for name in names if names.count(name) > 1})
     if not nodes or lacking:
         raise TableError(f"has no {' and '.join(lacking) or 'points'}", path=path)
-    if twice:
-        raise TableError(f"column {twice[0]} comes more than once", path=path)
-    columns = _columns(head, names)
+    columns = read_columns(head, names, texts=("track",))
     if not len(columns["frame_idx"]):
         raise TableError("has no points", path=path)
     tracks = sorted(set(columns.pop("track").tolist()))
@@ -107,41 +104,6 @@ def read_csv(path: str | os.PathLike[str]) -> KeypointTable:
             for j, column in enumerate(("x", "y", "score")):
                 values[frames, i, j] = columns[f"{node}.{column}"]
     return _table(tuple(nodes), values[..., :2], values[..., 2])
-
-
-def _columns(head: CsvHead, names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
-    """All columns of numbers, and the texts of `track`."""
-    import pyarrow as pa
-    import pyarrow.csv as pa_csv
-
-    types = {name: pa.string() if name == "track" else pa.float64() for name in names}
-    errors = []
-    # Whatever reads with decimal commas has no decimal points, and the other way round.
-    for decimal_point in (".", ","):
-        try:
-            with head.open() as file:
-                file.seek(head.offset)
-                rows = pa_csv.read_csv(
-                    file,
-                    pa_csv.ReadOptions(column_names=list(names)),
-                    pa_csv.ParseOptions(delimiter=head.delimiter),
-                    pa_csv.ConvertOptions(column_types=types, decimal_point=decimal_point),
-                )
-            break
-        except (pa.ArrowException, UnicodeDecodeError) as error:
-            if str(error).startswith("Empty CSV file"):
-                return {name: np.array([]) for name in names}
-            errors.append(error)
-    else:
-        raise TableError(
-            f"a row can't be read: {str(errors[0])[:200]}", path=head.path, hint=_WRITE_AGAIN
-        ) from errors[0]
-    columns = {
-        name: rows[name].combine_chunks().to_numpy(zero_copy_only=False)
-        for name in names
-        if name != "track"
-    }
-    return columns | {"track": np.array([track or "" for track in rows["track"].to_pylist()])}
 
 
 def _frames(numbers: npt.NDArray[Any], path: str | os.PathLike[str]) -> npt.NDArray[np.int64]:
