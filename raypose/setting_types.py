@@ -26,7 +26,11 @@ def parts_of(text: str) -> tuple[str, ...]:
 
 def split(value: Any) -> Any:
     """Names as the command line writes them: `top,side`."""
-    return parts_of(value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    if not parts_of(value):
+        raise AssertionError  # `,` names nothing; `Allowed` says the rest
+    return parts_of(value)
 
 
 def _place(value: Any) -> Any:
@@ -70,7 +74,7 @@ def _distinct(value: tuple[str, ...]) -> tuple[str, ...]:
 
 
 # Workers may run in another directory than the one that a path was written in: all are absolute.
-_PATH = Allowed("a path, in quotes where it is a number")
+_PATH = Allowed("a path")
 Place = Annotated[AnyPath | None, BeforeValidator(_place), PlainSerializer(_named), _PATH]
 LocalPlace = Annotated[Path | None, BeforeValidator(_local_place), PlainSerializer(_named), _PATH]
 

@@ -57,6 +57,7 @@ def test_is_frozen() -> None:
     [
         ({"videos": ()}, "videos: at least one is needed"),
         ({"models": ()}, "--model: at least one is needed"),
+        ({"views": ","}, "--views is ',', and must be names with commas between"),
         ({"views": ("top",)}, "--views names a single view, top: give two or more"),
         ({"views": "top,top"}, "--views is 'top,top': top is named twice"),
         ({"sessions": "s.csv"}, "give no others with it"),
