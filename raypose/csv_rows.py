@@ -23,9 +23,10 @@ import numpy.typing as npt
 
 from raypose import regular
 from raypose.errors import TableError
+from raypose.row_index import IMAGE, Index, index_of
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    pass
 
 FloatArray = npt.NDArray[np.float32]
 AnyName = str | os.PathLike[str]
@@ -38,9 +39,6 @@ _WRITE_AGAIN = "Write it again with the tool that made it."
 _AS_UTF8 = 'Save it as "CSV UTF-8", or with the tool that made it.'
 
 _FIRST_FIELD = re.compile(r'\s*(?:"[^"]*"|[^",;\t]*)([,;\t])')
-# `labeled-data/v/img0012.png`: what comes before the number, the number, suffixes.
-_IMAGE = re.compile(r"^(.*?)(\d+)((?:\.[A-Za-z]\w*)+)$", re.DOTALL)
-_MOST_DIGITS = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +242,7 @@ def read_numbers(
     if n_rows == 0:
         return np.empty((0, len(columns)), np.float32), ()
     notes = _check_last(tail, n_columns + 1, head) if tail else []
-    index = _index_of(first[0] if first else "")
+    index = index_of(first[0] if first else "")
     reader = _Reader(head, offset, n_rows, n_columns, columns, index)
     try:
         values = reader.read(".")
@@ -256,12 +254,6 @@ def read_numbers(
             message = f"a row can't be read: {str(error)[:200]}"
             raise TableError(message, path=head.path, hint=_WRITE_AGAIN) from error
     return values, (*index.notes(), *notes)
-
-
-def numbered_from(first: int) -> tuple[str, ...]:
-    """The note on a table whose first row is not numbered 0; none where it is."""
-    text = f"its frames are numbered from {first}; its first row is taken as frame 0"
-    return (text,) if first else ()
 
 
 class _NotLikeThis(Exception):
@@ -278,7 +270,7 @@ class _Reader:
         n_rows: int,
         n_columns: int,
         columns: Sequence[int],
-        index: _Index,
+        index: Index,
     ) -> None:
         self._head = head
         self._offset = offset
@@ -337,123 +329,6 @@ class _Reader:
         )
 
 
-class _Index:
-    """The first column: whole numbers that go up by one."""
-
-    def __init__(self) -> None:
-        self._first: int | None = None
-        self._next = 0
-
-    def begin(self) -> None:
-        self._first = None
-
-    def type(self) -> Any:
-        import pyarrow as pa
-
-        return pa.int64()
-
-    def check(self, batch: pa.RecordBatch, path: AnyName) -> None:
-        """Of one block of rows.
-
-        Raises:
-            TableError: a number is left out or comes twice.
-        """
-        numbers = self._numbers(batch, path)
-        if not len(numbers):
-            return
-        if self._first is None:
-            self._first = self._next = int(numbers[0])
-        if not np.array_equal(numbers, np.arange(self._next, self._next + len(numbers))):
-            raise TableError(
-                "its frames are not numbered one by one",
-                path=path,
-                hint="A table of predictions has one row for each frame of its video, in order.",
-            )
-        self._next += len(numbers)
-
-    def _numbers(self, batch: pa.RecordBatch, path: AnyName) -> npt.NDArray[Any]:
-        if batch.column(0).null_count:
-            raise TableError("a row has no frame number", path=path, hint=_WRITE_AGAIN)
-        # (`Array.to_numpy` would import pandas.)
-        numbers: npt.NDArray[Any] = batch.to_tensor().to_numpy()[:, 0]
-        return numbers
-
-    def notes(self) -> tuple[str, ...]:
-        return numbered_from(self._first or 0)
-
-
-class _FloatIndex(_Index):
-    """Whole numbers written as floats: `0.0`."""
-
-    def type(self) -> Any:
-        import pyarrow as pa
-
-        return pa.float64()
-
-    def _numbers(self, batch: pa.RecordBatch, path: AnyName) -> npt.NDArray[Any]:
-        numbers = super()._numbers(batch, path)
-        if len(numbers) and not (np.abs(numbers) < 2**53).all():
-            raise TableError("its frames are not numbered one by one", path=path)
-        return numbers
-
-
-class _ImageIndex(_Index):
-    """Names of images that differ in their number alone: `img0000.png`."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._series: tuple[str, str] | None = None
-        self._example = ""
-
-    def begin(self) -> None:
-        super().begin()
-        self._series = None
-
-    def type(self) -> Any:
-        import pyarrow as pa
-
-        return pa.string()
-
-    def _numbers(self, batch: pa.RecordBatch, path: AnyName) -> npt.NDArray[Any]:
-        names = batch.column(0).to_pylist()
-        return np.array([self._number(name or "", path) for name in names], np.int64)
-
-    def _number(self, name: str, path: AnyName) -> int:
-        parts = _IMAGE.match(name)
-        if parts is None or len(parts[2]) > _MOST_DIGITS:
-            raise TableError(
-                f"a row begins with {name[:60]!r}, which is no frame number",
-                path=path,
-                hint="Rows begin with the number of their frame: 0, 1, …",
-            )
-        series = (parts[1], parts[3])
-        if self._series is None:
-            self._series, self._example = series, name
-        if series != self._series:
-            raise TableError(
-                f"its rows are images of several videos ({self._example[:60]}, {name[:60]})",
-                path=path,
-                hint="A table of predictions has one row for each frame of one video, in order.",
-            )
-        return int(parts[2])
-
-    def notes(self) -> tuple[str, ...]:
-        return (
-            f"its rows are named by images; {self._example[:60]} is taken as frame 0, and those "
-            "after it as the frames that follow",
-        )
-
-
-def _index_of(first: str) -> _Index:
-    """The kind of index that the first row begins with."""
-    text = first.strip()
-    if re.fullmatch(r"[+-]?\d*", text):
-        return _Index()
-    if re.fullmatch(r"[+-]?\d*[.,]\d*([eE][+-]?\d+)?", text):
-        return _FloatIndex()
-    return _ImageIndex()
-
-
 def _first_row(file: IO[bytes], delimiter: str) -> tuple[list[str], int]:
     """The fields of the first row, and its offset; a row of nothing but an index name, which
     some tools write before it, is passed over."""
@@ -461,7 +336,7 @@ def _first_row(file: IO[bytes], delimiter: str) -> tuple[list[str], int]:
     fields = _fields(file.readline(_READ_BYTES), delimiter)
     if len(fields) > 1 and not any(fields[1:]) and not fields[0].strip().isdigit():
         # An image or a float may begin a row in which no keypoint was found.
-        if _IMAGE.match(fields[0]) is None and not re.fullmatch(r"\d+[.,]\d*", fields[0]):
+        if IMAGE.match(fields[0]) is None and not re.fullmatch(r"\d+[.,]\d*", fields[0]):
             offset = file.tell()
             fields = _fields(file.readline(_READ_BYTES), delimiter)
     return fields, offset

@@ -2,7 +2,7 @@
 
 A schema is a Pydantic model whose fields say, by `Allowed`, what may stand there. `finding` turns
 Pydantic's errors into one sentence in those words: the name as the user writes it, the value that
-was given, what is allowed, and the nearest name or value. Pydantic's own words reach nobody.
+was given, what is allowed, and the nearest name or value. Pydantic's own words are never shown.
 """
 
 from __future__ import annotations

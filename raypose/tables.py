@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 
 from raypose import regular, sleap
-from raypose.csv_rows import delimiter_of, numbered_from, text_head
+from raypose.csv_rows import delimiter_of, text_head
 from raypose.errors import TableError
 from raypose.predictions import KeypointTable, choose_columns, read_csv
+from raypose.row_index import numbered_from
 from raypose.sleap import several_animals
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"

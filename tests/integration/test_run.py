@@ -232,7 +232,9 @@ def test_names_of_any_bytes(project: Project, tmp_path: Path, executor: dict[str
     print_plan(console, plan(config))
     result = run(config, display=PlainDisplay(console))
     print_result(console, result)
-    print_status(console, read_status(root / "raypose"))
+    status = read_status(root / "raypose")
+    assert status.n_unreadable == 0
+    print_status(console, status)
     assert [failed.failure.path for failed in result.failures] == [str(broken)]
 
     for model in models:

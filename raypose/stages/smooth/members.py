@@ -80,14 +80,12 @@ def fitting_members(
     least = min_members or len(names)
     if len(usable) < least:
         parts = "; ".join(f"{name} {reasons[name]}" for name in names if name in reasons)
+        fewer = (
+            ", or let fewer do with --min-members" if len(usable) >= 2 and not min_members else ""
+        )
         raise SmoothingError(
             f"{len(usable)} of {len(names)} members can be smoothed together: {parts}",
-            hint="Make them alike and run again"
-            + (
-                ", or let fewer do with --min-members."
-                if len(usable) >= 2 and min_members is None
-                else "."
-            ),
+            hint=f"Make them alike and run again{fewer}.",
         )
     return Members(
         {view: {name: usable[name][view].select(wanted) for name in usable} for view in tables},
