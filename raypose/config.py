@@ -6,27 +6,42 @@ was found: directories are opened, videos indexed and GPUs counted further up th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
-    PlainSerializer,
     ValidationError,
     field_validator,
     model_validator,
 )
 
+from raypose.eks_options import EksMode, EksOptions
 from raypose.errors import UsageError
-from raypose.storage import AnyPath, as_path, is_url
+from raypose.schemas import Allowed, finding
+from raypose.setting_names import FieldPath, fields_of, option_name
+from raypose.setting_types import (
+    ONE_IS_A_LIST,
+    Count,
+    Flag,
+    Gigabytes,
+    LocalPlace,
+    Names,
+    Place,
+    Seconds,
+    Texts,
+)
+from raypose.storage import AnyPath
+from raypose.yaml_files import load_yaml
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+__all__ = ["EksMode", "EksOptions", "RunConfig", "Settings", "SmoothConfig", "read_yaml"]
 
 LabelKind = Literal["full", "snippet"]
 Layout = Literal["app", "pose-app"]
@@ -35,109 +50,10 @@ Runtime = Literal["torch", "onnx", "tensorrt"]
 Device = Literal["auto", "cpu", "cuda"]
 Decoder = Literal["cpu", "nvdec"]
 Encoder = Literal["x264", "nvenc"]
-EksMode = Literal["auto", "singlecam", "mirrored", "multicam", "calibrated", "pupil"]
 
 
-def _place(value: Any) -> Any:
-    return None if value is None else as_path(value)
-
-
-def _local_place(value: Any) -> Any:
-    if value is not None and is_url(value):
-        raise ValueError("is read and written as a directory, and can't be a URL")
-    return _place(value)
-
-
-def _named(value: Any) -> str | None:
-    return None if value is None else str(value)
-
-
-# Workers may run in another directory than the one that a path was written in: all are absolute.
-Place = Annotated[AnyPath | None, BeforeValidator(_place), PlainSerializer(_named)]
-LocalPlace = Annotated[Path | None, BeforeValidator(_local_place), PlainSerializer(_named)]
-
-
-class EksOptions(BaseModel):
-    """How an ensemble is smoothed; the defaults are those of the `eks` package."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    mode: EksMode | None = Field(
-        default=None,
-        description="What of a recording is smoothed together; without it one video as one "
-        "camera, and several views together.",
-    )
-    smooth_param: float | dict[str, float] | None = Field(
-        default=None,
-        description="Variance of a step from frame to frame in pixels squared: a number, or one "
-        "a keypoint; chosen by maximum likelihood if absent. Smaller values smooth more.",
-    )
-    s_frames: tuple[tuple[int | None, int | None], ...] = Field(
-        default=(), description="Ranges of frames that the choice looks at; all if absent."
-    )
-    blocks: tuple[tuple[str, ...], ...] = Field(
-        default=(), description="Groups of keypoints that share a smoothing parameter."
-    )
-    keypoints: tuple[str, ...] = Field(default=(), description="Keypoints to smooth; else all.")
-    mirrored: tuple[str, ...] = Field(
-        default=(), description="Last parts of the keypoints' names that tell mirrored views."
-    )
-    avg_mode: Literal["median", "mean"] = "median"
-    var_mode: Literal["confidence_weighted_var", "var"] = "confidence_weighted_var"
-    inflate_vars: bool = Field(
-        default=False, description="Weigh less what disagrees with the other views."
-    )
-    quantile_keep_pca: float = Field(
-        default=95.0, gt=0, le=100, description="Percentage of frames that the views' PCA takes."
-    )
-    n_latent: int = Field(default=3, ge=3, description="Dimensions of the views' subspace.")
-    min_members: int | None = Field(
-        default=None, ge=2, description="Members that are enough; all of them if absent."
-    )
-
-    @property
-    def takes_calibration(self) -> bool:
-        """Whether several views are smoothed through their calibration, where there is one."""
-        return self.mode in (None, "auto", "calibrated")
-
-    @field_validator("smooth_param", mode="before")
-    @classmethod
-    def _number_or_each(cls, value: Any) -> Any:
-        """`2.5`, or `nose=2.5,paw=4` as the command line writes it."""
-        if isinstance(value, str) and "=" in value:
-            return dict(part.split("=", 1) for part in _parts(value) if "=" in part)
-        return value
-
-    @field_validator("smooth_param")
-    @classmethod
-    def _above_zero(cls, value: float | dict[str, float] | None) -> Any:
-        values = value.values() if isinstance(value, dict) else () if value is None else (value,)
-        if not all(v > 0 for v in values):
-            raise ValueError("must be above 0")
-        return value
-
-    @field_validator("s_frames", mode="before")
-    @classmethod
-    def _ranges(cls, value: Any) -> Any:
-        """`0:500,1000:` as the command line writes it."""
-        if not isinstance(value, str):
-            return value
-        pairs = [part.partition(":")[::2] for part in _parts(value)]
-        return tuple((start.strip() or None, stop.strip() or None) for start, stop in pairs)
-
-    @field_validator("blocks", mode="before")
-    @classmethod
-    def _groups(cls, value: Any) -> Any:
-        return tuple(_parts(v) if isinstance(v, str) else v for v in value)
-
-    @field_validator("keypoints", "mirrored", mode="before")
-    @classmethod
-    def _names(cls, value: Any) -> Any:
-        return _parts(value) if isinstance(value, str) else value
-
-
-def _parts(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+def _fraction(value: Any) -> Any:
+    return tuple(value.split("/")) if isinstance(value, str) else value
 
 
 class Settings(BaseModel):
@@ -149,8 +65,8 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    eks_options: EksOptions = EksOptions()
-    views: tuple[str, ...] = Field(
+    eks_options: Annotated[EksOptions, Allowed("a section with the options of EKS")] = EksOptions()
+    views: Names = Field(
         default=(),
         description="Camera views, by which the videos of one recording belong together.",
     )
@@ -160,42 +76,37 @@ class Settings(BaseModel):
     calibration: LocalPlace = Field(
         default=None, description="Anipose calibration of the views, for points in space."
     )
-    shard: tuple[int, int] | None = Field(
-        default=None, description="I/N: the I-th of N parts of the recordings, I from 0."
-    )
+    shard: Annotated[
+        tuple[int, int] | None,
+        BeforeValidator(_fraction),
+        Allowed("I/N, with I from 0 to N − 1"),
+    ] = Field(default=None, description="I/N: the I-th of N parts of the recordings, I from 0.")
 
     eks_dir: Place = Field(default=None, description="Where smoothed tables go.")
     run_dir: LocalPlace = Field(default=None, description="Where ledger, log and report go.")
     layout: Layout = "app"
-    overwrite: bool = Field(default=False, description="Make again what is done already.")
+    overwrite: Flag = Field(default=False, description="Make again what is done already.")
 
     device: Device = "auto"
-    gpus: int | None = Field(default=None, ge=1, description="GPUs to use; all if absent.")
-    workers_per_gpu: int = Field(default=1, ge=1, description="Workers that share a GPU.")
-    address: str | None = Field(default=None, description="Ray cluster: auto, HOST:PORT or local.")
-    inline: bool = Field(default=False, description="One process, without Ray.")
+    gpus: Count | None = Field(default=None, description="GPUs to use; all if absent.")
+    workers_per_gpu: Count = Field(default=1, description="Workers that share a GPU.")
+    address: Annotated[str | None, Allowed("auto, local or HOST:PORT")] = Field(
+        default=None, description="Ray cluster: auto, HOST:PORT or local."
+    )
+    inline: Flag = Field(default=False, description="One process, without Ray.")
     scratch_dir: LocalPlace = Field(default=None, description="Local disk for copies of objects.")
-    scratch_gb: float | None = Field(default=None, gt=0, description="Most to take there, in GB.")
-    allow_unsafe_checkpoint: bool = False
-
-    @field_validator("views", mode="before")
-    @classmethod
-    def _names(cls, value: Any) -> Any:
-        return _parts(value) if isinstance(value, str) else value
-
-    @field_validator("shard", mode="before")
-    @classmethod
-    def _fraction(cls, value: Any) -> Any:
-        return tuple(value.split("/")) if isinstance(value, str) else value
+    scratch_gb: Gigabytes | None = Field(default=None, description="Most to take there, in GB.")
+    allow_unsafe_checkpoint: Flag = False
 
     @model_validator(mode="after")
     def _fitting(self) -> Self:
         if self.views and self.sessions is not None:
             raise ValueError("--sessions names the views: leave out --views")
-        if len(set(self.views)) < len(self.views) or len(self.views) == 1:
-            raise ValueError("views: two or more are needed, each named once")
+        if len(self.views) == 1:
+            raise ValueError(f"--views names a single view, {self.views[0]}: give two or more")
         if self.shard is not None and not 0 <= self.shard[0] < self.shard[1]:
-            raise ValueError("shard: I/N is needed, with I from 0 to N − 1")
+            given = "/".join(map(str, self.shard))
+            raise ValueError(f"--shard is {given}, and must be I/N, with I from 0 to N − 1")
         if self.inline and self.address not in (None, "local"):
             raise ValueError("--inline runs without Ray and can't be used with --address")
         return self
@@ -206,7 +117,17 @@ class Settings(BaseModel):
         try:
             return cls(**values)
         except ValidationError as error:
-            raise UsageError(_sentence(error), hint=f"See raypose {cls._command} --help") from None
+            raise cls._refused(error, values) from None
+
+    @classmethod
+    def _refused(
+        cls,
+        error: ValidationError,
+        given: Mapping[str, Any],
+        name_of: Callable[[FieldPath], str] = option_name,
+    ) -> UsageError:
+        message, guess = finding(error, cls, given=given, name_of=name_of)
+        return UsageError(message, hint=f"{guess} See raypose {cls._command} --help".lstrip())
 
     predicts: ClassVar[bool]
     """Whether networks run, and GPUs are wanted."""
@@ -225,7 +146,10 @@ class SmoothConfig(Settings):
     predicts = False
     _command = "smooth"
 
-    tables: tuple[str, ...] = Field(description="Tables, directories of tables or models, globs.")
+    tables: Texts = Field(description="Tables, directories of tables or models, globs.")
+    members: Flag = Field(
+        default=False, description="All tables are members of one video, whatever their names."
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> SmoothConfig:
@@ -233,6 +157,11 @@ class SmoothConfig(Settings):
             raise ValueError("tables: at least one is needed")
         if self.eks_dir is None:
             raise ValueError("smoothed tables need a place: give one with -o")
+        if self.members and (self.views or self.sessions is not None or self.calibration):
+            raise ValueError(
+                "--members takes the tables of a single video: leave out --views, --sessions and "
+                "--calibration"
+            )
         return self
 
     @property
@@ -252,23 +181,27 @@ class RunConfig(Settings):
     predicts = True
     _command = "run"
 
-    videos: tuple[str, ...] = Field(description="Files, directories or globs.")
-    models: tuple[str, ...] = Field(description="Model directories.")
+    videos: Texts = Field(description="Files, directories or globs.")
+    models: Texts = Field(description="Model directories.")
 
-    metrics: bool = Field(default=True, description="Temporal norm and PCA errors.")
-    label: tuple[LabelKind, ...] = Field(default=(), description="Labelled videos to draw.")
+    metrics: Flag = Field(default=True, description="Temporal norm and PCA errors.")
+    label: Annotated[tuple[LabelKind, ...], ONE_IS_A_LIST] = Field(
+        default=(), description="Labelled videos to draw."
+    )
     encoder: Encoder = Field(default="x264", description="What encodes labelled videos.")
-    timestamps: bool = Field(default=False, description="A table of each frame's time.")
-    eks: bool = Field(default=False, description="Smooth the ensemble of all models.")
+    timestamps: Flag = Field(default=False, description="A table of each frame's time.")
+    eks: Flag = Field(default=False, description="Smooth the ensemble of all models.")
     bbox_dir: LocalPlace = Field(
         default=None, description="Where `<stem>_bbox.csv` say what part of a frame to look at."
     )
-    snippet_s: float = Field(default=30.0, gt=0, description="Length of a snippet in seconds.")
+    snippet_s: Seconds = Field(default=30.0, description="Length of a snippet in seconds.")
 
     output_dir: Place = Field(default=None, description="Root of all outputs.")
     data_dir: LocalPlace = Field(default=None, description="Training data, for PCA metrics.")
-    recursive: bool = Field(default=False, description="Search directories at all depths.")
-    overrides: tuple[str, ...] = Field(default=(), description="key=value on the models' config.")
+    recursive: Flag = Field(default=False, description="Search directories at all depths.")
+    overrides: Annotated[
+        tuple[str, ...], ONE_IS_A_LIST, Allowed("key=value, or a list of them")
+    ] = Field(default=(), description="key=value on the models' config.")
 
     precision: Precision = "auto"
     decoder: Decoder = Field(default="cpu", description="What decodes videos for the network.")
@@ -276,10 +209,10 @@ class RunConfig(Settings):
         default="torch",
         description="What runs the networks: torch, or what Lightning Pose has exported.",
     )
-    batch_size: int | None = Field(default=None, ge=1, description="Frames a batch.")
-    strict: bool = Field(default=False, description="An undecodable frame fails its video.")
-    chunk_frames: int = Field(
-        default=50_000, ge=1, description="Longest range of frames that is one GPU task."
+    batch_size: Count | None = Field(default=None, description="Frames per batch.")
+    strict: Flag = Field(default=False, description="An undecodable frame fails its video.")
+    chunk_frames: Count = Field(
+        default=50_000, description="Longest range of frames that is one GPU task."
     )
 
     @property
@@ -292,12 +225,6 @@ class RunConfig(Settings):
         if not value:
             raise ValueError("at least one is needed")
         return value
-
-    @field_validator("models", "videos", "label", "overrides", mode="before")
-    @classmethod
-    def _one_is_a_list(cls, value: Any) -> Any:
-        # `label: full` in a file means the same as `--label full`.
-        return (value,) if isinstance(value, str) else value
 
     @field_validator("label")
     @classmethod
@@ -325,15 +252,37 @@ class RunConfig(Settings):
 
     @classmethod
     def from_yaml(cls, path: Path, overrides: Mapping[str, Any] | None = None) -> RunConfig:
-        """A RunConfig from a YAML file of the same names; `overrides` win over the file."""
+        """A RunConfig from a YAML file of the same names; `overrides` win over the file.
+
+        Raises:
+            UsageError: the file can't be read, or a value is missing or makes no sense.
+        """
         values, given = read_yaml(path), dict(overrides or {})
+        merged = {"videos": (), "models": (), **values, **given}
         if isinstance(values.get("eks_options"), dict) and "eks_options" in given:
-            given["eks_options"] = {**values["eks_options"], **given["eks_options"]}
-        return cls.build(**{**values, **given})
+            merged["eks_options"] = {**values["eks_options"], **given["eks_options"]}
 
+        def is_given(field: FieldPath) -> bool:
+            """Whether the command line has set this field."""
+            inside: Any = given
+            for name in field:
+                if not isinstance(inside, Mapping) or name not in inside:
+                    return False
+                inside = inside[name]
+            return True
 
-_OPTION_NAMES = {"model": "models", "override": "overrides"}
-"""Fields that the command line calls by another name."""
+        try:
+            return cls(**merged)
+        except ValidationError as error:
+            refused = cls._refused(
+                error,
+                merged,
+                lambda field: option_name(field) if is_given(field) else ".".join(field),
+            )
+            places = [tuple(map(str, item["loc"])) for item in error.errors(include_url=False)]
+            if not all(is_given(place[:1]) and is_given(place[:2]) for place in places):
+                refused.path = str(path)
+            raise refused from None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -342,27 +291,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         UsageError: the file can't be read, is no YAML, or holds no mapping.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"can't be read ({error.strerror})", path=path) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"is not YAML ({error})", path=path) from None
+    content = load_yaml(path)
     if not isinstance(content, dict):
         raise UsageError(
             "holds no settings",
             path=path,
-            hint="Write one `name: value` a line, with the names of the command line's options.",
+            hint="Write one `name: value` per line, with the names of the command line's options.",
         )
-    names = {key: str(key).replace("-", "_") for key in content}
-    return {_OPTION_NAMES.get(name, name): content[key] for key, name in names.items()}
-
-
-def _sentence(error: ValidationError) -> str:
-    """Pydantic's findings in one line, in the words of the command line."""
-    parts = []
-    for item in error.errors():
-        message = item["msg"].removeprefix("Value error, ")
-        where = ".".join(str(part) for part in item["loc"])
-        parts.append(f"{where}: {message}" if where else message)
-    return "; ".join(parts)
+    return fields_of(content, path)

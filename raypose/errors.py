@@ -29,6 +29,8 @@ import traceback
 from dataclasses import dataclass
 from typing import Any
 
+from raypose.display_text import shown
+
 
 class RayposeError(Exception):
     """Base of all errors that raypose raises on purpose.
@@ -59,9 +61,10 @@ def _rebuild(kind: type[RayposeError], message: str, path: str, hint: str) -> Ra
 
 def one_line(path: str, message: str, hint: str) -> str:
     """`where: what. What to do.` in one line, whatever the parts hold."""
-    text = f"{path}: {message}" if path else message
-    text = " ".join(text.split())
-    return f"{text}. {' '.join(hint.split())}" if hint else text
+    text = shown(" ".join(message.split()))
+    if path:
+        text = f"{shown(path)}: {text}"
+    return f"{text}. {shown(' '.join(hint.split()))}" if hint else text
 
 
 class UsageError(RayposeError):

@@ -12,8 +12,10 @@ raypose keeps for itself is under `.raypose`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from raypose.config import Layout
+from raypose.display_text import shown
 from raypose.storage import AnyPath
 
 HIDDEN = ".raypose"
@@ -87,7 +89,7 @@ def owner_root(name: str, output_dir: AnyPath | None, own_dir: AnyPath | None) -
         own_dir: the model directory, or `--eks-dir`.
     """
     if output_dir is not None:
-        return output_dir / name
+        return output_dir / _name_in(output_dir, name)
     assert own_dir is not None, "RunConfig asks for --eks-dir where there is no -o"
     return own_dir
 
@@ -100,8 +102,14 @@ def tables_folder(root: AnyPath, layout: Layout) -> AnyPath:
 def output_paths(root: AnyPath, key: str, layout: Layout) -> OutputPaths:
     """The files of the video `key` of the owner whose directory is `root`."""
     base = tables_folder(root, layout)
+    key = _name_in(root, key)
     parent, _, stem = key.rpartition("/")
     return OutputPaths(base / parent, stem, layout, root, key)
+
+
+def _name_in(root: AnyPath, name: str) -> str:
+    """The name of a file below `root`: in a store, names are UTF-8 without control characters."""
+    return name if isinstance(root, Path) else shown(name)
 
 
 def smooth_params_folder(root: AnyPath) -> AnyPath:
@@ -111,9 +119,9 @@ def smooth_params_folder(root: AnyPath) -> AnyPath:
 
 def smooth_params_path(root: AnyPath, session: str) -> AnyPath:
     """The smoothing parameters of a recording, whose ensemble's directory is `root`."""
-    return smooth_params_folder(root) / f"{session}.json"
+    return smooth_params_folder(root) / f"{_name_in(root, session)}.json"
 
 
 def points_path(root: AnyPath, session: str) -> AnyPath:
     """The keypoints of a recording in space, whose ensemble's directory is `root`."""
-    return root / "points_3d" / f"{session}.csv"
+    return root / "points_3d" / f"{_name_in(root, session)}.csv"

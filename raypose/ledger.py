@@ -34,6 +34,7 @@ from typing import Any
 
 from raypose import regular, scratch, storage
 from raypose._version import __version__
+from raypose.display_text import json_text
 from raypose.errors import OutputError, from_os_error
 from raypose.layout import HIDDEN
 from raypose.records import read_record, record_path
@@ -46,7 +47,8 @@ Recipe = Mapping[str, Any]
 def digest_of(recipe: Recipe) -> str:
     """Digest of a recipe, the same for equal content whatever the order of its keys."""
     text = json.dumps(recipe, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    content = text.encode(errors="surrogatepass")  # names of files need not be UTF-8
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def digest_file(path: AnyPath) -> str:
@@ -79,6 +81,12 @@ class Verdict:
 
 
 _ERRORS = "surrogateescape"  # names of files need not be UTF-8
+
+
+def recorded_digest(output: AnyPath) -> str:
+    """Digest of a file as raypose committed it; empty where it has no record of it."""
+    record = read_record(output)
+    return "" if record is None else str(record["digest"])
 
 
 def _is_as_committed(output: AnyPath, stat: storage.Stat, record: Mapping[str, Any]) -> bool:
@@ -209,7 +217,7 @@ def _commit(
     place = record_path(output)
     if isinstance(place, Path) and place.is_dir():
         _set_aside(place)
-    write_atomically(place, json.dumps(record, indent=1, ensure_ascii=False))
+    write_atomically(place, json_text(record, indent=1))
 
 
 def _rename(temporary: Path, output: Path) -> storage.Stat:
@@ -349,7 +357,7 @@ class RunLog:
 
     def describe(self, content: Mapping[str, Any]) -> None:
         """Write `run.json`: what was asked for, and what was planned."""
-        text = json.dumps(content, indent=1, ensure_ascii=False, default=str)
+        text = json_text(content, indent=1, default=str)
         path = self.directory / "run.json"
         try:
             write_atomically(path, text)
@@ -359,7 +367,7 @@ class RunLog:
     def event(self, name: str, /, **content: Any) -> None:
         """Append one event; it is on its way to disk when this returns."""
         line = {"time": round(time.time(), 3), "event": name, **content}
-        text = json.dumps(line, ensure_ascii=False, default=str) + "\n"
+        text = json_text(line, default=str) + "\n"
         try:
             with self._one_at_a_time:
                 self._events.write(text)
@@ -421,23 +429,46 @@ def _unwritable(path: Path, error: OSError) -> OutputError:
     )
 
 
-def read_events(directory: Path) -> Iterator[dict[str, Any]]:
-    """The events of a run, from anywhere that sees its directory; a torn last line is left out."""
+def read_events(
+    directory: Path, on_unreadable: Callable[[bytes], None] | None = None
+) -> Iterator[dict[str, Any]]:
+    """The events of a run, from anywhere that sees its directory.
+
+    Lines that are no events are left out; the last one may be torn, or not yet whole.
+
+    Args:
+        directory: of the run.
+        on_unreadable: is told of each whole line that is left out.
+    """
     try:
-        regular.check(directory / "events.jsonl")
-        # What is torn may be torn within a character.
-        with (directory / "events.jsonl").open(encoding="utf-8", errors=_ERRORS) as file:
+        with regular.open_file(directory / "events.jsonl") as file:
             for line in file:
-                try:
-                    yield json.loads(line)
-                except ValueError:
-                    continue
+                event = _event_in(line)
+                if event is not None:
+                    yield event
+                elif on_unreadable is not None and line.endswith(b"\n") and line.strip():
+                    on_unreadable(line)
     except OSError as error:
         raise OutputError(
             "is not the directory of a run",
             path=directory,
             hint="Give the raypose/ folder below -o, or the --run-dir of the run.",
         ) from error
+
+
+def _event_in(line: bytes) -> dict[str, Any] | None:
+    try:
+        # What is torn may be torn within a character.
+        event = json.loads(line.decode("utf-8", errors=_ERRORS))
+    except (ValueError, RecursionError):
+        return None
+    is_event = isinstance(event, dict) and isinstance(event.get("event"), str)
+    return event if is_event and _is_time(event.get("time")) else None
+
+
+def _is_time(value: object) -> bool:
+    """Whether it is a time in seconds since the epoch, of this age of the world."""
+    return isinstance(value, int | float) and 0 <= value < 1e11
 
 
 def read_run(directory: Path) -> dict[str, Any]:

@@ -15,16 +15,16 @@ import csv
 import io
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from raypose import regular
+from raypose.csv_rows import read_head, read_numbers
 from raypose.errors import TableError
 
 if TYPE_CHECKING:
@@ -48,8 +48,7 @@ POINT_COORDS = ("x", "y", "z", "x_posterior_var", "y_posterior_var", "z_posterio
 _HEADER_LABELS = ("scorer", "bodyparts", "coords")
 # Values formatted at a time: so many stay in the processor's cache.
 _WRITE_VALUES = 1 << 18
-_READ_BYTES = 4 << 20
-_CUT_SHORT = "Delete it, so that it is made again."
+_CHECK_HEADER = "Write it again with the tool that made it."
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +60,8 @@ class KeypointTable:
         keypoint_names: names, in the order of `values`.
         coords: what `values` holds of each keypoint; begins with x, y and likelihood.
         values: shape (n_frames, n_keypoints, len(coords)), float32; NaN where there is none.
+        notes: what was assumed when the table was read.
+        open_ended: True where frames without an animal may be missing at the end, as in SLEAP's.
 
     Raises:
         TableError: the parts do not fit each other, or a keypoint comes twice.
@@ -70,6 +71,8 @@ class KeypointTable:
     keypoint_names: tuple[str, ...]
     coords: tuple[str, ...]
     values: FloatArray
+    notes: tuple[str, ...] = ()
+    open_ended: bool = False
 
     def __post_init__(self) -> None:
         values = np.asarray(self.values, dtype=np.float32)
@@ -107,6 +110,12 @@ class KeypointTable:
         if not 0 <= start < stop <= self.n_frames:
             raise TableError(f"frames {start} to {stop} are not in a table of {self.n_frames}")
         return replace(self, values=self.values[start:stop])
+
+    def extended(self, n_frames: int) -> KeypointTable:
+        """The table with as many frames more at its end, without keypoints: NaN, likelihood 0."""
+        added = np.full((n_frames, *self.values.shape[1:]), np.nan, np.float32)
+        added[..., 2] = 0
+        return replace(self, values=np.concatenate([self.values, added]))
 
     def select(self, keypoint_names: Sequence[str]) -> KeypointTable:
         """The same table with these keypoints only, in this order.
@@ -169,27 +178,26 @@ def read_csv(path: str | os.PathLike[str]) -> KeypointTable:
     """Reads a table of predictions of Lightning Pose, DeepLabCut or EKS, whole.
 
     Columns are taken by name: x, y and likelihood, and the nine of EKS where every keypoint has
-    them; others are left out. Values are rounded to float32.
+    them; others are left out. Values are rounded to float32. See `csv_rows` for the dialects.
 
     Raises:
         TableError: the file is cut short or is no such table.
         OSError: the file can't be read.
     """
-    with regular.open_file(Path(path)) as file:
-        header = _read_header(file, 3, path)
-        if tuple(row[0] for row in header) != _HEADER_LABELS:
-            raise TableError(
-                "no table of keypoints: its first three rows are not scorer, bodyparts and coords",
-                path=path,
-                hint="Give a CSV of Lightning Pose, DeepLabCut (one animal) or EKS.",
-            )
-        scorers, bodyparts, coords = (row[1:] for row in header)
-        if not len(scorers) == len(bodyparts) == len(coords) > 0:
-            raise TableError("its header rows differ in length", path=path, hint=_CUT_SHORT)
-        names, kept_coords, columns = choose_columns(bodyparts, coords, path)
-        values = _read_values(file, len(coords), columns, path)
+    head = read_head(path, 3)
+    if tuple(row[0] for row in head.rows) != _HEADER_LABELS:
+        raise TableError(
+            "no table of keypoints: its first three rows are not scorer, bodyparts and coords",
+            path=path,
+            hint="Give a CSV of Lightning Pose, DeepLabCut (one animal) or EKS.",
+        )
+    scorers, bodyparts, coords = (row[1:] for row in head.rows)
+    if not len(scorers) == len(bodyparts) == len(coords) > 0:
+        raise TableError("its header rows differ in length", path=path, hint=_CHECK_HEADER)
+    names, kept_coords, columns = choose_columns(bodyparts, coords, path)
+    values, notes = read_numbers(head, len(coords), columns)
     shape = (len(values), len(names), len(kept_coords))
-    return KeypointTable(scorers[0], names, kept_coords, values.reshape(shape))
+    return KeypointTable(scorers[0], names, kept_coords, values.reshape(shape), notes)
 
 
 def write_metric_csv(
@@ -218,13 +226,13 @@ def read_metric_csv(path: str | os.PathLike[str]) -> tuple[tuple[str, ...], Floa
         TableError: the file is cut short or is no such table.
         OSError: the file can't be read.
     """
-    with regular.open_file(Path(path)) as file:
-        (header,) = _read_header(file, 1, path)
-        names = tuple(header[1:])
-        if header[0] or not names:
-            raise TableError("no table of a metric: its first row is not keypoints", path=path)
-        _check_distinct(names, path)
-        return names, _read_values(file, len(names), list(range(len(names))), path)
+    head = read_head(path, 1)
+    ((index, *names),) = head.rows
+    if index or not names:
+        raise TableError("no table of a metric: its first row is not keypoints", path=path)
+    _check_distinct(names, path)
+    values, _ = read_numbers(head, len(names), range(len(names)))
+    return tuple(names), values
 
 
 def _check_distinct(names: Sequence[str], path: str | os.PathLike[str]) -> None:
@@ -283,28 +291,6 @@ def _format_rows(rows: npt.NDArray[np.float32], start: int) -> pa.Buffer:
     return sink.getvalue()
 
 
-def _read_header(file: IO[bytes], n_rows: int, path: str | os.PathLike[str]) -> list[list[str]]:
-    """The header rows; leaves the file at the first byte after them."""
-
-    def lines() -> Iterator[str]:
-        encoding = "utf-8-sig"  # spreadsheets put a byte-order mark in front
-        while (line := file.readline(_READ_BYTES)).endswith(b"\n"):
-            yield line.decode(encoding)
-            encoding = "utf-8"
-
-    rows: list[list[str]] = []
-    try:
-        for row in csv.reader(lines(), strict=True):
-            rows.append(row)
-            if len(rows) == n_rows:
-                break
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise TableError(f"no CSV file: {error}", path=path, hint="Check the path.") from error
-    if len(rows) < n_rows or not all(rows):
-        raise TableError("it ends within its header rows", path=path, hint=_CUT_SHORT)
-    return rows
-
-
 def choose_columns(
     bodyparts: list[str], coords: list[str], path: str | os.PathLike[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...], list[int]]:
@@ -328,70 +314,3 @@ def choose_columns(
     is_eks = all((name, coord) in position for name in names for coord in EKS_COORDS)
     kept = EKS_COORDS if is_eks else COORDS
     return names, kept, [position[name, coord] for name in names for coord in kept]
-
-
-def _read_values(
-    file: IO[bytes], n_columns: int, columns: list[int], path: str | os.PathLike[str]
-) -> FloatArray:
-    """The chosen columns of all rows from here on, shape (rows, len(columns))."""
-    import pyarrow as pa
-    import pyarrow.csv as pa_csv
-
-    offset = _skip_blank_row(file)
-    n_rows = _count_rows(file, path)
-    values = np.empty((n_rows, len(columns)), dtype=np.float32)
-    if n_rows == 0:
-        return values
-    names = [str(i) for i in range(n_columns + 1)]
-    chosen = [str(i + 1) for i in columns]
-    filled = 0
-    try:
-        with pa.OSFile(os.fspath(path)) as source:
-            source.seek(offset)
-            reader = pa_csv.open_csv(
-                source,
-                pa_csv.ReadOptions(column_names=names, block_size=_READ_BYTES),
-                convert_options=pa_csv.ConvertOptions(
-                    include_columns=["0", *chosen],
-                    column_types={"0": pa.int64(), **dict.fromkeys(chosen, pa.float32())},
-                ),
-            )
-            for batch in reader:
-                end = filled + batch.num_rows
-                # (`Array.to_numpy` would import pandas.)
-                frames = batch.select(["0"]).to_tensor().to_numpy()[:, 0]
-                if filled == 0:
-                    first = frames[0]
-                if not np.array_equal(frames, np.arange(first + filled, first + end)):
-                    raise TableError("its frames are not numbered one by one", path=path)
-                rows = batch.select(chosen).to_tensor(null_to_nan=True)
-                values[filled:end] = rows.to_numpy()
-                filled = end
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        message = f"a row can't be read: {str(error)[:200]}"
-        raise TableError(message, path=path, hint=_CUT_SHORT) from error
-    if filled != n_rows:
-        raise TableError(f"it has blank lines among its {n_rows} rows", path=path)
-    return values
-
-
-def _skip_blank_row(file: IO[bytes]) -> int:
-    """Offset of the first frame; some tools write a row of nothing but an index name before."""
-    offset = file.tell()
-    label, _, rest = file.readline().strip().partition(b",")
-    if rest and not rest.strip(b",") and not label.isdigit():
-        offset = file.tell()
-    file.seek(offset)
-    return offset
-
-
-def _count_rows(file: IO[bytes], path: str | os.PathLike[str]) -> int:
-    """Number of lines from here to the end; the last one must be complete."""
-    n_rows = 0
-    last = b"\n"
-    while block := file.read(_READ_BYTES):
-        n_rows += block.count(b"\n")
-        last = block[-1:]
-    if last != b"\n":
-        raise TableError("its last row is cut short", path=path, hint=_CUT_SHORT)
-    return n_rows

@@ -74,7 +74,9 @@ def write_range(
     path = range_path(folder, start, start + n_frames)
     facts = {"n_rows": n_frames}
     with ledger.committing(path, recipe, source=source, facts=facts) as temporary:
-        pq.write_table(table, temporary)
+        # By its name Arrow opens no file whose name is not UTF-8.
+        with temporary.open("wb") as file:
+            pq.write_table(table, file)
     return path
 
 

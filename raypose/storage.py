@@ -89,7 +89,8 @@ def as_path(text: str | os.PathLike[str] | AnyPath) -> AnyPath:
         return Path(os.path.abspath(os.path.expanduser(text)))
     scheme, rest = match[1].lower(), match[3]
     if scheme == "file":
-        return Path(os.path.abspath("/" + unquote(rest.partition("/")[2])))
+        name = unquote(rest.partition("/")[2], errors="surrogateescape")
+        return Path(os.path.abspath(f"/{name}"))
     if scheme not in EXTRAS:
         raise UsageError(
             f"raypose knows no {scheme}:// URLs",

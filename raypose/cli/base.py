@@ -81,10 +81,11 @@ def command(function: Callable[P, int]) -> Callable[P, None]:
 
 def complain(word: str, sentence: str) -> None:
     from rich.console import Console
-    from rich.markup import escape
+
+    from raypose.display_text import markup
 
     console = Console(stderr=True, soft_wrap=True, highlight=False)
-    console.print(f"[red]{word}:[/] {escape(sentence)}")
+    console.print(f"[red]{word}:[/] {markup(sentence)}")
 
 
 def console() -> Console:

@@ -93,9 +93,9 @@ def submit(
 @command
 def jobs(address: Address) -> int:
     """List the jobs of a cluster, the latest first."""
-    from rich.markup import escape
     from rich.table import Table
 
+    from raypose.display_text import markup
     from raypose.report.terminal import duration
     from raypose.submit import Cluster
 
@@ -108,7 +108,7 @@ def jobs(address: Address) -> int:
             job.state.lower(),
             began if job.started else "",
             duration(job.seconds),
-            escape(job.command),
+            markup(job.command),
         )
     console().print(table if found else "no job was submitted to this cluster")
     return 0

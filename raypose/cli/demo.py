@@ -22,6 +22,7 @@ def demo(
 ) -> int:
     """Make a small project on the spot, train two models, and run the whole job on it."""
     from raypose.demo import run_demo
+    from raypose.display_text import markup
     from raypose.report.tables import print_result
     from raypose.report.terminal import live_display
 
@@ -29,11 +30,11 @@ def demo(
     result = run_demo(
         directory,
         display=live_display(out),
-        say=out.print,
+        say=lambda line: out.print(markup(line)),
         inline=inline,
         device=device,
     )
     print_result(out, result.result)
     for line in result.lines():
-        out.print(line)
+        out.print(markup(line))
     return result.result.exit_code

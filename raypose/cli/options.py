@@ -26,8 +26,13 @@ Inline = Annotated[bool, typer.Option("--inline", help="One process, without Ray
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 
 
-def _option(kind: Any, *names: str, help: str) -> Any:
-    return Annotated[kind | None, typer.Option(*names, help=help)]
+def _option(kind: Any, *names: str, help: str, metavar: str | None = None) -> Any:
+    return Annotated[kind | None, typer.Option(*names, help=help, metavar=metavar)]
+
+
+def _number(*names: str, help: str, metavar: str = "INTEGER") -> Any:
+    """A number, taken as text: `RunConfig` says in its own words what is wrong with it."""
+    return _option(str, *names, help=help, metavar=metavar)
 
 
 EKS_OPTIONS: dict[str, Any] = {
@@ -63,11 +68,13 @@ EKS_OPTIONS: dict[str, Any] = {
     "eks_inflate_vars": _option(
         bool, "--inflate-vars/--no-inflate-vars", help="Weigh less what other views contradict."
     ),
-    "eks_quantile_keep_pca": _option(
-        float, "--quantile-keep-pca", help="Percentage of frames that the views' PCA takes."
+    "eks_quantile_keep_pca": _number(
+        "--quantile-keep-pca",
+        metavar="NUMBER",
+        help="Percentage of frames that the views' PCA takes.",
     ),
-    "eks_min_members": _option(
-        int, "--min-members", help="Members that are enough for EKS. [dim]\\[all][/]"
+    "eks_min_members": _number(
+        "--min-members", help="Members that are enough for EKS. [dim]\\[all][/]"
     ),
 }
 """Field of `EksOptions`, behind `eks_` → its option."""
@@ -142,13 +149,13 @@ OPTIONS: dict[str, Any] = {
         help="x264, or nvenc for labelled videos by a GPU's encoder; not yet run on one. "
         "[dim]\\[x264][/]",
     ),
-    "gpus": _option(int, "--gpus", help="GPUs to use. [dim]\\[all][/]"),
-    "workers_per_gpu": _option(
-        int, "--workers-per-gpu", help="Workers that share a GPU. [dim]\\[1][/]"
+    "gpus": _number("--gpus", help="GPUs to use. [dim]\\[all][/]"),
+    "workers_per_gpu": _number(
+        "--workers-per-gpu", help="Workers that share a GPU. [dim]\\[1][/]"
     ),
-    "batch_size": _option(int, "--batch-size", help="Frames a batch."),
-    "chunk_frames": _option(
-        int, "--chunk-frames", help="Longest range of frames that is one GPU task."
+    "batch_size": _number("--batch-size", help="Frames a batch."),
+    "chunk_frames": _number(
+        "--chunk-frames", help="Longest range of frames that is one GPU task."
     ),
     "address": _option(str, "--address", help="Ray cluster: auto, HOST:PORT or local."),
     "inline": _option(bool, "--inline", help="One process, without Ray."),
@@ -171,8 +178,10 @@ OPTIONS: dict[str, Any] = {
         "--scratch-dir",
         help="Local disk for videos that come from a URL. [dim]\\[the temporary directory][/]",
     ),
-    "scratch_gb": _option(
-        float, "--scratch-gb", help="Most to take there on each machine. [dim]\\[what is free][/]"
+    "scratch_gb": _number(
+        "--scratch-gb",
+        metavar="NUMBER",
+        help="Most to take there on each machine. [dim]\\[what is free][/]",
     ),
     "allow_unsafe_checkpoint": _option(
         bool,
@@ -198,6 +207,11 @@ SMOOTH_OPTIONS: dict[str, Any] = {
             show_default=False,
         ),
     ],
+    "members": _option(
+        bool,
+        "--members",
+        help="All tables are of one video, one per member, whatever their names.",
+    ),
     "eks_dir": _option(Path, "--output-dir", "-o", "--eks-dir", help="Where smoothed tables go."),
     **EKS_OPTIONS,
     **{name: OPTIONS[name] for name in (*_SHARED, "run_dir")},

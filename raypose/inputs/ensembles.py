@@ -6,15 +6,18 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from raypose import storage
 from raypose.config import EksOptions, RunConfig
 from raypose.errors import ModelError
 from raypose.ledger import write_atomically
-from raypose.storage import AnyPath, is_url
+from raypose.schemas import Allowed, finding, quoted
+from raypose.setting_types import Names, Percentage
+from raypose.storage import AnyPath, as_path, is_url
 from raypose.yaml_files import load_yaml
 
 NAME = "ensemble.yaml"
@@ -44,15 +47,15 @@ def with_members(config: RunConfig) -> RunConfig:
         )
     (folder,) = ensembles
     content = _read(folder / NAME)
-    members = [str(_member(folder, str(name))) for name in content["members"]]
+    members = [str(_member(folder, name)) for name in content.members]
     values = config.model_dump()
     options = values["eks_options"]
     if options["smooth_param"] is None:
         options["smooth_param"] = _smooth_param(content, folder / NAME)
     chosen = config.eks_options.model_fields_set
-    if content.get("quantile_keep_pca") is not None and "quantile_keep_pca" not in chosen:
-        options["quantile_keep_pca"] = content["quantile_keep_pca"]
-    views = content.get("view_names") or ()
+    if content.quantile_keep_pca is not None and "quantile_keep_pca" not in chosen:
+        options["quantile_keep_pca"] = content.quantile_keep_pca
+    views = content.view_names or ()
     if not config.views and config.sessions is None and len(views) > 1:
         values["views"] = views
     values.update(models=members, eks=True)
@@ -82,7 +85,7 @@ def describe_ensemble(
     if written is not None and not written.startswith(_OURS.encode()):
         return
     content = {
-        "members": list(members),
+        "members": [_as_yaml(member) for member in members],
         "view_names": list(views),
         "smooth_param": options.smooth_param,
         "quantile_keep_pca": options.quantile_keep_pca,
@@ -91,34 +94,49 @@ def describe_ensemble(
     write_atomically(path, f"{_OURS}\n{text}")
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _as_yaml(directory: str) -> str:
+    """A directory as YAML can hold it: one whose name is not UTF-8 becomes a `file://` URL."""
+    try:
+        directory.encode()
+    except UnicodeEncodeError:
+        return Path(directory).as_uri()
+    return directory
+
+
+class _Content(BaseModel):
+    """What raypose reads of the file; the app may write more."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    members: Annotated[
+        tuple[str, ...],
+        Field(min_length=1),
+        Allowed("a list of model directories, in quotes where they are numbers"),
+    ]
+    view_names: Names | None = None
+    smooth_param: Any = None
+    quantile_keep_pca: Percentage | None = None
+
+
+def _read(path: Path) -> _Content:
     content = load_yaml(path, what="the ensemble", error=ModelError)
-    if not isinstance(content, dict) or not isinstance(content.get("members"), list):
-        raise ModelError(
-            "this ensemble names no members", path=path, hint="List its models under `members:`."
-        )
-    for option in ("members", "view_names"):
-        names = content.get(option) or []
-        if not isinstance(names, list) or not all(_is_name(name) for name in names):
-            raise ModelError(
-                f"{option} is {names!r:.60}, and must be a list of names",
-                path=path,
-                hint="Correct it there.",
-            )
-    return content
+    if not isinstance(content, dict):
+        content = {}
+    try:
+        return _Content(**{str(key): value for key, value in content.items()})
+    except ValidationError as error:
+        message, _ = finding(error, _Content, given=content)
+        hint = "List its models under `members:`." if not content.get("members") else ""
+        raise ModelError(message, path=path, hint=hint) from None
 
 
-def _is_name(name: object) -> bool:
-    return isinstance(name, str) and name.isprintable() and 0 < len(name) < 4096
-
-
-def _smooth_param(content: dict[str, Any], path: Path) -> float | dict[str, float] | None:
+def _smooth_param(content: _Content, path: Path) -> float | dict[str, float] | None:
     """The file's parameter, or one per keypoint; null and words mean that it is chosen.
 
     Raises:
         ModelError: it is something else, which another choice would silently replace.
     """
-    value = content.get("smooth_param")
+    value = content.smooth_param
     if value is None or (isinstance(value, str) and _number(value) is None):
         return None
     if isinstance(value, dict) and value:
@@ -130,7 +148,7 @@ def _smooth_param(content: dict[str, Any], path: Path) -> float | dict[str, floa
     if number is not None and number > 0:
         return number
     raise ModelError(
-        f"smooth_param is {value!r}",
+        f"smooth_param is {quoted(value)}",
         path=path,
         hint="Give a number above 0, or one for each keypoint by name; or null to choose it.",
     )
@@ -150,6 +168,8 @@ def _number(value: object) -> float | None:
 def _member(folder: Path, name: str) -> Path:
     """A member's directory: an absolute path, or one below the ensemble's own or a parent of it,
     or below the `models` of such a parent."""
+    if name.startswith("file://"):
+        name = str(as_path(name))
     places = [folder, *folder.resolve().parents]
     candidates = [place / part / name for place in places for part in ("", "models")]
     for candidate in candidates:

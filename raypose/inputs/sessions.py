@@ -7,7 +7,6 @@ the user wrote is read from disk; whether the files are there is for others to f
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 from collections import Counter
@@ -15,8 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from raypose import regular
-from raypose.errors import UsageError
+from raypose.csv_rows import small_rows
+from raypose.errors import TableError, UsageError
+from raypose.schemas import quoted
 from raypose.storage import AnyPath, as_path, is_url
 
 SESSION_COLUMN = "session"
@@ -112,18 +112,17 @@ def read_session_list(path: Path) -> Grouping:
         UsageError: the file can't be read or is no such list.
     """
     try:
-        regular.check(path)
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [(n, row) for n, row in enumerate(csv.reader(file, strict=True), 1) if any(row)]
+        rows = small_rows(path)
     except OSError as error:
         raise UsageError(f"can't be read ({error.strerror})", path=path) from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"is no CSV file ({error})", path=path) from None
-    header = [field.strip() for field in rows[0][1]] if rows else []
+    except TableError as error:
+        raise UsageError(error.message, path=path, hint=error.hint) from None
+    header = rows[0][1] if rows else []
     views = tuple(field for field in header if field != SESSION_COLUMN)
     if SESSION_COLUMN not in header or not all(views) or len(set(header)) < len(header):
         raise UsageError(
-            f"its first row does not name a column {SESSION_COLUMN} and one for each view",
+            f"its first row ({quoted(', '.join(header))}) does not name a column "
+            f"{SESSION_COLUMN} and one for each view, each once",
             path=path,
             hint=f"Write it like {SESSION_COLUMN},top,side with commas between.",
         )
@@ -135,7 +134,7 @@ def read_session_list(path: Path) -> Grouping:
             raise UsageError(
                 f"line {line} has {len(row)} fields, the first row {len(header)}", path=path
             )
-        fields = dict(zip(header, (field.strip() for field in row), strict=True))
+        fields = dict(zip(header, row, strict=True))
         recording = _listed(fields, views, path, line)
         items = [recording.name, *(str(file) for _, file in recording.files)]
         for item in items:

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from raypose.display_text import markup, shown
 from raypose.errors import one_line
-from raypose.ledger import PULSE_S, read_events
+from raypose.ledger import PULSE_S
+from raypose.report.events import fitting_events
 from raypose.report.terminal import duration
 
 State = Literal["starting", "running", "ended", "stopped", "dead"]
@@ -46,6 +47,7 @@ class RunStatus:
         n_frames: frames to predict, once a model.
         n_predicted: frames predicted so far, those of running tasks included.
         failures: sentences, in the order in which they happened.
+        n_unreadable: lines of the log that are no events, and are left out.
     """
 
     run_dir: Path
@@ -60,6 +62,7 @@ class RunStatus:
     n_frames: int = 0
     n_predicted: int = 0
     failures: list[str] = field(default_factory=list)
+    n_unreadable: int = 0
 
     @property
     def left(self) -> Counter[str]:
@@ -93,10 +96,12 @@ def read_status(run_dir: Path, *, now: float | None = None) -> RunStatus:
     status = RunStatus(run_dir)
     driver: Mapping[str, Any] = {}
     in_flight: dict[str, int] = {}
-    for event in read_events(run_dir):
-        name = event.get("event")
+    unreadable: list[object] = []
+    for event in fitting_events(run_dir, unreadable.append):
+        name = event["event"]
         if name == "planned":
             status, driver, in_flight = RunStatus(run_dir, began=event["time"]), event, {}
+            unreadable.clear()
         status.last = event["time"]
         if name == "started":
             status.state, status.on = "running", event["on"]
@@ -121,6 +126,7 @@ def read_status(run_dir: Path, *, now: float | None = None) -> RunStatus:
             status.state = "stopped"
         elif name == "ended" and status.state != "stopped":
             status.state = "ended"
+    status.n_unreadable = len(unreadable)
     status.n_predicted += sum(in_flight.values())
     if status.state in ("starting", "running"):
         silent_s = (time.time() if now is None else now) - status.last
@@ -170,7 +176,7 @@ _WORDS: Mapping[State, str] = {
 def print_status(console: Console, status: RunStatus) -> None:
     """A line on the whole, a table by kind of task, what runs, and what failed."""
     where = f" on {status.on}" if status.on and status.state == "running" else ""
-    console.print(f"{status.run_dir} {_WORDS[status.state]}{where}", markup=False)
+    console.print(shown(f"{status.run_dir} {_WORDS[status.state]}{where}"), markup=False)
     if status.state in ("starting", "running", "dead"):
         ago = max(0.0, time.time() - status.last)
         console.print(f"last heard of {duration(ago)} ago")
@@ -185,10 +191,15 @@ def print_status(console: Console, status: RunStatus) -> None:
         table = Table("task", "done", "failed", "left", box=None)
         for kind in status.total:
             counts = (status.done[kind], status.failed[kind], status.left[kind])
-            table.add_row(kind, *map(str, counts))
+            table.add_row(markup(kind), *map(str, counts))
         console.print(table)
     for task, (n_done, n_total) in status.running.items():
         far = f" {n_done:,}/{n_total:,} frames" if n_total else ""
-        console.print(f"  {escape(task)}{far}")
+        console.print(f"  {markup(task)}{far}")
+    if status.n_unreadable:
+        lines = "1 line" if status.n_unreadable == 1 else f"{status.n_unreadable} lines"
+        console.print(
+            f"[yellow]note[/] {lines} of the log can't be read; what they said is missing"
+        )
     for failure in status.failures:
-        console.print(f"[red]failed[/] {escape(failure)}")
+        console.print(f"[red]failed[/] {markup(failure)}")

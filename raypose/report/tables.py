@@ -10,9 +10,9 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from raypose.display_text import markup
 from raypose.pipeline import RunResult
 from raypose.planning import OwnerWork, Plan, VideoPlan
 from raypose.report.terminal import duration, print_problems
@@ -53,7 +53,7 @@ def _print_recordings(console: Console, plan: Plan) -> None:
     for session in several[:_MOST_ROWS]:
         views = ", ".join(video.video.view for video in session.videos)
         calibrated = f"; calibration {session.calibration}" if session.calibration else ""
-        console.print(f"Recording {escape(session.key)}: views {escape(views + calibrated)}")
+        console.print(f"Recording {markup(session.key)}: views {markup(views + calibrated)}")
     if len(several) > _MOST_ROWS:
         console.print(f"… and {len(several) - _MOST_ROWS} more recordings")
 
@@ -61,22 +61,22 @@ def _print_recordings(console: Console, plan: Plan) -> None:
 def _add_video(table: Table, plan: VideoPlan, coded: str) -> None:
     video = plan.video
     first = (
-        escape(video.key),
+        markup(video.key),
         f"{video.n_frames:,}",
         duration(video.duration_s),
         f"{video.width}×{video.height}",
-        escape(coded),
+        markup(coded),
     )
     for i, work in enumerate(plan.works):
         cells = first if i == 0 else ("",) * len(first)
-        table.add_row(*cells, escape(work.owner.name), *_standing(work))
+        table.add_row(*cells, markup(work.owner.name), *_standing(work))
 
 
 def _standing(work: OwnerWork) -> tuple[str, str]:
     to_do = []
     for step in work.missing:
         why = "" if step.reason in ("missing", "--overwrite") else f" ({step.reason})"
-        to_do.append(f"{_word(work, step.kind)}{escape(why)}")
+        to_do.append(f"{_word(work, step.kind)}{markup(why)}")
     done = [_word(work, step.kind) for step in work.steps if step.done]
     return ", ".join(to_do) or "–", ", ".join(done) or "–"
 
@@ -131,7 +131,7 @@ def print_result(console: Console, result: RunResult[Any]) -> None:
             table.add_column(name, overflow="fold")
         for failed in result.failures:
             failure = failed.failure
-            table.add_row(escape(failed.subject), failure.step, escape(str(failure)))
+            table.add_row(markup(failed.subject), markup(failure.step), markup(str(failure)))
         console.print(table)
         if result.skipped:
             console.print(f"{result.skipped} later steps were left out because of these.")
@@ -144,7 +144,7 @@ def print_result(console: Console, result: RunResult[Any]) -> None:
     n_made = sum(len(paths) for paths in result.made.values())
     speed = f", {result.n_frames:,} frames predicted" if result.n_frames else ""
     console.print(
-        f"{n_made} files in {duration(result.seconds)}{speed}. Log: {escape(str(result.run_dir))}"
+        f"{n_made} files in {duration(result.seconds)}{speed}. Log: {markup(str(result.run_dir))}"
     )
     if result.gpu_s > _LONG_S and result.gpu_waited_s > _MUCH * result.gpu_s:
         console.print(
@@ -164,7 +164,7 @@ def _made_table(result: RunResult[Any]) -> Table:
         folders.update((kind, os.path.dirname(path)) for path in paths)
     words = {**_WORDS, "smooth": "smoothing"}
     for (kind, folder), n in folders.items():
-        table.add_row(words.get(kind, kind), str(n), escape(folder))
+        table.add_row(words.get(kind, kind), str(n), markup(folder))
     return table
 
 

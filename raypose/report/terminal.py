@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -25,6 +24,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from raypose.display_text import markup
 from raypose.pipeline import Display, Planned
 from raypose.planning import Problem
 from raypose.tasks import Progress as Word
@@ -148,14 +148,14 @@ class LiveDisplay:
 
     def started(self, description: str, tasks: Sequence[Task]) -> None:
         self._tally.start(tasks)
-        self._console.print(f"Running on {escape(description)}")
+        self._console.print(f"Running on {markup(description)}")
         if self._bar is not None:
             self._overall.reset(self._bar, total=self._tally.total, description="overall")
 
     def progress(self, task: Task, progress: Word) -> None:
         self._tally.word(task, progress)
         if task.id not in self._rows:
-            label = f"{task.kind:<8} {escape(task.subject)}"
+            label = f"{task.kind:<8} {markup(task.subject)}"
             self._rows[task.id] = self._lines.add_task(label, total=task.n_frames or None, fps="")
         fps = self._tally.running[task.id][1].fps
         shown = f"{fps:,.0f} frames/s" if fps else ""
@@ -199,7 +199,7 @@ class PlainDisplay:
 
     def started(self, description: str, tasks: Sequence[Task]) -> None:
         self._tally.start(tasks)
-        self._console.print(f"Running on {escape(description)}: {len(tasks)} tasks")
+        self._console.print(f"Running on {markup(description)}: {len(tasks)} tasks")
 
     def progress(self, task: Task, progress: Word) -> None:
         self._tally.word(task, progress)
@@ -219,7 +219,7 @@ class PlainDisplay:
         share = tally.reached / tally.total if tally.total else 0.0
         left = "" if tally.remaining_s is None else f", {duration(tally.remaining_s)} left"
         running = "; ".join(
-            f"{task.kind} {escape(task.subject)} {pace.n_done}/{task.n_frames or '?'}"
+            f"{task.kind} {markup(task.subject)} {pace.n_done}/{task.n_frames or '?'}"
             + (f" {pace.fps:,.0f} frames/s" if pace.fps else "")
             for task, pace in tally.running.values()
         )
@@ -236,17 +236,17 @@ def print_problems(console: Console, problems: Sequence[Problem]) -> None:
     for problem in problems:
         mark = "[red]error[/]" if problem.fatal else "[yellow]note[/]"
         hint = f". {problem.hint}" if problem.hint else ""
-        console.print(f"{mark} {escape(f'{problem.subject}: {problem.message}{hint}')}")
+        console.print(f"{mark} {markup(f'{problem.subject}: {problem.message}{hint}')}")
 
 
 def _print_failures(console: Console, task: Task, summary: Summary) -> None:
     for failure in dict.fromkeys(summary.failures):
         if not failure.skipped:
             console.print(
-                f"[red]failed[/] {task.kind} {escape(task.subject)}: {escape(str(failure))}"
+                f"[red]failed[/] {task.kind} {markup(task.subject)}: {markup(str(failure))}"
             )
     for warning in summary.warnings:
-        console.print(f"[yellow]note[/] {escape(task.subject)}: {escape(warning)}")
+        console.print(f"[yellow]note[/] {markup(task.subject)}: {markup(warning)}")
 
 
 def duration(seconds: float) -> str:

@@ -24,7 +24,7 @@ from raypose.inputs.sessions import Grouping, read_session_list
 from raypose.inputs.tables import FoundTables, find_tables
 from raypose.layout import output_paths, points_path, smooth_params_path
 from raypose.planning import METHOD, Problem
-from raypose.smoothing.sessions import TableSession, group_tables
+from raypose.smoothing.sessions import TableSession, group_tables, one_recording
 from raypose.storage import AnyPath
 from raypose.tasks import LoadArgs, ModelSpec, SmoothArgs, Task, VideoSpec
 
@@ -107,13 +107,17 @@ def make_smooth_plan(config: SmoothConfig, *, run_dir: Path) -> SmoothPlan:
     """
     found = find_tables(config.tables)
     problems = _left_out(found)
-    listed = None if config.sessions is None else read_session_list(config.sessions)
-    sessions, more = group_tables(
-        found.tables,
-        views=_views(config, listed),
-        listed=listed,
-        min_members=config.eks_options.min_members,
-    )
+    more: list[Problem] = []
+    if config.members:
+        sessions = one_recording(found.tables)
+    else:
+        listed = None if config.sessions is None else read_session_list(config.sessions)
+        sessions, more = group_tables(
+            found.tables,
+            views=_views(config, listed),
+            listed=listed,
+            min_members=config.eks_options.min_members,
+        )
     if config.shard is not None:
         index, count = config.shard
         sessions = sessions[index::count]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,12 @@ from raypose.inputs.sessions import Grouping, Recording, group_by_view, views_of
 from raypose.inputs.tables import FoundTable
 from raypose.planning import Problem
 from raypose.storage import AnyPath
+
+_AS_MEMBERS = (
+    " If these are tables of one video by several models, add --members: it puts together what "
+    "is given, whatever the names."
+)
+_SEPARATORS = "_-. "
 
 _Id = tuple[Path, str]
 """A member: whose table it is, and what its name says beside the video's."""
@@ -78,7 +85,8 @@ def group_tables(
         raise UsageError(
             f"there is one table of each video ({next(iter(videos))}, …), and EKS smooths two or "
             "more members",
-            hint="Give the directories of several models, or tables of several scorers.",
+            hint="Give the directories of several models, or tables of several scorers."
+            + (_AS_MEMBERS if len(videos) > 1 else ""),
         )
     if listed is not None:
         grouping = _as_listed(listed, videos)
@@ -110,6 +118,46 @@ def group_tables(
         if session is not None and _has_enough(session, usual, min_members, problems):
             sessions.append(session)
     return sessions, problems
+
+
+def one_recording(found: Sequence[FoundTable]) -> list[TableSession]:
+    """All tables as members of one recording, a single video, whatever their names.
+
+    It is called by what all names have in common at their beginning, or else at their end; or
+    by the folder of the tables.
+
+    Raises:
+        UsageError: there is a single table.
+    """
+    if len(found) < 2:
+        raise UsageError(
+            "--members needs two or more tables of one video",
+            path=found[0].path,
+            hint="Give the table of each model.",
+        )
+    paths = [table.path for table in found]
+    stems = [path.stem for path in paths]
+    if len(set(stems)) == len(stems):
+        names = stems
+    else:
+        names = shortest_names([path.with_suffix("") for path in paths])
+    keys = {table.key for table in found}
+    name = keys.pop() if len(keys) == 1 else _common_name(stems) or paths[0].parent.name
+    tables = (tuple(paths),)
+    return [TableSession(name or "smoothed", ("",), (name or "smoothed",), tuple(names), tables)]
+
+
+def _common_name(stems: Sequence[str]) -> str:
+    """The parts that all names begin with, or else those that they end with."""
+    parts = [re.split(f"([{re.escape(_SEPARATORS)}])", stem) for stem in stems]
+    for step in (1, -1):
+        same = itertools.takewhile(
+            lambda column: len(set(column)) == 1, zip(*(p[::step] for p in parts), strict=False)
+        )
+        name = "".join([column[0] for column in same][::step]).strip(_SEPARATORS)
+        if name:
+            return name
+    return ""
 
 
 def _one_by_one(

@@ -163,6 +163,8 @@ class Painter:
         box = self._boxes.get(size)
         if box is None:
             box = self._boxes[size] = self._text_box(*size)
+        if min(box.pixels.shape) < 2:  # a frame of a few pixels has no room for text
+            return
         box.pixels[:] = 0
         white = 219 if self._black else 255
         cv2.putText(box.pixels, text, box.origin, font, scale, white, 1, lineType=cv2.LINE_AA)
@@ -180,7 +182,7 @@ class Painter:
         corners = _to_coded(np.array([[left, top], [right - 1, bottom - 1]]), index)
         (x0, y0), (x1, y1) = corners.min(axis=0), corners.max(axis=0) + 1
         shift = self._shift
-        pixels = np.zeros((bottom - top, right - left), np.uint8)
+        pixels = np.zeros((max(0, bottom - top), max(0, right - left)), np.uint8)
         return _TextBox(
             pixels=pixels,
             turned=np.rot90(pixels, index.rotation // 90),

@@ -7,13 +7,13 @@ come through here. Outputs are committed by the stages; see `raypose.ledger`.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from raypose import ledger
+from raypose.display_text import json_text
 from raypose.errors import CancelledError, Failure, LabelsError, VideoError
 from raypose.layout import HIDDEN
 from raypose.stages.context import Context
@@ -218,10 +218,11 @@ def _table(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
 
 
 def _load(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
-    from raypose.tables import read_table
+    from raypose.stages.loading import load_table
 
     assert isinstance(task.args, LoadArgs)
-    return Outcome([read_table(context.staging.local(task.args.path))])
+    table = load_table(context.staging.local(task.args.path))
+    return Outcome([table], warnings=list(table.notes))
 
 
 def _metrics(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
@@ -290,7 +291,9 @@ def _timestamps(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     times_s = context.index(args.video.path).times_s
     table = pa.table({"frame": pa.array(range(len(times_s))), "seconds": pa.array(times_s)})
     with ledger.committing(as_path(args.output), args.recipe, source=args.video.path) as temporary:
-        pacsv.write_csv(table, temporary)
+        # By its name Arrow opens no file whose name is not UTF-8.
+        with temporary.open("wb") as file:
+            pacsv.write_csv(table, file)
     return Outcome([None], [args.output], {"n_rows": len(times_s)})
 
 
@@ -366,6 +369,7 @@ def _smooth(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     )
     facts = {"mode": result.mode, "reason": result.reason, "members": list(members.names)}
     warnings = [f"EKS went on without {who}: it {why}" for who, why in members.left_out.items()]
+    warnings += members.notes
     # The next run makes it anew, as soon as there are more members.
     left_out = {"left_out": members.left_out} if members.left_out else {}
     recipes = [recipe if args.final else {**recipe, **left_out} for recipe in args.recipes]
@@ -374,13 +378,14 @@ def _smooth(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
         "reason": result.reason,
         "members": list(members.names),
         **left_out,
+        **({"notes": list(members.notes)} if members.notes else {}),
         "options": dict(args.options),
         "smooth_params": result.smooth_params,
     }
     source = args.video.path
     made = [args.params_output]
     with ledger.committing(as_path(args.params_output), recipes[0], source=source) as temporary:
-        temporary.write_text(json.dumps(params, indent=1, ensure_ascii=False), encoding="utf-8")
+        temporary.write_text(json_text(params, indent=1), encoding="utf-8")
     if args.points_output and result.points is not None:
         points = ledger.committing(
             as_path(args.points_output), recipes[0], source=source, facts=facts

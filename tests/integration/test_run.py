@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import glob
+import io
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,10 +14,15 @@ import av
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from raypose import pipeline
-from raypose.pipeline import RunResult, run
+from raypose.inputs.ensembles import with_members
+from raypose.pipeline import RunResult, plan, run
 from raypose.predictions import read_csv
+from raypose.report.status import print_status, read_status
+from raypose.report.tables import print_plan, print_result
+from raypose.report.terminal import PlainDisplay
 from tests.integration.conftest import N_FRAMES, Project
 from tests.models import export_onnx
 
@@ -204,3 +212,48 @@ def test_pose_app_layout(project: Project, tmp_path: Path) -> None:
         "a.short.labeled.mp4",
         "a.short_temporal_norm.csv",
     }
+
+
+def test_names_of_any_bytes(project: Project, tmp_path: Path, executor: dict[str, Any]) -> None:
+    stem = os.fsdecode(b"v\xff\x1b[31m\nb")
+    videos = tmp_path / os.fsdecode(b"in\xfe\x1b[32m")
+    videos.mkdir()
+    shutil.copy(project.videos / "a.mp4", videos / f"{stem}.mp4")
+    broken = videos / os.fsdecode(b"broken\xfd\x1b[35m.mp4")
+    broken.write_bytes(b"junk")
+    models = [tmp_path / os.fsdecode(b"m\xfc\x1b[33m%d" % i) for i in range(2)]
+    for source, model in zip(project.models, models, strict=True):
+        shutil.copytree(source, model)
+    root = tmp_path / os.fsdecode(b"out\xfb\x1b[36m")
+    values = {"videos": (str(videos),), "models": tuple(str(model) for model in models)}
+    config = project.config(root, **values, timestamps=True, chunk_frames=15, **executor)
+    console = Console(file=io.StringIO(), width=400)
+
+    print_plan(console, plan(config))
+    result = run(config, display=PlainDisplay(console))
+    print_result(console, result)
+    status = read_status(root / "raypose")
+    assert status.n_unreadable == 0
+    print_status(console, status)
+    assert [failed.failure.path for failed in result.failures] == [str(broken)]
+
+    for model in models:
+        folder = root / model.name / "video_preds"
+        assert len(read_csv(folder / f"{stem}.csv").values) == N_FRAMES["a"]
+        assert count_frames(folder / "labeled_videos" / f"{stem}_labeled.mp4") == N_FRAMES["a"]
+        assert len(list((folder / "snippets").glob(f"{glob.escape(stem)}.short*"))) == 4
+        (times,) = [path for path in folder.rglob("*.csv") if path.parent.name == "timestamps"]
+        assert len(times.read_text().splitlines()) == N_FRAMES["a"] + 1
+    assert (root / "eks" / "video_preds" / f"{stem}.csv").is_file()
+    assert (root / "eks" / "smooth_params" / f"{stem}.json").is_file()
+    assert run(config).nothing_to_do
+    # The ensemble that was described beside the tables is found again.
+    members = with_members(config.model_copy(update={"models": (str(root / "eks"),)})).models
+    assert members == config.models
+
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    assert r"v\xff\x1b[31m\nb" in said
+    written = [said, *((root / "raypose" / n).read_bytes() for n in ("run.json", "events.jsonl"))]
+    for text in written:
+        text = text.decode() if isinstance(text, bytes) else text
+        assert not any(c in text for c in "\x1b\x07\x9b\ud800") and text.encode()

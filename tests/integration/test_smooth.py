@@ -18,7 +18,7 @@ from raypose import cli
 from raypose.predictions import KeypointTable, read_csv, write_csv, write_metric_csv
 from raypose.stages.smooth.pupil import PUPIL_KEYPOINTS
 from tests.stores import BUCKET, Store
-from tests.tables import write_dlc_h5, write_sleap_h5
+from tests.tables import write_dlc_h5, write_sleap_csv, write_sleap_h5
 from tests.unit.stages.smooth.ensembles import (
     NAMES,
     make_members,
@@ -273,3 +273,60 @@ def test_smoothed_tables_in_a_store(store: Store, tmp_path: Path) -> None:
     assert (tmp_path / "run" / "run.json").is_file()
     code, said = raypose_smooth(*given)
     assert code == 0 and "Nothing to do" in said
+
+
+@pytest.mark.parametrize("kind", ["csv", "h5"])
+def test_sleaps_tables_that_end_early(tmp_path: Path, kind: str) -> None:
+    members = make_members()
+    n_frames = members[0].n_frames
+    ends = (n_frames, n_frames - 4, n_frames - 1)
+    for i, (member, end) in enumerate(zip(members, ends, strict=True)):
+        path = tmp_path / f"model{i}.000_a.analysis.{kind}"
+        write = write_sleap_h5 if kind == "h5" else write_sleap_csv
+        write(member.slice(0, end), path)
+    code, said = raypose_smooth(tmp_path, "-o", tmp_path / "out")
+    assert code == 0, said
+    assert "4 more, without keypoints" in said
+    assert "1 more, without keypoints" in said
+    table = read_csv(tmp_path / "out" / "video_preds" / "a.csv")
+    assert table.n_frames == n_frames
+    # The last frame is known from the first member alone.
+    expected = members[0].select(table.keypoint_names).xy[-1]
+    np.testing.assert_allclose(table.values[-1, :, 3:5], expected, rtol=1e-5)
+    params = json.loads((tmp_path / "out" / "smooth_params" / "a.json").read_text())
+    assert len(params["notes"]) == 2
+
+
+def test_tables_of_one_video_under_any_names(tmp_path: Path) -> None:
+    members = make_members()
+    for name, member in zip("abc", members, strict=True):
+        write_csv(member, tmp_path / f"{name}.csv")
+    tables = [tmp_path / f"{name}.csv" for name in "abc"]
+    code, said = raypose_smooth(*tables, "-o", tmp_path / "out")
+    assert code == 2
+    assert "add --members" in said
+    code, said = raypose_smooth(*tables, "--members", "-o", tmp_path / "out")
+    assert code == 0, said
+    put(members, tmp_path / "models", "v")
+    code, said = raypose_smooth(*models(tmp_path / "models"), "-o", tmp_path / "usual")
+    assert code == 0, said
+    together = read_csv(tmp_path / "out" / "video_preds" / f"{tmp_path.name}.csv")
+    usual = read_csv(tmp_path / "usual" / "video_preds" / "v.csv")
+    np.testing.assert_array_equal(together.values, usual.values)
+
+
+def test_tables_of_spreadsheets_give_the_same(tmp_path: Path) -> None:
+    members = make_members()
+    put(members, tmp_path / "plain", "v")
+    for i, path in enumerate(put(members, tmp_path / "excel", "v")):
+        frame = pd.read_csv(path, header=[0, 1, 2], index_col=0)
+        text = frame.to_csv(sep=";", decimal=",", lineterminator="\r\n")
+        path.write_bytes(text.removesuffix("\r\n").encode("utf-16" if i else "utf-8-sig"))
+    for name in ("plain", "excel"):
+        code, said = raypose_smooth(*models(tmp_path / name), "-o", tmp_path / f"out-{name}")
+        assert code == 0, said
+    assert said.count("its last row has no line end") == 3  # in UTF-16 as well
+    plain, excel = (
+        read_csv(tmp_path / f"out-{name}" / "video_preds" / "v.csv") for name in ("plain", "excel")
+    )
+    np.testing.assert_allclose(excel.values, plain.values, rtol=1e-5)

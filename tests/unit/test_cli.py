@@ -11,14 +11,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 import yaml
 from typer.testing import CliRunner
 
 from raypose import cli
 from raypose.cli import pose_app
 from raypose.cli.pose_app import split_models
-from raypose.config import RunConfig
+from raypose.config import EksOptions, RunConfig, SmoothConfig
 from raypose.errors import ModelError
+from raypose.setting_names import option_name
 from tests.projects import Project, fake_model
 
 HEAVY = ("torch", "ray", "pandas", "lightning_pose", "jax", "eks", "matplotlib", "sklearn")
@@ -145,15 +147,16 @@ class TestExitCode2:
     @pytest.mark.parametrize(
         ("arguments", "words"),
         [
-            (["run"], "models: at least one is needed"),
+            (["run"], "--model: at least one is needed"),
             (["run", "-m", "a"], "videos: at least one is needed"),
-            (["run", "v.mp4"], "models: at least one is needed"),
+            (["run", "v.mp4"], "--model: at least one is needed"),
             (["run", "v.mp4", "-m", "a", "--eks", "-o", "o"], "two or more models"),
             (["run", "v.mp4", "-m", "a", "-m", "b", "--eks"], "--eks-dir"),
             (["run", "v.mp4", "-m", "a", "--label", "half"], "full"),
             (["run", "v.mp4", "-m", "a", "--layout", "dlc"], "layout"),
             (["run", "v.mp4", "-m", "a", "--gpus", "0"], "gpus"),
-            (["run", "v.mp4", "-m", "a", "--gpus", "two"], "gpus"),
+            (["run", "v.mp4", "-m", "a", "--gpus", "two"], "--gpus is 'two', and must be a whole"),
+            (["run", "v.mp4", "-m", "a", "--scratch-gb", "1e400"], "--scratch-gb is '1e400'"),
             (["run", "no.mp4", "-m", "a"], "no.mp4: no such file or directory"),
             (["run", "v.mp4", "-m", "a", "--config", "no.yaml"], "no.yaml"),
             (["run", "--nonsense"], "nonsense"),
@@ -304,3 +307,18 @@ def test_a_reader_that_goes_away_hears_no_complaint(project: Project) -> None:
     process.stderr.close()
     process.wait()
     assert complaint == b""
+
+
+def test_messages_call_options_by_their_names() -> None:
+    """Every name that a message may use is an option of the command, or an entry of a file."""
+    command = typer.main.get_command(cli.app)
+    options = {
+        name
+        for kind in ("run", "smooth")
+        for parameter in command.commands[kind].params  # type: ignore[attr-defined]
+        for name in (*parameter.opts, parameter.name)
+    }
+    fields = [(name,) for name in {*RunConfig.model_fields, *SmoothConfig.model_fields}]
+    fields += [("eks_options", name) for name in EksOptions.model_fields]
+    unknown = {option_name(field) for field in fields} - options
+    assert unknown == {"snippet_s", "eks_options", "eks_options.n_latent"}

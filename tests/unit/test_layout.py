@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from raypose.layout import (
     points_path,
     smooth_params_path,
 )
+from raypose.storage import as_path
 
 ROOT = Path("/models/a")
 
@@ -83,3 +85,15 @@ def test_owner_root() -> None:
     assert owner_root("a", None, Path("/models/a")) == Path("/models/a")
     assert owner_root("a", Path("/out"), Path("/models/a")) == Path("/out/a")
     assert owner_root("eks", Path("/out"), None) == Path("/out/eks")
+
+
+def test_names_of_any_bytes_are_written_out_in_a_store_alone() -> None:
+    name = os.fsdecode(b"day\xfe/cam\xff\x1b\n")
+    stored = as_path("s3://bucket/out")
+    root = owner_root(os.fsdecode(b"m\xfd"), stored, None)
+    assert str(root) == r"s3://bucket/out/m\xfd"
+    paths = output_paths(root, name, "app")
+    assert str(paths.predictions) == str(root) + r"/video_preds/day\xfe/cam\xff\x1b\n.csv"
+    assert smooth_params_path(root, name).name == r"cam\xff\x1b\n.json"
+    assert points_path(root, name).name == r"cam\xff\x1b\n.csv"
+    assert output_paths(ROOT, name, "app").predictions == ROOT / "video_preds" / f"{name}.csv"

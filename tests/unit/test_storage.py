@@ -31,6 +31,8 @@ class TestNames:
     def test_a_file_url_is_a_path(self) -> None:
         assert as_path("file:///data/my%20videos/a.mp4") == Path("/data/my videos/a.mp4")
         assert as_path("file://localhost/data") == Path("/data")
+        odd = Path(os.fsdecode(b"/data/m\xff %5"))
+        assert as_path(odd.as_uri()) == odd
         assert as_path("~/x") == Path.home() / "x"
         assert as_path("x") == Path.cwd() / "x"
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import ray
 
+from raypose.display_text import shown
 from raypose.errors import Failure
 from raypose.executors.ray.crew import Crew, Slot
 from raypose.tasks import Summary, Task
@@ -103,7 +104,7 @@ class Flight:
             slot = min(self._crew.gpu_up if task.gpu else self._crew.cpu_up, key=_weight)
             inputs = [session.values[name] for name in task.inputs]
             summary, *results = slot.actor.do.options(
-                num_returns=1 + len(task.outputs), name=task.id
+                num_returns=1 + len(task.outputs), name=shown(task.id)
             ).remote(task, *inputs)
             session.values.update(zip(task.outputs, results, strict=True))
             session.open.add(task.id)

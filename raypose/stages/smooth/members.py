@@ -17,10 +17,12 @@ class Members:
     Attributes:
         tables: for each view, for each member by name its table; the same keypoints everywhere.
         left_out: member → why it is not among them.
+        notes: what was added to tables that end before the others.
     """
 
     tables: dict[str, dict[str, KeypointTable]]
     left_out: dict[str, str]
+    notes: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -35,6 +37,9 @@ def fitting_members(
     min_members: int | None = None,
 ) -> Members:
     """Sorts out members that failed, lack keypoints, or are of another length than the others.
+
+    SLEAP's tables end at the last frame with an animal; they get the frames that others have
+    after it, without keypoints.
 
     Args:
         tables: for each view, for each member its table, or why there is none.
@@ -60,6 +65,7 @@ def fitting_members(
     wanted = tuple(keypoints) or _usual(
         [t.keypoint_names for m in usable.values() for t in m.values()]
     )
+    usable, notes = _with_ends(usable)
     for name, views_of in list(usable.items()):
         reason = _misfit(views_of, wanted, exactly=not keypoints)
         if reason:
@@ -74,19 +80,48 @@ def fitting_members(
     least = min_members or len(names)
     if len(usable) < least:
         parts = "; ".join(f"{name} {reasons[name]}" for name in names if name in reasons)
+        fewer = (
+            ", or let fewer do with --min-members" if len(usable) >= 2 and not min_members else ""
+        )
         raise SmoothingError(
             f"{len(usable)} of {len(names)} members can be smoothed together: {parts}",
-            hint="Make them alike and run again"
-            + (
-                ", or let fewer do with --min-members."
-                if len(usable) >= 2 and min_members is None
-                else "."
-            ),
+            hint=f"Make them alike and run again{fewer}.",
         )
     return Members(
         {view: {name: usable[name][view].select(wanted) for name in usable} for view in tables},
         {name: reasons[name] for name in names if name in reasons},
+        notes,
     )
+
+
+def _with_ends(
+    members: Mapping[str, Mapping[str, KeypointTable]],
+) -> tuple[dict[str, dict[str, KeypointTable]], tuple[str, ...]]:
+    """The members with open-ended tables brought to the length of the others, and notes on it.
+
+    All views of a recording have the same frames. Tables that name every frame say how many there
+    are; where there are none, the longest table does.
+    """
+    tables = [table for views in members.values() for table in views.values()]
+    whole = Counter(table.n_frames for table in tables if not table.open_ended)
+    longest = max((table.n_frames for table in tables), default=0)
+    n_frames = whole.most_common(1)[0][0] if whole else longest
+    ended: dict[str, dict[str, KeypointTable]] = {}
+    notes = []
+    for name, views in members.items():
+        ended[name] = dict(views)
+        for view, table in views.items():
+            n_missing = n_frames - table.n_frames
+            if not table.open_ended or n_missing <= 0:
+                continue
+            ended[name][view] = table.extended(n_missing)
+            whose = f"{name}, view {view}" if view else name
+            notes.append(
+                f"{whose}: SLEAP's table ends after {table.n_frames} frames, where the animal was "
+                f"last found; {n_missing} more, without keypoints, bring it to the {n_frames} of "
+                "the others"
+            )
+    return ended, tuple(notes)
 
 
 def _usual(names: Sequence[tuple[str, ...]]) -> tuple[str, ...]:

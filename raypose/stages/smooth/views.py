@@ -204,6 +204,14 @@ def _check(
         )
     if data.shape[2] <= 2 * len(views):
         raise SmoothingError(f"{data.shape[2]} frames are too few to relate {len(views)} views")
+    # As `eks` chooses them: frames whose variance is at most the percentile.
+    n_kept = 1 + int((data.shape[2] - 1) * options.quantile_keep_pca / 100)
+    if n_kept <= options.n_latent:
+        raise SmoothingError(
+            f"--quantile-keep-pca {options.quantile_keep_pca:g} keeps {n_kept} of "
+            f"{data.shape[2]} frames, too few to relate {len(views)} views",
+            hint="Leave it out, which keeps 95 percent, or give a higher percentage.",
+        )
     for k, name in enumerate(names):
         for v, view in enumerate(views):
             if np.isnan(data[:, v, :, k, 0]).all():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from raypose.config import EksOptions, RunConfig
-from raypose.errors import ModelError, RayposeError
+from raypose.errors import ModelError, RayposeError, UsageError
 from raypose.inputs.ensembles import NAME, describe_ensemble, with_members
 
 
@@ -79,22 +82,64 @@ def test_what_is_no_parameter_is_named(folder: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("members: [a, 5]", r"members is \['a', 5\], and must be a list of names"),
-        ("members: [a, [b]]", "members is"),
-        ("members: [a, b]\nview_names: 5", "view_names is 5, and must be a list of names"),
-        ("members: [a, b]\nview_names: top", "view_names is 'top'"),
+        ("", "members is missing"),
+        ("5", "members is missing"),
+        ("members: []", "members is [], and must be a list of model directories"),
+        ("members: 5", "members is 5, and must be a list of model directories"),
+        ("members: [a, 5]", "members is 5, and must be a list of model directories, in quotes"),
+        ("members: [a, c]", "the ensemble's member c is not there"),
+        ("members: [a, b]\nview_names: 5", "view_names is 5, and must be names"),
+        ("members: [a, b]\nview_names: [top, top]", "top is named twice"),
+        (
+            "members: [a, b]\nquantile_keep_pca: 500",
+            "quantile_keep_pca is 500, and must be a perc",
+        ),
         (f"members: [a, {'b' * 300}]", "is not there"),
-        ('members: [a, "b\\0"]', "members is"),
-        ("members: 5", "names no members"),
         ("members: [" + "[" * 10_000, "nested more than"),
-        ("&a [*a]", "holds itself"),
+        ("members: [a, b", "the ensemble is no valid YAML"),
+        ("members: &a [*a]", "the ensemble holds itself"),
     ],
 )
-def test_files_that_are_no_ensemble(folder: Path, text: str, says: str) -> None:
+def test_what_is_wrong_is_said(folder: Path, text: str, says: str) -> None:
     (folder / NAME).write_text(text)
-    with pytest.raises(ModelError, match=says) as caught:
+    with pytest.raises(ModelError) as caught:
         read(folder)
+    assert says in caught.value.message
     assert caught.value.path == str(folder / NAME)
+
+
+def test_members_whose_names_are_not_utf8(folder: Path) -> None:
+    odd = folder / os.fsdecode(b"m\xff\x1b[31m")
+    odd.mkdir()
+    describe_ensemble(folder, [str(odd), str(folder / "a")], (), EksOptions())
+    config = with_members(RunConfig.build(videos=("v.mp4",), models=(str(folder),)))
+    assert config.models == (str(odd), str(folder / "a"))
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["a", "b", "", "x"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.binary(max_size=60)
+    | st.fixed_dictionaries(
+        {"members": st.just(["a", "b"]) | VALUES},
+        optional={"view_names": VALUES, "smooth_param": VALUES, "quantile_keep_pca": VALUES},
+    ).map(lambda values: json.dumps(values).encode())
+)
+def test_any_file_is_an_ensemble_or_an_error(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        for name in ("a", "b"):
+            (Path(place) / name).mkdir()
+        (Path(place) / NAME).write_bytes(content)
+        try:
+            read(Path(place))
+        except (ModelError, UsageError) as error:
+            assert "Input should" not in str(error)
 
 
 _WHOLE = b"members: [a, b]\nview_names: [top, side]\nsmooth_param: {a: 2.5}\n"

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from raypose.errors import UsageError
 from raypose.inputs.sessions import Grouping, group_by_view, read_session_list
@@ -213,3 +217,50 @@ class TestList:
     def test_a_list_that_is_not_there(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="can't be read"):
             read_session_list(tmp_path / "no.csv")
+
+    @pytest.mark.parametrize(
+        ("text", "encoding"),
+        [
+            ("session;top;side\r\nr1;a.mp4;b.mp4\r\n", "utf-8-sig"),
+            ("session\ttop\tside\nr1\ta.mp4\tb.mp4", "utf-16"),
+            ("session,top,side\rr1,a.mp4,b.mp4\r", "utf-8"),
+            (' session , top, side\n"r1",a.mp4 , b.mp4\n', "utf-8"),
+        ],
+    )
+    def test_what_spreadsheets_write_is_read(
+        self, tmp_path: Path, text: str, encoding: str
+    ) -> None:
+        path = tmp_path / "list.csv"
+        path.write_bytes(text.encode(encoding))
+        (recording,) = read_session_list(path).recordings
+        assert recording.name == "r1"
+        assert recording.files == (("top", tmp_path / "a.mp4"), ("side", tmp_path / "b.mp4"))
+
+    def test_what_is_no_file(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "pipe")
+        for name, said in (("none", "No such file"), ("pipe", "a named pipe"), (".", "directory")):
+            with pytest.raises(UsageError, match=said):
+                read_session_list(tmp_path / name)
+
+    @settings(max_examples=300, deadline=None)
+    @given(
+        st.binary(max_size=80)
+        | st.lists(
+            st.sampled_from(
+                ["session", "top", "side", "r1", "a.mp4", "s3://b/k", "s3://", "x://y", "/", "~"]
+                + 3 * [",", "\n"]
+                + [";", "\t", '"', " ", "..", "\0", "\ud7ff", "\r", "file:///a"]
+            )
+        ).map(lambda words: f"session,top,side\n{''.join(words)}".encode())
+    )
+    def test_any_bytes_are_a_list_or_an_error(self, content: bytes) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "list.csv"
+            path.write_bytes(content)
+            try:
+                grouping = read_session_list(path)
+            except UsageError as error:
+                assert error.path
+            else:
+                assert grouping.recordings
+                assert all(r.files and r.name for r in grouping.recordings)

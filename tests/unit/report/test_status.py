@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rich.console import Console
 
 from raypose import ledger
@@ -135,3 +140,79 @@ def test_a_pulse_tells_what_runs(log: ledger.RunLog) -> None:
         time.sleep(0.2)
     events = [e for e in ledger.read_events(log.directory) if e["event"] == "alive"]
     assert len(events) > 2 and events[0]["running"] == {"predict/a": [3, 9, 1]}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"5",
+        b"[]",
+        b"null",
+        b"\xff\xfe",
+        b"{}",
+        b'{"event": "alive"}',
+        b'{"event": "alive", "time": "now", "running": {}}',
+        b'{"event": "alive", "time": 1e999, "running": {}}',
+        b'{"event": "alive", "time": 5, "running": []}',
+        b'{"event": "alive", "time": 5, "running": {"predict/a": [1]}}',
+        b'{"event": "alive", "time": 5, "running": {"predict/a": ["x", 2, 3]}}',
+        b'{"event": "task finished", "time": 5, "task": "x"}',
+        b'{"event": "task finished", "time": 5, "task": "x", "kind": "predict", "subject": "a", '
+        b'"facts": {"n_frames": "many"}}',
+        b'{"event": "task finished", "time": 5, "task": "x", "kind": "predict", "subject": "a", '
+        b'"facts": {}, "failures": [7]}',
+        b'{"event": "started", "time": 5, "on": "x", "tasks": {"predict": -1}}',
+        b'{"event": "planned", "time": 5, "host": "h", "pid": 1e30}',
+        b'{"event": 5, "time": 5}',
+        b"[" * 100_000,
+        b"9" * 5000,
+    ],
+)
+def test_malformed_lines_are_counted_and_left_out(log: ledger.RunLog, line: bytes) -> None:
+    start(log)
+    with (log.directory / "events.jsonl").open("ab") as file:
+        file.write(line + b"\n")
+    log.event("task finished", **finished("predict", facts={"n_frames": 60}))
+    status = read_status(log.directory)
+    assert (status.n_unreadable, status.n_predicted, status.state) == (1, 60, "running")
+    console = Console(file=io.StringIO(), width=200)
+    print_status(console, status)
+    assert "1 line of the log can't be read" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+EVENTS = st.fixed_dictionaries(
+    {"event": st.sampled_from(["planned", "started", "alive", "task started", "task finished"])},
+    optional={
+        "time": st.floats(0, 2e9) | JSON,
+        "on": st.text(max_size=3) | JSON,
+        "tasks": st.dictionaries(st.text(max_size=3), st.integers(0, 9) | JSON, max_size=2),
+        "n_frames": st.integers(0, 99) | JSON,
+        "running": st.dictionaries(
+            st.text(max_size=3), st.lists(st.integers(-1, 9), max_size=4) | JSON, max_size=2
+        ),
+        "task": st.text(max_size=3) | JSON,
+        "kind": st.sampled_from(["predict", "table"]) | JSON,
+        "subject": st.text(max_size=3) | JSON,
+        "facts": st.dictionaries(st.just("n_frames"), JSON) | JSON,
+        "failures": st.lists(JSON, max_size=2) | JSON,
+        "n_outputs": JSON,
+        "host": st.just(socket.gethostname()) | JSON,
+        "pid": JSON,
+    },
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(lines=st.lists((EVENTS | JSON).map(json.dumps).map(str.encode) | st.binary(max_size=30)))
+def test_any_log_has_a_status(lines: list[bytes]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "events.jsonl").write_bytes(b"\n".join(lines))
+        status = read_status(Path(folder))
+    print_status(Console(file=io.StringIO(), width=200), status)

@@ -11,7 +11,7 @@ from raypose.errors import UsageError
 from raypose.inputs.sessions import Grouping, Recording
 from raypose.inputs.tables import FoundTable
 from raypose.planning import Problem
-from raypose.smoothing.sessions import TableSession, group_tables
+from raypose.smoothing.sessions import TableSession, group_tables, one_recording
 
 VIEWS = ("top", "side")
 
@@ -168,3 +168,38 @@ class TestList:
             ("r2", "there is no table of its view side"),
         ]
         assert problems[0].hint == "Add it to the list."
+
+
+class TestOneRecording:
+    @pytest.mark.parametrize(
+        ("stems", "name"),
+        [
+            (("fly_seed0", "fly_seed1"), "fly"),
+            (("fly.m-1", "fly.m-2"), "fly.m"),
+            (("a_fly top", "b_fly top"), "fly top"),
+            (("a", "b"), "day1"),
+            (("fly1", "fly2"), "day1"),
+        ],
+    )
+    def test_is_called_by_what_the_names_share(self, stems: tuple[str, ...], name: str) -> None:
+        (session,) = one_recording([table(f"day1/{stem}") for stem in stems])
+        assert (session.name, session.keys, session.views) == (name, (name,), ("",))
+        assert session.members == stems
+        assert session.tables == (tuple(Path(f"/data/day1/{stem}.csv") for stem in stems),)
+
+    def test_of_one_name_in_several_folders(self) -> None:
+        (session,) = one_recording(folders("m1/fly", "m2/fly", "m3/fly"))
+        assert session.name == "fly"
+        assert session.members == ("m1_fly", "m2_fly", "m3_fly")
+
+    def test_needs_two(self) -> None:
+        with pytest.raises(UsageError, match="two or more tables"):
+            one_recording(folders("m1/fly"))
+
+    def test_is_offered_where_names_tell_nothing(self) -> None:
+        with pytest.raises(UsageError) as caught:
+            group(*folders("d/a", "d/b", "d/c"))
+        assert "add --members" in caught.value.hint
+        with pytest.raises(UsageError) as caught:
+            group(*folders("d/a"))
+        assert "--members" not in caught.value.hint

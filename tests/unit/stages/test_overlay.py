@@ -331,3 +331,30 @@ def test_frames_look_like_upstreams(tmp_path: Path) -> None:
         x, y = np.minimum(xy[n, k].astype(int), (WIDTH - 1, HEIGHT - 1))
         patch = (n, slice(max(y - 1, 0), y + 2), slice(max(x - 1, 0), x + 2))
         assert np.abs(theirs[patch].mean(axis=(0, 1)) - ours[patch].mean(axis=(0, 1))).max() < 60
+
+
+@pytest.mark.parametrize(
+    ("width", "height"), [(3, 1), (1, 3), (1, 1), (2, 2), (4, 2), (1, 90), (90, 1), (7, 9)]
+)
+def test_a_frame_of_a_few_pixels_has_no_room_for_text(
+    tmp_path: Path, width: int, height: int
+) -> None:
+    def grey(i: int, width: int, height: int) -> np.ndarray:
+        return np.full((height, width, 3), 100, np.uint8)
+
+    path = make_video(
+        tmp_path / "v.mp4", n_frames=4, width=width, height=height, pix_fmt="yuv444p", picture=grey
+    )
+    likelihood = np.ones((4, 1), np.float32)
+    likelihood[1] = 0
+    xy = np.zeros((4, 1, 2), np.float32)
+    stats = draw_labeled_video(
+        index_video(path), xy, likelihood, tmp_path / "out.mp4", threshold=0.5, colormap="cool"
+    )
+    assert stats.n_frames == 4
+    frames = read(tmp_path / "out.mp4").astype(int)
+    assert frames.shape == (4, height, width, 3)
+    # The marker is drawn, and where there is none the picture is as it was.
+    assert np.abs(frames[0, 0, 0] - frames[1, 0, 0]).max() > 50
+    if min(width, height) < 3:
+        assert np.abs(frames[1] - 100).max() < 20

@@ -287,3 +287,15 @@ def test_mirrored_views_come_from_the_config() -> None:
     assert mirrored_views(dataclasses.replace(spec, config={})) == ()
     flat = dataclasses.replace(spec, config={"data": {"mirrored_column_matches": [0, 1]}})
     assert mirrored_views(flat) == ()
+
+
+@pytest.mark.parametrize(("percentage", "n_kept"), [(0.001, 1), (1, 2), (1.4, 3)])
+def test_too_few_frames_for_the_subspace_are_named(
+    tmp_path: Path, percentage: float, n_kept: int
+) -> None:
+    views = make_views(tmp_path / "calibration.toml", n_frames=200)
+    with pytest.raises(SmoothingError) as caught:
+        smooth_views(views, SmoothOptions(quantile_keep_pca=percentage))
+    said = f"--quantile-keep-pca {percentage:g} keeps {n_kept} of 200 frames, too few"
+    assert said in caught.value.message
+    smooth_views(views, SmoothOptions(quantile_keep_pca=2))
