@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raypose.errors import TableError
+from raypose.origins import Origin
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,6 +61,7 @@ class KeypointTable:
         keypoint_names: names, in the order of `values`.
         coords: what `values` holds of each keypoint; begins with x, y and likelihood.
         values: shape (n_frames, n_keypoints, len(coords)), float32; NaN where there is none.
+        origin: what it was made from, where a task of raypose has made it.
 
     Raises:
         TableError: the parts do not fit each other, or a keypoint comes twice.
@@ -69,6 +71,7 @@ class KeypointTable:
     keypoint_names: tuple[str, ...]
     coords: tuple[str, ...]
     values: FloatArray
+    origin: Origin | None = None
 
     def __post_init__(self) -> None:
         values = np.asarray(self.values, dtype=np.float32)

@@ -97,6 +97,7 @@ def _open(
     views = data.get("view_names") or []
     evaluation = config.get("eval") or {}
     checkpoint = find_checkpoint(path, model.get("model_name"))
+    checkpoint_digest = _digest_of_file(checkpoint)
     engine = None
     if runtime != "torch":
         engine = find_engine(path, checkpoint, model_type, runtime, precision)
@@ -105,7 +106,7 @@ def _open(
         directory=str(path),
         config_path=str(config_path),
         checkpoint=str(checkpoint),
-        fingerprint=_fingerprint(checkpoint, config, engine),
+        fingerprint=_fingerprint(checkpoint_digest, config, engine),
         model_type=model_type,
         backbone=str(_need(model, "backbone", "model", config_path)),
         keypoint_names=tuple(data["keypoint_names"]),
@@ -118,6 +119,7 @@ def _open(
         config=config,
         overrides=tuple(overrides),
         engine=engine,
+        checkpoint_digest=checkpoint_digest,
     )
 
 
@@ -369,12 +371,13 @@ def _several(what: str, paths: Sequence[AnyPath], directory: AnyPath) -> ModelEr
     )
 
 
-def _fingerprint(checkpoint: AnyPath, config: Mapping[str, Any], engine: Engine | None) -> str:
+def _fingerprint(checkpoint: str, config: Mapping[str, Any], engine: Engine | None) -> str:
+    """Digest of a checkpoint's digest, and of what else decides about predictions."""
     told = {
         section: {key: (config.get(section) or {}).get(key) for key in keys}
         for section, keys in _INFERENCE_KEYS.items()
     }
-    digest = hashlib.blake2b(_digest_of_file(checkpoint).encode(), digest_size=16)
+    digest = hashlib.blake2b(checkpoint.encode(), digest_size=16)
     digest.update(json.dumps(told, sort_keys=True, default=str).encode())
     if engine is not None:
         digest.update(f"{engine.runtime} {engine.digest}".encode())

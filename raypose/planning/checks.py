@@ -20,7 +20,7 @@ from raypose.layout import HIDDEN
 from raypose.planning.model import Plan, Problem
 from raypose.stages.infer.device import visible_gpus
 from raypose.stages.labels import labels_path
-from raypose.stages.metrics import TEMPORAL_NORM, PcaMetrics, wanted_metrics
+from raypose.stages.metrics import TEMPORAL_NORM, fit_and_digest, wanted_metrics
 from raypose.stages.smooth import check_names
 from raypose.storage import AnyPath
 from raypose.tasks import ModelSpec
@@ -143,15 +143,16 @@ def read_labels(models: Sequence[ModelSpec], config: RunConfig) -> Labels:
 
 
 def _read(model: ModelSpec, config: RunConfig, labels: Labels) -> None:
-    digest = ledger.digest_file(labels_path(model, config.data_dir))
-    fit = PcaMetrics.fit(model, config.data_dir) if config.metrics else None
-    out = () if fit is None else fit.without_image
+    if not config.metrics:
+        labels.digests[model.name] = ledger.digest_file(labels_path(model, config.data_dir))
+        return
+    fit, digest = fit_and_digest(model, config.data_dir)
+    out = fit.without_image
     if out:
         shown = f"{', '.join(out[:_MOST_NAMED])}{', …' if len(out) > _MOST_NAMED else ''}"
         count = "1 labelled image" if len(out) == 1 else f"{len(out)} labelled images"
         message = f"PCA metrics are fitted without {count} that can't be read: {shown}"
         labels.problems.append(Problem(model.name, message))
-        digest = ledger.digest_of({"labels": digest, "without": list(out)})
     labels.digests[model.name] = digest
 
 

@@ -18,7 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raypose import storage
-from raypose.errors import ModelError, StorageError, UnsafeCheckpointError
+from raypose.digests import RUN_AGAIN, digest_of_bytes
+from raypose.errors import (
+    ModelChangedError,
+    ModelError,
+    StorageError,
+    UnsafeCheckpointError,
+)
 from raypose.storage import as_path
 
 if TYPE_CHECKING:
@@ -42,7 +48,11 @@ class Checkpoint:
 
 
 def read_checkpoint(
-    path: str | Path, *, model_type: str = "heatmap", allow_unsafe: bool = False
+    path: str | Path,
+    *,
+    model_type: str = "heatmap",
+    allow_unsafe: bool = False,
+    digest: str = "",
 ) -> Checkpoint:
     """Load a checkpoint on the CPU.
 
@@ -50,15 +60,17 @@ def read_checkpoint(
         path: the `.ckpt` file, or its URL.
         model_type: which names older checkpoints of this type used.
         allow_unsafe: unpickle whatever is in the file, as the user asked by name.
+        digest: of the file's bytes when the run was planned; empty for whatever they are.
 
     Raises:
+        ModelChangedError: the bytes are others.
         UnsafeCheckpointError: the file holds objects that only unsafe unpickling makes.
         ModelError: the file is missing, truncated or no checkpoint.
         StorageError: it can't be read from its store.
     """
     import torch
 
-    content = _load(path, allow_unsafe)
+    content = _load(path, allow_unsafe, digest)
     weights = content.get("state_dict", content) if isinstance(content, Mapping) else None
     if not isinstance(weights, Mapping) or not any(
         isinstance(value, torch.Tensor) for value in weights.values()
@@ -110,11 +122,20 @@ def _some(names: list[str]) -> str:
     return shown if len(names) <= 3 else f"{shown}, …"
 
 
-def _load(path: str | Path, allow_unsafe: bool) -> Any:
+def _load(path: str | Path, allow_unsafe: bool, digest: str) -> Any:
     import torch
 
     try:
-        file = io.BytesIO(storage.read_bytes(as_path(path))) if storage.is_url(path) else path
+        # In one piece: the bytes that are compared with the plan are those that are loaded.
+        content = storage.read_bytes(as_path(path))
+        if digest and digest_of_bytes(content) != digest:
+            raise ModelChangedError(
+                "the checkpoint changed after the run was planned",
+                path=path,
+                hint=RUN_AGAIN,
+            )
+        file = io.BytesIO(content)
+        del content
         if allow_unsafe:
             return torch.load(file, map_location="cpu", weights_only=False)
         with torch.serialization.safe_globals(_harmless_globals()):
@@ -134,8 +155,8 @@ def _load(path: str | Path, allow_unsafe: bool) -> Any:
             path=path,
             hint="If you trust whoever made the file, add --allow-unsafe-checkpoint.",
         ) from error
-    except (MemoryError, StorageError):
-        raise  # of this machine or the store, not of the file
+    except (MemoryError, StorageError, ModelChangedError):
+        raise  # of this machine, the store or the plan, not of the file
     except Exception as error:  # what is no pickle can make an unpickler raise anything
         raise _damaged(path, error) from error
 

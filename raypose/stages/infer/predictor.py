@@ -42,6 +42,7 @@ class Predictor:
 
     Attributes:
         spec: the model.
+        precision: that it computes in, for the record.
         batch_size: frames that go through the network at a time; halved where memory runs out.
 
     Raises:
@@ -61,6 +62,7 @@ class Predictor:
         from raypose.stages.infer.graph import cached_graph, load_network
 
         self.spec = spec
+        self.precision = precision if spec.engine is None else spec.engine.precision
         if graph is None:
             graph = cached_graph(spec, allow_unsafe=allow_unsafe)
         if spec.engine is None:
