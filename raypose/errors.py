@@ -4,7 +4,8 @@
 RayposeError                 everything below; prints as one line, never as a traceback
 ├── UsageError               the command line or configuration is wrong (exit code 2)
 ├── ModelError               a model directory or checkpoint can't be used
-│   └── UnsafeCheckpointError    it needs unpickling that can run code
+│   ├── UnsafeCheckpointError    it needs unpickling that can run code
+│   └── ModelChangedError        it is not what it was when the run was planned
 ├── VideoError               a video can't be read
 │   └── NoVideoTrackError        it holds sound or text, and no video
 ├── TableError               a table of predictions can't be read, or doesn't fit
@@ -77,6 +78,10 @@ class ModelError(RayposeError):
 
 class UnsafeCheckpointError(ModelError):
     """A checkpoint needs unpickling that can run code of whoever wrote the file."""
+
+
+class ModelChangedError(ModelError):
+    """A checkpoint or an export is not what it was when the run was planned."""
 
 
 class VideoError(RayposeError):

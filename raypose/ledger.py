@@ -37,6 +37,7 @@ from raypose._version import __version__
 from raypose.display_text import json_text
 from raypose.errors import OutputError, from_os_error
 from raypose.layout import HIDDEN
+from raypose.origins import Origin, VideoRead, videos_of
 from raypose.records import read_record, record_path
 from raypose.storage import AnyPath
 
@@ -70,6 +71,8 @@ class Verdict:
         source: path of the video it was made from, as recorded.
         changed: parts of the recipe that differ from the record's.
         foreign: True where a file exists that raypose has no record of.
+        recipe: the one of the accepted recipes that it was made from; None where not done.
+        digest: of the file's bytes; empty where not done.
     """
 
     done: bool
@@ -78,6 +81,8 @@ class Verdict:
     source: str = ""
     changed: tuple[str, ...] = ()
     foreign: bool = False
+    recipe: Recipe | None = None
+    digest: str = ""
 
 
 _ERRORS = "surrogateescape"  # names of files need not be UTF-8
@@ -106,8 +111,20 @@ def _is_file(output: AnyPath) -> bool:
     return not isinstance(output, Path) or regular.is_file(output)
 
 
-def check(output: AnyPath, recipe: Recipe) -> Verdict:
+def check(
+    output: AnyPath,
+    recipe: Recipe,
+    *others: Recipe,
+    why_stale: Callable[[Mapping[str, Any]], str] = lambda record: "",
+) -> Verdict:
     """Whether `output` is done: recorded as made from `recipe`, and unchanged since.
+
+    Args:
+        output: the file.
+        recipe: what a new one would be made from.
+        others: what else will do.
+        why_stale: says from the record why the output does not belong to the videos that are
+            there now; empty where it does.
 
     Raises:
         StorageError: the store can't be asked.
@@ -120,13 +137,45 @@ def check(output: AnyPath, recipe: Recipe) -> Verdict:
     if record is None or not _is_file(output):
         return Verdict(False, "not made by raypose", foreign=True)
     source = record["source"]
-    if record["recipe"] != digest_of(recipe):
+    made_from = next((r for r in (recipe, *others) if digest_of(r) == record["recipe"]), None)
+    if made_from is None:
         old = record["made_from"]
         changed = tuple(sorted(key for key in {*old, *recipe} if old.get(key) != recipe.get(key)))
         return Verdict(False, f"made with another {', '.join(changed)}", None, source, changed)
     if not _is_as_committed(output, stat, record):
         return Verdict(False, "changed since it was made", source=source)
-    return Verdict(True, facts=record["facts"], source=source)
+    stale = why_stale(record)
+    if stale:
+        return Verdict(False, stale, source=source)
+    return Verdict(True, "", record["facts"], source, recipe=made_from, digest=record["digest"])
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What the record of an output says of its making.
+
+    Attributes:
+        digest: of the file's bytes.
+        made_from: the recipe.
+        origin: the recipe's digest, and the videos that were read.
+    """
+
+    digest: str
+    made_from: Recipe
+    origin: Origin
+
+
+def recorded(output: AnyPath) -> Recorded | None:
+    """What an output was made from, by its record; None where it has none that says so.
+
+    Raises:
+        StorageError: the store can't be asked.
+    """
+    record = read_record(output)
+    if record is None:
+        return None
+    origin = Origin(record["recipe"], videos_of(record) or ())
+    return Recorded(record["digest"], record["made_from"], origin)
 
 
 def source_of(output: AnyPath) -> str:
@@ -140,7 +189,12 @@ def source_of(output: AnyPath) -> str:
 
 @contextmanager
 def committing(
-    output: AnyPath, recipe: Recipe, *, source: str = "", facts: dict[str, Any] | None = None
+    output: AnyPath,
+    recipe: Recipe,
+    *,
+    source: str = "",
+    facts: dict[str, Any] | None = None,
+    videos: Callable[[], Iterable[VideoRead]] = tuple,
 ) -> Iterator[Path]:
     """Write an output under a temporary name, and commit it when the block ends well.
 
@@ -149,6 +203,8 @@ def committing(
         recipe: what it is made from.
         source: path of the video, for the record.
         facts: what to remember of it; may be filled inside the block.
+        videos: asked just before the commit for the videos that were read; raises where one is
+            no longer what it was, and then nothing is committed.
 
     Yields:
         The temporary path to write to, a local one with the suffix of `output`.
@@ -166,7 +222,8 @@ def committing(
         try:
             _touch(temporary)
             yield temporary
-            _commit(temporary, output, recipe, source, facts or {})
+            read = [video.as_dict() for video in videos()]
+            _commit(temporary, output, recipe, source, facts or {}, read)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
@@ -191,7 +248,12 @@ def _touch(temporary: Path) -> None:
 
 
 def _commit(
-    temporary: Path, output: AnyPath, recipe: Recipe, source: str, facts: dict[str, Any]
+    temporary: Path,
+    output: AnyPath,
+    recipe: Recipe,
+    source: str,
+    facts: dict[str, Any],
+    videos: list[dict[str, Any]],
 ) -> None:
     digest = digest_file(temporary)
     if storage.exists(output):
@@ -210,6 +272,7 @@ def _commit(
         "digest": digest,
         "recipe": digest_of(recipe),
         "made_from": dict(recipe),
+        "videos": videos,
         "facts": facts,
         "made_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "raypose": __version__,

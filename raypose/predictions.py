@@ -26,6 +26,7 @@ import numpy.typing as npt
 
 from raypose.csv_rows import read_head, read_numbers
 from raypose.errors import TableError
+from raypose.origins import Origin
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -62,6 +63,7 @@ class KeypointTable:
         values: shape (n_frames, n_keypoints, len(coords)), float32; NaN where there is none.
         notes: what was assumed when the table was read.
         open_ended: True where frames without an animal may be missing at the end, as in SLEAP's.
+        origin: what it was made from, where a task of raypose has made it.
 
     Raises:
         TableError: the parts do not fit each other, or a keypoint comes twice.
@@ -73,6 +75,7 @@ class KeypointTable:
     values: FloatArray
     notes: tuple[str, ...] = ()
     open_ended: bool = False
+    origin: Origin | None = None
 
     def __post_init__(self) -> None:
         values = np.asarray(self.values, dtype=np.float32)

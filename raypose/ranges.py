@@ -9,12 +9,14 @@ committed.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from raypose import ledger, storage
 from raypose.errors import TableError
 from raypose.layout import HIDDEN, OutputPaths
+from raypose.origins import VideoRead
 from raypose.storage import AnyPath
 
 if TYPE_CHECKING:
@@ -31,8 +33,17 @@ def range_path(folder: AnyPath, start: int, stop: int) -> AnyPath:
     return folder / f"{start:09d}-{stop:09d}.parquet"
 
 
-def finished_ranges(folder: AnyPath, recipe: ledger.Recipe) -> tuple[tuple[int, int, str], ...]:
-    """Ranges made from `recipe` that are there, verified, without overlaps, in order.
+def finished_ranges(
+    folder: AnyPath,
+    *recipes: ledger.Recipe,
+    why_stale: Callable[[Mapping[str, Any]], str] = lambda record: "",
+) -> tuple[tuple[int, int, str], ...]:
+    """Existing ranges made from one of the recipes, verified, without overlaps, in order.
+
+    Args:
+        folder: where they are kept.
+        recipes: those that will do.
+        why_stale: as in `ledger.check`.
 
     Returns:
         `(start, stop, path)` each.
@@ -46,7 +57,7 @@ def finished_ranges(folder: AnyPath, recipe: ledger.Recipe) -> tuple[tuple[int, 
             start, stop = (int(part) for part in path.stem.split("-"))
         except ValueError:
             continue
-        if start >= position and ledger.check(path, recipe).done:
+        if start >= position and ledger.check(path, *recipes, why_stale=why_stale).done:
             found.append((start, stop, str(path)))
             position = stop
     return tuple(found)
@@ -60,6 +71,7 @@ def write_range(
     *,
     source: str,
     n_undecodable: int,
+    videos: Sequence[VideoRead] = (),
 ) -> AnyPath:
     """Commit the keypoints (n_frames, n_keypoints, 3) of frames from `start` on."""
     import pyarrow as pa
@@ -73,7 +85,9 @@ def write_range(
     )
     path = range_path(folder, start, start + n_frames)
     facts = {"n_rows": n_frames}
-    with ledger.committing(path, recipe, source=source, facts=facts) as temporary:
+    with ledger.committing(
+        path, recipe, source=source, facts=facts, videos=lambda: videos
+    ) as temporary:
         # By its name Arrow opens no file whose name is not UTF-8.
         with temporary.open("wb") as file:
             pq.write_table(table, file)

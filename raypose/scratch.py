@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raypose import storage
+from raypose.digests import RUN_AGAIN, Identity
 from raypose.errors import CancelledError, OutputError, RayposeError, StorageError
 
 if TYPE_CHECKING:
@@ -119,7 +120,12 @@ class Scratch:
 
     @contextmanager
     def copy_of(
-        self, url: UPath, *, should_stop: Callable[[], bool] = lambda: False, wait: bool = True
+        self,
+        url: UPath,
+        *,
+        should_stop: Callable[[], bool] = lambda: False,
+        wait: bool = True,
+        identity: Identity | None = None,
     ) -> Iterator[Path]:
         """A local copy of an object, there as long as the block lasts.
 
@@ -127,12 +133,15 @@ class Scratch:
             url: the object.
             should_stop: asked while it comes.
             wait: whether to wait for room; an object that is merely expected does not.
+            identity: what the object must be; None for whatever it is.
 
         Raises:
-            StorageError: it can't be read, or there is no room for it.
+            StorageError: it can't be read, is another object, or there is no room for it.
             CancelledError: `should_stop` said so.
         """
         stat = storage.stat_of_existing(url)
+        if identity is not None and Identity(stat.size, tuple(stat.mark.items())) != identity:
+            raise StorageError("it was replaced", path=str(url), hint=RUN_AGAIN)
         told = f"{url} {stat.size} {stat.mark}"
         name = hashlib.blake2b(told.encode(errors="surrogateescape"), digest_size=12).hexdigest()
         copy = self._folder / f"{name}{url.suffix}"

@@ -174,7 +174,8 @@ def _table_task(
 
 
 def _load_task(session: SessionPlan, plan: VideoPlan, work: OwnerWork) -> Task:
-    args = LoadArgs(plan.video, work.table.outputs["table"])
+    path, digest = work.table.outputs["table"], work.table.digest
+    args = LoadArgs(plan.video, path, digest=digest, recorded=True)
     # It stands in for the table: those who need it find it under the same name.
     return _task(session, plan, work, "load", args, (), output=_table_id(plan, work))
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from raypose.digests import Identity
 from raypose.errors import Failure
 
 
@@ -58,6 +59,7 @@ class ModelSpec:
         config: the whole config as plain containers.
         overrides: the user's overrides of the config, `("key=value", …)`, already applied.
         engine: the exported network that predicts; None where torch does.
+        checkpoint_digest: of the checkpoint's bytes as the plan saw them; empty where any will do.
     """
 
     name: str
@@ -77,6 +79,7 @@ class ModelSpec:
     config: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     overrides: tuple[str, ...] = ()
     engine: Engine | None = None
+    checkpoint_digest: str = ""
 
     @property
     def takes_views(self) -> bool:
@@ -101,8 +104,10 @@ class VideoSpec:
         height: rows of a frame as it is shown, in pixels.
         fps: average frame rate, in frames per second.
         duration_s: length in seconds.
-        fingerprint: digest of the file's content.
+        fingerprint: digest of samples of the file's content.
         view: the camera's name, where a recording has several; else empty.
+        identity: of the file that the plan saw; None where any will do.
+        content: digest of all bytes of that file, where the plan knows it; else empty.
     """
 
     path: str
@@ -114,6 +119,8 @@ class VideoSpec:
     duration_s: float
     fingerprint: str
     view: str = ""
+    identity: Identity | None = None
+    content: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,11 +198,15 @@ class LoadArgs:
     Attributes:
         path: the table, of any tool.
         optional: whether those who need it can do without; then they say that it failed.
+        digest: of its bytes when the plan was made; empty where any will do.
+        recorded: whether it is an output of raypose, whose record says what it was made from.
     """
 
     video: VideoSpec
     path: str
     optional: bool = False
+    digest: str = ""
+    recorded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,10 @@ import yaml
 
 from raypose import ledger
 from raypose.config import RunConfig
+from raypose.digests import content_digest
+from raypose.origins import VideoRead
 from raypose.planning import Plan, SessionPlan, make_plan
+from raypose.tasks import VideoSpec
 from tests.models import make_config
 from tests.videos import make_video
 
@@ -30,14 +33,25 @@ def fake_model(directory: Path, *, weights: bytes = b"", **config: Any) -> Path:
     return directory
 
 
-def commit_all(session: SessionPlan) -> list[Path]:
+def read_of(video: VideoSpec, *, n_bad: int = 0) -> VideoRead:
+    """A video as a task that reads all of it puts it down."""
+    assert video.identity is not None
+    content = content_digest(Path(video.path), video.identity)
+    return VideoRead(video.fingerprint, video.identity, content, n_bad)
+
+
+def commit_all(session: SessionPlan, *, n_bad: int = 0) -> list[Path]:
     """Commit something under every output of a session, as a run would; returns the paths."""
     made = []
-    for plan in session.videos:
+    all_read = [read_of(plan.video, n_bad=n_bad) for plan in session.videos]
+    for plan, read in zip(session.videos, all_read, strict=True):
         for owner, step in ((w.owner, step) for w in plan.works for step in w.steps):
+            behind = all_read if plan.eks is not None and owner is plan.eks.owner else [read]
             for name, path in step.outputs.items():
                 source = plan.video.path
-                with ledger.committing(Path(path), step.recipe, source=source) as temporary:
+                with ledger.committing(
+                    Path(path), step.recipe, source=source, videos=lambda read=behind: read
+                ) as temporary:
                     temporary.write_text(f"{owner.name} {name}\n" * 20)
                 made.append(Path(path))
     return made

@@ -8,6 +8,8 @@ editing program would.
 
 from __future__ import annotations
 
+import os
+import shutil
 import struct
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -18,6 +20,8 @@ import av
 import numpy as np
 from av.stream import Disposition
 from av.video.frame import PictureType
+
+from raypose.video.index import SAMPLE_BYTES, sample_places
 
 N_BITS = 16
 _MIN_WIDTH = 4 * N_BITS
@@ -318,6 +322,43 @@ def damage_packets(path: Path, out: Path, packets: Sequence[int]) -> Path:
         assert position is not None
         data[position : position + size] = b"\xff" * size
     out.write_bytes(bytes(data))
+    return out
+
+
+def large_video(path: Path, *, n_frames: int = 20) -> Path:
+    """A video of noise, large enough for most of its bytes to be in no sample: 1 MB per frame."""
+    random = np.random.default_rng(0)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.width = stream.height = 1024
+        stream.pix_fmt = "yuvj420p"
+        stream.options = {"q:v": "1", "qmin": "1", "qmax": "1"}
+        for _ in range(n_frames):
+            pixels = random.integers(0, 256, (1024, 1024, 3), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels)))
+        container.mux(stream.encode())
+    return path
+
+
+def damage_unsampled(path: Path, out: Path) -> Path:
+    """A copy of equal size and times in which one frame can't be decoded, without a trace in
+    the samples that the fingerprint of a video is taken of."""
+    with av.open(str(path)) as container:
+        starts = [packet.pos for packet in container.demux(video=0) if packet.size]
+    sampled = sample_places(path.stat().st_size)
+    head = 1 << 10
+    start = next(
+        start
+        for start in starts[1:]
+        if all(start + head <= place or start >= place + SAMPLE_BYTES for place in sampled)
+    )
+    shutil.copy2(path, out)
+    times = path.stat()
+    with out.open("r+b") as file:
+        file.seek(start)
+        file.write(b"\0" * head)
+    os.utime(out, ns=(times.st_atime_ns, times.st_mtime_ns))
     return out
 
 

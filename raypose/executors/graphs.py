@@ -8,6 +8,7 @@ everything where that does not work. Models whose graphs are in the cache start 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import subprocess
@@ -16,7 +17,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from raypose.errors import Failure, ModelError, UnsafeCheckpointError
+from raypose.errors import Failure, ModelChangedError, ModelError, UnsafeCheckpointError
 from raypose.tasks import ModelSpec
 
 _WHOLE = "--whole"
@@ -56,6 +57,9 @@ class GraphBuilder:
     def graphs(self) -> Iterator[tuple[ModelSpec, bytes]]:
         """Each model with the bytes of its graph; waits for those that are being built.
 
+        A model that changed after the run was planned is left out: the others go on, and each
+        task that needs it fails by name, because its worker finds no graph and the same change.
+
         Raises:
             ModelError: a model can't be built.
         """
@@ -65,7 +69,11 @@ class GraphBuilder:
             self._process.wait()
             self._raise_failure(Path(self._folder.name))
         for model in self._models:
-            yield model, cached_graph(model, allow_unsafe=self._allow_unsafe)
+            try:
+                graph = cached_graph(model, allow_unsafe=self._allow_unsafe)
+            except ModelChangedError:
+                continue
+            yield model, graph
 
     def _raise_failure(self, folder: Path) -> None:
         answer = folder / "answer"
@@ -110,7 +118,8 @@ def _build(request: Path, *, whole: bool) -> None:
     failure = None
     try:
         for model in models:
-            cached_graph(model, allow_unsafe=allow_unsafe)
+            with contextlib.suppress(ModelChangedError):
+                cached_graph(model, allow_unsafe=allow_unsafe)
     except Exception as error:
         if not whole and not isinstance(error, UnsafeCheckpointError):
             # Whether the model is at fault or what was left out, only a fresh process can tell.

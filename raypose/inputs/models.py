@@ -92,6 +92,7 @@ def _open(
     threshold = evaluation.confidence_thresh_for_vid
     size = config.data.image_resize_dims
     checkpoint = find_checkpoint(path, config.model.model_name)
+    checkpoint_digest = _digest_of_file(checkpoint)
     engine = None
     if runtime != "torch":
         engine = find_engine(path, checkpoint, model_type, runtime, precision)
@@ -100,7 +101,7 @@ def _open(
         directory=str(path),
         config_path=str(config_path),
         checkpoint=str(checkpoint),
-        fingerprint=_fingerprint(checkpoint, values, engine),
+        fingerprint=_fingerprint(checkpoint_digest, values, engine),
         model_type=model_type,
         backbone=config.model.backbone,
         keypoint_names=config.keypoint_names,
@@ -113,6 +114,7 @@ def _open(
         config=values,
         overrides=tuple(overrides),
         engine=engine,
+        checkpoint_digest=checkpoint_digest,
     )
 
 
@@ -236,12 +238,13 @@ def _several(what: str, paths: Sequence[AnyPath], directory: AnyPath) -> ModelEr
     )
 
 
-def _fingerprint(checkpoint: AnyPath, config: Mapping[str, Any], engine: Engine | None) -> str:
+def _fingerprint(checkpoint: str, config: Mapping[str, Any], engine: Engine | None) -> str:
+    """Digest of a checkpoint's digest, and of what else decides about predictions."""
     told = {
         section: {key: (config.get(section) or {}).get(key) for key in keys}
         for section, keys in _INFERENCE_KEYS.items()
     }
-    digest = hashlib.blake2b(_digest_of_file(checkpoint).encode(), digest_size=16)
+    digest = hashlib.blake2b(checkpoint.encode(), digest_size=16)
     digest.update(json.dumps(told, sort_keys=True, default=str).encode())
     if engine is not None:
         digest.update(f"{engine.runtime} {engine.digest}".encode())

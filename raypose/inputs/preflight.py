@@ -1,10 +1,10 @@
 """The look into one video, remembered: its index and its fingerprint, in a cache on this machine.
 
-`look_into` stands behind `inspect_videos`. What it says is kept by the file's path, size and time
-of change, so that planning again over a thousand known videos reads none of their packets; a
-file that was changed is looked into anew. An object in a store is copied to scratch for it, once
-for each ETag. What can't be used is not remembered: the next look
-tells whether it was put right. No frame is decoded beyond what the index needs.
+`look_into` stands behind `inspect_videos`. What it says is kept by the file's path and identity
+(`raypose.digests`), so that planning again over a thousand known videos reads none of their
+packets; a file that was changed in any way is looked into anew. An object in a store is copied to
+scratch for it, once for each ETag. What can't be used is not remembered: the next look tells
+whether it was put right. No frame is decoded beyond what the index needs.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby, pairwise, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raypose import cache, scratch, storage
+from raypose.digests import Identity
 from raypose.errors import VideoError
 from raypose.storage import AnyPath
 
@@ -59,10 +60,11 @@ class Look:
         height: rows of a frame as it is shown.
         fps: average frame rate, in frames per second.
         duration_s: length in seconds.
-        fingerprint: digest of the file's content.
+        fingerprint: digest of samples of the file's content.
         format: how its frames are coded and timed.
         notes: what is odd about it, and what raypose does about that.
         keyframes: frames at which it can be cut.
+        identity: of the file that was looked into.
     """
 
     n_frames: int
@@ -74,6 +76,7 @@ class Look:
     format: VideoFormat
     notes: tuple[str, ...] = ()
     keyframes: tuple[int, ...] = field(default=(), repr=False)
+    identity: Identity | None = None
 
 
 def look_into(path: AnyPath) -> Look:
@@ -86,29 +89,37 @@ def look_into(path: AnyPath) -> Look:
     if not isinstance(path, Path):
         return _look_into_object(path)
     try:
-        before = _identity(path)
+        before = Identity.of(path)
     except OSError:
         return _read(path)  # which says what is wrong
     place = _place(path)
     look = _recall(place, before)
     if look is None:
         look = _read(path)
-        # A file that is still being written is not what it was when the look began.
-        if _identity(path) == before:
+        # A file that is still being written is not what it was when the look began. Tasks see
+        # that, by the identity.
+        if _still(path, before):
             cache.store(place, _encode(look, before))
-    return look
+    return replace(look, identity=before)
 
 
 def _look_into_object(url: UPath) -> Look:
-    before = _identity(url)
+    with storage.speaking_of(url):
+        before = Identity.of(url)
     place = _place(url)
     look = _recall(place, before)
     if look is None:
-        with scratch.current().copy_of(url) as copy:
+        with scratch.current().copy_of(url, identity=before) as copy:
             look = _read(copy)
-        if _identity(url) == before:
-            cache.store(place, _encode(look, before))
-    return look
+        cache.store(place, _encode(look, before))
+    return replace(look, identity=before)
+
+
+def _still(path: Path, before: Identity) -> bool:
+    try:
+        return Identity.of(path) == before
+    except OSError:
+        return False  # it is gone
 
 
 def _read(path: Path) -> Look:
@@ -136,19 +147,17 @@ def _place(path: AnyPath) -> Path:
     return cache.cache_dir(_KIND) / name[:2] / f"{name}.json"
 
 
-def _identity(path: AnyPath) -> dict[str, Any]:
+def _basis(identity: Identity) -> dict[str, Any]:
     """What must be the same for a remembered look to hold."""
     from raypose.video.index import INDEX_VERSION
 
-    with storage.speaking_of(path):
-        stat = storage.stat(path)
-    return {"index": INDEX_VERSION, "size": stat.size, **stat.mark}
+    return {"index": INDEX_VERSION, **identity.as_dict()}
 
 
-def _recall(place: Path, identity: dict[str, Any]) -> Look | None:
+def _recall(place: Path, identity: Identity) -> Look | None:
     try:
         stored = json.loads(place.read_bytes())
-        if stored["of"] != identity:
+        if stored["of"] != _basis(identity):
             return None
         values = stored["look"]
         values["format"] = VideoFormat(**values["format"])
@@ -159,9 +168,10 @@ def _recall(place: Path, identity: dict[str, Any]) -> Look | None:
         return None
 
 
-def _encode(look: Look, identity: dict[str, Any]) -> bytes:
+def _encode(look: Look, identity: Identity) -> bytes:
     values = {**asdict(look), "keyframes": _compact(look.keyframes)}
-    return json.dumps({"of": identity, "look": values}).encode()
+    del values["identity"]
+    return json.dumps({"of": _basis(identity), "look": values}).encode()
 
 
 def _compact(keyframes: Sequence[int]) -> list[list[int]]:

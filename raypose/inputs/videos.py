@@ -269,6 +269,7 @@ def _inspect(path: AnyPath, key: str) -> Inspected:
         fps=look.fps,
         duration_s=look.duration_s,
         fingerprint=look.fingerprint,
+        identity=look.identity,
     )
     return Inspected(
         path, key, spec, notes=look.notes, keyframes=look.keyframes, format=look.format

@@ -23,10 +23,13 @@ from raypose.layout import (
     smooth_params_path,
 )
 from raypose.planning.checks import check_lengths
+from raypose.planning.contents import Contents
 from raypose.planning.model import EKS, OwnerWork, Problem, SessionPlan, Step, VideoPlan
 from raypose.planning.recordings import Group
 from raypose.ranges import finished_ranges, range_folder
+from raypose.recipes import acceptable
 from raypose.stages.infer.boxes import boxes_path, read_boxes
+from raypose.stages.infer.device import PRECISIONS_OF_AUTO
 from raypose.stages.metrics import TEMPORAL_NORM, wanted_metrics
 from raypose.stages.smooth import check_mode, mirrored_views, views_by_suffix
 from raypose.storage import AnyPath, as_path
@@ -106,27 +109,40 @@ class SessionBuilder:
         problems: list[Problem],
     ) -> SessionPlan | None:
         owners = [o for o in self.owners if not o.model.takes_views or len(views) > 1]
+        specs = [
+            replace(look.spec, view=view)
+            for view, look in zip(views, looks, strict=True)
+            if look.spec is not None
+        ]
+        contents = Contents(specs)
         videos = []
-        for view, look in zip(views, looks, strict=True):
-            assert look.spec is not None
+        for spec, look in zip(specs, looks, strict=True):
             try:
-                videos.append(self._video(replace(look.spec, view=view), owners, look.keyframes))
+                videos.append(self._video(spec, owners, look.keyframes, specs, contents))
             except VideoError as error:
-                problems.append(Problem(look.spec.path, str(error), fatal=True))
+                problems.append(Problem(spec.path, str(error), fatal=True))
         if len(videos) < len(looks) or not owners:
             return None
         session = SessionPlan(key, tuple(videos))
-        if not smooth or len(owners) < len(self.owners):
-            return session
-        try:
-            return self._with_eks(session)
-        except (SmoothingError, VideoError) as error:
-            # Its members can be predicted all the same.
-            problems.append(Problem(error.path or key, error.message, error.hint, fatal=True))
-            return session
+        if smooth and len(owners) == len(self.owners):
+            try:
+                session = self._with_eks(session, contents)
+            except (SmoothingError, VideoError) as error:
+                # Its members can be predicted all the same.
+                problems.append(Problem(error.path or key, error.message, error.hint, fatal=True))
+        told = [
+            replace(plan, video=replace(plan.video, content=contents.content(plan.video)))
+            for plan in session.videos
+        ]
+        return replace(session, videos=tuple(told))
 
     def _video(
-        self, video: VideoSpec, owners: Sequence[Owner], keyframes: tuple[int, ...]
+        self,
+        video: VideoSpec,
+        owners: Sequence[Owner],
+        keyframes: tuple[int, ...],
+        session: Sequence[VideoSpec],
+        contents: Contents,
     ) -> VideoPlan:
         boxes = ""
         recipe: dict[str, Any] = {"kind": "predictions", "method": METHOD}
@@ -142,24 +158,51 @@ class SessionBuilder:
                 **recipe,
                 "video": video.fingerprint,
                 "model": owner.model.fingerprint,
-                "precision": self.config.precision,
-                "decoder": self.config.decoder,
             }
+            if owner.model.takes_views:
+                of_view = {other.view: other.fingerprint for other in session}
+                made_from["views"] = [of_view[view] for view in owner.model.view_names]
             if owner.model.engine is not None:
                 # It is in the model's fingerprint too; here for the reason why a table is stale.
                 made_from["runtime"] = owner.model.engine.runtime
             paths = self._paths(owner, video)
             check_lengths(_all_names(paths, self._metric_names(owner), self.config))
-            table = self._step("table", {"table": paths.predictions}, made_from, video)
-            works.append(self._owner_work(owner, video, table))
+            outputs = {"table": paths.predictions}
+            table = self._step(
+                "table", outputs, video, contents, *self._with_settings(owner, made_from, True)
+            )
+            works.append(self._owner_work(owner, video, table, contents))
             done_ranges.append(
                 ()
                 if table.done or self.config.overwrite
-                else finished_ranges(range_folder(paths), made_from)
+                else finished_ranges(
+                    range_folder(paths),
+                    *self._with_settings(owner, made_from, False),
+                    why_stale=contents.why_stale,
+                )
             )
         return VideoPlan(video, tuple(works), None, tuple(done_ranges), keyframes, boxes)
 
-    def _with_eks(self, session: SessionPlan) -> SessionPlan:
+    def _with_settings(
+        self, owner: Owner, made_from: Mapping[str, Any], earlier: bool
+    ) -> tuple[Mapping[str, Any], ...]:
+        """The recipes of tables that what was asked for can lead to.
+
+        Args:
+            owner: whose tables.
+            made_from: the recipe without settings.
+            earlier: whether records of earlier versions will do, which hold what was asked for.
+        """
+        asked, engine = self.config.precision, owner.model.engine
+        precisions = PRECISIONS_OF_AUTO if asked == "auto" else (asked,)
+        if engine is not None:
+            precisions = (engine.precision,)
+        words = ("auto",) if earlier and "fp32" in precisions else ()
+        return acceptable(
+            made_from, precisions=precisions, decoder=self.config.decoder, earlier=words
+        )
+
+    def _with_eks(self, session: SessionPlan, contents: Contents) -> SessionPlan:
         """The session with the smoothed ensemble's work."""
         assert self.eks is not None
         options = self.config.eks_options
@@ -212,8 +255,9 @@ class SessionBuilder:
                 outputs["points"] = points_path(root, session.key)
             recipe = {**shared, "video": plan.video.fingerprint}
             check_lengths(outputs.values())
-            table = self._step("table", outputs, recipe, plan.video)
-            plans.append(replace(plan, eks=self._owner_work(self.eks, plan.video, table)))
+            table = self._step("table", outputs, plan.video, contents, recipe)
+            work = self._owner_work(self.eks, plan.video, table, contents)
+            plans.append(replace(plan, eks=work))
         return replace(
             session,
             videos=tuple(plans),
@@ -224,7 +268,9 @@ class SessionBuilder:
     def _paths(self, owner: Owner, video: VideoSpec) -> OutputPaths:
         return output_paths(as_path(owner.root), video.key, self.config.layout)
 
-    def _owner_work(self, owner: Owner, video: VideoSpec, table: Step) -> OwnerWork:
+    def _owner_work(
+        self, owner: Owner, video: VideoSpec, table: Step, contents: Contents
+    ) -> OwnerWork:
         """The table, and what is made of it."""
         config, paths, model = self.config, self._paths(owner, video), owner.model
         steps = [table]
@@ -243,14 +289,15 @@ class SessionBuilder:
         if names:
             outputs: dict[str, AnyPath] = {name: paths.metric(name) for name in names}
             made_from = {"kind": "metrics", **below, **measured}
-            steps.append(self._step("metrics", outputs, made_from, video))
+            steps.append(self._step("metrics", outputs, video, contents, made_from))
         if config.timestamps and owner is not self.eks:
             made_from = {"kind": "timestamps", "video": video.fingerprint}
             times = {"timestamps": paths.timestamps}
-            steps.append(self._step("timestamps", times, made_from, video))
+            steps.append(self._step("timestamps", times, video, contents, made_from))
         if "full" in config.label:
             made_from = {"kind": "label", **below, **drawn}
-            steps.append(self._step("label", {"labeled": paths.labeled}, made_from, video))
+            outputs = {"labeled": paths.labeled}
+            steps.append(self._step("label", outputs, video, contents, made_from))
         if "snippet" in config.label:
             outputs = {
                 "clip": paths.snippet,
@@ -265,26 +312,34 @@ class SessionBuilder:
                 **measured,
                 "duration_s": config.snippet_s,
             }
-            steps.append(self._step("snippet", outputs, made_from, video))
+            steps.append(self._step("snippet", outputs, video, contents, made_from))
         return OwnerWork(owner, tuple(steps))
 
     def _step(
         self,
         kind: str,
         outputs: Mapping[str, AnyPath],
-        recipe: Mapping[str, Any],
         video: VideoSpec,
+        contents: Contents,
+        *recipes: Mapping[str, Any],
     ) -> Step:
+        """How a step stands; `recipes` are those that will do, the first that of a new output."""
+        expected = recipes[0]
         paths = {name: str(path) for name, path in outputs.items()}
         if self.config.overwrite:
-            return Step(kind, paths, recipe, False, "--overwrite")
-        reason, clash = "", None
+            return Step(kind, paths, expected, False, "--overwrite")
+        reason, digest, clash = "", "", None
         for path in outputs.values():
-            verdict = ledger.check(path, recipe)
+            verdict = ledger.check(path, *recipes, why_stale=contents.why_stale)
             reason = reason or verdict.reason
+            if verdict.recipe is not None:
+                recipes = (verdict.recipe,)  # the others must be of the same
+            digest = digest or verdict.digest
             if "video" in verdict.changed and _is_other_video(verdict.source, video.path):
                 clash = clash or (str(path), verdict.source)
-        return Step(kind, paths, recipe, not reason, reason, clash)
+        if reason:
+            return Step(kind, paths, expected, False, reason, clash)
+        return Step(kind, paths, recipes[0], True, digest=digest)
 
 
 def _all_names(paths: OutputPaths, metrics: Sequence[str], config: RunConfig) -> Iterator[AnyPath]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +19,7 @@ from raypose.layout import HIDDEN
 from raypose.planning.model import Plan, Problem
 from raypose.stages.infer.device import visible_gpus
 from raypose.stages.labels import labels_path
-from raypose.stages.metrics import TEMPORAL_NORM, PcaMetrics, wanted_metrics
+from raypose.stages.metrics import TEMPORAL_NORM, fit_and_digest, wanted_metrics
 from raypose.stages.smooth import check_names
 from raypose.storage import AnyPath
 from raypose.tasks import ModelSpec
@@ -78,15 +77,8 @@ def _is_are(names: Sequence[str]) -> str:
 
 
 def check_models(models: Sequence[ModelSpec], config: RunConfig) -> None:
-    """Raises ModelError where a model's config can't lead to tables or labelled videos."""
+    """Raises ModelError where a model's config can't lead to labelled videos."""
     for model in models:
-        double = [n for n, count in Counter(model.keypoint_names).items() if count > 1]
-        if double:
-            raise ModelError(
-                f"two keypoints have the same name: {', '.join(double)}",
-                path=model.config_path,
-                hint="Give each of data.keypoint_names a name of its own.",
-            )
         if config.label and not _is_colormap(model.colormap):
             raise ModelError(
                 f"eval.colormap is {model.colormap!r}, and matplotlib has no such colormap",
@@ -143,15 +135,16 @@ def read_labels(models: Sequence[ModelSpec], config: RunConfig) -> Labels:
 
 
 def _read(model: ModelSpec, config: RunConfig, labels: Labels) -> None:
-    digest = ledger.digest_file(labels_path(model, config.data_dir))
-    fit = PcaMetrics.fit(model, config.data_dir) if config.metrics else None
-    out = () if fit is None else fit.without_image
+    if not config.metrics:
+        labels.digests[model.name] = ledger.digest_file(labels_path(model, config.data_dir))
+        return
+    fit, digest = fit_and_digest(model, config.data_dir)
+    out = fit.without_image
     if out:
         shown = f"{', '.join(out[:_MOST_NAMED])}{', …' if len(out) > _MOST_NAMED else ''}"
         count = "1 labelled image" if len(out) == 1 else f"{len(out)} labelled images"
         message = f"PCA metrics are fitted without {count} that can't be read: {shown}"
         labels.problems.append(Problem(model.name, message))
-        digest = ledger.digest_of({"labels": digest, "without": list(out)})
     labels.digests[model.name] = digest
 
 

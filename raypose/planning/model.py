@@ -50,6 +50,7 @@ class Step:
         done: True where all of them are there, verified.
         reason: why they must be made; empty where done.
         clash: path of an output that holds the results of another video, and that video.
+        digest: of the bytes of the first output, where it is done.
     """
 
     kind: str
@@ -58,6 +59,7 @@ class Step:
     done: bool
     reason: str = ""
     clash: tuple[str, str] | None = None
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ class SmoothStep:
         outputs: path of the smoothed table of each view.
         params: path of the smoothing parameters.
         points: path of the points in space; empty where there is no calibration.
+        digests: of the session's tables, as they were when the plan was made.
         recipe: what all of these are made from.
         done: True where they are there, verified.
     """
@@ -49,6 +50,7 @@ class SmoothStep:
     outputs: tuple[AnyPath, ...]
     params: AnyPath
     points: AnyPath | None
+    digests: tuple[tuple[str, ...], ...]
     recipe: dict[str, Any]
     done: bool
 
@@ -172,11 +174,12 @@ def _step(session: TableSession, digests: dict[Path, str], config: SmoothConfig)
     root = config.root
     outputs = tuple(output_paths(root, key, config.layout).predictions for key in session.keys)
     params = smooth_params_path(root, session.name)
+    read = tuple(tuple(digests[table] for table in view) for view in session.tables)
     recipe: dict[str, Any] = {
         "kind": "smoothed",
         "method": METHOD,
         "views": list(session.views),
-        "members": [[digests[table] for table in view] for view in session.tables],
+        "members": [list(view) for view in read],
         "options": config.eks_options.model_dump(mode="json"),
     }
     points = None
@@ -184,7 +187,7 @@ def _step(session: TableSession, digests: dict[Path, str], config: SmoothConfig)
         recipe["calibration"] = remembered_digest(config.calibration)
         if len(session.views) > 1 and config.eks_options.takes_calibration:
             points = points_path(root, session.name)
-    step = SmoothStep(session, outputs, params, points, recipe, done=False)
+    step = SmoothStep(session, outputs, params, points, read, recipe, done=False)
     done = not config.overwrite and all(ledger.check(p, recipe).done for p in step.paths)
     return replace(step, done=done)
 
@@ -217,11 +220,11 @@ def smooth_tasks(step: SmoothStep, config: SmoothConfig) -> tuple[Task, ...]:
             kind="load",
             session=session.name,
             subject=f"{member} · {video.key}",
-            args=LoadArgs(video, str(table), optional),
+            args=LoadArgs(video, str(table), optional, digest),
             outputs=(f"load/{video.key}/{member}",),
         )
-        for video, tables in zip(videos, session.tables, strict=True)
-        for member, table in zip(session.members, tables, strict=True)
+        for video, tables, digests in zip(videos, session.tables, step.digests, strict=True)
+        for member, table, digest in zip(session.members, tables, digests, strict=True)
     ]
     smooth = Task(
         id=f"smooth/{session.name}",

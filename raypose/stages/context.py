@@ -7,15 +7,17 @@ processes: where graphs come from, whom to tell of progress, when to stop.
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from raypose.digests import RUN_AGAIN, Identity
+from raypose.errors import TableError
 from raypose.stages.memory import release_memory
 from raypose.stages.staging import Staging
-from raypose.tasks import ModelSpec, Progress, Task
+from raypose.stages.witness import Witness
+from raypose.tasks import ModelSpec, Progress, Task, VideoSpec
 
 if TYPE_CHECKING:
     from raypose.stages.infer.predictor import Predictor
@@ -43,6 +45,7 @@ class Context:
     Attributes:
         n_loaded: networks loaded so far.
         staging: the videos that it has on local disk.
+        witness: whether the videos of a task are what the plan saw.
     """
 
     def __init__(
@@ -59,13 +62,14 @@ class Context:
         self.n_loaded = 0
         self.should_stop = should_stop
         self.staging = Staging(should_stop)
+        self.witness = Witness(self.staging, should_stop)
         self._device = device
         self._graph = graph
         self._report = report
         self._allow_unsafe = allow_unsafe
         self._predictors: OrderedDict[tuple[str, str], Predictor] = OrderedDict()
-        self._pca: dict[tuple[str, str], PcaMetrics] = {}
-        self._indexes: OrderedDict[tuple[str, int, int], VideoIndex] = OrderedDict()
+        self._pca: dict[tuple[str, str, str], PcaMetrics] = {}
+        self._indexes: OrderedDict[tuple[str, Identity], VideoIndex] = OrderedDict()
 
     def predictor(self, model: ModelSpec, precision: str) -> Predictor:
         """The model's network on this process's device, loaded once."""
@@ -88,23 +92,19 @@ class Context:
         self._predictors.move_to_end(key)
         return self._predictors[key]
 
-    def index(self, path: str) -> VideoIndex:
+    def index(self, video: VideoSpec) -> VideoIndex:
         """The frame index of a video, read once as long as the file stays the same.
 
         Of a URL, the index is that of a local copy, which is there until the task ends.
 
         Raises:
-            VideoError: the video can't be read.
+            VideoError: the video can't be read, or is another than the plan saw.
             StorageError: it can't be brought here.
         """
         from raypose.video.index import index_video
 
-        path = self.staging.local(path)
-        try:
-            stat = os.stat(path)
-        except OSError:
-            return index_video(path)  # which says what is wrong
-        key = (path, stat.st_size, stat.st_mtime_ns)
+        path, identity = self.witness.open(video)
+        key = (str(path), identity)
         if key not in self._indexes:
             while len(self._indexes) >= MAX_INDEXES:
                 self._indexes.popitem(last=False)
@@ -113,17 +113,32 @@ class Context:
         self._indexes.move_to_end(key)
         return self._indexes[key]
 
-    def pca(self, model: ModelSpec, data_dir: str) -> PcaMetrics:
+    def pca(self, model: ModelSpec, data_dir: str, digest: str = "") -> PcaMetrics:
         """The PCA fit of a model's training labels, made once.
 
+        Args:
+            model: the model.
+            data_dir: where its labels are; empty for where its config says.
+            digest: of the labels when the run was planned; empty for whatever they are.
+
         Raises:
+            TableError: the labels are others now.
             LabelsError: the labels can't be used.
         """
-        from raypose.stages.metrics import PcaMetrics
+        from raypose.stages.labels import labels_path
+        from raypose.stages.metrics import fit_and_digest
 
-        key = (model.fingerprint, data_dir)
+        key = (model.fingerprint, data_dir, digest)
         if key not in self._pca:
-            self._pca[key] = PcaMetrics.fit(model, Path(data_dir) if data_dir else None)
+            place = Path(data_dir) if data_dir else None
+            fit, found = fit_and_digest(model, place)
+            if digest and found != digest:
+                raise TableError(
+                    "the training labels changed after the run was planned",
+                    path=labels_path(model, place),
+                    hint=RUN_AGAIN,
+                )
+            self._pca[key] = fit
         return self._pca[key]
 
     def progress(self, task: Task) -> Callable[[int], None]:

@@ -20,9 +20,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from raypose import ledger
+from raypose.digests import verified
 from raypose.errors import LabelsError
 from raypose.predictions import FloatArray, KeypointTable
-from raypose.stages.labels import read_training_labels
+from raypose.stages.labels import labels_path, read_training_labels
 from raypose.tasks import ModelSpec
 
 TEMPORAL_NORM = "temporal_norm"
@@ -118,6 +120,22 @@ class PcaMetrics:
                 "components_to_keep in this config.",
             ) from error
         return cls(columns, singleview, centering, views, multiview, labels.without_image)
+
+
+def fit_and_digest(spec: ModelSpec, data_dir: Path | None = None) -> tuple[PcaMetrics, str]:
+    """The PCA of a model, and a digest of what it was fitted on, for records.
+
+    Raises:
+        LabelsError: the labels are missing or can't be used.
+        TableError: they change while they are read.
+    """
+    path = labels_path(spec, data_dir)
+    digest = ledger.digest_file(path)
+    with verified(path, digest, "the file of training labels"):
+        fit = PcaMetrics.fit(spec, data_dir)
+    if fit.without_image:
+        digest = ledger.digest_of({"labels": digest, "without": list(fit.without_image)})
+    return fit, digest
 
 
 def wanted_metrics(spec: ModelSpec) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from raypose import scratch
+from raypose.digests import Identity
 from raypose.errors import Failure, RayposeError
 from raypose.storage import as_path, is_url
 
@@ -48,8 +49,12 @@ class Staging:
             finally:
                 self._local = {}
 
-    def local(self, path: str) -> str:
+    def local(self, path: str, identity: Identity | None = None) -> str:
         """The path itself, or that of a local copy, there until the task ends.
+
+        Args:
+            path: the path or URL.
+            identity: what an object must be; None for whatever it is.
 
         Raises:
             StorageError: it can't be read, or there is no room for it.
@@ -60,7 +65,7 @@ class Staging:
         if path not in self._local:
             url = as_path(path)
             assert not isinstance(url, Path)
-            copy = scratch.current().copy_of(url, should_stop=self._should_stop)
+            copy = scratch.current().copy_of(url, should_stop=self._should_stop, identity=identity)
             self._local[path] = str(self._held.enter_context(copy))
             self._reached(path)
         return self._local[path]

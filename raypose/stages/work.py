@@ -9,15 +9,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from raypose import ledger
+from raypose import ledger, recipes
+from raypose.digests import verified
 from raypose.display_text import json_text
-from raypose.errors import CancelledError, Failure, LabelsError, VideoError
+from raypose.errors import CancelledError, Failure, LabelsError, SmoothingError, VideoError
 from raypose.layout import HIDDEN
+from raypose.origins import Origin, VideoRead, union
 from raypose.stages.context import Context
 from raypose.stages.memory import release_memory
+from raypose.stages.provenance import (
+    boxes_as_planned,
+    joined,
+    made_of,
+    of_members,
+    videos_read,
+)
 from raypose.storage import as_path
 from raypose.tasks import (
     LabelArgs,
@@ -67,13 +76,14 @@ def execute(task: Task, inputs: Sequence[Any], context: Context) -> tuple[Summar
     if failed is not None and not _can_do_without(task):
         outcome = Outcome([failed.as_skipped(task.kind)] * len(task.outputs))
     else:
-        with context.staging.task():
+        with context.staging.task(), context.witness.task():
             try:
                 outcome = STAGES[task.kind](task, inputs, context)
             except CancelledError:
                 raise
             except Exception as error:  # every error of one task stays an error of that task
-                outcome = Outcome([Failure.of(task.kind, error)] * len(task.outputs))
+                named = Failure.of(task.kind, context.witness.explained(error))
+                outcome = Outcome([named] * len(task.outputs))
             outcome.results = [context.staging.named(result) for result in outcome.results]
     release_memory()
     failures = tuple(value for value in outcome.results if isinstance(value, Failure))
@@ -104,15 +114,18 @@ class Predicted:
     Attributes:
         values: shape (n_frames, n_keypoints, 3): x and y in pixels of the frame, likelihood.
         n_undecodable: frames that could not be decoded; NaN and likelihood 0.
+        recipe: what they were made from, with the settings that were used.
+        videos: the videos that were read.
     """
 
     values: Any
     n_undecodable: int
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    videos: tuple[VideoRead, ...] = ()
 
 
 def _predict(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     from raypose.ranges import write_range
-    from raypose.stages.infer.boxes import read_boxes
     from raypose.stages.infer.loop import predict_views
 
     args = task.args
@@ -125,16 +138,19 @@ def _predict(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
             predictors.append(context.predictor(model, args.precision))
         except Exception as error:  # a model that can't be loaded leaves the others their video
             broken[i] = Failure.of(task.kind, error)
+    indexes = [context.index(video) for video in args.videos] if predictors else []
+    for video in args.videos if predictors and args.start == 0 else ():
+        context.witness.hash_along(video)
     began = time.perf_counter()
     members = (
         predict_views(
-            [context.index(video.path) for video in args.videos],
+            indexes,
             predictors,
             start=args.start,
             stop=args.stop,
             batch_size=args.batch_size,
             decoder=args.decoder,
-            boxes=[read_boxes(path) for path in args.boxes] if any(args.boxes) else None,
+            boxes=boxes_as_planned(args) if any(args.boxes) else None,
             on_progress=context.progress(task),
             should_stop=context.should_stop,
         )
@@ -143,9 +159,12 @@ def _predict(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     )
     took_s = time.perf_counter() - began
     outcome = Outcome([])
+    videos = videos_read(args, members, context.witness)
+    used = iter(predictors)
     remaining = iter(members)
     for i in range(len(args.models)):
         member = broken[i] if i in broken else next(remaining)
+        predictor = None if i in broken else next(used)
         if isinstance(member, Failure):
             outcome.results += [member] * len(args.videos)
             continue
@@ -157,16 +176,23 @@ def _predict(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
                     hint="Leave out --strict to predict the others.",
                 )
             output = i * len(args.videos) + v
+            assert predictor is not None
+            recipe = recipes.as_done(
+                args.recipes[output],
+                precision=predictor.precision,
+                decoder="cpu" if view.not_nvdec else args.decoder,
+            )
             if args.range_dirs and args.range_dirs[output]:
                 write_range(
                     as_path(args.range_dirs[output]),
                     args.start,
                     view.values,
-                    args.recipes[output],
+                    recipe,
                     source=video.path,
                     n_undecodable=view.n_undecodable,
+                    videos=videos,
                 )
-            outcome.results.append(Predicted(view.values, view.n_undecodable))
+            outcome.results.append(Predicted(view.values, view.n_undecodable, recipe, videos))
         if member[0].not_nvdec:
             outcome.warnings = [f"decoded on the CPU: {member[0].not_nvdec}"]
         outcome.facts = {
@@ -190,20 +216,33 @@ def _table(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     assert isinstance(args, TableArgs)
     arriving = iter(inputs)
     parts, n_undecodable = [], 0
+    made_from: list[Mapping[str, Any]] = []
+    videos: list[VideoRead] = []
     for _, _, path in args.ranges:
         if path:
             values, n_bad = read_range(as_path(path))
+            known = ledger.recorded(as_path(path))
+            made_from.append(args.recipe if known is None else known.made_from)
+            videos += [] if known is None else known.origin.videos
         else:
             predicted = next(arriving)
             values, n_bad = predicted.values, predicted.n_undecodable
+            made_from.append(predicted.recipe or args.recipe)
+            videos += predicted.videos
         parts.append(values)
         n_undecodable += n_bad
+    recipe, read = joined(args.video, made_from, videos)
     values = parts[0] if len(parts) == 1 else np.concatenate(parts)
     model = args.owner.model
-    table = KeypointTable(model.scorer, model.keypoint_names, ("x", "y", "likelihood"), values)
+    origin = Origin(ledger.digest_of(recipe), read)
+    coords = ("x", "y", "likelihood")
+    table = KeypointTable(model.scorer, model.keypoint_names, coords, values, origin=origin)
     facts = {"n_rows": table.n_frames, "n_undecodable": n_undecodable}
     output = as_path(args.output)
-    with ledger.committing(output, args.recipe, source=args.video.path, facts=facts) as temporary:
+    source = args.video.path
+    with ledger.committing(
+        output, recipe, source=source, facts=facts, videos=lambda: read
+    ) as temporary:
         write_csv(table, temporary)
     remove_ranges(output.parent / HIDDEN / "ranges" / output.stem)
     warnings = []
@@ -220,8 +259,14 @@ def _table(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
 def _load(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     from raypose.stages.loading import load_table
 
-    assert isinstance(task.args, LoadArgs)
-    table = load_table(context.staging.local(task.args.path))
+    args = task.args
+    assert isinstance(args, LoadArgs)
+    path = context.staging.local(args.path)
+    with verified(path, args.digest, "the table"):
+        table = load_table(path)
+    known = ledger.recorded(as_path(args.path)) if args.recorded else None
+    if known is not None and known.digest == args.digest:
+        table = replace(table, origin=known.origin)
     return Outcome([table], warnings=list(table.notes))
 
 
@@ -244,7 +289,7 @@ def _write_metrics(
     pca = None
     if set(outputs) - {TEMPORAL_NORM}:
         try:
-            pca = context.pca(model, args.data_dir)
+            pca = context.pca(model, args.data_dir, str(args.recipe.get("labels", "")))
         except LabelsError as error:
             outcome.warnings.append(f"PCA metrics are left out: {error}")
     metrics = compute_metrics(table, model, pca)
@@ -252,7 +297,7 @@ def _write_metrics(
     for name, output in outputs.items():
         if name not in metrics:
             continue
-        with ledger.committing(as_path(output), args.recipe, source=args.video.path) as temporary:
+        with made_of(table, output, args.recipe, args.video) as temporary:
             write_metric_csv(temporary, keypoints, metrics[name])
         outcome.made.append(output)
     return outcome
@@ -266,8 +311,8 @@ def _label(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     assert isinstance(args, LabelArgs)
     (table,) = inputs
     model = args.owner.model
-    index = context.index(args.video.path)
-    with ledger.committing(as_path(args.output), args.recipe, source=args.video.path) as temporary:
+    index = context.index(args.video)
+    with made_of(table, args.output, args.recipe, args.video, context.witness) as temporary:
         stats = draw_labeled_video(
             index,
             table.xy,
@@ -288,9 +333,15 @@ def _timestamps(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
 
     args = task.args
     assert isinstance(args, TimestampsArgs)
-    times_s = context.index(args.video.path).times_s
+    context.witness.hash_along(args.video)
+    times_s = context.index(args.video).times_s
     table = pa.table({"frame": pa.array(range(len(times_s))), "seconds": pa.array(times_s)})
-    with ledger.committing(as_path(args.output), args.recipe, source=args.video.path) as temporary:
+    with ledger.committing(
+        as_path(args.output),
+        args.recipe,
+        source=args.video.path,
+        videos=lambda: context.witness.seen([args.video]),
+    ) as temporary:
         # By its name Arrow opens no file whose name is not UTF-8.
         with temporary.open("wb") as file:
             pacsv.write_csv(table, file)
@@ -306,8 +357,8 @@ def _snippet(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     args = task.args
     assert isinstance(args, SnippetArgs)
     (table,) = inputs
-    model, source = args.owner.model, args.video.path
-    index = context.index(source)
+    model = args.owner.model
+    index = context.index(args.video)
     start, stop = choose_snippet(
         table.xy,
         table.likelihood,
@@ -318,7 +369,8 @@ def _snippet(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     facts = {"start": start, "stop": stop}
 
     def commit(output: str) -> Any:
-        return ledger.committing(as_path(output), args.recipe, source=source, facts=facts)
+        witness = context.witness
+        return made_of(table, output, args.recipe, args.video, witness, facts=facts)
 
     with commit(args.clip) as temporary:
         cut_snippet(index, start, stop, temporary, should_stop=context.should_stop)
@@ -359,20 +411,27 @@ def _smooth(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
         keypoints=args.options["keypoints"],
         min_members=args.options["min_members"],
     )
-    result = smooth_recording(
-        members.tables,
-        args.options,
-        mirrored=args.mirrored,
-        calibration=args.calibration,
-        on_progress=context.progress(task),
-        should_stop=context.should_stop,
-    )
+    digest = str(args.recipes[0].get("calibration", "")) if args.calibration else ""
+    with verified(args.calibration, digest, "the calibration", SmoothingError):
+        result = smooth_recording(
+            members.tables,
+            args.options,
+            mirrored=args.mirrored,
+            calibration=args.calibration,
+            on_progress=context.progress(task),
+            should_stop=context.should_stop,
+        )
     facts = {"mode": result.mode, "reason": result.reason, "members": list(members.names)}
     warnings = [f"EKS went on without {who}: it {why}" for who, why in members.left_out.items()]
     warnings += members.notes
     # The next run makes it anew, as soon as there are more members.
     left_out = {"left_out": members.left_out} if members.left_out else {}
-    recipes = [recipe if args.final else {**recipe, **left_out} for recipe in args.recipes]
+    origins = [None if isinstance(table, Failure) else table.origin for table in inputs]
+    made_from = [
+        of_members(recipe if args.final else {**recipe, **left_out}, origins, n)
+        for recipe in args.recipes
+    ]
+    read = union(table.origin for tables in members.tables.values() for table in tables.values())
     params = {
         "mode": result.mode,
         "reason": result.reason,
@@ -384,22 +443,33 @@ def _smooth(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     }
     source = args.video.path
     made = [args.params_output]
-    with ledger.committing(as_path(args.params_output), recipes[0], source=source) as temporary:
+    results: list[Any] = []
+    params_output = as_path(args.params_output)
+    with ledger.committing(
+        params_output, made_from[0], source=source, videos=lambda: read
+    ) as temporary:
         temporary.write_text(json_text(params, indent=1), encoding="utf-8")
     if args.points_output and result.points is not None:
         points = ledger.committing(
-            as_path(args.points_output), recipes[0], source=source, facts=facts
+            as_path(args.points_output),
+            made_from[0],
+            source=source,
+            facts=facts,
+            videos=lambda: read,
         )
         with points as temporary:
             write_points_csv(result.points, temporary)
         made.append(args.points_output)
-    for video, path, recipe in zip(args.videos, args.outputs, recipes, strict=True):
-        table = result.tables[video.view]
+    for video, path, recipe in zip(args.videos, args.outputs, made_from, strict=True):
+        origin = Origin(ledger.digest_of(recipe), read)
+        table = replace(result.tables[video.view], origin=origin)
         noted = {"n_rows": table.n_frames, **facts, **left_out}
-        with ledger.committing(as_path(path), recipe, source=video.path, facts=noted) as temporary:
+        with ledger.committing(
+            as_path(path), recipe, source=video.path, facts=noted, videos=lambda: read
+        ) as temporary:
             write_csv(table, temporary)
         made.append(path)
-    results = [result.tables[video.view] for video in args.videos]
+        results.append(table)
     return Outcome(results, made, {"n_rows": results[0].n_frames, **facts}, warnings)
 
 

@@ -39,7 +39,7 @@ _SPACES = {
     7: "smpte240m", 9: "bt2020nc", 10: "bt2020c",
 }  # fmt: skip
 _PROBE_PACKETS = 300
-_SAMPLE_BYTES = 1 << 20
+SAMPLE_BYTES = 1 << 20
 _N_SAMPLES = 16
 
 
@@ -176,7 +176,8 @@ def fingerprint_video(path: str | os.PathLike[str]) -> str:
 
     Small files are read whole. Of larger ones the first and the last megabyte are, where
     containers keep their index, which changes with every re-encoding or cut, and further
-    megabytes spread evenly between.
+    megabytes spread evenly between. What lies between the samples is not seen here:
+    `raypose.digests` tells whether a file is, byte for byte, what it was.
 
     Raises:
         VideoError: the file is missing or can't be read.
@@ -185,15 +186,18 @@ def fingerprint_video(path: str | os.PathLike[str]) -> str:
     size = check_file(path)
     digest = hashlib.blake2b(str(size).encode(), digest_size=16)
     with open(path, "rb", buffering=0) as file:
-        if size <= _SAMPLE_BYTES * _N_SAMPLES:
-            places = list(range(0, size, _SAMPLE_BYTES))
-        else:
-            step = (size - _SAMPLE_BYTES) / (_N_SAMPLES - 1)
-            places = [int(i * step) for i in range(_N_SAMPLES)]
-        for place in places:
+        for place in sample_places(size):
             file.seek(place)
-            digest.update(file.read(_SAMPLE_BYTES))
+            digest.update(file.read(SAMPLE_BYTES))
     return digest.hexdigest()
+
+
+def sample_places(size: int) -> list[int]:
+    """Where the samples of a file of `size` bytes begin."""
+    if size <= SAMPLE_BYTES * _N_SAMPLES:
+        return list(range(0, size, SAMPLE_BYTES))
+    step = (size - SAMPLE_BYTES) / (_N_SAMPLES - 1)
+    return [int(i * step) for i in range(_N_SAMPLES)]
 
 
 @dataclass(slots=True)

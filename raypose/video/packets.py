@@ -25,6 +25,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from raypose.digests import RUN_AGAIN
+from raypose.errors import VideoError
 from raypose.video.container import BOUNDED, demux, open_video, video_stream
 
 _CONTAINERS = {"mov", "mp4"}
@@ -155,6 +157,9 @@ def read_packets(
 
     Yields:
         Packets; the last one is empty: it makes the decoder hand out what it holds back.
+
+    Raises:
+        VideoError: the file has become shorter.
     """
     import av
 
@@ -164,7 +169,10 @@ def read_packets(
             # A packet made of Python's bytes is freed under Python's lock: a decoder's thread that
             # frees one would wait for a caller who waits for that thread.
             packet = av.Packet(int(table.size[n]))
-            packet.update(os.pread(file.fileno(), packet.size, int(table.position[n])))
+            content = os.pread(file.fileno(), packet.size, int(table.position[n]))
+            if len(content) != packet.size:
+                raise VideoError("the video changed while it was read", path=path, hint=RUN_AGAIN)
+            packet.update(content)
             packet.pts = int(table.pts[n])
             packet.time_base = time_base
             packet.stream = stream

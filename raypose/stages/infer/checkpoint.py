@@ -19,7 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raypose import storage
-from raypose.errors import ModelError, StorageError, UnsafeCheckpointError
+from raypose.digests import RUN_AGAIN, digest_of_bytes
+from raypose.errors import (
+    ModelChangedError,
+    ModelError,
+    StorageError,
+    UnsafeCheckpointError,
+)
 from raypose.stages.infer.archive import check_archive
 from raypose.storage import as_path
 
@@ -45,7 +51,11 @@ class Checkpoint:
 
 
 def read_checkpoint(
-    path: str | Path, *, model_type: str = "heatmap", allow_unsafe: bool = False
+    path: str | Path,
+    *,
+    model_type: str = "heatmap",
+    allow_unsafe: bool = False,
+    digest: str = "",
 ) -> Checkpoint:
     """Load a checkpoint on the CPU.
 
@@ -53,15 +63,17 @@ def read_checkpoint(
         path: the `.ckpt` file, or its URL.
         model_type: which names older checkpoints of this type used.
         allow_unsafe: unpickle whatever is in the file, as the user asked by name.
+        digest: of the file's bytes when the run was planned; empty for whatever they are.
 
     Raises:
+        ModelChangedError: the bytes are others.
         UnsafeCheckpointError: the file holds objects that only unsafe unpickling makes.
         ModelError: the file is missing, truncated or no checkpoint.
         StorageError: it can't be read from its store.
     """
     import torch
 
-    content = _load(path, allow_unsafe)
+    content = _load(path, allow_unsafe, digest)
     # A dict of its own kind would do more than look up: OmegaConf's reads the environment.
     weights = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(weights, dict) or not any(
@@ -129,11 +141,18 @@ def _some(names: list[str]) -> str:
     return shown if len(names) <= 3 else f"{shown}, …"
 
 
-def _load(path: str | Path, allow_unsafe: bool) -> Any:
+def _load(path: str | Path, allow_unsafe: bool, digest: str) -> Any:
     import torch
 
     try:
+        # In one piece: the bytes that are compared with the plan are those that are loaded.
         content = storage.read_bytes(as_path(path))
+        if digest and digest_of_bytes(content) != digest:
+            raise ModelChangedError(
+                "the checkpoint changed after the run was planned",
+                path=path,
+                hint=RUN_AGAIN,
+            )
         if allow_unsafe:
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=False)
         check_archive(content, path)

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from raypose.errors import DeviceError, UsageError
 
 PRECISIONS = ("fp32", "bf16", "fp16")
+PRECISIONS_OF_AUTO = ("fp32",)
+"""What `auto` can come to, on any device: a plan can't know on which one a model will run."""
 
 
 def resolve_device(request: str = "auto", *, find_gpus: Callable[[], int] | None = None) -> str:
@@ -65,7 +67,7 @@ def resolve_precision(request: str = "auto", device: str = "cpu") -> str:
         UsageError: the request is unknown.
     """
     if request == "auto":
-        return "fp32"
+        return PRECISIONS_OF_AUTO[0]
     if request not in PRECISIONS:
         raise UsageError(
             f"the precision {request!r} is unknown", hint="Use auto, fp32, bf16 or fp16."

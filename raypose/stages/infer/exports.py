@@ -25,8 +25,8 @@ import zipfile
 from collections.abc import Mapping
 
 from raypose import storage
-from raypose.digests import remembered_digest
-from raypose.errors import ModelError
+from raypose.digests import RUN_AGAIN, digest_of_bytes, remembered_digest
+from raypose.errors import ModelChangedError, ModelError
 from raypose.storage import AnyPath, as_path
 from raypose.tasks import Engine, ModelSpec
 
@@ -147,7 +147,8 @@ def pack_engine(engine: Engine) -> bytes:
     """The files of an engine in one piece, for `load_engine`.
 
     Raises:
-        ModelError: what runs them is not installed, or they have changed since the plan was made.
+        ModelChangedError: they changed after the run was planned.
+        ModelError: what runs them is not installed, or they can't be read.
     """
     _require(engine.runtime)
     buffer = io.BytesIO()
@@ -162,13 +163,11 @@ def pack_engine(engine: Engine) -> bytes:
                     path=path,
                     hint="Check that the file is there and who may read it.",
                 ) from error
-            digests[path.name] = hashlib.blake2b(content, digest_size=16).hexdigest()
+            digests[path.name] = digest_of_bytes(content)
             archive.writestr(path.name, content)
     if _joint_digest(digests) != engine.digest:
-        raise ModelError(
-            "the export has changed since the run was planned",
-            path=engine.path,
-            hint="Run the same command again.",
+        raise ModelChangedError(
+            "the export changed after the run was planned", path=engine.path, hint=RUN_AGAIN
         )
     return buffer.getvalue()
 

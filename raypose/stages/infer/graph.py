@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from raypose.stages.infer.network import Architecture
 
 _MAGIC = b"raypose graph\n"
-_FORMAT = 1
+_FORMAT = 2
 # Largest difference between graph and module, as a share of a heatmap's maximum. Below it
 # keypoints move by less than 0.001 px.
 _TOLERANCE = 2e-5
@@ -69,10 +69,12 @@ def cached_graph(spec: ModelSpec, *, allow_unsafe: bool = False) -> bytes:
     """The graph of a model, from the cache or built and put there.
 
     The name in the cache says the model's fingerprint and the versions of the libraries that
-    made the graph; the content is verified by its digest. A model with an engine has no graph,
-    and its engine is what travels.
+    made the graph; the content is verified by its digest. It is built of the checkpoint that the
+    fingerprint was taken of, or not at all. A model with an engine has no graph, and its engine
+    is what travels.
 
     Raises:
+        ModelChangedError: checkpoint or engine changed after the run was planned.
         ModelError: the model can't be built.
     """
     if spec.engine is not None:

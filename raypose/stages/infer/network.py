@@ -83,10 +83,14 @@ def load_module(spec: ModelSpec, *, allow_unsafe: bool = False) -> tuple[nn.Modu
     """The network of a model with its weights, ready for prediction on the CPU.
 
     Raises:
-        ModelError: the checkpoint can't be read or does not fit the config.
+        ModelError: the checkpoint can't be read, does not fit the config, or is another than
+            when the run was planned.
     """
     checkpoint = read_checkpoint(
-        spec.checkpoint, model_type=spec.model_type, allow_unsafe=allow_unsafe
+        spec.checkpoint,
+        model_type=spec.model_type,
+        allow_unsafe=allow_unsafe,
+        digest=spec.checkpoint_digest,
     )
     architecture = describe(spec, checkpoint.hyperparameters)
     if architecture.n_keypoints != len(spec.keypoint_names):

@@ -42,6 +42,7 @@ class Predictor:
 
     Attributes:
         spec: the model.
+        precision: that it computes in, for the record.
         batch_size: frames that best go through the network at a time.
         most_frames: frames that fit into the GPU's memory at a time; None as long as it has not
             run out. Whoever reads the frames may do so in larger batches.
@@ -63,6 +64,7 @@ class Predictor:
         from raypose.stages.infer.graph import cached_graph, load_network
 
         self.spec = spec
+        self.precision = precision if spec.engine is None else spec.engine.precision
         if graph is None:
             graph = cached_graph(spec, allow_unsafe=allow_unsafe)
         if spec.engine is None:

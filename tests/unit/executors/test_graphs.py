@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from raypose.errors import Failure, ModelError, UnsafeCheckpointError
+from raypose.errors import Failure, ModelChangedError, ModelError, UnsafeCheckpointError
 from raypose.executors import graphs
 from raypose.executors.graphs import GraphBuilder
 from raypose.inputs.models import open_model
@@ -47,6 +48,18 @@ def test_what_is_wrong_is_told(tmp_path: Path) -> None:
         pytest.raises(ModelError, match="3 keypoints, and the config names 2"),
     ):
         list(builder.graphs())
+
+
+def test_a_model_that_changed_after_the_plan_is_left_out(tmp_path: Path) -> None:
+    """The others go on, and nothing is kept under the name of what it was."""
+    specs = [open_model(make_model(tmp_path / str(seed), seed=seed)) for seed in range(2)]
+    shutil.copy(specs[1].checkpoint, specs[0].checkpoint)
+    with GraphBuilder(specs, allow_unsafe=False) as builder:
+        made = list(builder.graphs())
+    assert [spec for spec, _ in made] == specs[1:]
+    assert not is_cached(specs[0])
+    with pytest.raises(ModelChangedError):
+        graph.cached_graph(specs[0])
 
 
 class StartedOver(Exception):

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
+from raypose.digests import Identity
 from raypose.errors import VideoError
 from raypose.inputs.preflight import VideoFormat, _compact, _expand, look_into
+from raypose.video import index
 from tests.videos import make_video
 
 
@@ -24,27 +28,40 @@ def video(tmp_path: Path) -> Path:
     return make_video(tmp_path / "v.mp4", n_frames=25, gop=10, rotation=90)
 
 
-def overwrite_unseen(video: Path) -> None:
-    """Break the content of a file behind the cache's back: same size, same time of change."""
+@pytest.fixture
+def unread(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """From the call on, reading a video's packets is an error."""
+
+    def read(*_: object, **__: object) -> NoReturn:
+        raise AssertionError("the packets are read")
+
+    return lambda: monkeypatch.setattr(index, "index_video", read)
+
+
+def overwrite(video: Path) -> None:
+    """Break the content of a file and leave its size and its time of modification."""
     stat = video.stat()
     video.write_bytes(b"\0" * stat.st_size)
     os.utime(video, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
-def test_what_is_remembered_is_what_was_seen(cache: Path, video: Path) -> None:
+def test_what_is_remembered_is_what_was_seen(
+    cache: Path, video: Path, unread: Callable[[], None]
+) -> None:
     first = look_into(video)
     assert first.format == VideoFormat("h264", "yuv420p", 270)
     assert (first.n_frames, first.keyframes) == (25, (0, 10, 20))
-    overwrite_unseen(video)
-    assert look_into(video) == first, "no packet is read again"
+    assert first.identity == Identity.of(video)
+    unread()
+    assert look_into(video) == first
 
 
-def test_notes_are_remembered(cache: Path, tmp_path: Path) -> None:
+def test_notes_are_remembered(cache: Path, tmp_path: Path, unread: Callable[[], None]) -> None:
     video = make_video(tmp_path / "v.mp4", n_frames=5, pts=[0, 10, 20, 37, 41])
     first = look_into(video)
     assert first.format.is_vfr
     assert len(first.notes) == 1
-    overwrite_unseen(video)
+    unread()
     assert look_into(video) == first
 
 
@@ -52,11 +69,21 @@ def test_a_changed_file_is_looked_into_again(cache: Path, video: Path) -> None:
     look_into(video)
     make_video(video, n_frames=12)
     assert look_into(video).n_frames == 12
-    overwrite_unseen(video)
-    os.utime(video)
+    overwrite(video)
     with pytest.raises(VideoError):
         look_into(video)
     assert len(list(cache.rglob("*.json"))) == 1, "the new look takes the old one's place"
+
+
+def test_another_file_of_equal_size_and_time_is_looked_into(
+    cache: Path, video: Path, tmp_path: Path
+) -> None:
+    look_into(video)
+    other = shutil.copy2(video, tmp_path / "other.mp4")
+    overwrite(other)
+    os.replace(other, video)
+    with pytest.raises(VideoError):
+        look_into(video)
 
 
 def test_errors_are_not_remembered(cache: Path, video: Path, tmp_path: Path) -> None:

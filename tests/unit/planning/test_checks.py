@@ -113,7 +113,7 @@ class TestOptions:
 class TestModels:
     def test_two_keypoints_of_one_name(self, project: Project) -> None:
         odd = fake_model(project.root / "models" / "c", keypoint_names=("nose", "paw", "nose"))
-        with pytest.raises(ModelError, match="same name: nose") as caught:
+        with pytest.raises(ModelError, match="names 'nose' more than once") as caught:
             project.plan(models=(str(odd),))
         assert caught.value.path == str(odd / "config.yaml")
 

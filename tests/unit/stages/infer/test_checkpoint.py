@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import nn
 
-from raypose.errors import ModelError, UnsafeCheckpointError
+from raypose.digests import remembered_digest
+from raypose.errors import ModelChangedError, ModelError, UnsafeCheckpointError
 from raypose.stages.infer.checkpoint import load_weights, read_checkpoint
 from raypose.tasks import ModelSpec
 
@@ -142,6 +143,20 @@ def test_damaged_files(tmp_path: Path, make_spec: Callable[..., ModelSpec]) -> N
         read_checkpoint(save(tmp_path / "empty.ckpt", {"epoch": 3}))
     with pytest.raises(ModelError, match="no weights"):
         read_checkpoint(save(tmp_path / "list.ckpt", [1, 2]))
+
+
+def test_bytes_that_are_not_those_of_the_plan(make_spec: Callable[..., ModelSpec]) -> None:
+    spec = make_spec()
+    path = Path(spec.checkpoint)
+    assert remembered_digest(path) == spec.checkpoint_digest
+    assert read_checkpoint(path, digest=spec.checkpoint_digest).weights
+    content = path.read_bytes()
+    path.write_bytes(content + b"\0")  # torch does not mind
+    assert read_checkpoint(path).weights
+    with pytest.raises(ModelChangedError, match="changed after the run was planned") as caught:
+        read_checkpoint(path, digest=spec.checkpoint_digest)
+    assert caught.value.path == spec.checkpoint
+    assert "Run the same command again" in caught.value.hint
 
 
 def test_old_names(tmp_path: Path) -> None:

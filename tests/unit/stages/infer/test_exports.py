@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from raypose.errors import ModelError
+from raypose.errors import ModelChangedError, ModelError
 from raypose.executors.graphs import GraphBuilder
 from raypose.inputs.models import open_model
 from raypose.stages.infer.exports import is_outdated
@@ -117,7 +117,7 @@ class TestCarrying:
         assert spec.engine is not None
         with open(spec.engine.files[-1], "ab") as file:
             file.write(b"\n")
-        with pytest.raises(ModelError, match="changed since the run was planned"):
+        with pytest.raises(ModelChangedError, match="changed after the run was planned"):
             cached_graph(spec)
         os.unlink(spec.engine.files[-1])
         with pytest.raises(ModelError, match="can't be read"):

@@ -1,0 +1,95 @@
+"""Whether outputs belong to the videos as they are now, byte for byte.
+
+A recipe knows a video by samples of its bytes. Beyond that, a record names the file that was read.
+Where its identity is that of the file now, nothing is read. Where it differs (copied, touched, put
+on another disk, replaced by an intact copy), the whole file is read once and compared with the
+recorded digest; what comes of it is remembered in the cache.
+
+A result with frames that could not be decoded is not done as soon as the file is another in any
+way: copying the file again is what raypose advises, and reading it may have been at fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from raypose.digests import content_digest, known_content
+from raypose.errors import RayposeError
+from raypose.origins import VideoRead, videos_of
+from raypose.storage import as_path
+from raypose.tasks import VideoSpec
+
+_CHANGED = "made before the video changed"
+_CLOCKS_APART_S = 1.0
+
+
+class Contents:
+    """The videos of one recording, as they are now.
+
+    Args:
+        videos: the videos.
+    """
+
+    def __init__(self, videos: Sequence[VideoSpec]) -> None:
+        self._videos = videos
+        self._known: dict[VideoSpec, str] = {}
+
+    def why_stale(self, record: Mapping[str, Any]) -> str:
+        """Why an output does not belong to these videos; empty where it does.
+
+        Args:
+            record: of the output, whose recipe names the videos.
+        """
+        read = videos_of(record)
+        if read is None:
+            return self._why_stale_by_time(record)
+        for entry in read:
+            reasons = [
+                self._why_differs(entry, video)
+                for video in self._videos
+                if video.fingerprint == entry.fingerprint
+            ]
+            if not reasons or all(reasons):
+                return reasons[0] if reasons else _CHANGED
+        return ""
+
+    def content(self, video: VideoSpec) -> str:
+        """Digest of all bytes of a video, as far as records or the cache have told; else empty."""
+        if video.identity is None:
+            return ""
+        return self._known.get(video) or known_content(video.path, video.identity)
+
+    def _why_differs(self, read: VideoRead, video: VideoSpec) -> str:
+        if read.identity == video.identity:
+            if read.content:
+                self._known[video] = read.content
+            return ""
+        if read.n_bad:
+            return f"{_CHANGED}, of which {read.n_bad} frames could not be decoded"
+        if not read.content or video.identity is None or read.identity.size != video.identity.size:
+            return _CHANGED
+        try:
+            content = content_digest(as_path(video.path), video.identity)
+        except (OSError, RayposeError) as error:
+            return f"made from a video that can't be compared with this one ({error})"
+        self._known[video] = content
+        return "" if content == read.content else _CHANGED
+
+    def _why_stale_by_time(self, record: Mapping[str, Any]) -> str:
+        """Of records that name no file: whether a video has changed since they were written."""
+        made_at = _seconds(record.get("made_at"))
+        for video in self._videos:
+            marks = dict(video.identity.marks) if video.identity is not None else {}
+            changed_ns = marks.get("ctime_ns")
+            if not isinstance(changed_ns, int) or changed_ns / 1e9 > made_at + _CLOCKS_APART_S:
+                return "made by a version of raypose that did not record which file it read"
+        return ""
+
+
+def _seconds(made_at: object) -> float:
+    try:
+        return datetime.strptime(str(made_at), "%Y-%m-%dT%H:%M:%S%z").timestamp()
+    except ValueError:
+        return 0.0

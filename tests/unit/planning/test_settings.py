@@ -1,0 +1,125 @@
+"""Which settings make an output stale: what was done counts, not by which words it was asked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raypose import recipes
+from raypose.planning import Plan, SessionPlan
+from raypose.planning.model import OwnerWork, Step, VideoPlan
+from tests.projects import Project, commit_all, fake_model
+
+EVERYTHING: dict[str, Any] = {"eks": True, "label": ("full", "snippet")}
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAYPOSE_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    made = Project(tmp_path)
+    made.video()
+    return made
+
+
+def tables(plan: Plan) -> list[Step]:
+    return [work.table for session in plan.sessions for work in session.works]
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "done"),
+    [
+        ("auto", "fp32", True),
+        ("fp32", "auto", True),
+        ("auto", "fp16", False),
+        ("fp16", "auto", False),
+        ("bf16", "fp16", False),
+        ("fp16", "fp16", True),
+    ],
+)
+def test_precision(project: Project, first: str, then: str, done: bool) -> None:
+    project.finish(precision=first, **EVERYTHING)
+    plan = project.plan(precision=then, **EVERYTHING)
+    assert plan.done is done
+    if not done:
+        assert "precision" in tables(plan)[0].reason
+
+
+def test_the_record_holds_what_auto_came_to(project: Project) -> None:
+    assert tables(project.plan(precision="auto"))[0].recipe["precision"] == "fp32"
+
+
+def with_table(session: SessionPlan, change: Any) -> SessionPlan:
+    """The session with other recipes for the models' tables."""
+
+    def work(of: OwnerWork) -> OwnerWork:
+        return replace(of, steps=(replace(of.table, recipe=change(of.table.recipe)),))
+
+    def video(of: VideoPlan) -> VideoPlan:
+        return replace(of, models=tuple(map(work, of.models)), eks=None)
+
+    return replace(session, videos=tuple(map(video, session.videos)))
+
+
+@pytest.mark.parametrize("precision", ["auto", "fp32"])
+def test_records_of_earlier_versions_say_auto(project: Project, precision: str) -> None:
+    session = project.plan().sessions[0]
+    commit_all(with_table(session, lambda recipe: {**recipe, "precision": "auto"}))
+    plan = project.plan(metrics=False, precision=precision)
+    assert plan.done
+    assert {step.recipe["precision"] for step in tables(plan)} == {"auto"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "used", "then", "done"),
+    [
+        ("nvdec", "cpu", "cpu", True),
+        ("nvdec", "cpu", "nvdec", True),
+        ("nvdec", "nvdec", "cpu", False),
+        ("cpu", "cpu", "nvdec", False),
+    ],
+)
+def test_decoder(project: Project, asked: str, used: str, then: str, done: bool) -> None:
+    session = project.plan(metrics=False, decoder=asked).sessions[0]
+    commit_all(
+        with_table(session, lambda recipe: recipes.as_done(recipe, precision="fp32", decoder=used))
+    )
+    assert project.plan(metrics=False, decoder=then).done is done
+
+
+def test_what_is_made_of_a_table_names_it_as_it_is(project: Project) -> None:
+    """Else everything that was drawn of it would be drawn again with the other word for it."""
+    asked = {"metrics": False, "decoder": "nvdec"}
+    session = project.plan(**asked).sessions[0]
+    fallen_back = with_table(
+        session, lambda recipe: recipes.as_done(recipe, precision="fp32", decoder="cpu")
+    )
+    commit_all(fallen_back)
+    project.finish(decoder="nvdec", **EVERYTHING)
+    assert project.plan(decoder="cpu", **EVERYTHING).done
+    assert project.plan(decoder="nvdec", **EVERYTHING).done
+
+
+def test_a_model_of_several_views_depends_on_all_of_them(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    for view in ("left", "right"):
+        project.video(f"s_{view}.mp4")
+    model = fake_model(
+        tmp_path / "mv",
+        model_type="heatmap_multiview_transformer",
+        backbone="vits_dino",
+        view_names=("left", "right"),
+    )
+    given: dict[str, Any] = {"models": (str(model),), "metrics": False}
+    project.finish(**given)
+    assert project.plan(**given).done
+    project.video("s_right.mp4", fps=10)
+    plan = project.plan(**given)
+    assert [step.done for step in tables(plan)] == [False, False]
+    assert "views" in tables(plan)[0].reason
