@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raypose.errors import TableError
+from raypose.frames import Frames, FrameStatus
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,6 +61,8 @@ class KeypointTable:
         keypoint_names: names, in the order of `values`.
         coords: what `values` holds of each keypoint; begins with x, y and likelihood.
         values: shape (n_frames, n_keypoints, len(coords)), float32; NaN where there is none.
+        frames: time and status of each frame; None where all are ok, or nothing is known. They
+            have a file of their own.
 
     Raises:
         TableError: the parts do not fit each other, or a keypoint comes twice.
@@ -69,6 +72,7 @@ class KeypointTable:
     keypoint_names: tuple[str, ...]
     coords: tuple[str, ...]
     values: FloatArray
+    frames: Frames | None = None
 
     def __post_init__(self) -> None:
         values = np.asarray(self.values, dtype=np.float32)
@@ -80,6 +84,8 @@ class KeypointTable:
             )
         if self.coords[:3] != COORDS:
             raise TableError(f"columns {self.coords} do not begin with x, y, likelihood")
+        if self.frames is not None and len(self.frames) != len(values):
+            raise TableError(f"{len(values)} rows, and the status of {len(self.frames)} frames")
         _check_distinct(self.keypoint_names, "")
 
     @property
@@ -91,6 +97,13 @@ class KeypointTable:
     def xy(self) -> FloatArray:
         """View of the positions, shape (n_frames, n_keypoints, 2), in pixels."""
         return self.values[..., :2]
+
+    @property
+    def is_ok(self) -> npt.NDArray[np.bool_]:
+        """Where the frame has a sound picture, as far as is known, shape (n_frames,)."""
+        if self.frames is None:
+            return np.ones(self.n_frames, np.bool_)
+        return np.asarray(self.frames.statuses == FrameStatus.OK)
 
     @property
     def likelihood(self) -> FloatArray:
@@ -105,7 +118,8 @@ class KeypointTable:
         """
         if not 0 <= start < stop <= self.n_frames:
             raise TableError(f"frames {start} to {stop} are not in a table of {self.n_frames}")
-        return replace(self, values=self.values[start:stop])
+        frames = None if self.frames is None else self.frames.slice(start, stop)
+        return replace(self, values=self.values[start:stop], frames=frames)
 
     def select(self, keypoint_names: Sequence[str]) -> KeypointTable:
         """The same table with these keypoints only, in this order.

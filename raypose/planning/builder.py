@@ -16,22 +16,25 @@ from raypose.inputs.calibration import find_calibration
 from raypose.inputs.videos import Inspected
 from raypose.layout import (
     OutputPaths,
+    frames_beside,
     output_paths,
     owner_root,
     points_path,
     smooth_params_path,
 )
 from raypose.planning.checks import check_lengths
+from raypose.planning.damage import damage_problems
 from raypose.planning.model import EKS, OwnerWork, Problem, SessionPlan, Step, VideoPlan
 from raypose.planning.recordings import Group
 from raypose.ranges import finished_ranges, range_folder
+from raypose.stages.frames import frames_recipe, recorded_damage
 from raypose.stages.infer.boxes import boxes_path, read_boxes
 from raypose.stages.metrics import TEMPORAL_NORM, wanted_metrics
 from raypose.stages.smooth import check_mode, mirrored_views, views_by_suffix
 from raypose.storage import AnyPath, as_path
 from raypose.tasks import ModelSpec, Owner, VideoSpec
 
-METHOD = 1
+METHOD = 2
 """Version of the numerics; raised when equal inputs give other tables than before."""
 
 
@@ -115,14 +118,15 @@ class SessionBuilder:
         if len(videos) < len(looks) or not owners:
             return None
         session = SessionPlan(key, tuple(videos))
-        if not smooth or len(owners) < len(self.owners):
-            return session
-        try:
-            return self._with_eks(session)
-        except (SmoothingError, VideoError) as error:
-            # Its members can be predicted all the same.
-            problems.append(Problem(error.path or key, error.message, error.hint, fatal=True))
-            return session
+        if smooth and len(owners) == len(self.owners):
+            try:
+                session = self._with_eks(session)
+            except (SmoothingError, VideoError) as error:
+                # Its members can be predicted all the same.
+                problems.append(Problem(error.path or key, error.message, error.hint, fatal=True))
+        damage = damage_problems(session, strict=self.config.strict)
+        problems += damage
+        return None if any(problem.fatal for problem in damage) else session
 
     def _video(
         self, video: VideoSpec, owners: Sequence[Owner], keyframes: tuple[int, ...]
@@ -242,9 +246,8 @@ class SessionBuilder:
             made_from = {"kind": "metrics", **below, **measured}
             steps.append(self._step("metrics", outputs, made_from, video))
         if config.timestamps and owner is not self.eks:
-            made_from = {"kind": "timestamps", "video": video.fingerprint}
-            times = {"timestamps": paths.timestamps}
-            steps.append(self._step("timestamps", times, made_from, video))
+            outputs = {"frames": paths.frames}
+            steps.append(self._step("timestamps", outputs, frames_recipe(table.recipe), video))
         if "full" in config.label:
             made_from = {"kind": "label", **below, **drawn}
             steps.append(self._step("label", {"labeled": paths.labeled}, made_from, video))
@@ -276,20 +279,26 @@ class SessionBuilder:
         if self.config.overwrite:
             return Step(kind, paths, recipe, False, "--overwrite")
         reason, clash = "", None
-        for path in outputs.values():
+        frames: Mapping[str, int] = {}
+        for name, path in outputs.items():
             verdict = ledger.check(path, recipe)
             reason = reason or verdict.reason
             if "video" in verdict.changed and _is_other_video(verdict.source, video.path):
                 clash = clash or (str(path), verdict.source)
-        return Step(kind, paths, recipe, not reason, reason, clash)
+            if (kind, name) == ("table", "table"):
+                frames = recorded_damage(verdict.facts)
+                # Without the file that says which rows to trust, the table is not complete.
+                if frames and not reason:
+                    beside = ledger.check(frames_beside(path), frames_recipe(recipe))
+                    reason = beside.reason and f"its file of frames is {beside.reason}"
+        return Step(kind, paths, recipe, not reason, reason, clash, {} if reason else frames)
 
 
 def _all_names(paths: OutputPaths, metrics: Sequence[str], config: RunConfig) -> Iterator[AnyPath]:
     """Every output that a video may have."""
     yield paths.predictions
+    yield paths.frames
     yield from (paths.metric(name) for name in metrics)
-    if config.timestamps:
-        yield paths.timestamps
     if "full" in config.label:
         yield paths.labeled
     if "snippet" in config.label:

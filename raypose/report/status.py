@@ -20,6 +20,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from raypose.errors import one_line
+from raypose.frames import describe
 from raypose.ledger import PULSE_S, read_events
 from raypose.report.terminal import duration
 
@@ -46,6 +47,7 @@ class RunStatus:
         n_frames: frames to predict, once a model.
         n_predicted: frames predicted so far, those of running tasks included.
         failures: sentences, in the order in which they happened.
+        damaged: videos with frames that are not ok: path → number of frames of each status.
     """
 
     run_dir: Path
@@ -60,6 +62,7 @@ class RunStatus:
     n_frames: int = 0
     n_predicted: int = 0
     failures: list[str] = field(default_factory=list)
+    damaged: dict[str, Mapping[str, int]] = field(default_factory=dict)
 
     @property
     def left(self) -> Counter[str]:
@@ -98,6 +101,7 @@ def read_status(run_dir: Path, *, now: float | None = None) -> RunStatus:
         if name == "planned":
             status, driver, in_flight = RunStatus(run_dir, began=event["time"]), event, {}
         status.last = event["time"]
+        status.damaged.update(event.get("damaged", {}))
         if name == "started":
             status.state, status.on = "running", event["on"]
             status.began = event["time"]
@@ -190,5 +194,7 @@ def print_status(console: Console, status: RunStatus) -> None:
     for task, (n_done, n_total) in status.running.items():
         far = f" {n_done:,}/{n_total:,} frames" if n_total else ""
         console.print(f"  {escape(task)}{far}")
+    for path, frames in status.damaged.items():
+        console.print(f"[yellow]damaged[/] {escape(f'{path}: {describe(frames)}')}")
     for failure in status.failures:
         console.print(f"[red]failed[/] {escape(failure)}")

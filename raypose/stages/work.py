@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from raypose import ledger
-from raypose.errors import CancelledError, Failure, LabelsError, VideoError
+from raypose.errors import CancelledError, Failure, LabelsError
+from raypose.frames import Frames
 from raypose.layout import HIDDEN
 from raypose.stages.context import Context
 from raypose.stages.memory import release_memory
@@ -103,15 +104,19 @@ class Predicted:
 
     Attributes:
         values: shape (n_frames, n_keypoints, 3): x and y in pixels of the frame, likelihood.
-        n_undecodable: frames that could not be decoded; NaN and likelihood 0.
+        frames: time and status of each; NaN and likelihood 0 where corrupt or missing.
     """
 
     values: Any
-    n_undecodable: int
+    frames: Frames
 
 
 def _predict(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
+    import numpy as np
+
+    from raypose.frames import count
     from raypose.ranges import write_range
+    from raypose.stages.frames import COUNTS, refuse_damage
     from raypose.stages.infer.boxes import read_boxes
     from raypose.stages.infer.loop import predict_views
 
@@ -150,12 +155,8 @@ def _predict(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
             outcome.results += [member] * len(args.videos)
             continue
         for v, (video, view) in enumerate(zip(args.videos, member, strict=True)):
-            if args.strict and view.n_undecodable:
-                raise VideoError(
-                    f"{view.n_undecodable} frames can't be decoded",
-                    path=video.path,
-                    hint="Leave out --strict to predict the others.",
-                )
+            if args.strict:
+                refuse_damage(view.frames, video.path)
             output = i * len(args.videos) + v
             if args.range_dirs and args.range_dirs[output]:
                 write_range(
@@ -163,15 +164,15 @@ def _predict(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
                     args.start,
                     view.values,
                     args.recipes[output],
+                    frames=view.frames,
                     source=video.path,
-                    n_undecodable=view.n_undecodable,
                 )
-            outcome.results.append(Predicted(view.values, view.n_undecodable))
+            outcome.results.append(Predicted(view.values, view.frames))
         if member[0].not_nvdec:
             outcome.warnings = [f"decoded on the CPU: {member[0].not_nvdec}"]
         outcome.facts = {
             "n_frames": len(member[0].values),
-            "n_undecodable": sum(view.n_undecodable for view in member),
+            COUNTS: count(np.concatenate([view.frames.statuses for view in member])),
             "n_loaded": context.n_loaded - n_loaded_before,
             "device": str(predictors[0].network.device),
             "predict_s": took_s,
@@ -183,45 +184,53 @@ def _predict(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
 def _table(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     import numpy as np
 
+    from raypose.frames import Frames, describe
     from raypose.predictions import KeypointTable, write_csv
     from raypose.ranges import read_range, remove_ranges
+    from raypose.stages.frames import COUNTS, commit_frames, marked, refuse_damage
 
     args = task.args
     assert isinstance(args, TableArgs)
     arriving = iter(inputs)
-    parts, n_undecodable = [], 0
+    parts, frames_of_parts = [], []
     for _, _, path in args.ranges:
         if path:
-            values, n_bad = read_range(as_path(path))
+            values, frames = read_range(as_path(path))
         else:
             predicted = next(arriving)
-            values, n_bad = predicted.values, predicted.n_undecodable
+            values, frames = predicted.values, predicted.frames
         parts.append(values)
-        n_undecodable += n_bad
+        frames_of_parts.append(frames)
     values = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    frames = Frames.joined(frames_of_parts)
+    if args.strict:
+        refuse_damage(frames, args.video.path)
     model = args.owner.model
     table = KeypointTable(model.scorer, model.keypoint_names, ("x", "y", "likelihood"), values)
-    facts = {"n_rows": table.n_frames, "n_undecodable": n_undecodable}
+    facts = {"n_rows": table.n_frames, COUNTS: frames.counts}
     output = as_path(args.output)
+    made = commit_frames(output, args.recipe, frames, source=args.video.path)
     with ledger.committing(output, args.recipe, source=args.video.path, facts=facts) as temporary:
         write_csv(table, temporary)
     remove_ranges(output.parent / HIDDEN / "ranges" / output.stem)
     warnings = []
-    if n_undecodable:
-        warnings.append(f"{n_undecodable} of {table.n_frames} frames could not be decoded")
+    if not frames.all_ok:
+        warnings.append(describe(frames.counts))
     if table.n_frames != args.video.n_frames:
         warnings.append(
             f"the container lists {args.video.n_frames} frames, {table.n_frames} came out; "
             "the table has those"
         )
-    return Outcome([table], [args.output], facts, warnings)
+    return Outcome([marked(table, frames)], [args.output, *made], facts, warnings)
 
 
 def _load(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
+    from raypose.stages.frames import with_frames
     from raypose.tables import read_table
 
     assert isinstance(task.args, LoadArgs)
-    return Outcome([read_table(context.staging.local(task.args.path))])
+    local, path = context.staging.local, task.args.path
+    return Outcome([with_frames(read_table(local(path)), as_path(path), local)])
 
 
 def _metrics(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
@@ -282,19 +291,26 @@ def _label(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
 
 
 def _timestamps(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
-    import pyarrow as pa
-    import pyarrow.csv as pacsv
+    import numpy as np
+
+    from raypose.frames import Frames
+    from raypose.stages.frames import commit_frames
 
     args = task.args
     assert isinstance(args, TimestampsArgs)
-    times_s = context.index(args.video.path).times_s
-    table = pa.table({"frame": pa.array(range(len(times_s))), "seconds": pa.array(times_s)})
-    with ledger.committing(as_path(args.output), args.recipe, source=args.video.path) as temporary:
-        pacsv.write_csv(table, temporary)
-    return Outcome([None], [args.output], {"n_rows": len(times_s)})
+    (table,) = inputs
+    facts = {"n_rows": table.n_frames}
+    if table.frames is not None:  # written with the table
+        return Outcome([None], [], facts)
+    frames = Frames(context.index(args.video.path).times_s, np.zeros(table.n_frames, np.int8))
+    made = commit_frames(
+        as_path(args.table), args.table_recipe, frames, source=args.video.path, always=True
+    )
+    return Outcome([None], made, facts)
 
 
 def _snippet(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
+    from raypose.frames import describe
     from raypose.predictions import write_csv
     from raypose.stages.overlay import draw_labeled_video
     from raypose.stages.snippet import choose_snippet, cut_snippet
@@ -311,8 +327,9 @@ def _snippet(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
         index.times_s,
         duration_s=args.duration_s,
         threshold=model.confidence_threshold,
+        is_ok=table.is_ok,
     )
-    facts = {"start": start, "stop": stop}
+    facts: dict[str, Any] = {"start": start, "stop": stop}
 
     def commit(output: str) -> Any:
         return ledger.committing(as_path(output), args.recipe, source=source, facts=facts)
@@ -337,11 +354,17 @@ def _snippet(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
         write_csv(part, temporary)
     made = [args.clip, args.labeled, args.table]
     measured = _write_metrics(args, part, args.metrics, context)
-    return Outcome([None], made + measured.made, facts, measured.warnings)
+    warnings = list(measured.warnings)
+    if part.frames is not None:
+        said = describe(part.frames.counts)
+        warnings.append(f"no window of the video is without damage; of the snippet, {said}")
+    return Outcome([None], made + measured.made, facts, warnings)
 
 
 def _smooth(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
+    from raypose.frames import describe
     from raypose.predictions import write_csv, write_points_csv
+    from raypose.stages.frames import COUNTS, commit_frames, drop_frames, frames_of_members, marked
     from raypose.stages.smooth import fitting_members, smooth_recording
 
     args = task.args
@@ -388,14 +411,25 @@ def _smooth(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
         with points as temporary:
             write_points_csv(result.points, temporary)
         made.append(args.points_output)
+    results = []
+    damaged: dict[str, dict[str, int]] = {}
     for video, path, recipe in zip(args.videos, args.outputs, recipes, strict=True):
-        table = result.tables[video.view]
+        table, output = result.tables[video.view], as_path(path)
+        frames = frames_of_members(list(members.tables[video.view].values()))
         noted = {"n_rows": table.n_frames, **facts, **left_out}
-        with ledger.committing(as_path(path), recipe, source=video.path, facts=noted) as temporary:
+        if frames is not None:
+            damaged[video.path] = noted[COUNTS] = frames.counts
+            made += commit_frames(output, recipe, frames, source=video.path)
+            if args.final:  # else, those who predicted have said so
+                warnings.append(f"{video.key}: {describe(frames.counts)}")
+        else:
+            drop_frames(output)
+        with ledger.committing(output, recipe, source=video.path, facts=noted) as temporary:
             write_csv(table, temporary)
         made.append(path)
-    results = [result.tables[video.view] for video in args.videos]
-    return Outcome(results, made, {"n_rows": results[0].n_frames, **facts}, warnings)
+        results.append(marked(table, frames))
+    told = {"n_rows": results[0].n_frames, **facts, "damaged": damaged}
+    return Outcome(results, made, told, warnings)
 
 
 Stage = Callable[[Task, Sequence[Any], Context], Outcome]
