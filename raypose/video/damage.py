@@ -24,9 +24,17 @@ from raypose.frames import FrameStatus
 
 @dataclass(slots=True)
 class _Packet:
-    """A packet that was fed, and what became of it."""
+    """A packet, and what became of it.
 
-    id: int
+    Attributes:
+        id: None of one that should have been fed, and was not.
+        number: of its frame, where it is known.
+        corrupt: whether the container or the decoder says that it is damaged.
+        came: whether its frame came out.
+        clean: whether decoding is clean from its frame on.
+    """
+
+    id: int | None
     number: int | None
     corrupt: bool
     came: bool = False
@@ -44,11 +52,13 @@ class DamageTracker:
         slack: 0 where ids are times; where packets are counted, how far a codec may reorder them.
 
     Attributes:
+        lag: how many packets each waits for, after which more may be known of it.
         found: whether anything is damaged so far.
         last_clean: number of the last keyframe from which decoding is clean; -1 before one.
     """
 
     def __init__(self, first: int, *, slack: int = 0) -> None:
+        self.lag = 0
         self.found = False
         self.last_clean = -1
         self._next = first
@@ -98,17 +108,15 @@ class DamageTracker:
         packet.corrupt |= corrupt
         packet.clean = key and not packet.corrupt
         for skipped in range(self._last_number + 1, number):
-            self._skip(skipped)
+            self._skip(skipped, packet)
         self._last_number = max(self._last_number, number)
         self._last_out = id if self._last_out is None else max(self._last_out, id)
         return True
 
-    def _skip(self, number: int) -> None:
-        """Settle a frame of which no packet was fed; one that was fed is settled in its turn."""
-        if number in self._settled or any(p.number == number for p in self._waiting):
-            return
-        self._settled[number] = FrameStatus.MISSING
-        self.found = self._damaged = True
+    def _skip(self, number: int, before: _Packet) -> None:
+        """Note a frame of which no packet was fed; one that was fed is settled in its turn."""
+        if number not in self._settled and all(p.number != number for p in self._waiting):
+            self._waiting.insert(self._waiting.index(before), _Packet(None, number, corrupt=True))
 
     def ended(self) -> None:
         """No frame will come any more."""
@@ -123,7 +131,8 @@ class DamageTracker:
         while self._waiting and (at_once or self._is_known(self._waiting[0])):
             at_once = False
             packet = self._waiting.popleft()
-            del self._packets[packet.id]
+            if packet.id is not None:
+                del self._packets[packet.id]
             self._settle(packet)
         while self._next in self._settled:
             number = self._next
@@ -131,8 +140,13 @@ class DamageTracker:
             yield number, self._settled.pop(number)
 
     def _is_known(self, packet: _Packet) -> bool:
-        passed = self._last_out is not None and packet.id < self._last_out - self._slack
-        return packet.came or passed or self._ended
+        if self._ended:
+            return True
+        if len(self._waiting) <= self.lag:
+            return False
+        if packet.came or packet.id is None:
+            return True
+        return self._last_out is not None and packet.id < self._last_out - self._slack
 
     def _settle(self, packet: _Packet) -> None:
         number = packet.number

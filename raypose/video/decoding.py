@@ -34,6 +34,7 @@ Frame = tuple[int, Any | None, FrameStatus]
 _MAX_THREADS = 16
 # H.264 and HEVC reorder 16 frames at most.
 _MOST_REORDERED = 16
+_MOST_AT_ONCE = 12
 _MOST_HELD = 64
 # Decoders that conceal broken data without a word, unless an error is to stop them.
 _SILENT = {"mjpeg"}
@@ -123,6 +124,7 @@ class _Part:
         self._end = self._end_of_care() if way.careful else index.n_frames
         self._last_fed = self._first
         self._n_fed = 0
+        self._intra_only = False
         self._held: dict[int, Any] = {}
         self._next: _Way | None = None
         self._ids: _Ids = _Times(index, self._first) if index.seekable else _Order()
@@ -173,13 +175,22 @@ class _Part:
                 yield missing, None, FrameStatus.MISSING
 
     def _set_up(self, stream: Any) -> None:
-        way, context = self._way, stream.codec_context
+        way, context, codec = self._way, stream.codec_context, self._index.codec
+        options = {}
+        silent = self._index.seekable and codec in _SILENT
+        if silent if way.careful else way.alert:
+            options["err_detect"] = "explode"
+        if codec == "h264" and self._threads > 1:
+            # A thread hands out pictures that others have decoded, and what is wrong with them as
+            # far as it is known by then: so each waits for as many packets as are decoded at once.
+            self._threads = min(self._threads, _MOST_AT_ONCE)
+            options["has_b_frames"] = str(_MOST_REORDERED - 1)
+        elif codec == "mpeg4" and context.has_b_frames:
+            self._tracker.lag = self._threads  # for the same reason
+        context.options = options
         stream.thread_type = "NONE" if way.careful else "AUTO"
         stream.thread_count = self._threads
         self._intra_only = bool(context.codec.intra_only)
-        silent = self._index.seekable and self._index.codec in _SILENT
-        if silent if way.careful else way.alert:
-            context.options = {"err_detect": "explode"}
         self._ids.set_up(context)
 
     def _needed(self, packets: Iterator[Any], stream: Any) -> Iterator[Any]:
@@ -241,7 +252,8 @@ class _Part:
         tracker = self._tracker
         for number, status in tracker.take(at_once=len(self._held) > _MOST_HELD):
             frame = self._held.pop(number, None)
-            if number == self._first and self._k > 0 and tracker.last_clean != number:
+            builds = self._k > 0 and not self._intra_only
+            if builds and number == self._first and tracker.last_clean != number:
                 self._go_further_back()
                 return
             if status is not FrameStatus.OK and not self._way.careful:
