@@ -61,8 +61,8 @@ class KeypointTable:
         keypoint_names: names, in the order of `values`.
         coords: what `values` holds of each keypoint; begins with x, y and likelihood.
         values: shape (n_frames, n_keypoints, len(coords)), float32; NaN where there is none.
-        frames: time and status of each frame; None where all are ok, or nothing is known. They
-            have a file of their own.
+        frames: time and status of each frame, which have a file of their own; None where all are
+            ok, whatever was given, or nothing is known.
 
     Raises:
         TableError: the parts do not fit each other, or a keypoint comes twice.
@@ -86,6 +86,8 @@ class KeypointTable:
             raise TableError(f"columns {self.coords} do not begin with x, y, likelihood")
         if self.frames is not None and len(self.frames) != len(values):
             raise TableError(f"{len(values)} rows, and the status of {len(self.frames)} frames")
+        if self.frames is not None and self.frames.all_ok:
+            object.__setattr__(self, "frames", None)
         _check_distinct(self.keypoint_names, "")
 
     @property

@@ -89,12 +89,7 @@ def with_frames(table: KeypointTable, path: AnyPath, local: Callable[[str], str]
             path=beside,
             hint="Remove it if it is of another video, or predict the video again.",
         )
-    return marked(table, frames)
-
-
-def marked(table: KeypointTable, frames: Frames | None) -> KeypointTable:
-    """The table with the status of its frames, where any is not ok."""
-    return table if frames is None or frames.all_ok else replace(table, frames=frames)
+    return replace(table, frames=frames)
 
 
 def frames_of_members(tables: Sequence[Any]) -> Frames | None:

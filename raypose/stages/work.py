@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from raypose import ledger
@@ -187,7 +187,7 @@ def _table(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     from raypose.frames import Frames, describe
     from raypose.predictions import KeypointTable, write_csv
     from raypose.ranges import read_range, remove_ranges
-    from raypose.stages.frames import COUNTS, commit_frames, marked, refuse_damage
+    from raypose.stages.frames import COUNTS, commit_frames, refuse_damage
 
     args = task.args
     assert isinstance(args, TableArgs)
@@ -206,7 +206,8 @@ def _table(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     if args.strict:
         refuse_damage(frames, args.video.path)
     model = args.owner.model
-    table = KeypointTable(model.scorer, model.keypoint_names, ("x", "y", "likelihood"), values)
+    coords = ("x", "y", "likelihood")
+    table = KeypointTable(model.scorer, model.keypoint_names, coords, values, frames)
     facts = {"n_rows": table.n_frames, COUNTS: frames.counts}
     output = as_path(args.output)
     made = commit_frames(output, args.recipe, frames, source=args.video.path)
@@ -221,7 +222,7 @@ def _table(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
             f"the container lists {args.video.n_frames} frames, {table.n_frames} came out; "
             "the table has those"
         )
-    return Outcome([marked(table, frames)], [args.output, *made], facts, warnings)
+    return Outcome([table], [args.output, *made], facts, warnings)
 
 
 def _load(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
@@ -364,7 +365,7 @@ def _snippet(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
 def _smooth(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     from raypose.frames import describe
     from raypose.predictions import write_csv, write_points_csv
-    from raypose.stages.frames import COUNTS, commit_frames, drop_frames, frames_of_members, marked
+    from raypose.stages.frames import COUNTS, commit_frames, drop_frames, frames_of_members
     from raypose.stages.smooth import fitting_members, smooth_recording
 
     args = task.args
@@ -427,7 +428,7 @@ def _smooth(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
         with ledger.committing(output, recipe, source=video.path, facts=noted) as temporary:
             write_csv(table, temporary)
         made.append(path)
-        results.append(marked(table, frames))
+        results.append(replace(table, frames=frames))
     told = {"n_rows": results[0].n_frames, **facts, "damaged": damaged}
     return Outcome(results, made, told, warnings)
 
