@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import socket
 import subprocess
@@ -135,3 +136,15 @@ def test_a_pulse_tells_what_runs(log: ledger.RunLog) -> None:
         time.sleep(0.2)
     events = [e for e in ledger.read_events(log.directory) if e["event"] == "alive"]
     assert len(events) > 2 and events[0]["running"] == {"predict/a": [3, 9, 1]}
+
+
+def test_damaged_frames_are_told(log: ledger.RunLog) -> None:
+    start(log, damaged={"/v/a.mp4": {"ok": 90, "suspect": 10}})
+    counts = {"ok": 97, "missing": 1, "corrupt": 2}
+    log.event("task finished", **finished("table", damaged={"/v/b.mp4": counts}))
+    status = read_status(log.directory)
+    assert status.damaged == {"/v/a.mp4": {"ok": 90, "suspect": 10}, "/v/b.mp4": counts}
+    out = io.StringIO()
+    print_status(Console(file=out, width=200), status)
+    assert "damaged /v/a.mp4: 10 of 100 frames are suspect" in out.getvalue()
+    assert "damaged /v/b.mp4: 1 of 100 frames is missing, 2 corrupt" in out.getvalue()

@@ -13,7 +13,13 @@ import pytest
 
 from raypose.predictions import KeypointTable
 from raypose.stages.smooth import SmoothOptions, smooth_session, smooth_views
-from tests.unit.stages.smooth.ensembles import make_members, make_views
+from tests.unit.stages.smooth.ensembles import (
+    NAMES,
+    make_members,
+    make_views,
+    mirrored_members,
+    pupil_members,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -98,3 +104,28 @@ def test_of_one_view_or_all(mode: str, views: tuple[str, ...], tmp_path: Path) -
         assert np.abs(table.xy[GAP] - whole[view].xy[GAP]).max() < 60, view
     for view in views:
         assert (smoothed[view].likelihood[GAP] == 0).all()
+
+
+def check(whole: KeypointTable, smoothed: KeypointTable) -> None:
+    away = away_from_gap(whole.n_frames)
+    assert np.isfinite(smoothed.xy).all()
+    assert np.abs(smoothed.xy[away] - whole.xy[away]).max() < 5
+    assert np.abs(smoothed.xy[GAP] - whole.xy[GAP]).max() < 60
+    assert (smoothed.likelihood[GAP] == 0).all()
+
+
+def test_mirrored_views(tmp_path: Path) -> None:
+    views = ("left", "right")
+    members = mirrored_members(make_views(tmp_path / "calibration.toml", views))
+    mirrored = [[f"{name}_{view}" for name in NAMES] for view in views]
+    options = SmoothOptions("mirrored", **OPTIONS)
+    whole = smooth_session(members, options, mirrored=mirrored).table
+    gapped = [without(member) for member in members]
+    check(whole, smooth_session(gapped, options, mirrored=mirrored).table)
+
+
+def test_pupil() -> None:
+    members = pupil_members()
+    options = SmoothOptions("pupil", smooth_param=(0.9, 0.9))
+    whole = smooth_session(members, options).table
+    check(whole, smooth_session([without(member) for member in members], options).table)
