@@ -258,7 +258,10 @@ class RunConfig(Settings):
     metrics: bool = Field(default=True, description="Temporal norm and PCA errors.")
     label: tuple[LabelKind, ...] = Field(default=(), description="Labelled videos to draw.")
     encoder: Encoder = Field(default="x264", description="What encodes labelled videos.")
-    timestamps: bool = Field(default=False, description="A table of each frame's time.")
+    timestamps: bool = Field(
+        default=False,
+        description="The time and status of each frame of every video, not only of damaged ones.",
+    )
     eks: bool = Field(default=False, description="Smooth the ensemble of all models.")
     bbox_dir: LocalPlace = Field(
         default=None, description="Where `<stem>_bbox.csv` say what part of a frame to look at."
@@ -277,7 +280,9 @@ class RunConfig(Settings):
         description="What runs the networks: torch, or what Lightning Pose has exported.",
     )
     batch_size: int | None = Field(default=None, ge=1, description="Frames a batch.")
-    strict: bool = Field(default=False, description="An undecodable frame fails its video.")
+    strict: bool = Field(
+        default=False, description="A frame that is suspect, corrupt or missing fails its video."
+    )
     chunk_frames: int = Field(
         default=50_000, ge=1, description="Longest range of frames that is one GPU task."
     )
