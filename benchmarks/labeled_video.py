@@ -21,9 +21,9 @@ import harness
 import numpy as np
 
 from raypose.stages.overlay import draw_labeled_video
+from raypose.video.decoding import iter_frames
 from raypose.video.index import index_video
 from raypose.video.pixels import plane_pixels
-from raypose.video.reader import iter_frames
 from raypose.video.writer import LABELED
 
 N_KEYPOINTS = 17
@@ -137,7 +137,7 @@ def side(name: str, directory: Path, repeats: int) -> None:
 
 
 def luma(path: Path, every: int) -> Iterator[tuple[int, np.ndarray]]:
-    for n, frame in iter_frames(index_video(path)):
+    for n, frame, _ in iter_frames(index_video(path)):
         if n % every == 0 and frame is not None:
             yield n, plane_pixels(frame.planes[0]).astype(np.float32)
 

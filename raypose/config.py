@@ -189,7 +189,10 @@ class RunConfig(Settings):
         default=(), description="Labelled videos to draw."
     )
     encoder: Encoder = Field(default="x264", description="What encodes labelled videos.")
-    timestamps: Flag = Field(default=False, description="A table of each frame's time.")
+    timestamps: Flag = Field(
+        default=False,
+        description="The time and status of each frame of every video, not only of damaged ones.",
+    )
     eks: Flag = Field(default=False, description="Smooth the ensemble of all models.")
     bbox_dir: LocalPlace = Field(
         default=None, description="Where `<stem>_bbox.csv` say what part of a frame to look at."
@@ -210,7 +213,9 @@ class RunConfig(Settings):
         description="What runs the networks: torch, or what Lightning Pose has exported.",
     )
     batch_size: Count | None = Field(default=None, description="Frames per batch.")
-    strict: Flag = Field(default=False, description="An undecodable frame fails its video.")
+    strict: Flag = Field(
+        default=False, description="A frame that is suspect, corrupt or missing fails its video."
+    )
     chunk_frames: Count = Field(
         default=50_000, description="Longest range of frames that is one GPU task."
     )

@@ -57,8 +57,8 @@ class OutputPaths:
         return self.folder / "labeled_videos" / f"{self.stem}_labeled.mp4"
 
     @property
-    def timestamps(self) -> AnyPath:
-        return self.folder / "timestamps" / f"{self.stem}.csv"
+    def frames(self) -> AnyPath:
+        return frames_beside(self.predictions)
 
     @property
     def _snippets(self) -> AnyPath:
@@ -115,6 +115,11 @@ def _name_in(root: AnyPath, name: str) -> str:
 def smooth_params_folder(root: AnyPath) -> AnyPath:
     """Where the smoothing parameters of the ensemble are whose directory is `root`."""
     return root / "smooth_params"
+
+
+def frames_beside(table: AnyPath) -> AnyPath:
+    """The time and status of each frame of a table of predictions."""
+    return table.parent / "frames" / f"{table.stem}_frames.csv"
 
 
 def smooth_params_path(root: AnyPath, session: str) -> AnyPath:

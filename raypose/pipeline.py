@@ -21,6 +21,7 @@ from raypose._version import __version__
 from raypose.config import RunConfig, Settings
 from raypose.errors import Failure, StorageError
 from raypose.executors.base import Executor
+from raypose.frames import damage
 from raypose.inputs.ensembles import describe_ensemble
 from raypose.planning import Plan, Problem, make_plan
 from raypose.stages.access import places_of, refusal
@@ -67,6 +68,10 @@ class Planned(Protocol):
     @property
     def output_folders(self) -> set[AnyPath]:
         """Where outputs go."""
+
+    @property
+    def damaged(self) -> Mapping[str, Mapping[str, int]]:
+        """Videos with frames that are not ok in a finished table: path → number of each status."""
 
 
 class Display(Protocol):
@@ -115,6 +120,8 @@ class RunResult(Generic[_P]):
         failures: what failed, at the step where it failed; what only depended on it is counted.
         skipped: number of steps that were not tried because one before them had failed.
         warnings: `(subject, sentence)`.
+        damaged: videos with frames that are not ok, found now or by an earlier run: path → number
+            of frames of each status (`ok`, `suspect`, `corrupt`, `missing`).
         n_frames: frames predicted, counted once a model.
         gpu_s: seconds of prediction on GPUs, without loading models, summed over workers.
         gpu_waited_s: of those, seconds in which a network waited for frames.
@@ -127,6 +134,7 @@ class RunResult(Generic[_P]):
     failures: list[FailedTask] = field(default_factory=list)
     skipped: int = 0
     warnings: list[tuple[str, str]] = field(default_factory=list)
+    damaged: dict[str, Mapping[str, int]] = field(default_factory=dict)
     n_frames: int = 0
     gpu_s: float = 0.0
     gpu_waited_s: float = 0.0
@@ -235,6 +243,7 @@ def carry_out(
     began = time.perf_counter()
     result = RunResult(made, made.run_dir)
     result.failures += [_failed(problem) for problem in made.problems if problem.fatal]
+    result.damaged.update(made.damaged)
     if display is not None:
         display.planned(made)
     if made.done:
@@ -261,6 +270,7 @@ def carry_out(
             n_pending=len(made.pending),
             host=socket.gethostname(),
             pid=os.getpid(),
+            damaged=dict(result.damaged),
         )
         _execute(tasks, executor, result, log, display)
     except BaseException as error:
@@ -357,6 +367,9 @@ class _Recorder:
             if str(summary.facts.get("device", "")).startswith("cuda"):
                 result.gpu_s += summary.facts["predict_s"]
                 result.gpu_waited_s += summary.facts["decode_s"]
+        for path, counts in _damage(task, summary).items():
+            known = result.damaged.get(path, counts)
+            result.damaged[path] = min(known, counts, key=lambda n: n.get("ok", 0))
         for failure in dict.fromkeys(summary.failures):
             if failure.skipped:
                 result.skipped += 1
@@ -365,6 +378,14 @@ class _Recorder:
         self._log.event("task finished", **_event(task, summary))
         if self._display is not None:
             self._display.finished(task, summary)
+
+
+def _damage(task: Task, summary: Summary) -> Mapping[str, Mapping[str, int]]:
+    """Of the tables that a task has made, those with frames that are not ok."""
+    if task.kind == "table" and damage(summary.facts.get("frames", {})):
+        return {task.videos[0].path: summary.facts["frames"]}
+    damaged: Mapping[str, Mapping[str, int]] = summary.facts.get("damaged", {})
+    return damaged
 
 
 def _event(task: Task, summary: Summary) -> dict[str, Any]:
@@ -379,6 +400,8 @@ def _event(task: Task, summary: Summary) -> dict[str, Any]:
         "made": list(summary.made),
         "facts": dict(summary.facts),
     }
+    if _damage(task, summary):
+        event["damaged"] = dict(_damage(task, summary))
     if summary.warnings:
         event["warnings"] = list(summary.warnings)
     if summary.failures:

@@ -26,6 +26,7 @@ import numpy.typing as npt
 
 from raypose.csv_rows import read_head, read_numbers
 from raypose.errors import TableError
+from raypose.frames import Frames, FrameStatus
 from raypose.origins import Origin
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ class KeypointTable:
         notes: what was assumed when the table was read.
         open_ended: True where frames without an animal may be missing at the end, as in SLEAP's.
         origin: what it was made from, where a task of raypose has made it.
+        frames: time and status of each frame, which have a file of their own; None where all are
+            ok, whatever was given, or nothing is known.
 
     Raises:
         TableError: the parts do not fit each other, or a keypoint comes twice.
@@ -76,6 +79,7 @@ class KeypointTable:
     notes: tuple[str, ...] = ()
     open_ended: bool = False
     origin: Origin | None = None
+    frames: Frames | None = None
 
     def __post_init__(self) -> None:
         values = np.asarray(self.values, dtype=np.float32)
@@ -87,6 +91,10 @@ class KeypointTable:
             )
         if self.coords[:3] != COORDS:
             raise TableError(f"columns {self.coords} do not begin with x, y, likelihood")
+        if self.frames is not None and len(self.frames) != len(values):
+            raise TableError(f"{len(values)} rows, and the status of {len(self.frames)} frames")
+        if self.frames is not None and self.frames.all_ok:
+            object.__setattr__(self, "frames", None)
         _check_distinct(self.keypoint_names, "")
 
     @property
@@ -98,6 +106,13 @@ class KeypointTable:
     def xy(self) -> FloatArray:
         """View of the positions, shape (n_frames, n_keypoints, 2), in pixels."""
         return self.values[..., :2]
+
+    @property
+    def is_ok(self) -> npt.NDArray[np.bool_]:
+        """Where the frame has a sound picture, as far as is known, shape (n_frames,)."""
+        if self.frames is None:
+            return np.ones(self.n_frames, np.bool_)
+        return np.asarray(self.frames.statuses == FrameStatus.OK)
 
     @property
     def likelihood(self) -> FloatArray:
@@ -112,7 +127,8 @@ class KeypointTable:
         """
         if not 0 <= start < stop <= self.n_frames:
             raise TableError(f"frames {start} to {stop} are not in a table of {self.n_frames}")
-        return replace(self, values=self.values[start:stop])
+        frames = None if self.frames is None else self.frames.slice(start, stop)
+        return replace(self, values=self.values[start:stop], frames=frames)
 
     def extended(self, n_frames: int) -> KeypointTable:
         """The table with as many frames more at its end, without keypoints: NaN, likelihood 0."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from raypose import ledger, storage
 from raypose.errors import TableError
+from raypose.frames import Frames
 from raypose.layout import HIDDEN, OutputPaths
 from raypose.origins import VideoRead
 from raypose.storage import AnyPath
@@ -69,22 +70,26 @@ def write_range(
     values: NDArray[np.float32],
     recipe: ledger.Recipe,
     *,
+    frames: Frames,
     source: str,
-    n_undecodable: int,
     videos: Sequence[VideoRead] = (),
 ) -> AnyPath:
-    """Commit the keypoints (n_frames, n_keypoints, 3) of frames from `start` on."""
+    """Commit the keypoints (n_frames, n_keypoints, 3) from frame `start` on, and the frames."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     n_frames, n_keypoints, n_coords = values.shape
     flat = pa.array(values.reshape(-1))
     rows = pa.FixedSizeListArray.from_arrays(flat, n_keypoints * n_coords)
-    table = pa.table({"keypoints": rows}).replace_schema_metadata(
-        {"shape": f"{n_keypoints},{n_coords}", "n_undecodable": str(n_undecodable)}
-    )
+    columns = {
+        "keypoints": rows,
+        "time_s": pa.array(frames.times_s),
+        "status": pa.array(frames.statuses),
+    }
+    shape = {"shape": f"{n_keypoints},{n_coords}"}
+    table = pa.table(columns).replace_schema_metadata(shape)
     path = range_path(folder, start, start + n_frames)
-    facts = {"n_rows": n_frames}
+    facts = {"n_rows": n_frames, "frames": frames.counts}
     with ledger.committing(
         path, recipe, source=source, facts=facts, videos=lambda: videos
     ) as temporary:
@@ -94,8 +99,8 @@ def write_range(
     return path
 
 
-def read_range(path: AnyPath) -> tuple[NDArray[np.float32], int]:
-    """The keypoints (n_frames, n_keypoints, 3) of a range, and its undecodable frames.
+def read_range(path: AnyPath) -> tuple[NDArray[np.float32], Frames]:
+    """The keypoints (n_frames, n_keypoints, 3) of a range, and its frames.
 
     Raises:
         TableError: the file is gone or broken.
@@ -115,7 +120,8 @@ def read_range(path: AnyPath) -> tuple[NDArray[np.float32], int]:
     metadata = table.schema.metadata or {}
     n_keypoints, n_coords = (int(part) for part in metadata[b"shape"].split(b","))
     flat = table["keypoints"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return flat.reshape(-1, n_keypoints, n_coords), int(metadata[b"n_undecodable"])
+    frames = Frames(table["time_s"].to_numpy(), table["status"].to_numpy())
+    return flat.reshape(-1, n_keypoints, n_coords), frames
 
 
 def remove_ranges(folder: AnyPath) -> None:

@@ -2,6 +2,7 @@
 
 ```
 predict (GPU, one or more ranges) ─ table ┬ metrics
+                                          ├ timestamps
                                           ├ label
                                           ├ snippet
                                           └ smooth (all members' tables ─ metrics, label, snippet
@@ -35,9 +36,6 @@ from raypose.tasks import (
     TaskArgs,
     TimestampsArgs,
 )
-
-NO_TABLE = ("timestamps",)
-"""Steps that are made from the video alone."""
 
 
 def arranged_tasks(
@@ -74,8 +72,8 @@ def _session_tasks(
         for i, work in enumerate(plan.models):
             if not work.table.done:
                 done = session.ranges(v, i)
-                tasks.append(_table_task(session, plan, work, outputs[v, i], done))
-            elif to_smooth or any(step.kind not in NO_TABLE for step in work.missing):
+                tasks.append(_table_task(session, plan, work, outputs[v, i], done, config.strict))
+            elif to_smooth or work.missing:
                 tasks.append(_load_task(session, plan, work))
             tasks += _step_tasks(session, plan, work, config)
     if to_smooth:
@@ -148,6 +146,7 @@ def _table_task(
     work: OwnerWork,
     outputs: Sequence[tuple[int, int, str]],
     done: Sequence[tuple[int, int, str]],
+    strict: bool,
 ) -> Task:
     predicted = [(start, stop, "", output) for start, stop, output in outputs]
     kept = [
@@ -167,6 +166,7 @@ def _table_task(
             output=work.table.outputs["table"],
             recipe=work.table.recipe,
             ranges=tuple((start, stop, path) for start, stop, path, _ in ranges),
+            strict=strict,
         ),
         inputs=tuple(output for *_, output in ranges if output),
         output=_table_id(plan, work),
@@ -219,7 +219,7 @@ def _step_tasks(
             work,
             step.kind,
             _step_args(plan, work, step, config),
-            () if step.kind in NO_TABLE else table,
+            table,
         )
         for step in work.missing
         if step.kind != "table"
@@ -234,7 +234,7 @@ def _step_args(plan: VideoPlan, work: OwnerWork, step: Step, config: RunConfig) 
     if step.kind == "label":
         return LabelArgs(video, owner, step.outputs["labeled"], step.recipe, config.encoder)
     if step.kind == "timestamps":
-        return TimestampsArgs(video, owner, step.outputs["timestamps"], step.recipe)
+        return TimestampsArgs(video, owner, work.table.outputs["table"], work.table.recipe)
     files = ("clip", "table", "labeled")
     return SnippetArgs(
         video=video,

@@ -154,7 +154,7 @@ class PredictArgs:
         precision: resolved on the worker from its device where `auto`.
         decoder: `cpu` or `nvdec`.
         batch_size: frames a batch; chosen by the worker where None.
-        strict: whether an undecodable frame fails the video.
+        strict: whether a frame that is not ok fails the video.
     """
 
     videos: tuple[VideoSpec, ...]
@@ -182,6 +182,7 @@ class TableArgs:
     Attributes:
         ranges: `(start, stop, path)` in order; those without a path come as inputs, in order,
             the others from an earlier run's files.
+        strict: whether a frame that is not ok fails the video.
     """
 
     video: VideoSpec
@@ -189,6 +190,7 @@ class TableArgs:
     output: str
     recipe: Mapping[str, Any]
     ranges: tuple[tuple[int, int, str], ...]
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,12 +245,17 @@ class LabelArgs:
 
 @dataclass(frozen=True, slots=True)
 class TimestampsArgs:
-    """Write when each frame is shown, in seconds after the first."""
+    """Write when each frame is shown, in seconds after the first, and its status.
+
+    Attributes:
+        table: path of the table, beside which the file has its place.
+        table_recipe: what the table is made from.
+    """
 
     video: VideoSpec
     owner: Owner
-    output: str
-    recipe: Mapping[str, Any]
+    table: str
+    table_recipe: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,7 +375,7 @@ class Summary:
         task: id of the task.
         kind: its kind.
         made: paths of the files committed.
-        facts: what is worth telling: rows, undecodable frames, seconds of the parts.
+        facts: what is worth telling: rows, frames of each status, seconds of the parts.
         failures: one for each output that came to nothing; a skipped task has one as well.
         warnings: what went well enough, but should be known.
         seconds: wall time.

@@ -381,3 +381,29 @@ def edit_list(path: Path, out: Path, *, skip_frames: int) -> Path:
     struct.pack_into(">Ii", data, at + 12, duration - movie_ticks, media_time + ticks)
     out.write_bytes(bytes(data))
     return out
+
+
+def cut_packets(path: Path, out: Path, packets: Sequence[int]) -> Path:
+    """A copy in which the second half of some video packets, in file order, is overwritten."""
+    data = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        places = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
+    for k in packets:
+        position, size = places[k]
+        assert position is not None
+        half = size // 2
+        data[position + half : position + size] = b"\xff" * (size - half)
+    out.write_bytes(bytes(data))
+    return out
+
+
+def without_packets(path: Path, out: Path, packets: Sequence[int]) -> Path:
+    """A copy that lacks some video packets, in file order."""
+    with av.open(str(path)) as source, av.open(str(out), "w") as target:
+        stream = source.streams.video[0]
+        copy = target.add_stream_from_template(stream)
+        for k, packet in enumerate(source.demux(stream)):
+            if packet.size and k not in packets:
+                packet.stream = copy
+                target.mux(packet)
+    return out

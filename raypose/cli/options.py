@@ -97,7 +97,7 @@ OPTIONS: dict[str, Any] = {
         "the highest motion energy. May be given twice.",
     ),
     "timestamps": _option(
-        bool, "--timestamps", help="A table frame → seconds beside the predictions."
+        bool, "--timestamps", help="Time and status of each frame, for every video."
     ),
     "eks": _option(
         bool, "--eks/--no-eks", help="Smooth the ensemble of all models. [dim]\\[off][/]"
@@ -160,7 +160,7 @@ OPTIONS: dict[str, Any] = {
     "address": _option(str, "--address", help="Ray cluster: auto, HOST:PORT or local."),
     "inline": _option(bool, "--inline", help="One process, without Ray."),
     "overwrite": _option(bool, "--overwrite", help="Make again what is done already."),
-    "strict": _option(bool, "--strict", help="A frame that can't be decoded fails its video."),
+    "strict": _option(bool, "--strict", help="A frame that is not ok fails its video."),
     "overrides": _option(
         list[str], "--override", help="key=value on the models' config; may be given again."
     ),

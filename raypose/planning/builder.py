@@ -17,6 +17,7 @@ from raypose.inputs.calibration import find_calibration
 from raypose.inputs.videos import Inspected
 from raypose.layout import (
     OutputPaths,
+    frames_beside,
     output_paths,
     owner_root,
     points_path,
@@ -24,10 +25,12 @@ from raypose.layout import (
 )
 from raypose.planning.checks import check_lengths
 from raypose.planning.contents import Contents
+from raypose.planning.damage import damage_problems
 from raypose.planning.model import EKS, OwnerWork, Problem, SessionPlan, Step, VideoPlan
 from raypose.planning.recordings import Group
 from raypose.ranges import finished_ranges, range_folder
 from raypose.recipes import acceptable
+from raypose.stages.frames import frames_recipe, recorded_damage
 from raypose.stages.infer.boxes import boxes_path, read_boxes
 from raypose.stages.infer.device import PRECISIONS_OF_AUTO
 from raypose.stages.metrics import TEMPORAL_NORM, wanted_metrics
@@ -35,7 +38,7 @@ from raypose.stages.smooth import check_mode, mirrored_views, views_by_suffix
 from raypose.storage import AnyPath, as_path
 from raypose.tasks import ModelSpec, Owner, VideoSpec
 
-METHOD = 1
+METHOD = 2
 """Version of the numerics; raised when equal inputs give other tables than before."""
 
 
@@ -130,6 +133,10 @@ class SessionBuilder:
             except (SmoothingError, VideoError) as error:
                 # Its members can be predicted all the same.
                 problems.append(Problem(error.path or key, error.message, error.hint, fatal=True))
+        damage = damage_problems(session, strict=self.config.strict)
+        problems += damage
+        if any(problem.fatal for problem in damage):
+            return None
         told = [
             replace(plan, video=replace(plan.video, content=contents.content(plan.video)))
             for plan in session.videos
@@ -291,9 +298,9 @@ class SessionBuilder:
             made_from = {"kind": "metrics", **below, **measured}
             steps.append(self._step("metrics", outputs, video, contents, made_from))
         if config.timestamps and owner is not self.eks:
-            made_from = {"kind": "timestamps", "video": video.fingerprint}
-            times = {"timestamps": paths.timestamps}
-            steps.append(self._step("timestamps", times, video, contents, made_from))
+            outputs = {"frames": paths.frames}
+            made_from = frames_recipe(table.recipe)
+            steps.append(self._step("timestamps", outputs, video, contents, made_from))
         if "full" in config.label:
             made_from = {"kind": "label", **below, **drawn}
             outputs = {"labeled": paths.labeled}
@@ -329,7 +336,8 @@ class SessionBuilder:
         if self.config.overwrite:
             return Step(kind, paths, expected, False, "--overwrite")
         reason, digest, clash = "", "", None
-        for path in outputs.values():
+        frames: Mapping[str, int] = {}
+        for name, path in outputs.items():
             verdict = ledger.check(path, *recipes, why_stale=contents.why_stale)
             reason = reason or verdict.reason
             if verdict.recipe is not None:
@@ -337,17 +345,22 @@ class SessionBuilder:
             digest = digest or verdict.digest
             if "video" in verdict.changed and _is_other_video(verdict.source, video.path):
                 clash = clash or (str(path), verdict.source)
+            if (kind, name) == ("table", "table") and verdict.recipe is not None:
+                frames = recorded_damage(verdict.facts)
+                # Without the file that says which rows to trust, the table is not complete.
+                if frames and not reason:
+                    beside = ledger.check(frames_beside(path), frames_recipe(verdict.recipe))
+                    reason = beside.reason and f"its file of frames is {beside.reason}"
         if reason:
             return Step(kind, paths, expected, False, reason, clash)
-        return Step(kind, paths, recipes[0], True, digest=digest)
+        return Step(kind, paths, recipes[0], True, digest=digest, frames=frames)
 
 
 def _all_names(paths: OutputPaths, metrics: Sequence[str], config: RunConfig) -> Iterator[AnyPath]:
     """Every output that a video may have."""
     yield paths.predictions
+    yield paths.frames
     yield from (paths.metric(name) for name in metrics)
-    if config.timestamps:
-        yield paths.timestamps
     if "full" in config.label:
         yield paths.labeled
     if "snippet" in config.label:

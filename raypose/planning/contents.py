@@ -5,7 +5,7 @@ Where its identity is that of the file now, nothing is read. Where it differs (c
 on another disk, replaced by an intact copy), the whole file is read once and compared with the
 recorded digest; what comes of it is remembered in the cache.
 
-A result with frames that could not be decoded is not done as soon as the file is another in any
+A result with damaged frames is not done as soon as the file is another in any
 way: copying the file again is what raypose advises, and reading it may have been at fault.
 """
 
@@ -67,7 +67,7 @@ class Contents:
                 self._known[video] = read.content
             return ""
         if read.n_bad:
-            return f"{_CHANGED}, of which {read.n_bad} frames could not be decoded"
+            return f"{_CHANGED}, of which {read.n_bad} frames were damaged"
         if not read.content or video.identity is None or read.identity.size != video.identity.size:
             return _CHANGED
         try:

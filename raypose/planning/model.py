@@ -10,6 +10,7 @@ from typing import Any
 from raypose.arrange import Work
 from raypose.config import RunConfig
 from raypose.inputs.videos import Inspected
+from raypose.layout import frames_beside
 from raypose.storage import AnyPath, as_path
 from raypose.tasks import ModelSpec, Owner, VideoSpec
 
@@ -51,6 +52,7 @@ class Step:
         reason: why they must be made; empty where done.
         clash: path of an output that holds the results of another video, and that video.
         digest: of the bytes of the first output, where it is done.
+        frames: of a finished table with frames that are not ok, the number of each status.
     """
 
     kind: str
@@ -60,6 +62,7 @@ class Step:
     reason: str = ""
     clash: tuple[str, str] | None = None
     digest: str = ""
+    frames: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,8 +233,19 @@ class Plan:
     @property
     def output_folders(self) -> set[AnyPath]:
         """The folders that something is written to."""
-        paths = (path for _, _, step in self.steps() for path in step.outputs.values())
-        return {as_path(path).parent for path in paths}
+        paths = [as_path(p) for _, _, step in self.steps() for p in step.outputs.values()]
+        tables = [as_path(work.table.outputs["table"]) for _, work, _ in self.steps()]
+        return {path.parent for path in (*paths, *map(frames_beside, tables))}
+
+    @property
+    def damaged(self) -> Mapping[str, Mapping[str, int]]:
+        """Videos with frames that are not ok in a finished table: path → number of each status."""
+        found: dict[str, Mapping[str, int]] = {}
+        for video, _, step in self.steps():
+            if step.frames:
+                known = found.get(video.path, step.frames)
+                found[video.path] = min(known, step.frames, key=lambda n: n.get("ok", 0))
+        return found
 
     @property
     def frames_to_predict(self) -> int:

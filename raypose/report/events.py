@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from raypose.ledger import read_events
 
 Number = Annotated[int, Field(ge=0, le=2**53)]
+
+
+Damage = dict[str, dict[Literal["ok", "suspect", "corrupt", "missing"], Number]]
+"""Path of a video → frames of each status."""
 
 
 class _Event(BaseModel):
@@ -30,6 +34,7 @@ class _Started(_Event):
     on: str
     tasks: dict[str, Number] = {}
     n_frames: Number = 0
+    damaged: Damage = {}
 
 
 class _Alive(_Event):
@@ -57,6 +62,7 @@ class _TaskFinished(_Event):
     subject: str
     n_outputs: Number = 1
     facts: _Facts
+    damaged: Damage = {}
     failures: list[_Failed] = []
 
 

@@ -20,6 +20,7 @@ from rich.table import Table
 
 from raypose.display_text import markup, shown
 from raypose.errors import one_line
+from raypose.frames import describe
 from raypose.ledger import PULSE_S
 from raypose.report.events import fitting_events
 from raypose.report.terminal import duration
@@ -48,6 +49,7 @@ class RunStatus:
         n_predicted: frames predicted so far, those of running tasks included.
         failures: sentences, in the order in which they happened.
         n_unreadable: lines of the log that are no events, and are left out.
+        damaged: videos with frames that are not ok: path → number of frames of each status.
     """
 
     run_dir: Path
@@ -63,6 +65,7 @@ class RunStatus:
     n_predicted: int = 0
     failures: list[str] = field(default_factory=list)
     n_unreadable: int = 0
+    damaged: dict[str, Mapping[str, int]] = field(default_factory=dict)
 
     @property
     def left(self) -> Counter[str]:
@@ -103,6 +106,7 @@ def read_status(run_dir: Path, *, now: float | None = None) -> RunStatus:
             status, driver, in_flight = RunStatus(run_dir, began=event["time"]), event, {}
             unreadable.clear()
         status.last = event["time"]
+        status.damaged.update(event.get("damaged", {}))
         if name == "started":
             status.state, status.on = "running", event["on"]
             status.began = event["time"]
@@ -196,6 +200,8 @@ def print_status(console: Console, status: RunStatus) -> None:
     for task, (n_done, n_total) in status.running.items():
         far = f" {n_done:,}/{n_total:,} frames" if n_total else ""
         console.print(f"  {markup(task)}{far}")
+    for path, frames in status.damaged.items():
+        console.print(f"[yellow]damaged[/] {markup(f'{path}: {describe(frames)}')}")
     if status.n_unreadable:
         lines = "1 line" if status.n_unreadable == 1 else f"{status.n_unreadable} lines"
         console.print(

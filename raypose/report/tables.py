@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from raypose.display_text import markup
+from raypose.frames import WORDS
 from raypose.pipeline import RunResult
 from raypose.planning import OwnerWork, Plan, VideoPlan
 from raypose.report.terminal import duration, print_problems
@@ -125,6 +126,8 @@ def print_result(console: Console, result: RunResult[Any]) -> None:
     """What was made, where it is, what failed and why."""
     if any(result.made.values()):
         console.print(_made_table(result))
+    if result.damaged:
+        console.print(_damaged_table(result))
     if result.failures:
         table = Table(box=box.SIMPLE_HEAD, title="failed", title_justify="left")
         for name in ("what", "step", "why, and what to do"):
@@ -165,6 +168,17 @@ def _made_table(result: RunResult[Any]) -> Table:
     words = {**_WORDS, "smooth": "smoothing"}
     for (kind, folder), n in folders.items():
         table.add_row(words.get(kind, kind), str(n), markup(folder))
+    return table
+
+
+def _damaged_table(result: RunResult[Any]) -> Table:
+    """Frames of each status, of the videos that have damaged ones."""
+    table = Table(box=box.SIMPLE_HEAD, title="damaged", title_justify="left")
+    table.add_column("video", overflow="fold")
+    for word in WORDS:
+        table.add_column(word, justify="right")
+    for path, counts in result.damaged.items():
+        table.add_row(markup(path), *(f"{counts.get(word, 0):,}" for word in WORDS))
     return table
 
 

@@ -9,7 +9,7 @@ The tasks are those that smooth the ensemble of a run; only where the tables com
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,12 +19,14 @@ from raypose import ledger
 from raypose.config import SmoothConfig
 from raypose.digests import remembered_digest
 from raypose.errors import UsageError
+from raypose.frames import describe
 from raypose.inputs.calibration import camera_names
 from raypose.inputs.sessions import Grouping, read_session_list
 from raypose.inputs.tables import FoundTables, find_tables
-from raypose.layout import output_paths, points_path, smooth_params_path
+from raypose.layout import frames_beside, output_paths, points_path, smooth_params_path
 from raypose.planning import METHOD, Problem
 from raypose.smoothing.sessions import TableSession, group_tables, one_recording
+from raypose.stages.frames import frames_recipe, recorded_damage
 from raypose.storage import AnyPath
 from raypose.tasks import LoadArgs, ModelSpec, SmoothArgs, Task, VideoSpec
 
@@ -44,6 +46,7 @@ class SmoothStep:
         digests: of the session's tables, as they were when the plan was made.
         recipe: what all of these are made from.
         done: True where they are there, verified.
+        frames: of each finished table the frames of each status, where any is not ok.
     """
 
     session: TableSession
@@ -53,6 +56,7 @@ class SmoothStep:
     digests: tuple[tuple[str, ...], ...]
     recipe: dict[str, Any]
     done: bool
+    frames: tuple[Mapping[str, int], ...] = ()
 
     @property
     def paths(self) -> tuple[AnyPath, ...]:
@@ -98,7 +102,19 @@ class SmoothPlan:
 
     @property
     def output_folders(self) -> set[AnyPath]:
-        return {path.parent for step in self.sessions for path in step.paths}
+        paths = [path for step in self.sessions for path in step.paths]
+        tables = [path for step in self.sessions for path in step.outputs]
+        return {path.parent for path in (*paths, *map(frames_beside, tables))}
+
+    @property
+    def damaged(self) -> Mapping[str, Mapping[str, int]]:
+        """Finished tables with frames that are not ok: path → number of each status."""
+        return {
+            str(tables[0]): frames
+            for step in self.sessions
+            for tables, frames in zip(step.session.tables, step.frames, strict=False)
+            if frames
+        }
 
 
 def make_smooth_plan(config: SmoothConfig, *, run_dir: Path) -> SmoothPlan:
@@ -128,7 +144,9 @@ def make_smooth_plan(config: SmoothConfig, *, run_dir: Path) -> SmoothPlan:
         digests = dict(zip(tables, pool.map(_digest, tables), strict=True))
         steps = list(pool.map(lambda session: _step(session, digests, config), sessions))
     _check_outputs(steps, tables, config.root)
-    return SmoothPlan(config, tuple(steps), (*problems, *more), run_dir)
+    made = SmoothPlan(config, tuple(steps), (*problems, *more), run_dir)
+    damage = [Problem(path, describe(frames)) for path, frames in made.damaged.items()]
+    return replace(made, problems=(*made.problems, *damage))
 
 
 def _left_out(found: FoundTables) -> list[Problem]:
@@ -188,8 +206,23 @@ def _step(session: TableSession, digests: dict[Path, str], config: SmoothConfig)
         if len(session.views) > 1 and config.eks_options.takes_calibration:
             points = points_path(root, session.name)
     step = SmoothStep(session, outputs, params, points, read, recipe, done=False)
-    done = not config.overwrite and all(ledger.check(p, recipe).done for p in step.paths)
-    return replace(step, done=done)
+    if config.overwrite:
+        return step
+    frames = [_frames_of(path, recipe) for path in step.outputs]
+    whole = all(ledger.check(path, recipe).done for path in step.paths)
+    done = whole and None not in frames
+    return replace(step, done=done, frames=tuple(f or {} for f in frames) if done else ())
+
+
+def _frames_of(table: AnyPath, recipe: ledger.Recipe) -> Mapping[str, int] | None:
+    """Frames of each status of a finished table, if any is not ok; None where it is not whole."""
+    verdict = ledger.check(table, recipe)
+    if not verdict.done:
+        return None
+    counts = recorded_damage(verdict.facts)
+    if counts and not ledger.check(frames_beside(table), frames_recipe(recipe)).done:
+        return None
+    return counts
 
 
 def _check_outputs(steps: Iterable[SmoothStep], tables: Iterable[Path], root: AnyPath) -> None:

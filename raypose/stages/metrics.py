@@ -166,7 +166,7 @@ def compute_metrics(
 
     Returns:
         for each metric an array of shape (n_frames, n_keypoints), in pixels; NaN where a keypoint
-        has none.
+        has none, and in frames that are not ok: no summary of a metric counts these.
 
     Raises:
         TableError: the table lacks keypoints that the fit needs.
@@ -180,6 +180,11 @@ def compute_metrics(
         metrics[PCA_SINGLEVIEW] = _singleview_error(table.xy, pca)
     if pca is not None and pca.multiview is not None:
         metrics[PCA_MULTIVIEW] = _multiview_error(table.xy, pca)
+    damaged = ~table.is_ok
+    if damaged.any():
+        for values in metrics.values():
+            values[damaged] = np.nan
+        metrics[TEMPORAL_NORM][1:][damaged[:-1]] = np.nan
     return metrics
 
 

@@ -27,10 +27,11 @@ from numpy.typing import NDArray
 
 from raypose.errors import CancelledError, TableError
 from raypose.stages.painting import Painter
+from raypose.video.decoding import iter_frames
 from raypose.video.index import VideoIndex, index_video
 from raypose.video.joining import join_parts
 from raypose.video.mp4 import check_shown
-from raypose.video.reader import iter_frames, read_ahead
+from raypose.video.reader import read_ahead
 from raypose.video.writer import LABELED, EncoderSettings, VideoWriter
 
 _CHECK_EVERY = 16
@@ -46,7 +47,7 @@ class OverlayStats:
 
     Attributes:
         n_frames: frames written.
-        n_undecodable: of those, frames that can't be decoded; they show the picture before.
+        n_undecodable: of those, frames that are missing; they show the picture before.
         seconds: wall time.
         file_size: bytes written.
     """
@@ -250,7 +251,7 @@ def _draw(
         read_ahead(iter_frames(index, start, stop, threads=settings.threads), _AHEAD) as frames,
         VideoWriter(out_path, index, settings) as writer,
     ):
-        for n, frame in frames:
+        for n, frame, _ in frames:
             n_undecodable += frame is None
             if frame is None and n == start and not from_start:
                 frame = _picture_before(index, start)
@@ -267,6 +268,6 @@ def _picture_before(index: VideoIndex, n: int) -> Any | None:
     """The last frame before `n` that decodes, of the group of pictures there."""
     earlier = index.keyframes[index.keyframes < n]
     last = None
-    for _, frame in iter_frames(index, int(earlier[-1]), n):
+    for _, frame, _ in iter_frames(index, int(earlier[-1]), n):
         last = frame if frame is not None else last
     return last

@@ -47,13 +47,15 @@ def videos_read(
     Raises:
         VideoError: a video has changed meanwhile.
     """
+    import numpy as np
+
     if not members:
         return ()
     n_bad: dict[str, int] = {}
     for member in members:
         if not isinstance(member, Failure):
             n_bad = {
-                video.fingerprint: view.n_undecodable
+                video.fingerprint: int(np.count_nonzero(view.frames.statuses))
                 for video, view in zip(args.videos, member, strict=True)
             }
     # The digest of all bytes is wanted once for a video that is predicted in ranges.

@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 
 from raypose.errors import CancelledError
 from raypose.video.copying import copy_plain
+from raypose.video.decoding import iter_frames
 from raypose.video.index import VideoIndex, index_video
 from raypose.video.mp4 import check_shown
 from raypose.video.pixels import FrameConverter
-from raypose.video.reader import iter_frames, read_ahead
+from raypose.video.reader import read_ahead
 from raypose.video.writer import HIGH_QUALITY, EncoderSettings, VideoWriter
 
 _CHUNK = 1 << 16
@@ -31,7 +32,10 @@ _CHECK_EVERY = 16
 
 
 def motion_energy(
-    xy: NDArray[np.floating[Any]], likelihood: NDArray[np.floating[Any]], threshold: float
+    xy: NDArray[np.floating[Any]],
+    likelihood: NDArray[np.floating[Any]],
+    threshold: float,
+    is_ok: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float64]:
     """Mean displacement of the confident keypoints since the frame before, in pixels, (N,).
 
@@ -39,6 +43,7 @@ def motion_energy(
         xy: (N, K, 2), in pixels.
         likelihood: (N, K).
         threshold: keypoints below it, in this frame or the one before, are left out.
+        is_ok: (N,), False where a frame has no sound picture; None where all have.
 
     Returns:
         One value a frame. 0 for the first one, and where no keypoint is confident: motion that
@@ -49,6 +54,8 @@ def motion_energy(
         rows = slice(first - 1, min(first + _CHUNK, len(xy)))
         points = xy[rows].astype(np.float64)
         seen = (likelihood[rows] >= threshold) & np.isfinite(points).all(axis=2)
+        if is_ok is not None:
+            seen &= is_ok[rows, None]
         both = seen[1:] & seen[:-1]
         moved = np.where(both, np.linalg.norm(np.diff(points, axis=0), axis=2), 0.0)
         energy[rows][1:] = moved.sum(axis=1) / np.maximum(both.sum(axis=1), 1)
@@ -63,6 +70,7 @@ def choose_snippet(
     fps: float | None = None,
     duration_s: float = 30.0,
     threshold: float = 0.9,
+    is_ok: NDArray[np.bool_] | None = None,
 ) -> tuple[int, int]:
     """The window of a video with the highest motion energy.
 
@@ -73,10 +81,12 @@ def choose_snippet(
         fps: frame rate of a video that has a constant one.
         duration_s: length of the window in the video's own time.
         threshold: keypoints of a lower likelihood do not count.
+        is_ok: (N,), False where a frame has no sound picture; None where all have.
 
     Returns:
         First frame, and the frame after the last. The whole video where it is no longer than
-        the window; the first of several that are equally lively.
+        the window; the first of several that are equally lively. Only windows without a damaged
+        frame are chosen from or, where there is none, those with the fewest.
 
     Raises:
         ValueError: neither or both of `times_s` and `fps` are given.
@@ -96,8 +106,13 @@ def choose_snippet(
     if n_starts == 0:
         return 0, n
     stops = np.searchsorted(times_s, ends[:n_starts])
-    total = np.concatenate([[0.0], np.cumsum(motion_energy(xy, likelihood, threshold))])
-    start = int(np.argmax(total[stops] - total[:n_starts]))
+    total = np.concatenate([[0.0], np.cumsum(motion_energy(xy, likelihood, threshold, is_ok))])
+    energy = total[stops] - total[:n_starts]
+    if is_ok is not None:
+        damaged = np.concatenate([[0], np.cumsum(~is_ok)])
+        n_damaged = damaged[stops] - damaged[:n_starts]
+        energy[n_damaged > n_damaged.min()] = -np.inf
+    start = int(np.argmax(energy))
     return start, int(stops[start])
 
 
@@ -144,7 +159,7 @@ def cut_snippet(
         read_ahead(iter_frames(index, start, stop), _AHEAD) as frames,
         VideoWriter(out_path, index, settings) as writer,
     ):
-        for n, frame in frames:
+        for n, frame, _ in frames:
             if frame is not None:
                 picture = convert(frame)
             elif picture is None:

@@ -15,7 +15,8 @@ from typing import Any
 from raypose import ledger, recipes
 from raypose.digests import verified
 from raypose.display_text import json_text
-from raypose.errors import CancelledError, Failure, LabelsError, SmoothingError, VideoError
+from raypose.errors import CancelledError, Failure, LabelsError, SmoothingError
+from raypose.frames import Frames
 from raypose.layout import HIDDEN
 from raypose.origins import Origin, VideoRead, union
 from raypose.stages.context import Context
@@ -113,19 +114,23 @@ class Predicted:
 
     Attributes:
         values: shape (n_frames, n_keypoints, 3): x and y in pixels of the frame, likelihood.
-        n_undecodable: frames that could not be decoded; NaN and likelihood 0.
+        frames: time and status of each; NaN and likelihood 0 where corrupt or missing.
         recipe: what they were made from, with the settings that were used.
         videos: the videos that were read.
     """
 
     values: Any
-    n_undecodable: int
+    frames: Frames
     recipe: Mapping[str, Any] = field(default_factory=dict)
     videos: tuple[VideoRead, ...] = ()
 
 
 def _predict(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
+    import numpy as np
+
+    from raypose.frames import count
     from raypose.ranges import write_range
+    from raypose.stages.frames import COUNTS, refuse_damage
     from raypose.stages.infer.loop import predict_views
 
     args = task.args
@@ -169,12 +174,8 @@ def _predict(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
             outcome.results += [member] * len(args.videos)
             continue
         for v, (video, view) in enumerate(zip(args.videos, member, strict=True)):
-            if args.strict and view.n_undecodable:
-                raise VideoError(
-                    f"{view.n_undecodable} frames can't be decoded",
-                    path=video.path,
-                    hint="Leave out --strict to predict the others.",
-                )
+            if args.strict:
+                refuse_damage(view.frames, video.path)
             output = i * len(args.videos) + v
             assert predictor is not None
             recipe = recipes.as_done(
@@ -188,16 +189,16 @@ def _predict(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
                     args.start,
                     view.values,
                     recipe,
+                    frames=view.frames,
                     source=video.path,
-                    n_undecodable=view.n_undecodable,
                     videos=videos,
                 )
-            outcome.results.append(Predicted(view.values, view.n_undecodable, recipe, videos))
+            outcome.results.append(Predicted(view.values, view.frames, recipe, videos))
         if member[0].not_nvdec:
             outcome.warnings = [f"decoded on the CPU: {member[0].not_nvdec}"]
         outcome.facts = {
             "n_frames": len(member[0].values),
-            "n_undecodable": sum(view.n_undecodable for view in member),
+            COUNTS: count(np.concatenate([view.frames.statuses for view in member])),
             "n_loaded": context.n_loaded - n_loaded_before,
             "device": str(predictors[0].network.device),
             "predict_s": took_s,
@@ -209,61 +210,75 @@ def _predict(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
 def _table(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     import numpy as np
 
+    from raypose.frames import Frames, describe
     from raypose.predictions import KeypointTable, write_csv
     from raypose.ranges import read_range, remove_ranges
+    from raypose.stages.frames import COUNTS, commit_frames, refuse_damage
 
     args = task.args
     assert isinstance(args, TableArgs)
     arriving = iter(inputs)
-    parts, n_undecodable = [], 0
+    parts, frames_of_parts = [], []
     made_from: list[Mapping[str, Any]] = []
     videos: list[VideoRead] = []
     for _, _, path in args.ranges:
         if path:
-            values, n_bad = read_range(as_path(path))
+            values, frames = read_range(as_path(path))
             known = ledger.recorded(as_path(path))
             made_from.append(args.recipe if known is None else known.made_from)
             videos += [] if known is None else known.origin.videos
         else:
             predicted = next(arriving)
-            values, n_bad = predicted.values, predicted.n_undecodable
+            values, frames = predicted.values, predicted.frames
             made_from.append(predicted.recipe or args.recipe)
             videos += predicted.videos
         parts.append(values)
-        n_undecodable += n_bad
+        frames_of_parts.append(frames)
     recipe, read = joined(args.video, made_from, videos)
     values = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    frames = Frames.joined(frames_of_parts)
+    if args.strict:
+        refuse_damage(frames, args.video.path)
     model = args.owner.model
     origin = Origin(ledger.digest_of(recipe), read)
-    coords = ("x", "y", "likelihood")
-    table = KeypointTable(model.scorer, model.keypoint_names, coords, values, origin=origin)
-    facts = {"n_rows": table.n_frames, "n_undecodable": n_undecodable}
+    table = KeypointTable(
+        model.scorer,
+        model.keypoint_names,
+        ("x", "y", "likelihood"),
+        values,
+        origin=origin,
+        frames=frames,
+    )
+    facts = {"n_rows": table.n_frames, COUNTS: frames.counts}
     output = as_path(args.output)
     source = args.video.path
+    made = commit_frames(output, recipe, frames, source=source, videos=read)
     with ledger.committing(
         output, recipe, source=source, facts=facts, videos=lambda: read
     ) as temporary:
         write_csv(table, temporary)
     remove_ranges(output.parent / HIDDEN / "ranges" / output.stem)
     warnings = []
-    if n_undecodable:
-        warnings.append(f"{n_undecodable} of {table.n_frames} frames could not be decoded")
+    if not frames.all_ok:
+        warnings.append(describe(frames.counts))
     if table.n_frames != args.video.n_frames:
         warnings.append(
             f"the container lists {args.video.n_frames} frames, {table.n_frames} came out; "
             "the table has those"
         )
-    return Outcome([table], [args.output], facts, warnings)
+    return Outcome([table], [args.output, *made], facts, warnings)
 
 
 def _load(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
+    from raypose.stages.frames import with_frames
     from raypose.stages.loading import load_table
 
-    args = task.args
+    args, local = task.args, context.staging.local
     assert isinstance(args, LoadArgs)
-    path = context.staging.local(args.path)
+    path = local(args.path)
     with verified(path, args.digest, "the table"):
         table = load_table(path)
+    table = with_frames(table, as_path(args.path), local)
     known = ledger.recorded(as_path(args.path)) if args.recorded else None
     if known is not None and known.digest == args.digest:
         table = replace(table, origin=known.origin)
@@ -328,27 +343,33 @@ def _label(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
 
 
 def _timestamps(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
-    import pyarrow as pa
-    import pyarrow.csv as pacsv
+    import numpy as np
+
+    from raypose.frames import Frames
+    from raypose.stages.frames import commit_frames
 
     args = task.args
     assert isinstance(args, TimestampsArgs)
-    context.witness.hash_along(args.video)
-    times_s = context.index(args.video).times_s
-    table = pa.table({"frame": pa.array(range(len(times_s))), "seconds": pa.array(times_s)})
-    with ledger.committing(
-        as_path(args.output),
-        args.recipe,
+    (table,) = inputs
+    facts = {"n_rows": table.n_frames}
+    if table.frames is not None:  # written with the table
+        return Outcome([None], [], facts)
+    index = context.index(args.video)
+    frames = Frames(index.times_s, np.zeros(table.n_frames, np.int8))
+    made = commit_frames(
+        as_path(args.table),
+        args.table_recipe,
+        frames,
         source=args.video.path,
-        videos=lambda: context.witness.seen([args.video]),
-    ) as temporary:
-        # By its name Arrow opens no file whose name is not UTF-8.
-        with temporary.open("wb") as file:
-            pacsv.write_csv(table, file)
-    return Outcome([None], [args.output], {"n_rows": len(times_s)})
+        videos=context.witness.seen([args.video], behind=table.origin),
+        always=True,
+        origin=table.origin,
+    )
+    return Outcome([None], made, facts)
 
 
 def _snippet(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
+    from raypose.frames import describe
     from raypose.predictions import write_csv
     from raypose.stages.overlay import draw_labeled_video
     from raypose.stages.snippet import choose_snippet, cut_snippet
@@ -365,8 +386,9 @@ def _snippet(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
         index.times_s,
         duration_s=args.duration_s,
         threshold=model.confidence_threshold,
+        is_ok=table.is_ok,
     )
-    facts = {"start": start, "stop": stop}
+    facts: dict[str, Any] = {"start": start, "stop": stop}
 
     def commit(output: str) -> Any:
         witness = context.witness
@@ -392,11 +414,17 @@ def _snippet(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
         write_csv(part, temporary)
     made = [args.clip, args.labeled, args.table]
     measured = _write_metrics(args, part, args.metrics, context)
-    return Outcome([None], made + measured.made, facts, measured.warnings)
+    warnings = list(measured.warnings)
+    if part.frames is not None:
+        said = describe(part.frames.counts)
+        warnings.append(f"no window of the video is without damage; of the snippet, {said}")
+    return Outcome([None], made + measured.made, facts, warnings)
 
 
 def _smooth(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
+    from raypose.frames import describe
     from raypose.predictions import write_csv, write_points_csv
+    from raypose.stages.frames import COUNTS, commit_frames, drop_frames, frames_of_members
     from raypose.stages.smooth import fitting_members, smooth_recording
 
     args = task.args
@@ -460,17 +488,28 @@ def _smooth(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
         with points as temporary:
             write_points_csv(result.points, temporary)
         made.append(args.points_output)
+    damaged: dict[str, dict[str, int]] = {}
     for video, path, recipe in zip(args.videos, args.outputs, made_from, strict=True):
+        output = as_path(path)
+        frames = frames_of_members(list(members.tables[video.view].values()))
         origin = Origin(ledger.digest_of(recipe), read)
-        table = replace(result.tables[video.view], origin=origin)
-        noted = {"n_rows": table.n_frames, **facts, **left_out}
+        table = replace(result.tables[video.view], origin=origin, frames=frames)
+        noted: dict[str, Any] = {"n_rows": table.n_frames, **facts, **left_out}
+        if frames is not None:
+            damaged[video.path] = noted[COUNTS] = frames.counts
+            made += commit_frames(output, recipe, frames, source=video.path, videos=read)
+            if args.final:  # else, those who predicted have said so
+                warnings.append(f"{video.key}: {describe(frames.counts)}")
+        else:
+            drop_frames(output)
         with ledger.committing(
-            as_path(path), recipe, source=video.path, facts=noted, videos=lambda: read
+            output, recipe, source=video.path, facts=noted, videos=lambda: read
         ) as temporary:
             write_csv(table, temporary)
         made.append(path)
         results.append(table)
-    return Outcome(results, made, {"n_rows": results[0].n_frames, **facts}, warnings)
+    told = {"n_rows": results[0].n_frames, **facts, "damaged": damaged}
+    return Outcome(results, made, told, warnings)
 
 
 Stage = Callable[[Task, Sequence[Any], Context], Outcome]

@@ -177,6 +177,13 @@ def read_packets(
             packet.time_base = time_base
             packet.stream = stream
             yield packet
-    flush = av.Packet()
-    flush.time_base, flush.stream = time_base, stream
-    yield flush
+    yield end_packet(stream)
+
+
+def end_packet(stream: Any) -> Any:
+    """An empty packet: it makes the decoder hand out what it holds back."""
+    import av
+
+    packet = av.Packet()
+    packet.time_base, packet.stream = stream.time_base, stream
+    return packet

@@ -71,9 +71,10 @@ def test_every_file_is_made(
             assert (folder / f"{stem}_temporal_norm.csv").is_file()
             assert count_frames(folder / "labeled_videos" / f"{stem}_labeled.mp4") == n_frames
             if owner != "eks":
-                times = pd.read_csv(folder / "timestamps" / f"{stem}.csv")
-                np.testing.assert_allclose(times["seconds"], np.arange(n_frames) / 25)
-                assert list(times["frame"]) == list(range(n_frames))
+                frames = pd.read_csv(folder / "frames" / f"{stem}_frames.csv")
+                np.testing.assert_allclose(frames["time_s"], np.arange(n_frames) / 25)
+                assert list(frames["frame"]) == list(range(n_frames))
+                assert set(frames["status"]) == {"ok"}
             snippets = folder / "snippets"
             assert count_frames(snippets / f"{stem}.short.mp4") == min(25, n_frames)
             assert count_frames(snippets / f"{stem}.short.labeled.mp4") == min(25, n_frames)

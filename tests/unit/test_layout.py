@@ -76,7 +76,7 @@ def test_no_two_outputs_share_a_path(layout: Layout) -> None:
 
 def test_only_predictions_and_metrics_lie_where_the_app_looks() -> None:
     paths = output_paths(ROOT, "cam", "app")
-    others = [paths.labeled, paths.snippet, paths.snippet_predictions, paths.timestamps]
+    others = [paths.labeled, paths.snippet, paths.snippet_predictions, paths.frames]
     others += [smooth_params_path(ROOT, "cam"), points_path(ROOT, "cam")]
     assert all(path.parent != paths.folder for path in others)
 

@@ -12,6 +12,7 @@ from raypose import ledger, scratch
 from raypose.errors import StorageError
 from raypose.ranges import finished_ranges, read_range, remove_ranges, write_range
 from raypose.storage import AnyPath, as_path
+from tests.frames import make_frames
 from tests.stores import Fault, Store
 
 RECIPE = {"kind": "predictions", "video": "v"}
@@ -112,13 +113,13 @@ def test_a_store_that_denies_is_not_a_store_without_outputs(store: Store) -> Non
 def test_finished_ranges(store: Store) -> None:
     folder: AnyPath = as_path("s3://lab/out/m/video_preds/.raypose/ranges/cam")
     values = np.arange(60, dtype=np.float32).reshape(10, 2, 3)
-    write_range(folder, 0, values, RECIPE, source="", n_undecodable=1)
-    write_range(folder, 20, values, RECIPE, source="", n_undecodable=0)
+    write_range(folder, 0, values, RECIPE, frames=make_frames(10, missing=[4]), source="")
+    write_range(folder, 20, values, RECIPE, frames=make_frames(10, first=20), source="")
     found = finished_ranges(folder, RECIPE)
     assert [(start, stop) for start, stop, _ in found] == [(0, 10), (20, 30)]
-    got, n_undecodable = read_range(as_path(found[0][2]))
+    got, frames = read_range(as_path(found[0][2]))
     np.testing.assert_array_equal(got, values)
-    assert n_undecodable == 1
+    assert frames.counts == {"ok": 9, "missing": 1}
     assert finished_ranges(folder, {"kind": "another"}) == ()
     store.put("out/m/video_preds/.raypose/ranges/cam2/x", b"another video's")
     remove_ranges(folder)

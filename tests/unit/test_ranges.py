@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from raypose.ranges import (
     remove_ranges,
     write_range,
 )
+from tests.frames import make_frames
 
 RECIPE = {"video": "v", "model": "m"}
 
@@ -26,14 +28,14 @@ def values(n_frames: int, seed: int = 0) -> np.ndarray:
     return array
 
 
-def write(folder: Path, start: int, n_frames: int, *, n_undecodable: int = 0) -> Path:
+def write(folder: Path, start: int, n_frames: int, *, missing: Sequence[int] = ()) -> Path:
     return write_range(
         folder,
         start,
         values(n_frames, start),
         RECIPE,
+        frames=make_frames(n_frames, first=start, missing=missing),
         source="/v.mp4",
-        n_undecodable=n_undecodable,
     )
 
 
@@ -43,11 +45,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_comes_back_bit_for_bit(folder: Path) -> None:
-    path = write(folder, 300, 40, n_undecodable=2)
-    array, n_undecodable = read_range(path)
+    path = write(folder, 300, 40, missing=[310, 311])
+    array, frames = read_range(path)
     assert array.dtype == np.float32
     np.testing.assert_array_equal(array, values(40, 300))
-    assert n_undecodable == 2
+    np.testing.assert_array_equal(frames.times_s, np.arange(300, 340) / 25)
+    assert np.flatnonzero(frames.statuses).tolist() == [10, 11]
+    assert frames.counts == {"ok": 38, "missing": 2}
 
 
 def test_finished_ranges_are_in_order(folder: Path) -> None:

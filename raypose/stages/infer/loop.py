@@ -2,8 +2,8 @@
 
 Last station of inference: a video and predictors that are loaded → one table of keypoints a
 member. Frames are decoded ahead in a thread, images are made once for all members that take
-the same ones, and a frame that can't be decoded keeps its row, with NaN and likelihood 0. What
-becomes of the tables (files, metrics, smoothing) is not known here.
+the same ones, and a frame that is corrupt or missing keeps its row, with NaN and likelihood 0.
+What becomes of the tables (files, metrics, smoothing) is not known here.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from raypose.stages.infer.views import Views
 if TYPE_CHECKING:
     import torch
 
+    from raypose.frames import Frames, Statuses
     from raypose.stages.infer.lanes import Lanes
     from raypose.stages.infer.predictor import Predictor
     from raypose.stages.infer.windows import Windows
@@ -43,8 +44,8 @@ class MemberResult:
 
     Attributes:
         values: (n_frames, n_keypoints, 3) float32: x and y in pixels of the frame, likelihood;
-            NaN, NaN, 0 where the frame can't be decoded.
-        n_undecodable: frames that can't be decoded.
+            NaN, NaN, 0 where the frame is corrupt or missing.
+        frames: time and status of each frame.
         decode_s: seconds that inference waited for frames.
         network_s: seconds in resizing and network, summed over the cores that shared the work;
             on a GPU, the time to hand it over.
@@ -53,7 +54,7 @@ class MemberResult:
     """
 
     values: NDArray[np.float32]
-    n_undecodable: int
+    frames: Frames
     decode_s: float
     network_s: float
     subpixel_s: float
@@ -233,7 +234,7 @@ class _Run:
         self.fills_gaps = self.has_context or len(indexes) > 1
         self.on_progress = on_progress
         self.should_stop = should_stop
-        self.lost: list[list[NDArray[np.bool_]]] = [[] for _ in indexes]
+        self.statuses: list[list[Statuses]] = [[] for _ in indexes]
         self.decode_s = 0.0
         self.n_done = 0
         self.device = members[0].predictor.network.device if members else torch.device("cpu")
@@ -244,6 +245,7 @@ class _Run:
 
     def go(self, batch_size: int) -> None:
         """Send all frames through."""
+        from raypose.frames import without_picture
         from raypose.stages.infer.nvdec import open_reader
 
         throttle = _Throttle([member.predictor for member in self.members])
@@ -274,9 +276,10 @@ class _Run:
                 if views is None:
                     break
                 for v, batch in enumerate(views):
-                    self.lost[v].append(~batch.ok)
+                    self.statuses[v].append(batch.statuses)
                     if self.fills_gaps:
-                        held[v] = _fill_gaps(batch.frames, batch.ok, held[v])
+                        lost = without_picture(batch.statuses)
+                        held[v] = _fill_gaps(batch.frames, ~lost, held[v])
                 frames = [batch.frames for batch in views]
                 under_way.append((len(frames[0]), self._submit(views[0].first, frames)))
                 throttle.wait()
@@ -405,15 +408,16 @@ class _Run:
     def _result(
         self, member: _Member, rows: torch.Tensor, wanted: slice, view: int
     ) -> MemberResult:
+        from raypose.frames import Frames, without_picture
+
         # A copy: what comes of inference mode may share memory with what is not asked for.
         values = np.array(rows.numpy())
-        lost = np.zeros(0, np.bool_)
-        if self.lost[view]:
-            lost = np.concatenate(self.lost[view])[wanted]
-        values[lost] = (np.nan, np.nan, 0.0)
+        statuses = np.concatenate([np.zeros(0, np.int8), *self.statuses[view]])[wanted]
+        values[without_picture(statuses)] = (np.nan, np.nan, 0.0)
+        times_s = self.indexes[view].times_s[self.start : self.stop]
         return MemberResult(
             values,
-            int(lost.sum()),
+            Frames(times_s, statuses),
             self.decode_s,
             member.network_s,
             member.subpixel_s,
@@ -460,10 +464,10 @@ def _predict_part(views: Views, predictor: Predictor, shared: dict[Any, torch.Te
 
 
 def _fill_gaps(frames: Any, ok: NDArray[np.bool_], held: Any) -> Any:
-    """Put the last decodable frame in the place of each that is not; return the last of all.
+    """Put the last usable frame in the place of each that is not; return the last of all.
 
     Its own row says that it is missing; its neighbours, whose windows it is in, should see
-    something like it, not a black frame. At the beginning the next decodable frame serves.
+    something like it, not a black or a broken frame. At the beginning the next usable one serves.
     Frames are an array, or a tensor on a GPU.
     """
     good = np.flatnonzero(ok)

@@ -9,6 +9,10 @@ that the network runs on: nothing waits for the GPU but FFmpeg itself.
 No video is believed without a look: its first frames are decoded on the CPU too and compared. What
 NVDEC can't do, or does otherwise, is decoded on the CPU, and the reason is told.
 
+NVDEC does not say which blocks of a picture it could not decode. FFmpeg still parses every packet,
+and reports those that are cut, unreadable, or build on a missing picture; from the first sign of
+damage to the next keyframe frames are decoded on the CPU (`decoding`), so that statuses are its.
+
 This module has not been run on a GPU. What does not need one (conversion, batches, comparison,
 the way back to the CPU) is tested with frames that the CPU decodes.
 """
@@ -23,10 +27,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from raypose.frames import FrameStatus, Statuses
+from raypose.video.decoding import iter_frames
 from raypose.video.pixels import FULL_RANGE
-from raypose.video.reader import Batch, FrameReader, iter_frames
+from raypose.video.reader import Batch, FrameReader
 
 if TYPE_CHECKING:
     from raypose.video.index import VideoIndex
@@ -117,7 +122,7 @@ def disagreement(index: VideoIndex, reader: DeviceReader) -> str:
         return f"NVDEC can't decode it ({type(error).__name__}: {error})".splitlines()[0]
     with FrameReader(index, stop=len(found), batch_size=len(found)) as by_cpu:
         expected = next(iter(by_cpu))
-    if not np.array_equal(expected.ok, found.ok):
+    if not np.array_equal(expected.statuses, found.statuses):
         return "NVDEC loses frames of it"
     apart = np.abs(expected.frames - frames)
     if apart.max() > _MOST_APART or apart.mean() > _MEAN_APART:
@@ -159,31 +164,31 @@ class DeviceReader(FrameReader):
                 size = min(self.batch_size, self.stop - first)
                 luma = torch.empty((size, height, width), dtype=torch.uint8, device=self._device)
                 chroma = luma.new_empty((size, height // 2, width // 2, 2))
-                ok = np.zeros(size, np.bool_)
+                statuses = np.zeros(size, np.int8)
                 colours = (False, False)
-                for k, (_, frame) in enumerate(itertools.islice(frames, size)):
+                for k, (_, frame, status) in enumerate(itertools.islice(frames, size)):
+                    statuses[k] = status
                     if frame is None:
                         luma[k], chroma[k] = 0, 128
                         continue
                     y, uv = _planes(frame)
                     luma[k].copy_(y)
                     chroma[k].copy_(uv)
-                    ok[k] = True
                     colours = (frame.color_range == FULL_RANGE, frame.colorspace == _BT709)
-                yield Batch(first, self._rgb(luma, chroma, ok, *colours), ok)
+                yield Batch(first, self._rgb(luma, chroma, statuses, *colours), statuses)
 
     def _rgb(
         self,
         luma: torch.Tensor,
         chroma: torch.Tensor,
-        ok: NDArray[np.bool_],
+        statuses: Statuses,
         full_range: bool,
         bt709: bool,
     ) -> torch.Tensor:
         full_range = full_range or self.index.pix_fmt.startswith("yuvj")
         parts = zip(torch.split(luma, _CONVERTED), torch.split(chroma, _CONVERTED), strict=True)
         rgb = torch.cat([nv12_to_rgb(y, c, full_range=full_range, bt709=bt709) for y, c in parts])
-        for k in np.flatnonzero(~ok):
+        for k in np.flatnonzero(statuses == FrameStatus.MISSING):
             rgb[k] = 0
         if self.index.rotation:
             rgb = torch.rot90(rgb, -(self.index.rotation // 90), (1, 2))

@@ -202,6 +202,7 @@ EVENTS = st.fixed_dictionaries(
         "subject": st.text(max_size=3) | JSON,
         "facts": st.dictionaries(st.just("n_frames"), JSON) | JSON,
         "failures": st.lists(JSON, max_size=2) | JSON,
+        "damaged": st.dictionaries(st.text(max_size=3), JSON, max_size=2) | JSON,
         "n_outputs": JSON,
         "host": st.just(socket.gethostname()) | JSON,
         "pid": JSON,
@@ -216,3 +217,15 @@ def test_any_log_has_a_status(lines: list[bytes]) -> None:
         (Path(folder) / "events.jsonl").write_bytes(b"\n".join(lines))
         status = read_status(Path(folder))
     print_status(Console(file=io.StringIO(), width=200), status)
+
+
+def test_damaged_frames_are_told(log: ledger.RunLog) -> None:
+    start(log, damaged={"/v/a.mp4": {"ok": 90, "suspect": 10}})
+    counts = {"ok": 97, "missing": 1, "corrupt": 2}
+    log.event("task finished", **finished("table", damaged={"/v/b.mp4": counts}))
+    status = read_status(log.directory)
+    assert status.damaged == {"/v/a.mp4": {"ok": 90, "suspect": 10}, "/v/b.mp4": counts}
+    out = io.StringIO()
+    print_status(Console(file=out, width=200), status)
+    assert "damaged /v/a.mp4: 10 of 100 frames are suspect" in out.getvalue()
+    assert "damaged /v/b.mp4: 1 of 100 frames is missing, 2 corrupt" in out.getvalue()

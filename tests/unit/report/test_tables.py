@@ -165,3 +165,13 @@ def test_what_was_left_out_is_said_again_at_the_end(project: Project) -> None:
     plan = project.plan()
     assert "1 file is left out: no video track in them (index.ts)" in shown(plan)
     assert "1 file is left out: no video track in them (index.ts)" in ended(plan)
+
+
+class TestDamage:
+    def test_the_end_table_counts_frames_of_each_status(self, project: Project) -> None:
+        project.video()
+        plan = project.plan()
+        text = ended(plan, damaged={"/v/[b] cam.mp4": {"ok": 1200, "suspect": 3, "missing": 1}})
+        assert ["video", "ok", "suspect", "corrupt", "missing"] in rows(text)
+        assert ["/v/[b]", "cam.mp4", "1,200", "3", "0", "1"] in rows(text)
+        assert "damaged" not in ended(plan)

@@ -13,8 +13,10 @@ from raypose.config import SmoothConfig
 from raypose.errors import UsageError
 from raypose.predictions import COORDS, KeypointTable, write_csv
 from raypose.smoothing.plan import SmoothPlan, make_smooth_plan, smooth_tasks
+from raypose.stages.frames import commit_frames
 from raypose.tasks import LoadArgs, SmoothArgs
 from tests.calibrations import calibration_text
+from tests.frames import make_frames
 
 CALIBRATION = calibration_text()
 
@@ -160,3 +162,22 @@ def test_what_was_smoothed_is_no_member(root: Path) -> None:
     made = plan(root, tables=[str(root / name) for name in ("m1", "m2", "out")])
     assert {step.session.members for step in made.sessions} == {("m1", "m2")}
     assert [(p.subject, p.message) for p in made.problems] == [(str(path), "is smoothed already")]
+
+
+def test_smoothed_tables_with_damaged_frames(root: Path) -> None:
+    made = plan(root)
+    commit(made)
+    assert plan(root).done and not plan(root).damaged
+    frames = make_frames(5, missing=[2], suspect=[3])
+    step = made.sessions[0]
+    facts = {"frames": frames.counts}
+    with ledger.committing(step.outputs[0], step.recipe, facts=facts) as temporary:
+        temporary.write_text("done")
+    assert not plan(root).done, "the file of frames is missing"
+    commit_frames(step.outputs[0], step.recipe, frames, source="")
+    again = plan(root)
+    assert again.done
+    (problem,) = again.problems
+    assert problem.message == "1 of 5 frames is missing, 1 suspect"
+    table = str(step.session.tables[0][0])
+    assert problem.subject == table and again.damaged == {table: frames.counts}

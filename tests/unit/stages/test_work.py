@@ -44,6 +44,7 @@ from raypose.tasks import (
     TaskArgs,
     VideoSpec,
 )
+from tests.frames import make_frames
 from tests.models import make_model
 from tests.projects import fake_model
 from tests.videos import damage_packets, make_video
@@ -106,6 +107,10 @@ def keypoints(n_frames: int = N_FRAMES, seed: int = 0) -> np.ndarray:
     values[..., :2] = 30 + np.cumsum(random.normal(size=(n_frames, 3, 2)), axis=0)
     values[..., 2] = random.uniform(0.91, 1, (n_frames, 3))
     return values
+
+
+def predicted() -> Predicted:
+    return Predicted(keypoints(), make_frames(N_FRAMES))
 
 
 def table(model: ModelSpec, n_frames: int = N_FRAMES, seed: int = 0) -> KeypointTable:
@@ -197,7 +202,7 @@ class TestTable:
 
     def test_whole_video(self, video: VideoSpec, owner: Owner) -> None:
         args = self.args(video, owner)
-        summary, result = do(args, Predicted(keypoints(), 0))
+        summary, result = do(args, predicted())
         np.testing.assert_array_equal(result.values, keypoints())
         np.testing.assert_allclose(read_csv(args.output).values, keypoints(), rtol=1e-6)
         assert summary.made == (args.output,)
@@ -205,23 +210,36 @@ class TestTable:
         verdict = ledger.check(Path(args.output), RECIPE)
         assert verdict.done
         assert verdict.source == video.path
-        assert verdict.facts == {"n_rows": N_FRAMES, "n_undecodable": 0}
+        assert verdict.facts == {"n_rows": N_FRAMES, "frames": {"ok": N_FRAMES}}
 
     def test_ranges_of_this_run_and_of_an_earlier_one(
         self, video: VideoSpec, owner: Owner, tmp_path: Path
     ) -> None:
         whole = keypoints()
         folder = tmp_path / "o" / "video_preds" / ".raypose" / "ranges" / "cam"
-        kept = write_range(folder, 10, whole[10:20], RECIPE, source="", n_undecodable=2)
+        kept = write_range(
+            folder,
+            10,
+            whole[10:20],
+            RECIPE,
+            frames=make_frames(10, first=10, missing=[12], suspect=[13]),
+            source="",
+        )
         args = self.args(video, owner, (0, 10, ""), (10, 20, str(kept)), (20, 30, ""))
-        summary, result = do(args, Predicted(whole[:10], 0), Predicted(whole[20:], 1))
+        summary, result = do(
+            args,
+            Predicted(whole[:10], make_frames(10)),
+            Predicted(whole[20:], make_frames(10, first=20, corrupt=[29])),
+        )
         np.testing.assert_array_equal(result.values, whole)
-        assert summary.facts["n_undecodable"] == 3
-        assert any("3 of 30 frames" in warning for warning in summary.warnings)
+        assert np.flatnonzero(result.frames.statuses).tolist() == [12, 13, 29]
+        np.testing.assert_allclose(result.frames.times_s, np.arange(30) / 25)
+        assert summary.facts["frames"] == {"ok": 27, "suspect": 1, "corrupt": 1, "missing": 1}
+        assert "1 of 30 frames is missing, 1 corrupt, 1 suspect" in summary.warnings
         assert not folder.exists(), "ranges go when the table is committed"
 
     def test_fewer_frames_than_the_container_lists(self, video: VideoSpec, owner: Owner) -> None:
-        summary, result = do(self.args(video, owner), Predicted(keypoints(28), 0))
+        summary, result = do(self.args(video, owner), Predicted(keypoints(28), make_frames(28)))
         assert result.n_frames == 28
         assert any("lists 30 frames, 28 came out" in warning for warning in summary.warnings)
 
@@ -229,21 +247,21 @@ class TestTable:
         self, video: VideoSpec, owner: Owner, tmp_path: Path
     ) -> None:
         args = self.args(video, owner, (0, 10, str(tmp_path / "gone.parquet")), (10, 30, ""))
-        _, result = do(args, Predicted(keypoints(20), 0))
+        _, result = do(args, Predicted(keypoints(20), make_frames(20)))
         assert isinstance(result, Failure)
         assert not Path(args.output).exists()
 
     def test_a_full_disk(self, video: VideoSpec, owner: Owner, tmp_path: Path) -> None:
         args = self.args(video, owner)
         with largest_file(500):
-            _, result = do(args, Predicted(keypoints(), 0))
+            _, result = do(args, predicted())
         assert isinstance(result, Failure)
         assert result.error == "OutputError", result
         assert not files_below(tmp_path / "o")
 
     def test_then_loaded(self, video: VideoSpec, owner: Owner) -> None:
         args = self.args(video, owner)
-        _, made = do(args, Predicted(keypoints(), 0))
+        _, made = do(args, predicted())
         summary, loaded = do(LoadArgs(video, args.output))
         np.testing.assert_allclose(loaded.values, made.values, rtol=1e-6)
         assert loaded.keypoint_names == made.keypoint_names
@@ -517,12 +535,12 @@ class TestPredict:
         bad = spec_of(damage_packets(good, tmp_path / "bad.mp4", [5, 6]))
         here = context()
         _, (result,) = execute(predict_task(bad, members[:1]), [], here)
-        assert result.n_undecodable == 2
+        assert np.flatnonzero(result.frames.statuses).tolist() == [5, 6]
         assert np.isnan(result.values[5:7, :, :2]).all()
         assert (result.values[5:7, :, 2] == 0).all()
         _, (failure,) = execute(predict_task(bad, members[:1], strict=True), [], here)
         assert isinstance(failure, Failure)
-        assert "2 frames can't be decoded" in failure.message
+        assert "2 of 30 frames are missing" in failure.message
         assert "--strict" in failure.hint
 
 

@@ -41,7 +41,7 @@ def frames_of(index: VideoIndex, start: int) -> list[tuple[Any, ...]]:
             frame.colorspace, frame.color_primaries, frame.color_trc, frame.pict_type,
             b"".join(bytes(plane) for plane in frame.planes),
         )
-        for n, frame in iter_frames(index, start)
+        for n, frame, _ in iter_frames(index, start)
     ]  # fmt: skip
 
 

@@ -22,7 +22,7 @@ def transcode(source: Path, out: Path) -> VideoIndex:
     index = index_video(source)
     convert = FrameConverter(index)
     with VideoWriter(out, index, HIGH_QUALITY) as writer:
-        for n, frame in iter_frames(index):
+        for n, frame, _ in iter_frames(index):
             writer.write(convert(frame), int(index.pts[n] - index.pts[0]))
     return index_video(out)
 
@@ -106,7 +106,7 @@ def test_a_place_that_can_not_be_written(tmp_path: Path) -> None:
         pytest.raises(OutputError, match="no such file or directory"),
         VideoWriter(tmp_path / "missing" / "out.mp4", index) as writer,
     ):
-        for n, frame in iter_frames(index):
+        for n, frame, _ in iter_frames(index):
             writer.write(frame, n)
 
 
@@ -118,14 +118,14 @@ def test_a_full_disk(tmp_path: Path) -> None:
         pytest.raises(OutputError, match="disk is full"),
         VideoWriter(tmp_path / "out.mp4", index) as writer,
     ):
-        for n, frame in iter_frames(index):
+        for n, frame, _ in iter_frames(index):
             writer.write(frame, n)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there may be an encoder")
 def test_without_a_gpus_encoder_the_error_says_so(tmp_path: Path) -> None:
     index = index_video(make_video(tmp_path / "video.mp4", width=256, height=256))
-    (_, frame), *_ = iter_frames(index)
+    (_, frame, _), *_ = iter_frames(index)
     with (
         pytest.raises(OutputError, match="the GPU's encoder can't be used"),
         VideoWriter(tmp_path / "out.mp4", index, NVENC_LABELED) as writer,

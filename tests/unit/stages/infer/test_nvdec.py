@@ -46,7 +46,7 @@ def read(index: VideoIndex, **options: int) -> tuple[np.ndarray, np.ndarray]:
     )
     return (
         torch.cat([batch.frames for batch in batches]).numpy(),
-        np.concatenate([batch.ok for batch in batches]),
+        np.concatenate([batch.statuses == 0 for batch in batches]),
     )
 
 

@@ -1,0 +1,403 @@
+"""Decoded frames of a video, from any frame on, each with its number and its status.
+
+`iter_frames` hands out FFmpeg's own frames (YUV, as coded). Frames are numbered as `index` does,
+decoding begins at the keyframe before the first one, and every frame is accounted for: one that
+can't be decoded keeps its place.
+
+A video is decoded fast: on all cores (or on a GPU), stopping at the first sign of damage. From
+there it is decoded with care: one packet at a time, so that FFmpeg conceals what is broken, says
+which frames that concerns, and loses none beside them. Only so does the result not depend on
+timing. At the next keyframe the fast way goes on. Statuses are settled by `damage`; what lies
+before the first frame that is asked for, back to its keyframe, counts as well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from raypose.frames import FrameStatus
+from raypose.video.container import decode, demux, open_video, video_stream
+from raypose.video.damage import DamageTracker
+from raypose.video.index import VideoIndex
+from raypose.video.packets import end_packet, open_head, read_packets
+
+Frame = tuple[int, Any | None, FrameStatus]
+"""Number, picture (None where there is none) and status."""
+
+_MAX_THREADS = 16
+# H.264 and HEVC reorder 16 frames at most.
+_MOST_REORDERED = 16
+_MOST_AT_ONCE = 12
+_MOST_HELD = 64
+# Decoders that conceal broken data without a word, unless an error is to stop them.
+_SILENT = {"mjpeg"}
+# AV_PICTURE_TYPE_NONE, which some decoders leave it at, and _I.
+_KEY_PICTURES = (0, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How to decode.
+
+    Attributes:
+        careful: one packet at a time.
+        alert: whether any error, concealed or not, is a sign of damage.
+        back: how many keyframes before the nearest one to begin.
+        until: care is taken at least as far as this frame.
+        found: whether care has found damage since the fast way stopped.
+        span: with care, for how many keyframes; where frames build on others, always one.
+    """
+
+    careful: bool = False
+    alert: bool = True
+    back: int = 0
+    until: int = 0
+    found: bool = False
+    span: int = 1
+
+
+def iter_frames(
+    index: VideoIndex,
+    start: int = 0,
+    stop: int | None = None,
+    *,
+    threads: int = 0,
+    hwaccel: Any = None,
+) -> Generator[Frame, None, None]:
+    """Decoded frames (`av.VideoFrame`, as coded) with their numbers, each number once, in order.
+
+    Args:
+        index: the video.
+        start: first frame.
+        stop: frame after the last; None for the end.
+        threads: of the decoder; 0 for one per core.
+        hwaccel: PyAV's settings of hardware that decodes; None for the CPU. What is damaged is
+            decoded on the CPU.
+
+    Yields:
+        The number of a frame, the frame, or None where it is missing, and its status.
+
+    Raises:
+        VideoError: the file can't be opened.
+        ValueError: the range lies outside the video.
+    """
+    start, stop = check_range(index, start, stop)
+    n, way = start, _Way()
+    while n < stop:
+        part = _Part(index, n, stop, way, threads, hwaccel)
+        yield from part.frames()
+        n, way = part.n, part.next_way()
+
+
+def check_range(index: VideoIndex, start: int, stop: int | None) -> tuple[int, int]:
+    """The range, whose end may be None for that of the video.
+
+    Raises:
+        ValueError: it lies outside the video.
+    """
+    stop = index.n_frames if stop is None else stop
+    if not 0 <= start <= stop <= index.n_frames:
+        raise ValueError(f"frames {start} to {stop} of a video of {index.n_frames} frames")
+    return start, stop
+
+
+class _Part:
+    """Frames from `n` on, decoded in one way: to the end, or to where another way must go on."""
+
+    def __init__(
+        self, index: VideoIndex, n: int, stop: int, way: _Way, threads: int, hwaccel: Any
+    ) -> None:
+        self.n = n
+        self._index, self._stop, self._way = index, stop, way
+        self._threads = 1 if way.careful else _thread_count(threads)
+        self._hwaccel = None if way.careful else hwaccel
+        nearest = int(np.searchsorted(index.keyframes, n, side="right")) - 1
+        self._k = max(0, nearest - way.back)
+        self._first = int(index.keyframes[self._k])
+        self._end = self._end_of_care() if way.careful else index.n_frames
+        self._last_fed = self._first
+        self._n_fed = 0
+        self._intra_only = False
+        self._held: dict[int, Any] = {}
+        self._next: _Way | None = None
+        self._ids: _Ids = _Times(index, self._first) if index.seekable else _Order()
+        self._tracker = DamageTracker(self._first, slack=self._ids.slack)
+
+    def _end_of_care(self) -> int:
+        """A keyframe, from which on frames are decoded as if nothing had been before."""
+        keyframes = self._index.keyframes
+        k = int(np.searchsorted(keyframes, self.n, side="right")) + self._way.span - 1
+        return int(keyframes[k]) if k < len(keyframes) else self._index.n_frames
+
+    def next_way(self) -> _Way:
+        """How to go on from `n`."""
+        if self._next is not None or not self._way.careful:
+            return self._next or self._way
+        found = self._way.found or self._tracker.found
+        span = 2 * self._way.span if self._intra_only else 1
+        if self.n <= self._way.until:
+            return replace(self._way, back=0, found=found, span=span)
+        # Where care has found nothing, errors say nothing either.
+        return _Way(alert=self._way.alert and found, span=span)
+
+    def frames(self) -> Iterator[Frame]:
+        with _open_at(self._index, self._k, self._hwaccel) as (stream, packets):
+            self._set_up(stream)
+            for position, packet in enumerate(self._needed(packets, stream)):
+                id = self._feed(packet)
+                frames = decode(packet)
+                if frames is None and self._is_sign(position):
+                    return
+                if frames is None and self._way.careful and id is not None:
+                    self._tracker.refused(id)
+                for frame in frames or ():
+                    self._take_in(frame)
+                if not packet.size:
+                    self._tracker.ended()
+                yield from self._hand_out()
+                if self.n >= min(self._stop, self._end) or self._next is not None:
+                    return
+        # What is left has no packet.
+        if self._k > 0 and self._tracker.last_clean < self._first:
+            self._go_further_back()
+        elif not self._way.careful:
+            self._go_on_with_care()
+        else:
+            for missing in range(self.n, min(self._stop, self._end)):
+                self.n = missing + 1
+                yield missing, None, FrameStatus.MISSING
+
+    def _set_up(self, stream: Any) -> None:
+        way, context, codec = self._way, stream.codec_context, self._index.codec
+        options = {}
+        silent = self._index.seekable and codec in _SILENT
+        if silent if way.careful else way.alert:
+            options["err_detect"] = "explode"
+        if codec == "h264" and self._threads > 1:
+            # A thread hands out pictures that others have decoded, and what is wrong with them as
+            # far as it is known by then: so each waits for as many packets as are decoded at once.
+            self._threads = min(self._threads, _MOST_AT_ONCE)
+            options["has_b_frames"] = str(_MOST_REORDERED - 1)
+        elif codec == "mpeg4" and context.has_b_frames:
+            self._tracker.lag = self._threads  # for the same reason
+        context.options = options
+        stream.thread_type = "NONE" if way.careful else "AUTO"
+        stream.thread_count = self._threads
+        self._intra_only = bool(context.codec.intra_only)
+        self._ids.set_up(context)
+
+    def _needed(self, packets: Iterator[Any], stream: Any) -> Iterator[Any]:
+        """Packets up to the end, and an empty one, which makes the decoder hand out the rest.
+
+        A decoder that is given what comes after the end may lose frames if that is damaged.
+        """
+        for packet in packets:
+            if self._way.careful and self._n_fed == self._end - self._first:
+                yield end_packet(stream)
+                return
+            # One without data in between says that the picture before it is shown for longer.
+            if packet.size or packet.pts is None:
+                yield packet
+
+    def _feed(self, packet: Any) -> int | None:
+        """Note a packet; its id, if what it holds is wanted."""
+        id = self._ids.feed(packet) if packet.size else None
+        if id is not None:
+            number = self._ids.number_of(id)
+            self._tracker.fed(id, number, corrupt=packet.is_corrupt)
+            self._last_fed = max(self._last_fed, number or 0)
+            self._n_fed += number is not None and number < self._end
+        return id
+
+    def _is_sign(self, position: int) -> bool:
+        """Whether an error at this packet means that frames to come are damaged.
+
+        After a seek, leading frames lack what they build on; decoders that work on several
+        packets at a time report an error that many packets later.
+        """
+        leading = self._ids.last_leading
+        if self._way.careful or (leading >= 0 and position - (self._threads - 1) <= leading):
+            return False
+        self._go_on_with_care()
+        return True
+
+    def _take_in(self, frame: Any) -> None:
+        id = self._ids.of_frame(frame)
+        number = None if id is None else self._ids.number_of_frame(id)
+        if id is None or number is None:
+            return
+        key = self._intra_only or frame.key_frame or self._is_keyframe(number, frame)
+        if self._tracker.came(id, number, corrupt=frame.is_corrupt, key=bool(key)):
+            self._held[number] = frame
+
+    def _is_keyframe(self, number: int, frame: Any) -> bool:
+        """Whether the container says so, of a picture that can be one.
+
+        It also calls those keyframes from which on a picture is refreshed bit by bit.
+        """
+        if int(frame.pict_type) not in _KEY_PICTURES:
+            return False
+        keyframes = self._index.keyframes
+        k = int(np.searchsorted(keyframes, number))
+        return k < len(keyframes) and int(keyframes[k]) == number
+
+    def _hand_out(self) -> Iterator[Frame]:
+        tracker = self._tracker
+        for number, status in tracker.take(at_once=len(self._held) > _MOST_HELD):
+            frame = self._held.pop(number, None)
+            builds = self._k > 0 and not self._intra_only
+            if builds and number == self._first and tracker.last_clean != number:
+                self._go_further_back()
+                return
+            if status is not FrameStatus.OK and not self._way.careful:
+                self._go_on_with_care()
+                return
+            if number < self.n:
+                continue
+            if number >= min(self._stop, self._end):
+                return
+            self.n = number + 1
+            yield number, None if status is FrameStatus.MISSING else frame, status
+
+    def _go_further_back(self) -> None:
+        """Begin earlier: what seemed to be a keyframe is none, is damaged, or was not found.
+
+        What comes after it builds on what lies before.
+        """
+        self._next = replace(self._way, back=2 * self._way.back + 1)
+
+    def _go_on_with_care(self) -> None:
+        self._next = replace(self._way, careful=True, until=self._last_fed, found=False)
+
+
+class _Times:
+    """Packets and frames by the time at which they are shown."""
+
+    slack = 0
+
+    def __init__(self, index: VideoIndex, first: int) -> None:
+        self._pts = index.pts
+        self._first_pts = int(index.pts[first]) if first > 0 else None
+        self._numbers: dict[int, int | None] = {}
+        self._n_fed = -1
+        self.last_leading = -1
+
+    def set_up(self, context: Any) -> None:
+        """Times come back with frames by themselves."""
+
+    def feed(self, packet: Any) -> int | None:
+        """Note a packet; its id, unless it belongs to a frame before the first one."""
+        self._n_fed += 1
+        time: int | None = packet.pts
+        if time is None:
+            return None
+        if self._first_pts is not None and time < self._first_pts:
+            self.last_leading = self._n_fed
+            return None
+        number = int(np.searchsorted(self._pts, time))
+        shown = number < len(self._pts) and int(self._pts[number]) == time
+        self._numbers[time] = number if shown else None
+        return time
+
+    def number_of(self, id: int) -> int | None:
+        """The number of a packet's frame, where it is known before the frame comes out."""
+        return self._numbers[id]
+
+    def of_frame(self, frame: Any) -> int | None:
+        """The id of the packet that a frame was in."""
+        time: int | None = frame.pts
+        return time
+
+    def number_of_frame(self, id: int) -> int | None:
+        """The number of a frame that has just come out."""
+        return self._numbers.pop(id, None)
+
+
+class _Order:
+    """Packets counted as they are fed, frames numbered as they come out."""
+
+    slack = _MOST_REORDERED
+    last_leading = -1
+
+    def __init__(self) -> None:
+        self._n_fed = self._n_out = 0
+
+    def set_up(self, context: Any) -> None:
+        context.copy_opaque = True
+
+    def feed(self, packet: Any) -> int | None:
+        packet.opaque = self._n_fed
+        self._n_fed += 1
+        return self._n_fed - 1
+
+    def number_of(self, id: int) -> int | None:
+        return None
+
+    def of_frame(self, frame: Any) -> int | None:
+        # Some decoders do not hand on what they are given with a packet.
+        return self._n_fed - 1 if frame.opaque is None else int(frame.opaque)
+
+    def number_of_frame(self, id: int) -> int | None:
+        self._n_out += 1
+        return self._n_out - 1
+
+
+_Ids = _Times | _Order
+
+
+@contextlib.contextmanager
+def _open_at(index: VideoIndex, k: int, hwaccel: Any) -> Iterator[tuple[Any, Iterator[Any]]]:
+    """A track with its packets from keyframe number `k` on, or from one before it."""
+    if index.packets is not None:
+        with open_head(index.packets, hwaccel) as head:
+            stream = head.streams.video[0]
+            first = int(index.pts[index.keyframes[k]]) if k > 0 else None
+            packets = read_packets(index.path, index.packets, stream, index.time_base, first)
+            with contextlib.closing(packets):
+                yield stream, packets
+        return
+    with open_video(index.path, hwaccel) as container:
+        stream = video_stream(container, index.path)
+        yield stream, _packets_from(index, k, container, stream)
+
+
+def _packets_from(index: VideoIndex, k: int, container: Any, stream: Any) -> Iterator[Any]:
+    """Packets from keyframe number `k` or, where no seek leads there, from one before it."""
+    import av
+
+    if k <= 0:
+        yield from demux(container, stream)
+        return
+    latest = int(index.pts[index.keyframes[k]])
+    step = 1
+    while k > 0:
+        with contextlib.suppress(av.FFmpegError):
+            container.seek(int(index.pts[index.keyframes[k]]), stream=stream)
+            packets = itertools.dropwhile(_is_no_keyframe, demux(container, stream))
+            first = next(packets, None)
+            if first is not None and first.pts is not None and first.pts <= latest:
+                yield first
+                yield from packets
+                return
+        # Some demuxers search by decoding time, and some have no index to search in.
+        k -= step
+        step *= 2
+    with open_video(index.path) as fresh:
+        for packet in demux(fresh, video_stream(fresh, index.path)):
+            packet.stream = stream
+            yield packet
+
+
+def _is_no_keyframe(packet: Any) -> bool:
+    return not packet.is_keyframe
+
+
+def _thread_count(threads: int) -> int:
+    return threads or min(os.cpu_count() or 1, _MAX_THREADS)
