@@ -24,6 +24,8 @@ Damage = dict[str, dict[Literal["ok", "suspect", "corrupt", "missing"], Number]]
 class _Event(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
 
+    damaged: Damage = {}
+
 
 class _Planned(_Event):
     host: str = ""
@@ -34,7 +36,6 @@ class _Started(_Event):
     on: str
     tasks: dict[str, Number] = {}
     n_frames: Number = 0
-    damaged: Damage = {}
 
 
 class _Alive(_Event):
@@ -62,7 +63,6 @@ class _TaskFinished(_Event):
     subject: str
     n_outputs: Number = 1
     facts: _Facts
-    damaged: Damage = {}
     failures: list[_Failed] = []
 
 
@@ -78,7 +78,7 @@ _SCHEMAS: Mapping[str, type[_Event]] = {
 def fitting_events(
     directory: Path, on_unreadable: Callable[[object], None]
 ) -> Iterator[dict[str, Any]]:
-    """The events of a run that fit their schemas; of kinds without one, all.
+    """The events of a run that fit their schemas.
 
     Args:
         directory: of the run.
@@ -88,10 +88,8 @@ def fitting_events(
         OutputError: it is not the directory of a run.
     """
     for event in read_events(directory, on_unreadable):
-        schema = _SCHEMAS.get(event["event"])
         try:
-            if schema is not None:
-                schema.model_validate(event)
+            _SCHEMAS.get(event["event"], _Event).model_validate(event)
         except ValidationError:
             on_unreadable(event)
             continue

@@ -49,7 +49,7 @@ def commit_frames(
     frames: Frames,
     *,
     source: str,
-    videos: Sequence[VideoRead],
+    videos: Sequence[VideoRead] = (),
     always: bool = False,
     origin: Origin | None = None,
 ) -> list[str]:

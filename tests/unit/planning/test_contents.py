@@ -119,9 +119,7 @@ class TestUndecodableFrames:
             os.rename(tmp_path / "elsewhere.mp4", path)
         plan = project.plan(**EVERYTHING)
         assert not_done(plan) == all_steps(plan)
-        assert reasons(plan) == {
-            "made before the video changed, of which 3 frames could not be decoded"
-        }
+        assert reasons(plan) == {"made before the video changed, of which 3 frames were damaged"}
 
 
 class TestCopiedTree:

@@ -164,6 +164,7 @@ def test_a_pulse_tells_what_runs(log: ledger.RunLog) -> None:
         b'{"event": "started", "time": 5, "on": "x", "tasks": {"predict": -1}}',
         b'{"event": "planned", "time": 5, "host": "h", "pid": 1e30}',
         b'{"event": 5, "time": 5}',
+        b'{"event": "ended", "time": 5, "damaged": 7}',
         b"[" * 100_000,
         b"9" * 5000,
     ],

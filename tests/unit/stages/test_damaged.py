@@ -83,7 +83,7 @@ def keypoints(frames: Frames = DAMAGED, seed: int = 0) -> np.ndarray:
 
 def make_table(model: ModelSpec, frames: Frames = DAMAGED, seed: int = 0) -> KeypointTable:
     values = keypoints(frames, seed)
-    return KeypointTable(model.scorer, model.keypoint_names, COORDS, values, frames)
+    return KeypointTable(model.scorer, model.keypoint_names, COORDS, values, frames=frames)
 
 
 class TestTable:

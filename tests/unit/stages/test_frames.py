@@ -28,7 +28,7 @@ RECIPE = {"kind": "predictions", "video": "v", "model": "m"}
 
 def make_table(n_frames: int = 10, frames: Frames | None = None) -> KeypointTable:
     values = np.ones((n_frames, 1, 3), np.float32)
-    return KeypointTable("heatmap_tracker", ("nose",), COORDS, values, frames)
+    return KeypointTable("heatmap_tracker", ("nose",), COORDS, values, frames=frames)
 
 
 def local(path: str) -> str:
