@@ -190,10 +190,11 @@ def content_digest(
     if known:
         return known
     if copy is None and not isinstance(path, Path):
-        if Identity.of(path) != identity:
-            return ""
-        digest = _xxh3(storage.blocks(path), should_stop)
-        same = Identity.of(path) == identity
+        with storage.speaking_of(path):
+            if Identity.of(path) != identity:
+                return ""
+            digest = _xxh3(storage.blocks(path), should_stop)
+            same = Identity.of(path) == identity
     else:
         local = copy or path
         assert isinstance(local, Path)

@@ -32,7 +32,7 @@ from raypose.digests import (
 from raypose.errors import RayposeError, VideoError
 from raypose.origins import Origin, VideoRead
 from raypose.stages.staging import Staging
-from raypose.storage import as_path, is_url
+from raypose.storage import as_path, is_url, speaking_of
 from raypose.tasks import VideoSpec
 
 
@@ -104,7 +104,8 @@ class Witness:
         return opened.path, opened.identity
 
     def _open_object(self, video: VideoSpec) -> _Opened:
-        now = Identity.of(as_path(video.path))
+        with speaking_of(video.path):
+            now = Identity.of(as_path(video.path))
         if video.identity is not None and now != video.identity:
             raise _changed(video, "after the run was planned")
         copy = Path(self._staging.local(video.path, now))

@@ -93,7 +93,7 @@ def values(n_frames: int = N_FRAMES) -> np.ndarray:
 
 def table(owner: Owner, origin: Origin | None = None) -> KeypointTable:
     names = owner.model.keypoint_names
-    return KeypointTable("m_tracker", names, ("x", "y", "likelihood"), values(), origin)
+    return KeypointTable("m_tracker", names, ("x", "y", "likelihood"), values(), origin=origin)
 
 
 def videos_of(output: str) -> tuple[VideoRead, ...]:

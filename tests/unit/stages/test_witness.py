@@ -12,7 +12,7 @@ import pytest
 
 from raypose import digests
 from raypose.digests import Identity, content_digest
-from raypose.errors import CancelledError, VideoError
+from raypose.errors import CancelledError, StorageError, VideoError
 from raypose.inputs.preflight import look_into
 from raypose.origins import Origin, VideoRead
 from raypose.stages.staging import Staging
@@ -239,6 +239,17 @@ class TestObjects:
         planned = replace(video, path=url, identity=identity_of(url))
         store.put("v/cam.mp4", other.read_bytes())
         with witness.task(), pytest.raises(VideoError, match="changed after the run") as caught:
+            witness.open(planned)
+        assert caught.value.path == url
+
+    def test_gone(self, store: Store, witness: Witness, video: VideoSpec) -> None:
+        url = store.put("v/cam.mp4", Path(video.path).read_bytes())
+        planned = replace(video, path=url, identity=identity_of(url))
+        store.delete("v/cam.mp4")
+        with (
+            witness.task(),
+            pytest.raises(StorageError, match="there is no such object") as caught,
+        ):
             witness.open(planned)
         assert caught.value.path == url
 

@@ -500,8 +500,13 @@ class TestPredict:
     def test_the_decoder_that_was_not_used_is_told(
         self, video: VideoSpec, members: tuple[ModelSpec, ModelSpec]
     ) -> None:
-        summary, _ = execute(predict_task(video, members[:1], decoder="nvdec"), [], context())
+        asked = predict_task(video, members[:1], decoder="nvdec", precision="auto")
+        recipe = {**RECIPE, "precision": "fp32", "decoder": "nvdec"}
+        asked = replace(asked, args=replace(asked.args, recipes=(recipe,)))
+        summary, (result,) = execute(asked, [], context())
         assert summary.warnings == ("decoded on the CPU: the network is not on a GPU",)
+        done = {"precision": "fp32", "decoder": "cpu", "decoder_asked": "nvdec"}
+        assert result.recipe == {**RECIPE, **done}, "the record says what was done"
 
     def test_a_range_is_kept_for_the_next_run(
         self, video: VideoSpec, members: tuple[ModelSpec, ModelSpec], tmp_path: Path
@@ -536,6 +541,8 @@ class TestPredict:
         here = context()
         _, (result,) = execute(predict_task(bad, members[:1]), [], here)
         assert np.flatnonzero(result.frames.statuses).tolist() == [5, 6]
+        (read,) = result.videos
+        assert (read.fingerprint, read.identity, read.n_bad) == (bad.fingerprint, bad.identity, 2)
         assert np.isnan(result.values[5:7, :, :2]).all()
         assert (result.values[5:7, :, 2] == 0).all()
         _, (failure,) = execute(predict_task(bad, members[:1], strict=True), [], here)
