@@ -18,10 +18,12 @@ from raypose.digests import Identity, remembered_digest
 from raypose.errors import Failure, TableError, VideoError
 from raypose.inputs.models import open_model
 from raypose.inputs.preflight import look_into
+from raypose.layout import frames_beside
 from raypose.origins import Origin, VideoRead
 from raypose.predictions import KeypointTable
 from raypose.ranges import write_range
 from raypose.stages.context import Context
+from raypose.stages.frames import frames_recipe
 from raypose.stages.metrics import PCA_SINGLEVIEW, TEMPORAL_NORM, fit_and_digest
 from raypose.stages.provenance import boxes_as_planned, joined, of_members
 from raypose.stages.work import Predicted, execute
@@ -41,6 +43,7 @@ from raypose.tasks import (
 )
 from raypose.video.index import index_video
 from raypose.video.reader import FrameReader
+from tests.frames import make_frames
 from tests.projects import fake_model, read_of
 from tests.videos import make_video
 
@@ -113,14 +116,18 @@ class TestTable:
     def test_what_was_read_is_recorded(self, video: VideoSpec, owner: Owner) -> None:
         read = read_of(video, n_bad=2)
         args = self.args(video, owner)
-        _, made = do("table", args, Predicted(values(), 2, RECIPE, (read,)))
+        _, made = do(
+            "table",
+            args,
+            Predicted(values(), make_frames(N_FRAMES, missing=[3, 4]), RECIPE, (read,)),
+        )
         assert made.origin == Origin(ledger.digest_of(RECIPE), (read,))
         assert videos_of(args.output) == (read,)
 
     def test_the_settings_are_those_that_were_used(self, video: VideoSpec, owner: Owner) -> None:
         done = {**RECIPE, "decoder": "cpu", "decoder_asked": "nvdec"}
         args = self.args(video, owner, recipe={**RECIPE, "decoder": "nvdec"})
-        _, made = do("table", args, Predicted(values(), 0, done))
+        _, made = do("table", args, Predicted(values(), make_frames(N_FRAMES), done))
         assert made.origin.recipe == ledger.digest_of(done)
         assert ledger.check(Path(args.output), done).done
 
@@ -128,12 +135,13 @@ class TestTable:
         self, video: VideoSpec, owner: Owner, tmp_path: Path
     ) -> None:
         read = read_of(video, n_bad=1)
+        frames = make_frames(5, missing=[0])
         kept = write_range(
-            tmp_path / "r", 0, values(5), RECIPE, source="", n_undecodable=1, videos=(read,)
+            tmp_path / "r", 0, values(5), RECIPE, frames=frames, source="", videos=(read,)
         )
         rest = replace(read, content="", n_bad=2)
         args = self.args(video, owner, (0, 5, str(kept)), (5, N_FRAMES, ""))
-        do("table", args, Predicted(values(7), 2, RECIPE, (rest,)))
+        do("table", args, Predicted(values(7), make_frames(7, missing=[1, 2]), RECIPE, (rest,)))
         assert videos_of(args.output) == (replace(read, n_bad=3),)
 
     def test_ranges_of_two_files(self, video: VideoSpec, owner: Owner) -> None:
@@ -141,8 +149,8 @@ class TestTable:
         other = replace(read, identity=Identity(9, (("inode", 1),)), content="another")
         args = self.args(video, owner, (0, 5, ""), (5, N_FRAMES, ""))
         parts = (
-            Predicted(values(5), 0, RECIPE, (read,)),
-            Predicted(values(7), 0, RECIPE, (other,)),
+            Predicted(values(5), make_frames(5), RECIPE, (read,)),
+            Predicted(values(7), make_frames(7), RECIPE, (other,)),
         )
         _, failure = do("table", args, *parts)
         assert isinstance(failure, Failure)
@@ -198,11 +206,14 @@ class TestMadeOfATable:
         assert not Path(output).exists()
 
     def test_times(self, video: VideoSpec, owner: Owner, tmp_path: Path) -> None:
-        output = str(tmp_path / "o" / "cam_timestamps.csv")
-        do("timestamps", TimestampsArgs(video, owner, output, {"kind": "timestamps"}))
-        assert videos_of(output) == (read_of(video),)
+        path = tmp_path / "o" / "cam.csv"
+        args = TimestampsArgs(video, owner, str(path), RECIPE)
+        do("timestamps", args, table(owner, Origin("as it came out", (read_of(video),))))
+        output = frames_beside(path)
+        assert ledger.check(output, {**frames_recipe(RECIPE), "table": "as it came out"}).done
+        assert videos_of(str(output)) == (read_of(video),)
         (tmp_path / "cam.mp4").unlink()
-        _, failure = do("timestamps", TimestampsArgs(video, owner, output, {"kind": "timestamps"}))
+        _, failure = do("timestamps", args, table(owner))
         assert isinstance(failure, Failure)
         assert failure.message.startswith("the video is gone")
 
@@ -211,7 +222,7 @@ class TestLoad:
     @pytest.fixture
     def committed(self, video: VideoSpec, owner: Owner) -> str:
         args = TestTable().args(video, owner)
-        do("table", args, Predicted(values(), 0, RECIPE, (read_of(video),)))
+        do("table", args, Predicted(values(), make_frames(N_FRAMES), RECIPE, (read_of(video),)))
         return args.output
 
     def test_the_record_says_what_it_was_made_from(self, video: VideoSpec, committed: str) -> None:
@@ -318,7 +329,7 @@ def test_a_video_that_is_cut_short_while_it_is_read(video: VideoSpec) -> None:
 
 def test_a_record_of_a_run_names_files_as_json(video: VideoSpec, owner: Owner) -> None:
     args = TestTable().args(video, owner)
-    do("table", args, Predicted(values(), 0, RECIPE, (read_of(video),)))
+    do("table", args, Predicted(values(), make_frames(N_FRAMES), RECIPE, (read_of(video),)))
     folder = Path(args.output).parent / ".raypose"
     record = json.loads((folder / "cam.csv.json").read_text())
     status = os.stat(video.path)
