@@ -17,7 +17,8 @@ import harness
 
 from raypose.config import RunConfig
 from raypose.executors.ray import RayExecutor
-from raypose.executors.ray.actors import Worker, ray  # with its settings
+from raypose.executors.ray.actors import Worker, ray
+from raypose.executors.ray.environment import own_cluster
 from raypose.tasks import LoadArgs, Progress, Summary, Task, VideoSpec
 
 SLEEP_S = 0.2
@@ -69,19 +70,8 @@ def sessions(n_pairs: int) -> list[tuple[Task, ...]]:
     return result
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tiny", action="store_true", help="a small size, nothing is saved")
-    args = parser.parse_args()
-    n_gpus, n_pairs, repeats = (2, 20, 1) if args.tiny else (16, 500, 3)
-    ray.init(
-        address="local",
-        num_cpus=n_gpus + 2,
-        num_gpus=n_gpus,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="ERROR",
-    )
+def measure(n_gpus: int, n_pairs: int, repeats: int) -> tuple[list[float], list[float]]:
+    """Seconds of each repetition, and the most memory of each GPU worker in MiB."""
     config = RunConfig.build(videos=("v",), models=("m",), device="cpu", output_dir=Path("unused"))
     executor = RayExecutor(config, worker_class=Stub)
     assert executor.start([]) == n_gpus
@@ -95,7 +85,24 @@ def main() -> None:
         assert len(set(count.finished_tasks)) == 3 * n_pairs
     peaks = ray.get([slot.actor.peak_mib.remote() for slot in executor._crew.gpu])
     executor.close()
-    ray.shutdown()
+    return seconds, peaks
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tiny", action="store_true", help="a small size, nothing is saved")
+    args = parser.parse_args()
+    n_gpus, n_pairs, repeats = (2, 20, 1) if args.tiny else (16, 500, 3)
+    with own_cluster():
+        ray.init(
+            address="local",
+            num_cpus=n_gpus + 2,
+            num_gpus=n_gpus,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="ERROR",
+        )
+        seconds, peaks = measure(n_gpus, n_pairs, repeats)
     median = sorted(seconds)[len(seconds) // 2]
     ideal = n_pairs * SLEEP_S / n_gpus
     driver = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -40,7 +40,7 @@ _CONFIG = "run.yaml"
 _CHECK = "jobcheck.py"
 # A busy head takes a minute and more to start its agent.
 _AGENT_WAIT_S = 180.0
-_PYTHON = ("3.10", "3.13")
+_PYTHON = ("3.10", "3.14")
 """As in pyproject.toml: the oldest that will do, and the oldest that will not."""
 
 
@@ -110,17 +110,16 @@ class Cluster:
     def __init__(self, address: str) -> None:
         self.address = _url(address)
         _check_that_someone_listens(self.address)
-        # Read by Ray when it is imported; where it is left unset, the client sends no token.
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-        # The client lets these two win over its argument.
-        os.environ["RAY_API_SERVER_ADDRESS"] = self.address
         from ray.job_submission import JobSubmissionClient
 
         for name in logging.root.manager.loggerDict:
             if name.startswith("ray."):  # they tell of each upload and each closed connection
                 logging.getLogger(name).setLevel(logging.WARNING)
-        with self._named_errors():
-            self._client: JobSubmissionClient = JobSubmissionClient(self.address)
+        with self._named_errors(), _variable("RAY_API_SERVER_ADDRESS", self.address):
+            # The client lets the variable win over its argument.
+            self._client: JobSubmissionClient = JobSubmissionClient(
+                self.address, headers=_token_header()
+            )
 
     def submit(
         self,
@@ -251,6 +250,32 @@ class Cluster:
                 f"{meaning or f'the cluster at {self.address} does not answer as Ray'} ({what})",
                 hint="See raypose jobs for what runs there, and for what to follow.",
             ) from error
+
+
+def _token_header() -> dict[str, str]:
+    """What shows the user's token, whatever this process has done with Ray before.
+
+    Ray's client adds it by itself only where `RAY_AUTH_MODE` was set before ray was imported.
+    """
+    if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
+        return {}
+    from raypose.executors.ray.environment import user_token
+
+    token = user_token()
+    return {"authorization": f"Bearer {token}"} if token else {}
+
+
+@contextmanager
+def _variable(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def _url(address: str) -> str:

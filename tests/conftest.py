@@ -23,6 +23,7 @@ os.environ.update(
 for _name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
     os.environ.pop(_name, None)
 
+TESTS = Path(__file__).parent
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 SHARED_CASES = SHARED_DATA.parent / "cases"
 
@@ -61,8 +62,24 @@ def store(store_server: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     scratch.configure()
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two for the whole suite; tests that are named run in this process."""
+    if config.args_source is pytest.Config.ArgsSource.TESTPATHS:
+        return 2
+    config.option.dist = "no"
+    return 0
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that need a GPU skip where torch sees none; without such tests torch stays out."""
+    """Tests that wait for Ray share one process, and so one cluster; others go by file.
+
+    Tests that need a GPU skip where torch sees none; without such tests torch stays out.
+    """
+    for item in items:
+        where = item.path.relative_to(TESTS)
+        group = "ray" if where.parts[0] in ("integration", "faults") else str(where)
+        item.add_marker(pytest.mark.xdist_group(group))
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if not marked:
         return

@@ -31,7 +31,6 @@ def free_port() -> int:
 
 def own_address() -> str:
     """This machine's address, as Ray finds it for its nodes."""
-    import raypose.executors.ray  # sets what Ray reads when it is imported  # noqa: F401, I001
     import ray
 
     return str(ray.util.get_node_ip_address())

@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from raypose import importpath
 from raypose.errors import Failure, ModelChangedError, ModelError, UnsafeCheckpointError
 from raypose.tasks import ModelSpec
 
@@ -47,7 +48,7 @@ class GraphBuilder:
             request.write_bytes(pickle.dumps((self._missing, self._allow_unsafe)))
             with Path(self._folder.name, "log").open("wb") as log:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", __name__, str(request)],
+                    [sys.executable, importpath.__file__, __name__, str(request)],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,

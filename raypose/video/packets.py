@@ -36,7 +36,7 @@ _CHECK_EVERY = 997
 _HEAD_PACKETS = 64
 _HEAD_BYTES = 8 << 20
 _TOLD_BY_HEAD = (
-    "name", "codec_tag", "extradata", "width", "height", "pix_fmt", "has_b_frames", "profile",
+    "name", "codec_tag", "extradata", "width", "height", "has_b_frames", "profile",
     "color_range", "colorspace", "color_primaries", "color_trc",
 )  # fmt: skip
 
@@ -112,10 +112,20 @@ def _head_of(path: str) -> bytes | None:
             stream = video_stream(source, path)
             head = _copy_head(source, stream, form)
             with av.open(io.BytesIO(head)) as copy:
-                told, known = copy.streams.video[0].codec_context, stream.codec_context
-                if all(getattr(told, name) == getattr(known, name) for name in _TOLD_BY_HEAD):
+                if _description(copy.streams.video[0]) == _description(stream):
                     return head
     return None
+
+
+def _description(stream: Any) -> tuple[Any, ...]:
+    """What a container tells the decoder of a track.
+
+    Not `codec_context.pix_fmt`: before PyAV 18 it crashes the process where no frame of the track
+    could be decoded, so that its pixel format is unknown.
+    """
+    context = stream.codec_context
+    pixels = context.format.name if context.format is not None else None
+    return (pixels, *(getattr(context, name) for name in _TOLD_BY_HEAD))
 
 
 def _copy_head(source: Any, stream: Any, form: str) -> bytes:

@@ -126,17 +126,17 @@ class TestSmallParts:
         assert set(settings) == {"videos", "models", "output_dir", "label", "gpus", "address"}
 
     def test_the_check_on_the_cluster(self) -> None:
-        assert jobcheck.problem("3.10", "3.13", "") == ""
-        assert jobcheck.problem("3.10", "3.13", __version__) == ""
+        assert jobcheck.problem("3.10", "3.14", "") == ""
+        assert jobcheck.problem("3.10", "3.14", __version__) == ""
         assert "runs Python" in jobcheck.problem("4.0", "4.1", "")
-        assert "0.0.0" in jobcheck.problem("3.10", "3.13", "0.0.0")
+        assert "0.0.0" in jobcheck.problem("3.10", "3.14", "0.0.0")
 
     def test_the_check_runs_by_itself(self) -> None:
         """As it is sent: its text alone, on a Python that has nothing of ours."""
         text = Path(jobcheck.__file__).read_text()
         command = [sys.executable, "-I", "-S", "-c", text]
         for arguments, word in (
-            (["3.10", "3.13", ""], "lacks av, cv2"),
+            (["3.10", "3.14", ""], "lacks av, cv2"),
             (["4.0", "4.1", ""], f"runs Python 3.{sys.version_info[1]}, raypose needs 4.0"),
         ):
             ran = subprocess.run([*command, *arguments], capture_output=True, text=True)

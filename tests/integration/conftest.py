@@ -51,10 +51,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[Any]:
     """Four CPUs and two logical GPUs, on this machine."""
-    import raypose.executors.ray  # sets what Ray reads when it is imported  # noqa: F401, I001
     import ray
 
-    if not ray.is_initialized():
+    from raypose.executors.ray.environment import own_cluster
+
+    with own_cluster():
         ray.init(
             address="local",
             num_cpus=4,
@@ -64,8 +65,7 @@ def ray_cluster() -> Iterator[Any]:
             logging_level="ERROR",
             namespace="raypose",
         )
-    yield ray
-    ray.shutdown()
+        yield ray
 
 
 @pytest.fixture(params=["inline", pytest.param("ray", marks=pytest.mark.ray)])

@@ -10,7 +10,6 @@ import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -22,8 +21,10 @@ from raypose.errors import ClusterError, DeviceError, Failure
 from raypose.executors.base import Observer
 from raypose.executors.graphs import GraphBuilder
 from raypose.executors.ray.actors import Board, Site, Worker
+from raypose.executors.ray.connection import Connection, connect
 from raypose.executors.ray.crew import Crew, Slot
 from raypose.executors.ray.flight import Flight, first_line
+from raypose.executors.ray.isolation import remote_class
 from raypose.executors.ray.lookout import Lookout
 from raypose.stages.access import places_of
 from raypose.storage import is_url, shared_environment
@@ -60,8 +61,8 @@ class RayExecutor:
     def __init__(self, config: Settings, *, worker_class: type = Worker) -> None:
         self._config = config
         self._worker_class = worker_class
-        self._local = config.address in (None, "local")
-        self._started_here = False
+        self._connection: Connection | None = None
+        self._local = True
         self._crew: Crew | None = None
         self._board: Any = None
         self._cpus_of_gpu_workers = 0
@@ -79,7 +80,8 @@ class RayExecutor:
         unsafe = self._config.allow_unsafe_checkpoint
         # What no cache holds is built in a process of its own, while Ray and the workers start.
         with GraphBuilder(models, allow_unsafe=unsafe) as builder:
-            self._connect()
+            self._connection = connect(self._config.address, self._config.gpus)
+            self._local = self._connection.is_local
             crew, on_gpus = self._start_workers()
             self._graphs = {m.fingerprint: ray.put(graph) for m, graph in builder.graphs()}
             ray.get(self._board.publish.remote(self._graphs))
@@ -92,16 +94,9 @@ class RayExecutor:
         # Workers find the board by its name: a handle among their arguments is a reference, and
         # an actor that depends on references can't always be started again.
         board = f"raypose-board-{secrets.token_hex(8)}"
-        self._board = (
-            ray.remote(Board)
-            .options(
-                name=board,
-                num_cpus=0,
-                scheduling_strategy=on_this_node(),
-            )
-            .remote()
-        )
-        worker = ray.remote(self._worker_class)
+        self._board = remote_class(
+            Board, name=board, num_cpus=0, scheduling_strategy=on_this_node()
+        ).remote()
         common = {
             "max_restarts": -1,
             "max_task_retries": -1,
@@ -114,7 +109,8 @@ class RayExecutor:
         def hire(number: int, with_gpu: bool) -> Slot:
             options = {**common, **(gpu_options if with_gpu else {"num_cpus": 1})}
             how = (device, threads) if with_gpu else ("cpu", 1)
-            actor = worker.options(**options).remote(board, *how, unsafe, number, site)
+            worker = remote_class(self._worker_class, **options)
+            actor = worker.remote(board, *how, unsafe, number, site)
             return Slot(actor, number, actor.describe.remote() if with_gpu else None)
 
         def dismiss(slot: Slot) -> None:
@@ -164,31 +160,6 @@ class RayExecutor:
         room = 0 if self._local else n_cpu - self._cpus_of_gpu_workers
         crew.update(ray.get(self._board.where.remote()), {n["NodeID"] for n in nodes}, room)
 
-    def _connect(self) -> None:
-        if ray.is_initialized():
-            return
-        options: dict[str, Any] = {
-            "log_to_driver": False,
-            "logging_level": "ERROR",
-            "namespace": "raypose",
-        }
-        try:
-            if self._local:
-                if not _has_token():
-                    # For this cluster alone: nobody else joins it, and no file is left behind.
-                    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-                ray.init(
-                    address="local",
-                    include_dashboard=False,
-                    num_gpus=self._config.gpus,
-                    **options,
-                )
-            else:
-                ray.init(address=self._config.address, **options)
-        except Exception as error:  # Ray raises bare ones too, where a node is slow to start
-            raise _cluster_error(error, self._config.address) from error
-        self._started_here = True
-
     def _sizes(self) -> tuple[int, int, dict[str, Any], int]:
         """How many GPU workers and CPU actors, the GPU workers' resources, and torch's threads."""
         resources = ray.cluster_resources()
@@ -230,7 +201,8 @@ class RayExecutor:
                 )
 
     def _describe(self, crew: Crew, slot: Slot | None, on_gpus: bool) -> None:
-        where = "Ray on this machine" if self._local else f"the Ray cluster {self._config.address}"
+        assert self._connection is not None
+        where = self._connection.name
         n_gpu = len(crew.gpu)
         if slot is None:
             n_cpu = len(crew.cpu)
@@ -258,12 +230,11 @@ class RayExecutor:
     def close(self) -> None:
         if ray.is_initialized():
             self._tidy()
-        if self._started_here and ray.is_initialized():
-            ray.shutdown()
-            self._started_here = False
-        else:
+        if self._connection is None or self._connection.environment is None:
             self._kill()
-        self._crew = None
+        else:
+            self._connection.close()
+        self._connection = self._crew = self._board = None
 
     def _tidy(self) -> None:
         """Let the workers give back their scratch."""
@@ -338,26 +309,6 @@ def _ready(references: list[Any]) -> list[Any]:
         return []
     ready: list[Any] = ray.wait(references, timeout=_POLL_S)[0]
     return ready
-
-
-def _has_token() -> bool:
-    return (
-        "RAY_AUTH_TOKEN" in os.environ
-        or "RAY_AUTH_TOKEN_PATH" in os.environ
-        or (Path.home() / ".ray" / "auth_token").exists()
-    )
-
-
-def _cluster_error(error: Exception, address: str | None) -> ClusterError:
-    if address in (None, "local"):
-        return ClusterError(
-            f"Ray could not be started on this machine ({first_line(error)})",
-            hint="Try again when the machine is less busy; --inline runs without Ray.",
-        )
-    return ClusterError(
-        f"the Ray cluster at {address} can't be reached ({first_line(error)})",
-        hint="Check that it runs, and that its token is in ~/.ray/auth_token or RAY_AUTH_TOKEN.",
-    )
 
 
 class _terminated_like_interrupted:

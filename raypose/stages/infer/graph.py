@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from raypose.cache import cache_dir, store
 from raypose.errors import ModelError
 from raypose.stages.infer.exports import pack_engine
+from raypose.stages.infer.upstream import installed_code
 from raypose.tasks import ModelSpec
 
 if TYPE_CHECKING:
@@ -68,10 +69,10 @@ class Network:
 def cached_graph(spec: ModelSpec, *, allow_unsafe: bool = False) -> bytes:
     """The graph of a model, from the cache or built and put there.
 
-    The name in the cache says the model's fingerprint and the versions of the libraries that
-    made the graph; the content is verified by its digest. It is built of the checkpoint that the
-    fingerprint was taken of, or not at all. A model with an engine has no graph, and its engine
-    is what travels.
+    The name in the cache says the model's fingerprint, the versions of the libraries that made
+    the graph, and Lightning Pose's code; the content is verified by its digest. It is built of the
+    checkpoint that the fingerprint was taken of, or not at all. A model with an engine has no
+    graph, and its engine is what travels.
 
     Raises:
         ModelChangedError: checkpoint or engine changed after the run was planned.
@@ -259,7 +260,7 @@ def _versions() -> dict[str, str]:
 
 
 def _versions_digest() -> str:
-    told = json.dumps([_FORMAT, _versions()]).encode()
+    told = json.dumps([_FORMAT, _versions(), installed_code()]).encode()
     return hashlib.blake2b(told, digest_size=4).hexdigest()
 
 

@@ -21,6 +21,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from raypose.errors import ModelError
 from raypose.stages.infer.checkpoint import Checkpoint, load_weights, read_checkpoint
+from raypose.stages.infer.upstream import check_imported
 from raypose.stages.infer.vit import offline_backbones
 from raypose.tasks import ModelSpec
 
@@ -130,6 +131,7 @@ def example_images(architecture: Architecture, batch: int, *, seed: int) -> torc
 
 def _tracker(architecture: Architecture, path: str) -> nn.Module:
     """Lightning Pose's own module, built without a network connection."""
+    check_imported()
     from lightning_pose.models import get_model_class
 
     arguments: dict[str, Any] = {

@@ -133,3 +133,11 @@ def test_the_table_is_in_the_order_of_decoding(tmp_path: Path) -> None:
     for packet, at, size in zip(packets, table.position, table.size, strict=True):
         assert bytes(packet) == data[at : at + size]
     assert np.array_equal(np.sort(table.pts), index_video(video).pts)
+
+
+def test_a_track_whose_pixel_format_is_unknown(tmp_path: Path) -> None:
+    """No frame can be decoded: PyAV 17, the last one for Python 3.10, crashes if asked for it."""
+    whole = make_video(tmp_path / "whole.mp4")
+    index = index_video(damage_packets(whole, tmp_path / "bad.mp4", range(30)))
+    assert index.pix_fmt == "unknown"
+    assert index.packets is not None and len(index.packets.pts) == index.n_frames == 30

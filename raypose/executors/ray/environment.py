@@ -1,0 +1,144 @@
+"""What Ray reads from the environment, set while raypose uses Ray and put back afterwards.
+
+Ray's native code reads its settings once, when `ray` is first imported, and the token once, when
+it first needs one. A script or notebook may have imported and used Ray long before raypose: so
+both are read again here. While Ray is initialised they are never touched: they are those of the
+cluster that the process has joined.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import ray
+from ray._private import ray_constants
+from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
+from ray.exceptions import AuthenticationError
+
+from raypose.errors import ClusterError
+
+MODE = "RAY_AUTH_MODE"
+TOKEN = "RAY_AUTH_TOKEN"
+TOKEN_PATH = "RAY_AUTH_TOKEN_PATH"
+_UV_RUN = "RAY_ENABLE_UV_RUN_RUNTIME_ENV"
+
+_SETTINGS = {
+    _UV_RUN: "0",  # else every worker starts through `uv run`
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_task_oom_retries": "1",  # else a task that outgrows the memory is repeated for ever
+    "RAY_grpc_client_keepalive_time_ms": "10000",  # a cut link is noticed in seconds
+    "RAY_grpc_client_keepalive_timeout_ms": "10000",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # Threads come and go with every video; with a heap for each, glibc keeps what all of them had.
+    # Only the top of the first heap can be given back when asked for.
+    "MALLOC_ARENA_MAX": "1",
+}
+
+
+class RayEnvironment:
+    """The settings of this process, as long as they are ours.
+
+    They reach Ray's own processes on this machine, which inherit them.
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[str, str | None] = {}
+
+    def own_cluster(self) -> None:
+        """For a cluster that this process starts: with a token that no other process has.
+
+        Whatever token or mode the user has is for other clusters, and may be empty or unreadable.
+        """
+        path = _without_current_directory(os.environ.get("PYTHONPATH"))
+        self._set({MODE: "token", TOKEN: secrets.token_hex(32), TOKEN_PATH: None, **path})
+
+    def joined_cluster(self, *, has_token: bool) -> None:
+        """For a cluster that runs already; its token is the user's."""
+        self._set({MODE: "token" if has_token else "disabled"})
+
+    def _set(self, values: Mapping[str, str | None]) -> None:
+        ours = {name: value for name, value in _SETTINGS.items() if name not in os.environ}
+        for name, value in {**ours, **values}.items():
+            self._before.setdefault(name, os.environ.get(name))
+            _put(name, value)
+        _read_again()
+
+    def restore(self) -> None:
+        """Put back what was there before; Ray must be shut down."""
+        if not self._before:
+            return
+        own_token = os.environ.get(TOKEN)
+        for name, value in self._before.items():
+            _put(name, value)
+        self._before.clear()
+        if os.environ.get(MODE, "").lower() == "token" and own_token and not _has_token():
+            # Threads of the session that has ended may still ask for a token, and Ray ends the
+            # process where there is none.
+            os.environ[TOKEN] = own_token
+        _read_again()
+
+
+@contextmanager
+def own_cluster() -> Iterator[None]:
+    """The environment for a `ray.init(address="local")` inside."""
+    environment = RayEnvironment()
+    environment.own_cluster()
+    try:
+        yield
+    finally:
+        ray.shutdown()
+        environment.restore()
+
+
+def user_token() -> str:
+    """The token that Ray finds for other clusters; empty where there is none.
+
+    Raises:
+        ClusterError: there should be one, and it can't be read.
+    """
+    loader = AuthenticationTokenLoader.instance()
+    if not ray.is_initialized():
+        loader.reset_cache()  # another one may have been needed before
+    try:
+        return str(loader.get_raw_token(ignore_auth_mode=True))
+    except AuthenticationError:
+        raise ClusterError(
+            "holds no token that can be read",
+            path=os.environ.get(TOKEN_PATH, "~/.ray/auth_token"),
+            hint=f"Put the cluster's token into it, or unset {TOKEN_PATH}.",
+        ) from None
+
+
+def _has_token() -> bool:
+    try:
+        return bool(user_token())
+    except ClusterError:
+        return False
+
+
+def _read_again() -> None:
+    assert not ray.is_initialized(), "the settings are those of the cluster"
+    # In this order: a thread of an earlier session must not look for a token that is gone.
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
+    enabled = os.environ.get(_UV_RUN, "1").lower() in ("1", "true")
+    ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = enabled
+
+
+def _put(name: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value
+
+
+def _without_current_directory(path: str | None) -> dict[str, str]:
+    """PYTHONPATH for Ray's processes, where it names the current directory."""
+    if not path:
+        return {}
+    here = os.path.realpath(os.curdir)
+    kept = [entry for entry in path.split(os.pathsep) if entry and os.path.realpath(entry) != here]
+    return {"PYTHONPATH": os.pathsep.join(kept)}

@@ -1,0 +1,83 @@
+"""The import path of raypose's own processes, without the current directory.
+
+Python puts the directory in which a command runs first on the import path (`python -m`, `python
+-c`, an empty entry of PYTHONPATH), and Ray puts it and the script's there for its workers. A clone
+of Lightning Pose or a file named `av.py` in it would then be imported instead of what is
+installed. So the command line, the process that builds networks and Ray's workers take it off.
+
+Nothing beyond the standard library is imported, and nothing at all before the path is clean. As a
+script, this file runs a module of raypose: `python importpath.py MODULE ARGUMENTS`.
+"""
+
+import sys
+
+if __name__ == "__main__":
+    # This file's own folder: its modules would shadow others of the same names.
+    del sys.path[0]
+
+
+def leave_out_current_directory(others: "tuple[str, ...]" = ()) -> None:
+    """Take the current directory, and others, off the import path of this process.
+
+    Args:
+        others: further directories to take off.
+    """
+    # What `-m` and `-c` put there, before anything is imported.
+    sys.path[:] = [entry for entry in sys.path if entry not in ("", ".")]
+    sys.path[:] = _clean(sys.path, others)
+
+
+def installed_folder(name: str) -> "str | None":
+    """Where a package lies that our processes import; None where they find none.
+
+    A user's process, a notebook for example, may import another one.
+    """
+    from importlib.machinery import PathFinder
+
+    path = _clean(sys.path, ())
+    for finder in sys.meta_path:
+        spec = finder.find_spec(name, path if finder is PathFinder else None)
+        if spec is not None and spec.submodule_search_locations:
+            return str(next(iter(spec.submodule_search_locations)))
+    return None
+
+
+def home() -> str:
+    """The directory in which raypose lies."""
+    import os
+
+    return os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def _clean(path: "list[str]", others: "tuple[str, ...]") -> "list[str]":
+    """The path without the current directory and others; places of installed modules stay."""
+    import os
+    import site  # as os, imported by Python itself when it starts
+
+    unwanted = {os.path.realpath(other) for other in others}
+    try:
+        unwanted.add(os.path.realpath(os.getcwd()))
+    except FileNotFoundError:  # it was deleted
+        pass
+    library = os.path.dirname(os.__file__)
+    installed = [library, os.path.join(library, "lib-dynload"), *site.getsitepackages()]
+    installed.append(site.getusersitepackages())
+    unwanted -= {os.path.realpath(folder) for folder in installed}
+    return [entry for entry in path if entry and os.path.realpath(entry) not in unwanted]
+
+
+def _run(arguments: "list[str]") -> None:
+    """Run a module as a program, with raypose from where this file is."""
+    leave_out_current_directory()
+    import importlib
+    import runpy
+
+    sys.path.insert(0, home())
+    importlib.import_module("raypose")
+    del sys.path[0]  # what lies beside raypose is not asked for
+    sys.argv = arguments
+    runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    _run(sys.argv[1:])
