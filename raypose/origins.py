@@ -25,7 +25,7 @@ class VideoRead:
         fingerprint: as in `VideoSpec`.
         identity: of the file that was read.
         content: digest of all its bytes; empty where the task did not need to know.
-        n_bad: frames that could not be decoded.
+        n_bad: frames whose status is not ok: suspect, corrupt or missing.
     """
 
     fingerprint: str
@@ -82,7 +82,7 @@ def videos_of(record: Mapping[str, Any]) -> tuple[VideoRead, ...] | None:
 def merged(videos: Iterable[VideoRead]) -> tuple[VideoRead, ...] | None:
     """One entry per video, from what several tasks have read of it.
 
-    Frames that could not be decoded are added up: the tasks have read different frames.
+    Frames that are not ok are added up: the tasks have read different frames.
 
     Returns:
         None where they can't be shown to have read the same content.
