@@ -19,7 +19,7 @@ _BOTH = "cpu+nvdec"
 
 
 def acceptable(
-    made_from: Recipe, *, precisions: Sequence[str], decoder: str, earlier: Sequence[str] = ()
+    made_from: Recipe, *, precisions: Sequence[str], decoder: str
 ) -> tuple[Recipe, ...]:
     """The recipes of tables that a request accepts; the first is what is expected of a new one.
 
@@ -27,16 +27,14 @@ def acceptable(
         made_from: all but the settings.
         precisions: those that the request can lead to.
         decoder: the one that was asked for.
-        earlier: words for the same precision in records of earlier versions.
     """
     fallen_back: dict[str, Any] = {"decoder": "cpu", "decoder_asked": "nvdec"}
     decoders: list[dict[str, Any]] = [{"decoder": decoder}, fallen_back]
     if decoder == "nvdec":
         decoders.append({"decoder": _BOTH, "decoder_asked": "nvdec"})
-    words = dict.fromkeys((*precisions, *earlier))
     return tuple(
         {**made_from, "precision": precision, **chosen}
-        for chosen, precision in itertools.product(decoders, words)
+        for chosen, precision in itertools.product(decoders, precisions)
     )
 
 

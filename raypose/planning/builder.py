@@ -176,7 +176,7 @@ class SessionBuilder:
             check_lengths(_all_names(paths, self._metric_names(owner), self.config))
             outputs = {"table": paths.predictions}
             table = self._step(
-                "table", outputs, video, contents, *self._with_settings(owner, made_from, True)
+                "table", outputs, video, contents, *self._with_settings(owner, made_from)
             )
             works.append(self._owner_work(owner, video, table, contents))
             done_ranges.append(
@@ -184,30 +184,26 @@ class SessionBuilder:
                 if table.done or self.config.overwrite
                 else finished_ranges(
                     range_folder(paths),
-                    *self._with_settings(owner, made_from, False),
+                    *self._with_settings(owner, made_from),
                     why_stale=contents.why_stale,
                 )
             )
         return VideoPlan(video, tuple(works), None, tuple(done_ranges), keyframes, boxes)
 
     def _with_settings(
-        self, owner: Owner, made_from: Mapping[str, Any], earlier: bool
+        self, owner: Owner, made_from: Mapping[str, Any]
     ) -> tuple[Mapping[str, Any], ...]:
         """The recipes of tables that what was asked for can lead to.
 
         Args:
             owner: whose tables.
             made_from: the recipe without settings.
-            earlier: whether records of earlier versions will do, which hold what was asked for.
         """
         asked, engine = self.config.precision, owner.model.engine
         precisions = PRECISIONS_OF_AUTO if asked == "auto" else (asked,)
         if engine is not None:
             precisions = (engine.precision,)
-        words = ("auto",) if earlier and "fp32" in precisions else ()
-        return acceptable(
-            made_from, precisions=precisions, decoder=self.config.decoder, earlier=words
-        )
+        return acceptable(made_from, precisions=precisions, decoder=self.config.decoder)
 
     def _with_eks(self, session: SessionPlan, contents: Contents) -> SessionPlan:
         """The session with the smoothed ensemble's work."""

@@ -12,7 +12,6 @@ way: copying the file again is what raypose advises, and reading it may have bee
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from raypose.digests import content_digest, known_content
@@ -22,7 +21,6 @@ from raypose.storage import as_path
 from raypose.tasks import VideoSpec
 
 _CHANGED = "made before the video changed"
-_CLOCKS_APART_S = 1.0
 
 
 class Contents:
@@ -44,7 +42,7 @@ class Contents:
         """
         read = videos_of(record)
         if read is None:
-            return self._why_stale_by_time(record)
+            return "made by a version of raypose that did not record which file it read"
         for entry in read:
             reasons = [
                 self._why_differs(entry, video)
@@ -76,20 +74,3 @@ class Contents:
             return f"made from a video that can't be compared with this one ({error})"
         self._known[video] = content
         return "" if content == read.content else _CHANGED
-
-    def _why_stale_by_time(self, record: Mapping[str, Any]) -> str:
-        """Of records that name no file: whether a video has changed since they were written."""
-        made_at = _seconds(record.get("made_at"))
-        for video in self._videos:
-            marks = dict(video.identity.marks) if video.identity is not None else {}
-            changed_ns = marks.get("ctime_ns")
-            if not isinstance(changed_ns, int) or changed_ns / 1e9 > made_at + _CLOCKS_APART_S:
-                return "made by a version of raypose that did not record which file it read"
-        return ""
-
-
-def _seconds(made_at: object) -> float:
-    try:
-        return datetime.strptime(str(made_at), "%Y-%m-%dT%H:%M:%S%z").timestamp()
-    except ValueError:
-        return 0.0

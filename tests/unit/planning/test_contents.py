@@ -173,27 +173,8 @@ def record_of(output: str) -> dict[str, Any]:
     return record
 
 
-class TestEarlierRecords:
-    """They name no file; the time of change of the video is all that there is."""
-
-    @pytest.fixture
-    def video(self, tmp_path: Path) -> VideoSpec:
-        path = make_video(tmp_path / "cam.mp4", n_frames=3)
-        look = look_into(path)
-        return VideoSpec(
-            str(path), "cam", 3, 64, 64, 25.0, 0.1, look.fingerprint, identity=look.identity
-        )
-
-    def test_made_after_the_last_change(self, video: VideoSpec) -> None:
-        assert not Contents([video]).why_stale({"made_at": "2100-01-01T00:00:00+0000"})
-
-    @pytest.mark.parametrize("made_at", ["2000-01-01T00:00:00+0000", "", None, 5, "yesterday"])
-    def test_made_before(self, video: VideoSpec, made_at: object) -> None:
-        assert "did not record" in Contents([video]).why_stale({"made_at": made_at})
-
-    def test_of_an_object(self, video: VideoSpec) -> None:
-        video = replace(video, identity=Identity(9, (("etag", "x"),)))
-        assert Contents([video]).why_stale({"made_at": "2100-01-01T00:00:00+0000"})
+def test_a_record_that_names_no_file_says_nothing_of_any() -> None:
+    assert "did not record" in Contents([]).why_stale({})
 
 
 def test_a_file_that_can_not_be_compared_is_stale(tmp_path: Path) -> None:

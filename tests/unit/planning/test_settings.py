@@ -67,15 +67,6 @@ def with_table(session: SessionPlan, change: Any) -> SessionPlan:
     return replace(session, videos=tuple(map(video, session.videos)))
 
 
-@pytest.mark.parametrize("precision", ["auto", "fp32"])
-def test_records_of_earlier_versions_say_auto(project: Project, precision: str) -> None:
-    session = project.plan().sessions[0]
-    commit_all(with_table(session, lambda recipe: {**recipe, "precision": "auto"}))
-    plan = project.plan(metrics=False, precision=precision)
-    assert plan.done
-    assert {step.recipe["precision"] for step in tables(plan)} == {"auto"}
-
-
 @pytest.mark.parametrize(
     ("asked", "used", "then", "done"),
     [
