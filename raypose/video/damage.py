@@ -50,16 +50,16 @@ class DamageTracker:
     Args:
         first: number of the first frame to settle.
         slack: 0 where ids are times; where packets are counted, how far a codec may reorder them.
+        lag: how many packets each waits for, before it is settled.
 
     Attributes:
-        lag: how many packets each waits for, after which more may be known of it.
         found: whether anything is damaged so far.
         last_clean: number of the last keyframe from which decoding is clean; -1 before one.
     """
 
-    def __init__(self, first: int, *, slack: int = 0) -> None:
-        self.lag = 0
+    def __init__(self, first: int, *, slack: int = 0, lag: int = 0) -> None:
         self.found = False
+        self._lag = lag
         self.last_clean = -1
         self._next = first
         self._slack = slack
@@ -142,7 +142,7 @@ class DamageTracker:
     def _is_known(self, packet: _Packet) -> bool:
         if self._ended:
             return True
-        if len(self._waiting) <= self.lag:
+        if len(self._waiting) <= self._lag:
             return False
         if packet.came or packet.id is None:
             return True

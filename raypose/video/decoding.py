@@ -13,8 +13,6 @@ before the first frame that is asked for, back to its keyframe, counts as well.
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import os
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
@@ -23,19 +21,24 @@ from typing import Any
 import numpy as np
 
 from raypose.frames import FrameStatus
-from raypose.video.container import decode, demux, open_video, video_stream
+from raypose.video.container import decode
 from raypose.video.damage import DamageTracker
+from raypose.video.ids import MOST_REORDERED, Ids, Order, Output, Times
 from raypose.video.index import VideoIndex
-from raypose.video.packets import end_packet, open_head, read_packets
+from raypose.video.packets import end_packet, filler_packet
+from raypose.video.seeking import open_at
 
 Frame = tuple[int, Any | None, FrameStatus]
 """Number, picture (None where there is none) and status."""
 
 _MAX_THREADS = 16
-# H.264 and HEVC reorder 16 frames at most.
-_MOST_REORDERED = 16
 _MOST_AT_ONCE = 12
 _MOST_HELD = 64
+# Decoders that lose sight of damage when they work on several packets, or parts of one, at once.
+_ALONE = {
+    "mpeg4", "mpeg1video", "mpeg2video", "h263", "flv1", "wmv1", "wmv2", "wmv3", "vc1",
+    "msmpeg4v1", "msmpeg4v2", "msmpeg4v3",
+}  # fmt: skip
 # Decoders that conceal broken data without a word, unless an error is to stop them.
 _SILENT = {"mjpeg"}
 # AV_PICTURE_TYPE_NONE, which some decoders leave it at, and _I.
@@ -127,8 +130,12 @@ class _Part:
         self._intra_only = False
         self._held: dict[int, Any] = {}
         self._next: _Way | None = None
-        self._ids: _Ids = _Times(index, self._first) if index.seekable else _Order()
-        self._tracker = DamageTracker(self._first, slack=self._ids.slack)
+        self._ids: Ids
+        if index.seekable:
+            self._ids = Times(index, self._first)
+        else:
+            self._ids = Order() if way.careful else Output()
+        self._tracker = DamageTracker(self._first, slack=self._ids.slack, lag=self._ids.lag)
 
     def _end_of_care(self) -> int:
         """A keyframe, from which on frames are decoded as if nothing had been before."""
@@ -148,12 +155,13 @@ class _Part:
         return _Way(alert=self._way.alert and found, span=span)
 
     def frames(self) -> Iterator[Frame]:
-        with _open_at(self._index, self._k, self._hwaccel) as (stream, packets):
+        with open_at(self._index, self._k, self._hwaccel) as (stream, packets):
             self._set_up(stream)
             for position, packet in enumerate(self._needed(packets, stream)):
                 id = self._feed(packet)
                 frames = decode(packet)
-                if frames is None and self._is_sign(position):
+                if self._is_sign(frames is None, position, packet):
+                    self._go_on_with_care()
                     return
                 if frames is None and self._way.careful and id is not None:
                     self._tracker.refused(id)
@@ -184,9 +192,9 @@ class _Part:
             # A thread hands out pictures that others have decoded, and what is wrong with them as
             # far as it is known by then: so each waits for as many packets as are decoded at once.
             self._threads = min(self._threads, _MOST_AT_ONCE)
-            options["has_b_frames"] = str(_MOST_REORDERED - 1)
-        elif codec == "mpeg4" and context.has_b_frames:
-            self._tracker.lag = self._threads  # for the same reason
+            options["has_b_frames"] = str(MOST_REORDERED - 1)
+        elif codec in _ALONE:
+            self._threads = 1
         context.options = options
         stream.thread_type = "NONE" if way.careful else "AUTO"
         stream.thread_count = self._threads
@@ -202,9 +210,24 @@ class _Part:
             if self._way.careful and self._n_fed == self._end - self._first:
                 yield end_packet(stream)
                 return
-            # One without data in between says that the picture before it is shown for longer.
-            if packet.size or packet.pts is None:
+            if packet.size:
                 yield packet
+            elif packet.pts is None:  # else the picture before it is shown for longer
+                yield from self._empty_packets(stream)
+                yield packet
+
+    def _empty_packets(self, stream: Any) -> Iterator[Any]:
+        """Packets that hold no picture, so that all threads are done with theirs before the end.
+
+        At the end all pictures are handed out at once, with what is known of them by then.
+        """
+        if self._index.codec != "h264" or self._threads == 1:
+            return
+        context = stream.codec_context
+        context.skip_frame = "NONREF"  # which makes the decoder content without a picture
+        for _ in range(self._threads - 1):
+            yield filler_packet(stream)
+        context.skip_frame = "DEFAULT"
 
     def _feed(self, packet: Any) -> int | None:
         """Note a packet; its id, if what it holds is wanted."""
@@ -216,23 +239,27 @@ class _Part:
             self._n_fed += number is not None and number < self._end
         return id
 
-    def _is_sign(self, position: int) -> bool:
-        """Whether an error at this packet means that frames to come are damaged.
+    def _is_sign(self, failed: bool, position: int, packet: Any) -> bool:
+        """Whether frames to come are damaged, as far as a packet tells.
 
         After a seek, leading frames lack what they build on; decoders that work on several
-        packets at a time report an error that many packets later.
+        packets at a time report an error that many packets later. At the end, all frames that
+        were to come are lost with an error.
         """
-        leading = self._ids.last_leading
-        if self._way.careful or (leading >= 0 and position - (self._threads - 1) <= leading):
+        if self._way.careful:
             return False
-        self._go_on_with_care()
-        return True
+        if not failed:  # what is not tracked by its packet
+            return isinstance(self._ids, Output) and packet.is_corrupt
+        of_leading = position - (self._threads - 1) <= self._ids.last_leading >= 0
+        return not (packet.size and of_leading)
 
     def _take_in(self, frame: Any) -> None:
         id = self._ids.of_frame(frame)
         number = None if id is None else self._ids.number_of_frame(id)
         if id is None or number is None:
             return
+        if isinstance(self._ids, Output):
+            self._tracker.fed(id, number, corrupt=False)
         key = self._intra_only or frame.key_frame or self._is_keyframe(number, frame)
         if self._tracker.came(id, number, corrupt=frame.is_corrupt, key=bool(key)):
             self._held[number] = frame
@@ -275,128 +302,6 @@ class _Part:
 
     def _go_on_with_care(self) -> None:
         self._next = replace(self._way, careful=True, until=self._last_fed, found=False)
-
-
-class _Times:
-    """Packets and frames by the time at which they are shown."""
-
-    slack = 0
-
-    def __init__(self, index: VideoIndex, first: int) -> None:
-        self._pts = index.pts
-        self._first_pts = int(index.pts[first]) if first > 0 else None
-        self._numbers: dict[int, int | None] = {}
-        self._n_fed = -1
-        self.last_leading = -1
-
-    def set_up(self, context: Any) -> None:
-        """Times come back with frames by themselves."""
-
-    def feed(self, packet: Any) -> int | None:
-        """Note a packet; its id, unless it belongs to a frame before the first one."""
-        self._n_fed += 1
-        time: int | None = packet.pts
-        if time is None:
-            return None
-        if self._first_pts is not None and time < self._first_pts:
-            self.last_leading = self._n_fed
-            return None
-        number = int(np.searchsorted(self._pts, time))
-        shown = number < len(self._pts) and int(self._pts[number]) == time
-        self._numbers[time] = number if shown else None
-        return time
-
-    def number_of(self, id: int) -> int | None:
-        """The number of a packet's frame, where it is known before the frame comes out."""
-        return self._numbers[id]
-
-    def of_frame(self, frame: Any) -> int | None:
-        """The id of the packet that a frame was in."""
-        time: int | None = frame.pts
-        return time
-
-    def number_of_frame(self, id: int) -> int | None:
-        """The number of a frame that has just come out."""
-        return self._numbers.pop(id, None)
-
-
-class _Order:
-    """Packets counted as they are fed, frames numbered as they come out."""
-
-    slack = _MOST_REORDERED
-    last_leading = -1
-
-    def __init__(self) -> None:
-        self._n_fed = self._n_out = 0
-
-    def set_up(self, context: Any) -> None:
-        context.copy_opaque = True
-
-    def feed(self, packet: Any) -> int | None:
-        packet.opaque = self._n_fed
-        self._n_fed += 1
-        return self._n_fed - 1
-
-    def number_of(self, id: int) -> int | None:
-        return None
-
-    def of_frame(self, frame: Any) -> int | None:
-        # Some decoders do not hand on what they are given with a packet.
-        return self._n_fed - 1 if frame.opaque is None else int(frame.opaque)
-
-    def number_of_frame(self, id: int) -> int | None:
-        self._n_out += 1
-        return self._n_out - 1
-
-
-_Ids = _Times | _Order
-
-
-@contextlib.contextmanager
-def _open_at(index: VideoIndex, k: int, hwaccel: Any) -> Iterator[tuple[Any, Iterator[Any]]]:
-    """A track with its packets from keyframe number `k` on, or from one before it."""
-    if index.packets is not None:
-        with open_head(index.packets, hwaccel) as head:
-            stream = head.streams.video[0]
-            first = int(index.pts[index.keyframes[k]]) if k > 0 else None
-            packets = read_packets(index.path, index.packets, stream, index.time_base, first)
-            with contextlib.closing(packets):
-                yield stream, packets
-        return
-    with open_video(index.path, hwaccel) as container:
-        stream = video_stream(container, index.path)
-        yield stream, _packets_from(index, k, container, stream)
-
-
-def _packets_from(index: VideoIndex, k: int, container: Any, stream: Any) -> Iterator[Any]:
-    """Packets from keyframe number `k` or, where no seek leads there, from one before it."""
-    import av
-
-    if k <= 0:
-        yield from demux(container, stream)
-        return
-    latest = int(index.pts[index.keyframes[k]])
-    step = 1
-    while k > 0:
-        with contextlib.suppress(av.FFmpegError):
-            container.seek(int(index.pts[index.keyframes[k]]), stream=stream)
-            packets = itertools.dropwhile(_is_no_keyframe, demux(container, stream))
-            first = next(packets, None)
-            if first is not None and first.pts is not None and first.pts <= latest:
-                yield first
-                yield from packets
-                return
-        # Some demuxers search by decoding time, and some have no index to search in.
-        k -= step
-        step *= 2
-    with open_video(index.path) as fresh:
-        for packet in demux(fresh, video_stream(fresh, index.path)):
-            packet.stream = stream
-            yield packet
-
-
-def _is_no_keyframe(packet: Any) -> bool:
-    return not packet.is_keyframe
 
 
 def _thread_count(threads: int) -> int:

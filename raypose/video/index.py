@@ -69,6 +69,8 @@ class VideoIndex:
         problems: what is odd about the file and what raypose does about it, one sentence each.
         packets: where the packets lie in the file; None where only FFmpeg can tell, or nobody
             asked.
+        keyframe_places: first byte of each keyframe's packet, by which to know it again after a
+            seek; −1 where the container does not say.
     """
 
     path: str
@@ -90,6 +92,7 @@ class VideoIndex:
     seekable: bool = True
     problems: tuple[str, ...] = ()
     packets: PacketTable | None = field(default=None, repr=False)
+    keyframe_places: Int64 | None = field(default=None, repr=False)
 
     @property
     def times_s(self) -> NDArray[np.float64]:
@@ -168,6 +171,7 @@ def index_video(path: str | os.PathLike[str], *, note_packets: bool = True) -> V
         seekable=not why_not,
         problems=tuple(problems),
         packets=log.table(table.pts) if log is not None and not why_not else None,
+        keyframe_places=None if why_not else table.places_of(keyframes),
     )
 
 

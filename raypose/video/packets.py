@@ -197,3 +197,20 @@ def end_packet(stream: Any) -> Any:
     packet = av.Packet()
     packet.time_base, packet.stream = stream.time_base, stream
     return packet
+
+
+def filler_packet(stream: Any) -> Any:
+    """A packet of H.264 that says nothing."""
+    import av
+
+    filler = b"\x0c\xff\x80"
+    setup = stream.codec_context.extradata or b""
+    # As in MP4, where a length comes before each unit of data; else each has a start code.
+    if setup[:1] == b"\x01":
+        data = len(filler).to_bytes((setup[4] & 3) + 1, "big") + filler
+    else:
+        data = b"\x00\x00\x00\x01" + filler
+    packet = av.Packet(len(data))  # a copy, as in `read_packets`
+    packet.update(data)
+    packet.time_base, packet.stream = stream.time_base, stream
+    return packet

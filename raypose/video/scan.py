@@ -54,6 +54,7 @@ class Packets:
         pts: presentation times; `NO_TIME` where missing.
         dts: decoding times; `NO_TIME` where missing.
         size: bytes of each packet.
+        place: first byte of each packet in the file; −1 where the container does not say.
         is_key: whether decoding can begin at the packet.
         is_shown: False where a player decodes the packet but never shows it.
         n_cut: packets that an edit list cuts off.
@@ -65,6 +66,7 @@ class Packets:
     pts: Int64
     dts: Int64
     size: Int64
+    place: Int64
     is_key: NDArray[np.bool_]
     is_shown: NDArray[np.bool_]
     n_cut: int
@@ -83,12 +85,17 @@ class Packets:
             keyframes = np.concatenate([np.zeros(1, np.int64), keyframes])
         return pts[order], keyframes
 
+    def places_of(self, keyframes: Int64) -> Int64:
+        """First byte of the packet of each of these frames, which are numbered by their times."""
+        order = np.argsort(self.pts[self.is_shown], kind="stable")
+        return self.place[self.is_shown][order][keyframes]
+
 
 def scan_packets(container: Any, stream: Any, log: PacketLog | None) -> Packets:
     """Read all packets of a track; `log` notes where they lie."""
     traits = _traits(container, stream)
     is_vp8 = traits.codec == "vp8"
-    pts, dts, sizes, flags = array("q"), array("q"), array("q"), array("b")
+    pts, dts, sizes, places, flags = (array(kind) for kind in "qqqqb")
     n_cut = n_corrupt = 0
     for packet in demux(container, stream):
         size = packet.size
@@ -98,6 +105,7 @@ def scan_packets(container: Any, stream: Any, log: PacketLog | None) -> Packets:
         pts.append(NO_TIME if time is None else time)
         dts.append(NO_TIME if decoding_time is None else decoding_time)
         sizes.append(size)
+        places.append(-1 if packet.pos is None else packet.pos)
         hidden = is_cut or (is_vp8 and not memoryview(packet)[0] & _VP8_SHOWN)
         flags.append(packet.is_keyframe | (hidden << 1))
         n_cut += is_cut
@@ -111,6 +119,7 @@ def scan_packets(container: Any, stream: Any, log: PacketLog | None) -> Packets:
         pts=np.array(pts, np.int64),
         dts=np.array(dts, np.int64),
         size=np.array(sizes, np.int64),
+        place=np.array(places, np.int64),
         is_key=(marks & 1).astype(bool),
         is_shown=(marks & 2) == 0,
         n_cut=n_cut,

@@ -207,6 +207,54 @@ def test_the_end_of_a_truncated_video(tmp_path: Path) -> None:
     assert statuses[:-1] == [OK] * (len(statuses) - 1)
 
 
+@pytest.mark.parametrize("threads", [1, 2, 5, 16])
+@pytest.mark.parametrize("bframes", [0, 2])
+def test_the_last_frame_is_judged_however_many_threads_decode(
+    threads: int, bframes: int, tmp_path: Path
+) -> None:
+    """At the end, FFmpeg hands out pictures that other threads still decode."""
+    whole = make(tmp_path / "v.mp4", bframes=bframes)
+    last = packet_of(whole, N_FRAMES - 1)
+    index = index_video(cut_packets(whole, tmp_path / "bad.mp4", [last]))
+    for start in (0, 40, 47):
+        statuses, _ = decode_all(index, start, threads=threads)
+        assert statuses[-1] == CORRUPT, f"from {start}"
+
+
+class TestSeeking:
+    def test_a_frame_that_only_the_containers_own_table_counts(self, tmp_path: Path) -> None:
+        """Read from the beginning, the file lacks it; a seek would count it."""
+        whole = make(tmp_path / "v.avi", codec="mpeg4")
+        with av.open(str(whole)) as container:
+            places = [packet.pos for packet in container.demux(video=0) if packet.size]
+        data = bytearray(whole.read_bytes())
+        place = places[15]
+        assert place is not None
+        header = data.rindex(b"00dc", 0, place + 4)
+        data[header : header + 8] = b"JUNK" + bytes(data[header + 4 : header + 8])
+        bad = tmp_path / "bad.avi"
+        bad.write_bytes(bytes(data))
+        index = index_video(bad)
+        assert index.n_frames == N_FRAMES - 1
+        statuses, pictures = decode_all(index)
+        for start in range(0, index.n_frames, 7):
+            stop = min(start + 4, index.n_frames)
+            part, part_pictures = decode_all(index, start, stop)
+            assert part == statuses[start:stop], f"from {start}"
+            assert not differing(part_pictures, pictures[start:stop]), f"from {start}"
+
+    def test_a_container_that_tells_no_places_is_read_up_to_the_keyframe(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        index = index_video(make(tmp_path / "v.mpg", codec="mpeg2video", bframes=2))
+        fed: list[int] = []
+        decode = decoding.decode
+        monkeypatch.setattr(decoding, "decode", lambda p: fed.append(p.size) or decode(p))
+        statuses, _ = decode_all(index, 40, 42)
+        assert statuses == [OK, OK]
+        assert len(fed) < 20, "only the group of pictures is decoded"
+
+
 def parts_of(
     monkeypatch: pytest.MonkeyPatch, index: VideoIndex, n: int | None = None
 ) -> list[bool]:
