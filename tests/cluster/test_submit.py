@@ -62,7 +62,7 @@ class TestBeforeAnythingIsSent:
             (["run", "/v.mp4", "-m", "/m", "-o", "/o", "--lable", "full"], "--lable"),
             (["run", "/v.mp4", "-m", "/m", "-o", "/o", "--label", "all"], "label"),
             (["run", "/v.mp4", "-m", "/m", "-o", "/o", "--gpus", "0"], "gpus"),
-            (["run", "/v.mp4", "-o", "/o"], "models: at least one"),
+            (["run", "/v.mp4", "-o", "/o"], "--model: at least one"),
             (["run", "v.mp4", "-m", "/m", "-o", "/o"], "v.mp4: the cluster can't know"),
             (["run", "/v.mp4", "-m", "/m", "-o", "out"], "out: the cluster can't know"),
             *(
