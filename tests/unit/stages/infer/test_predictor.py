@@ -132,6 +132,7 @@ def test_names_of_pretrained_backbones_download_nothing(tmp_path: Path) -> None:
     checkpoint["hyper_parameters"]["backbone"] = "resnet50_animal_ap10k"
     checkpoint["hyper_parameters"]["pretrained"] = True
     torch.save(checkpoint, spec.checkpoint)
+    spec = open_model(directory)
     module, architecture = load_module(spec)
     assert architecture.backbone == "resnet50_animal_ap10k"
     assert module(torch.zeros(1, 3, 64, 64)).shape == (1, 3, 16, 16)
