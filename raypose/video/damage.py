@@ -32,6 +32,7 @@ class _Packet:
         corrupt: whether the container or the decoder says that it is damaged.
         came: whether its frame came out.
         clean: whether decoding is clean from its frame on.
+        late: whether frames that are shown after it came out before it.
     """
 
     id: int | None
@@ -39,6 +40,7 @@ class _Packet:
     corrupt: bool
     came: bool = False
     clean: bool = False
+    late: bool = False
 
 
 class DamageTracker:
@@ -104,7 +106,7 @@ class DamageTracker:
         packet = self._packets.get(id)
         if packet is None or packet.came:
             return False
-        packet.came, packet.number = True, number
+        packet.came, packet.number, packet.late = True, number, number < self._last_number
         packet.corrupt |= corrupt
         packet.clean = key and not packet.corrupt
         for skipped in range(self._last_number + 1, number):
@@ -162,7 +164,8 @@ class DamageTracker:
         if number is not None and not self._begun:
             # The video begins within a group of pictures: what these build on is not in it.
             self._begun = self._damaged = True
-        leads = number is not None and number < self.last_clean
+        # One that is late is no leading frame, whatever its time says: others may build on it.
+        leads = number is not None and number < self.last_clean and not packet.late
         builds_on_damage = self._damaged_before if leads else self._damaged
         if packet.came and not packet.corrupt:
             status = FrameStatus.SUSPECT if builds_on_damage else FrameStatus.OK

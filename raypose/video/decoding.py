@@ -122,7 +122,9 @@ class _Part:
         self._threads = 1 if way.careful else _thread_count(threads)
         self._hwaccel = None if way.careful else hwaccel
         nearest = int(np.searchsorted(index.keyframes, n, side="right")) - 1
-        self._k = max(0, nearest - way.back)
+        # What these take for an error depends on what the frames before were like.
+        warm_up = 1 if index.codec in _ALONE | _SILENT else 0
+        self._k = max(0, nearest - way.back - warm_up)
         self._first = int(index.keyframes[self._k])
         self._end = self._end_of_care() if way.careful else index.n_frames
         self._last_fed = self._first
@@ -135,7 +137,9 @@ class _Part:
             self._ids = Times(index, self._first)
         else:
             self._ids = Order() if way.careful else Output()
-        self._tracker = DamageTracker(self._first, slack=self._ids.slack, lag=self._ids.lag)
+        # Beside damage, frames may come out later than others that are shown after them.
+        lag = MOST_REORDERED if way.careful else self._ids.lag
+        self._tracker = DamageTracker(self._first, slack=self._ids.slack, lag=lag)
 
     def _end_of_care(self) -> int:
         """A keyframe, from which on frames are decoded as if nothing had been before."""
@@ -160,7 +164,7 @@ class _Part:
             for position, packet in enumerate(self._needed(packets, stream)):
                 id = self._feed(packet)
                 frames = decode(packet)
-                if self._is_sign(frames is None, position, packet):
+                if self._is_sign(frames, position, packet):
                     self._go_on_with_care()
                     return
                 if frames is None and self._way.careful and id is not None:
@@ -239,7 +243,7 @@ class _Part:
             self._n_fed += number is not None and number < self._end
         return id
 
-    def _is_sign(self, failed: bool, position: int, packet: Any) -> bool:
+    def _is_sign(self, frames: list[Any] | None, position: int, packet: Any) -> bool:
         """Whether frames to come are damaged, as far as a packet tells.
 
         After a seek, leading frames lack what they build on; decoders that work on several
@@ -248,8 +252,10 @@ class _Part:
         """
         if self._way.careful:
             return False
-        if not failed:  # what is not tracked by its packet
-            return isinstance(self._ids, Output) and packet.is_corrupt
+        if frames is not None:
+            # Frames that are waiting may have been decoded after one that is corrupt.
+            corrupt = packet.is_corrupt or any(frame.is_corrupt for frame in frames)
+            return corrupt and isinstance(self._ids, Output)
         of_leading = position - (self._threads - 1) <= self._ids.last_leading >= 0
         return not (packet.size and of_leading)
 

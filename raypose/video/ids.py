@@ -15,6 +15,8 @@ from raypose.video.index import VideoIndex
 
 # H.264 and HEVC reorder 16 frames at most.
 MOST_REORDERED = 16
+# Before all times.
+_HIDDEN = -(1 << 63)
 
 
 class Times:
@@ -41,6 +43,8 @@ class Times:
         if self._first_pts is not None and time < self._first_pts:
             self.last_leading = self._n_fed
             return None
+        if packet.is_discard:
+            return _HIDDEN + self._n_fed  # it may have the time of one that is shown
         number = int(np.searchsorted(self._pts, time))
         shown = number < len(self._pts) and int(self._pts[number]) == time
         self._numbers[time] = number if shown else None
@@ -48,7 +52,7 @@ class Times:
 
     def number_of(self, id: int) -> int | None:
         """The number of a packet's frame, where it is known before the frame comes out."""
-        return self._numbers[id]
+        return self._numbers.get(id)
 
     def of_frame(self, frame: Any) -> int | None:
         """The id of the packet that a frame was in."""

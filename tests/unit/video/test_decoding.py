@@ -224,14 +224,13 @@ def test_the_last_frame_is_judged_however_many_threads_decode(
 class TestSeeking:
     def test_a_frame_that_only_the_containers_own_table_counts(self, tmp_path: Path) -> None:
         """Read from the beginning, the file lacks it; a seek would count it."""
-        whole = make(tmp_path / "v.avi", codec="mpeg4")
+        whole = make(tmp_path / "v.avi", codec="mjpeg", pix_fmt="yuvj420p")
         with av.open(str(whole)) as container:
             places = [packet.pos for packet in container.demux(video=0) if packet.size]
         data = bytearray(whole.read_bytes())
         place = places[15]
         assert place is not None
-        header = data.rindex(b"00dc", 0, place + 4)
-        data[header : header + 8] = b"JUNK" + bytes(data[header + 4 : header + 8])
+        data[place - 8 : place] = b"\xff" * 8  # the chunk's header
         bad = tmp_path / "bad.avi"
         bad.write_bytes(bytes(data))
         index = index_video(bad)
@@ -252,7 +251,7 @@ class TestSeeking:
         monkeypatch.setattr(decoding, "decode", lambda p: fed.append(p.size) or decode(p))
         statuses, _ = decode_all(index, 40, 42)
         assert statuses == [OK, OK]
-        assert len(fed) < 20, "only the group of pictures is decoded"
+        assert len(fed) < 32, "only two groups of pictures are decoded"
 
 
 def parts_of(
