@@ -196,7 +196,8 @@ class _Part:
             # A thread hands out pictures that others have decoded, and what is wrong with them as
             # far as it is known by then: so each waits for as many packets as are decoded at once.
             self._threads = min(self._threads, _MOST_AT_ONCE)
-            options["has_b_frames"] = str(MOST_REORDERED - 1)
+            delay = self._threads - 1 + max(4, getattr(context, "reorder_depth", 4))
+            options["has_b_frames"] = str(min(delay, MOST_REORDERED - 1))
         elif codec in _ALONE:
             self._threads = 1
         context.options = options

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from raypose.video.index import VideoIndex
 
 # H.264 and HEVC reorder 16 frames at most.
@@ -28,6 +26,7 @@ class Times:
         self._pts = index.pts
         self._first_pts = int(index.pts[first]) if first > 0 else None
         self._numbers: dict[int, int | None] = {}
+        self._expected = first
         self._n_fed = -1
         self.last_leading = -1
 
@@ -45,8 +44,11 @@ class Times:
             return None
         if packet.is_discard:
             return _HIDDEN + self._n_fed  # it may have the time of one that is shown
-        number = int(np.searchsorted(self._pts, time))
-        shown = number < len(self._pts) and int(self._pts[number]) == time
+        number = self._expected  # right for most; a search takes longer
+        if number >= len(self._pts) or self._pts[number] != time:
+            number = int(self._pts.searchsorted(time))
+        shown = number < len(self._pts) and bool(self._pts[number] == time)
+        self._expected = number + 1
         self._numbers[time] = number if shown else None
         return time
 

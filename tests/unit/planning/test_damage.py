@@ -12,7 +12,7 @@ from raypose.layout import frames_beside
 from raypose.planning import Plan
 from raypose.stages.frames import COUNTS, commit_frames
 from tests.frames import make_frames
-from tests.projects import Project, commit_all
+from tests.projects import Project, commit_all, read_of
 
 DAMAGED = make_frames(12, missing=[3], suspect=[4, 5])
 COUNTED = {"ok": 9, "suspect": 2, "missing": 1}
@@ -37,9 +37,12 @@ def finish(project: Project, frames: Frames = DAMAGED, **values: object) -> None
             for work in video.works:
                 table, recipe = Path(work.table.outputs["table"]), work.table.recipe
                 facts = {"n_rows": len(frames), COUNTS: frames.counts}
-                with ledger.committing(table, recipe, facts=facts) as temporary:
+                read = [read_of(video.video)]
+                with ledger.committing(
+                    table, recipe, facts=facts, videos=lambda read=read: read
+                ) as temporary:
                     temporary.write_text("a table")
-                commit_frames(table, recipe, frames, source=video.video.path)
+                commit_frames(table, recipe, frames, source=video.video.path, videos=read)
 
 
 def notes(plan: Plan) -> list[str]:
