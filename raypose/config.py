@@ -88,6 +88,10 @@ class Settings(BaseModel):
     overwrite: Flag = Field(default=False, description="Make again what is done already.")
 
     device: Device = "auto"
+    stall_timeout_s: Seconds = Field(
+        default=600.0,
+        description="Seconds without progress after which a task is stopped and tried elsewhere.",
+    )
     gpus: Count | None = Field(default=None, description="GPUs to use; all if absent.")
     workers_per_gpu: Count = Field(default=1, description="Workers that share a GPU.")
     address: Annotated[str | None, Allowed("auto, local or HOST:PORT")] = Field(

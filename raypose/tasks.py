@@ -7,7 +7,7 @@ as results of tasks, never inside them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from raypose.digests import Identity
@@ -365,6 +365,14 @@ class Task:
         """The videos that it is about."""
         args = self.args
         return args.videos if isinstance(args, PredictArgs | SmoothArgs) else (args.video,)
+
+
+def as_load(task: Task) -> Task | None:
+    """The task that reads what `task` has committed, in the place of doing it again."""
+    if not isinstance(task.args, TableArgs):
+        return None
+    args = LoadArgs(task.args.video, task.args.output)
+    return replace(task, kind="load", args=args, inputs=())
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import os
 import socket
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
+from itertools import chain
 from typing import Any
 
 from raypose.config import Settings
 from raypose.executors.base import Observer
+from raypose.executors.events import (
+    Action,
+    Event,
+    Finished,
+    Forget,
+    StartWorker,
+    Submit,
+    TasksAdded,
+    WorkerUp,
+)
+from raypose.executors.scheduler import Scheduler
 from raypose.stages.context import Context
 from raypose.stages.work import execute
 from raypose.tasks import ModelSpec, Progress, Task
@@ -21,7 +32,6 @@ class InlineExecutor:
 
     def __init__(self, config: Settings) -> None:
         self._config = config
-        self._observer: Observer | None = None
         self._device = ""
 
     def start(self, models: Sequence[ModelSpec]) -> int:
@@ -49,38 +59,54 @@ class InlineExecutor:
             allow_unsafe=allow_unsafe,
         )
         with closing(context.staging):
-            for tasks, following in _with_following(sessions):
-                context.staging.expect(
-                    [video.path for task in (*tasks, *following) for video in task.videos]
-                )
-                _run_session(tasks, context, observer)
+            _Process(context, observer).run(tuple(chain.from_iterable(sessions)))
 
     def close(self) -> None:
         """Nothing is held."""
 
 
-def _with_following(
-    sessions: Iterable[Sequence[Task]],
-) -> Iterator[tuple[Sequence[Task], Sequence[Task]]]:
-    """Each session with the one after it; the last with nothing."""
-    before: Sequence[Task] | None = None
-    for tasks in sessions:
-        if before is not None:
-            yield before, tasks
-        before = tasks
-    if before is not None:
-        yield before, ()
+class _Process:
+    """This process, in the place of one worker with a GPU and one without."""
 
+    def __init__(self, context: Context, observer: Observer) -> None:
+        self._context = context
+        self._observer = observer
+        self._scheduler = Scheduler(1, 1)
+        self._given: list[Submit] = []
+        self._values: dict[str, Any] = {}
 
-def _run_session(tasks: Sequence[Task], context: Context, observer: Observer) -> None:
-    uses = Counter(name for task in tasks for name in task.inputs)
-    values: dict[str, Any] = {}
-    for task in tasks:
-        observer.progress(Progress(task.id, 0, task.n_frames, context.worker))
-        summary, results = execute(task, [values[name] for name in task.inputs], context)
-        values.update(zip(task.outputs, results, strict=True))
-        for name in task.inputs:
-            uses[name] -= 1
-            if uses[name] == 0:
-                del values[name]  # a long video's table is not held longer than it is needed
-        observer.finished(summary)
+    def run(self, tasks: tuple[Task, ...]) -> None:
+        self._do(self._scheduler.start())
+        self._handle(TasksAdded(tasks))
+        while not self._scheduler.is_done:
+            # What needs no GPU first: results go to disk and out of memory.
+            submit = min(self._given, key=lambda given: given.task.gpu)
+            self._given.remove(submit)
+            self._execute(submit)
+
+    def _execute(self, submit: Submit) -> None:
+        task, context = submit.task, self._context
+        self._observer.progress(Progress(task.id, 0, task.n_frames, context.worker))
+        inputs = [self._values[name] for name in task.inputs]
+        summary, results = execute(task, inputs, context)
+        self._values.update(zip(task.outputs, results, strict=True))
+        del inputs, results  # a long video's table is not held longer than it is needed
+        self._handle(Finished(task.id, submit.attempt))
+        self._observer.finished(summary)
+
+    def _handle(self, event: Event) -> None:
+        self._do(self._scheduler.handle(event))
+
+    def _do(self, actions: Sequence[Action]) -> None:
+        for action in actions:
+            match action:
+                case StartWorker(number):
+                    self._handle(WorkerUp(number))
+                case Submit(task):
+                    self._given.append(action)
+                    if task.gpu:
+                        self._context.staging.expect([video.path for video in task.videos])
+                case Forget(output):
+                    self._values.pop(output, None)
+                case _:
+                    raise AssertionError(f"one process loses nothing: {action}")

@@ -74,8 +74,10 @@ MAX_STALLS = 2
 
 HELD_FRAMES = 20_000_000
 HELD_FRAMES_PER_GPU = 4_000_000
-"""Rows that may wait in memory for their use, in all or per GPU worker, whichever is more: about
-4 GB and 0.8 GB for 17 keypoints. The rows of a long video are held until its last range is done."""
+"""Rows that may wait in memory for their use, in all or per GPU worker, whichever is more.
+
+About 4 GB and 0.8 GB for 17 keypoints. Those of a long video wait until its last range is done.
+"""
 
 _MAX_FAILED_STARTS = 3
 

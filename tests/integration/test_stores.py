@@ -168,15 +168,15 @@ def test_a_worker_that_does_not_see_the_drivers_disk_stops_the_run(
     project: Project, tmp_path: Path, ray_cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from raypose.executors.ray import RayExecutor
-    from raypose.executors.ray.actors import Worker
+    from raypose.executors.ray.worker import Worker
     from raypose.stages.access import Places
 
     class Elsewhere(Worker):
         """A worker on a machine where the driver's directories are not."""
 
-        def look(self, places: Places) -> Any:
+        def check_storage(self, places: Places) -> Any:
             elsewhere = tuple(f"/elsewhere{path}" for path in places.videos)
-            return super().look(Places(elsewhere, places.roots, places.mark))
+            return super().check_storage(Places(elsewhere, places.roots, places.mark))
 
     def make(config: RunConfig) -> RayExecutor:
         return RayExecutor(config, worker_class=Elsewhere)

@@ -19,7 +19,7 @@ from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 
 from raypose.errors import ClusterError, RayposeError
 from raypose.executors.ray.environment import MODE, TOKEN, RayEnvironment, user_token
-from raypose.executors.ray.flight import first_line
+from raypose.executors.ray.errors import first_line
 from raypose.executors.ray.isolation import JobPath
 
 _ANSWER_S = 10.0

@@ -1,4 +1,4 @@
-"""The executor: joins or starts a cluster, starts the actors, and drives the run."""
+"""The executor: joins or starts a cluster, and does there what the scheduler says."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import secrets
 import signal
 import threading
 import time
-from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from itertools import chain
 from typing import Any
 
 import ray
@@ -17,18 +17,35 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raypose import scratch
 from raypose.config import Settings
-from raypose.errors import ClusterError, DeviceError, Failure
+from raypose.errors import ClusterError, DeviceError
 from raypose.executors.base import Observer
+from raypose.executors.events import (
+    Abandon,
+    Action,
+    Cancel,
+    Event,
+    Forget,
+    GiveUp,
+    Progressed,
+    StartWorker,
+    StopWorker,
+    Submit,
+    TasksAdded,
+    TimePassed,
+    WorkersLost,
+)
 from raypose.executors.graphs import GraphBuilder
-from raypose.executors.ray.actors import Board, Site, Worker
 from raypose.executors.ray.connection import Connection, connect
-from raypose.executors.ray.crew import Crew, Slot
-from raypose.executors.ray.flight import Flight, first_line
+from raypose.executors.ray.coordinator import Coordinator
+from raypose.executors.ray.errors import first_line
 from raypose.executors.ray.isolation import remote_class
-from raypose.executors.ray.lookout import Lookout
-from raypose.stages.access import places_of
+from raypose.executors.ray.pool import WorkerPool
+from raypose.executors.ray.submissions import Submissions
+from raypose.executors.ray.worker import Worker, WorkerInfo, WorkerSettings
+from raypose.executors.scheduler import Scheduler
+from raypose.stages.access import marked, places_of
 from raypose.storage import is_url, shared_environment
-from raypose.tasks import ModelSpec, Task
+from raypose.tasks import ModelSpec, Progress, Task, as_load
 
 _POLL_S = 0.25
 _WATCH_S = 2.0
@@ -62,10 +79,8 @@ class RayExecutor:
         self._config = config
         self._worker_class = worker_class
         self._connection: Connection | None = None
-        self._local = True
-        self._crew: Crew | None = None
-        self._board: Any = None
-        self._cpus_of_gpu_workers = 0
+        self._pool: WorkerPool | None = None
+        self._coordinator: Any = None
         self._graphs: dict[str, Any] = {}
         self._description = ""
         self._uses_scratch = False
@@ -74,6 +89,10 @@ class RayExecutor:
     def description(self) -> str:
         return self._description
 
+    @property
+    def _is_local(self) -> bool:
+        return self._connection is not None and self._connection.is_local
+
     # --- start and end -------------------------------------------------------------------
 
     def start(self, models: Sequence[ModelSpec]) -> int:
@@ -81,84 +100,87 @@ class RayExecutor:
         # What no cache holds is built in a process of its own, while Ray and the workers start.
         with GraphBuilder(models, allow_unsafe=unsafe) as builder:
             self._connection = connect(self._config.address, self._config.gpus)
-            self._local = self._connection.is_local
-            crew, on_gpus = self._start_workers()
+            n_gpu, n_cpu, gpu_options, threads = self._sizes()
+            self._pool = self._make_pool(gpu_options, threads)
+            self._scheduler = Scheduler(
+                n_gpu,
+                n_cpu,
+                stall_timeout_s=self._config.stall_timeout_s,
+                wait_limit_s=wait_limit_s(),
+                from_disk=as_load,
+            )
+            self._cpus_of_gpu_workers = n_gpu * gpu_options.get("num_cpus", 0)
+            self._do(self._scheduler.start())
             self._graphs = {m.fingerprint: ray.put(graph) for m, graph in builder.graphs()}
-            ray.get(self._board.publish.remote(self._graphs))
-        self._describe(crew, self._wait_for_workers(crew), on_gpus)
-        return len(crew.gpu)
+        first = self._wait_for_workers(n_gpu)
+        self._description = self._describe(first, n_gpu, n_cpu, "num_gpus" in gpu_options)
+        return n_gpu
 
-    def _start_workers(self) -> tuple[Crew, bool]:
-        """Start all actors; returns them and whether the GPU workers hold GPUs."""
-        n_gpu, n_cpu, gpu_options, threads = self._sizes()
-        # Workers find the board by its name: a handle among their arguments is a reference, and
-        # an actor that depends on references can't always be started again.
-        board = f"raypose-board-{secrets.token_hex(8)}"
-        self._board = remote_class(
-            Board, name=board, num_cpus=0, scheduling_strategy=on_this_node()
+    def _make_pool(self, gpu_options: dict[str, Any], threads: int) -> WorkerPool:
+        # Workers find the coordinator by its name, which a restart does not change.
+        name = f"raypose-{secrets.token_hex(8)}"
+        self._coordinator = remote_class(
+            Coordinator,
+            name=name,
+            num_cpus=0,
+            max_restarts=-1,
+            max_task_retries=-1,
+            scheduling_strategy=on_this_node(),
         ).remote()
-        common = {
-            "max_restarts": -1,
-            "max_task_retries": -1,
-            "allow_out_of_order_execution": True,
-            "scheduling_strategy": "SPREAD",
-        }
-        unsafe, device = self._config.allow_unsafe_checkpoint, self._config.device
-        site = Site(shared_environment(), scratch.settings(), self._config.gpu_encoder)
+        settings = WorkerSettings(
+            coordinator=name,
+            device=self._config.device,
+            threads=threads,
+            allow_unsafe=self._config.allow_unsafe_checkpoint,
+            environment=shared_environment(),
+            scratch=scratch.settings(),
+            gpu_encoder=self._config.gpu_encoder,
+        )
 
-        def hire(number: int, with_gpu: bool) -> Slot:
-            options = {**common, **(gpu_options if with_gpu else {"num_cpus": 1})}
-            how = (device, threads) if with_gpu else ("cpu", 1)
-            worker = remote_class(self._worker_class, **options)
-            actor = worker.remote(board, *how, unsafe, number, site)
-            return Slot(actor, number, actor.describe.remote() if with_gpu else None)
+        def start(number: int, gpu: bool) -> Any:
+            # Neither the actor nor its tasks are repeated by Ray: the scheduler decides that.
+            options = {"max_restarts": 0, "scheduling_strategy": "SPREAD"}
+            options |= gpu_options if gpu else {"num_cpus": 1}
+            return remote_class(self._worker_class, **options).remote(number, gpu, settings)
 
-        def dismiss(slot: Slot) -> None:
-            ray.kill(slot.actor)
+        return WorkerPool(start)
 
-        self._crew = Crew(hire, dismiss, n_gpu, n_cpu)
-        self._cpus_of_gpu_workers = n_gpu * gpu_options.get("num_cpus", 0)
-        return self._crew, bool(gpu_options.get("num_gpus"))
-
-    def _wait_for_workers(self, crew: Crew) -> Slot | None:
+    def _wait_for_workers(self, n_gpu: int) -> WorkerInfo:
         """Until all GPU workers are there, or one is and the others keep us waiting.
 
         Returns:
-            One that is there; None where none is wanted.
+            One that is there; a CPU worker where no GPU workers are wanted.
 
         Raises:
             ClusterError: none came in time.
         """
+        pool = self._pool
+        assert pool is not None
         began = time.monotonic()
-        first: Slot | None = None
+        first: WorkerInfo | None = None
+        watched = began
         while True:
-            self._watch(crew)
-            if crew.is_there and not crew.gpu:
-                return None
-            ready = _ready([slot.described for slot in crew.gpu])
-            if ready and first is None:
-                first = next(slot for slot in crew.gpu if slot.described in ready)
-                began = time.monotonic()
+            _wait(pool.questions)
+            self._handle(*pool.events())
+            if time.monotonic() - watched > _WATCH_S:
+                watched = time.monotonic()
+                self._handle(*pool.watch(None))
+            infos = [handle.info for handle in pool if handle.gpu == bool(n_gpu) and handle.info]
+            if infos and first is None:
+                first, began = infos[0], time.monotonic()
             waited_s = time.monotonic() - began
-            if first is not None and (len(crew.gpu_up) == len(crew.gpu) or waited_s > _LATE_S):
+            if first is not None and (len(infos) >= n_gpu or waited_s > _LATE_S):
                 return first
             if first is None and waited_s > wait_limit_s():
-                raise self._nobody(f"no worker could be started within {waited_s:.0f} s")
+                raise self._no_workers(f"no worker could be started within {waited_s:.0f} s")
 
-    def _nobody(self, what: str) -> ClusterError:
+    def _no_workers(self, what: str) -> ClusterError:
         asked = f" ({self._config.gpus} GPUs were asked for)" if self._config.gpus else ""
         return ClusterError(
             what + asked,
-            hint="See with `ray status` on the cluster what it waits for; what is done stays "
+            hint="See with `ray status` on the cluster what it waits for; finished outputs stay "
             "done, and the same command goes on.",
         )
-
-    def _watch(self, crew: Crew) -> None:
-        """Note which workers are on nodes that are alive."""
-        nodes = [node for node in ray.nodes() if node["Alive"]]
-        n_cpu = sum(int(node["Resources"].get("CPU", 0)) for node in nodes)
-        room = 0 if self._local else n_cpu - self._cpus_of_gpu_workers
-        crew.update(ray.get(self._board.where.remote()), {n["NodeID"] for n in nodes}, room)
 
     def _sizes(self) -> tuple[int, int, dict[str, Any], int]:
         """How many GPU workers and CPU actors, the GPU workers' resources, and torch's threads."""
@@ -168,7 +190,7 @@ class RayExecutor:
         asked = self._config.gpus
         if not self._config.predicts:
             return 0, cpus, {}, 1
-        if gpus == 0 and (asked is None or self._local):
+        if gpus == 0 and (asked is None or self._is_local):
             if self._config.device == "cuda":
                 raise DeviceError(
                     "--device cuda was given, but Ray finds no GPU",
@@ -189,10 +211,10 @@ class RayExecutor:
         return n_gpu, n_cpu, options, max(1, cpus // n_gpu)
 
     def _check_for_gpus_that_ray_misses(self) -> None:
-        """Stop where a GPU is there that Ray does not offer: nobody wants the CPU unasked."""
+        """Stop where torch has a GPU that Ray does not offer: the user did not ask for the CPU."""
         from raypose.stages.infer.device import resolve_device
 
-        if self._local and self._config.device == "auto" and self._config.gpus is None:
+        if self._is_local and self._config.device == "auto" and self._config.gpus is None:
             device = resolve_device("auto")  # raises where torch can't use it either
             if device != "cpu":
                 raise DeviceError(
@@ -200,32 +222,18 @@ class RayExecutor:
                     hint="Say how many there are with --gpus, or run with --device cpu.",
                 )
 
-    def _describe(self, crew: Crew, slot: Slot | None, on_gpus: bool) -> None:
+    def _describe(self, info: WorkerInfo, n_gpu: int, n_cpu: int, on_gpus: bool) -> str:
         assert self._connection is not None
-        where = self._connection.name
-        n_gpu = len(crew.gpu)
-        if slot is None:
-            n_cpu = len(crew.cpu)
-            self._description = f"{where}, {n_cpu} CPU worker{'s' if n_cpu > 1 else ''}"
-            return
-        try:
-            described = ray.get(slot.described)
-        except ray.exceptions.RayError as error:
-            raise ClusterError(
-                f"a worker could not be started ({first_line(error)})",
-                hint="Check that raypose of the same version is installed on every node.",
-            ) from error
-        if isinstance(described, Failure):
-            raise DeviceError(described.message, path=described.path, hint=described.hint)
-        device = described[1]
-        if device.startswith("cuda"):
+        if not n_gpu:
+            what = f"{n_cpu} CPU worker{'s' if n_cpu > 1 else ''}"
+        elif info.device.startswith("cuda"):
             n_whole = -(-n_gpu // self._config.workers_per_gpu)
             what = f"{n_whole} GPU{'s' if n_whole > 1 else ''}"
         elif on_gpus:
             what = f"{n_gpu} logical GPU(s), computing on CPU since torch finds no GPU"
         else:
             what = f"CPU ({n_gpu} worker{'s' if n_gpu > 1 else ''}): there is no GPU to use"
-        self._description = f"{where}, {what}"
+        return f"{self._connection.name}, {what}"
 
     def close(self) -> None:
         if ray.is_initialized():
@@ -234,81 +242,133 @@ class RayExecutor:
             self._kill()
         else:
             self._connection.close()
-        self._connection = self._crew = self._board = None
+        self._connection = self._pool = self._coordinator = None
 
     def _tidy(self) -> None:
         """Let the workers give back their scratch."""
-        if self._uses_scratch:
-            tidied = [slot.actor.tidy.remote() for slot in self._crew or ()]
+        if self._uses_scratch and self._pool is not None:
+            tidied = [handle.actor.tidy.remote() for handle in self._pool if handle.info]
             # What a worker does not give back by then goes when the next run starts there.
-            ray.wait(tidied, num_returns=len(tidied), timeout=_GRACE_S)
+            if tidied:
+                ray.wait(tidied, num_returns=len(tidied), timeout=_GRACE_S)
             self._uses_scratch = False
 
     def _kill(self) -> None:
-        for slot in self._crew or ():
-            ray.kill(slot.actor)
-        if self._board is not None:
-            ray.kill(self._board)
-            self._board = None
+        for handle in self._pool or ():
+            ray.kill(handle.actor)
+        if self._coordinator is not None:
+            ray.kill(self._coordinator)
+            self._coordinator = None
 
     # --- the run ---------------------------------------------------------------------------
 
     def run(self, sessions: Iterable[Sequence[Task]], observer: Observer) -> None:
-        assert self._crew is not None, "start() comes first"
-        crew, waiting = self._crew, deque(sessions)
-        flight = Flight(crew, self._expect)
-        watched = time.monotonic()
-        places = places_of(task for tasks in waiting for task in tasks)
+        assert self._pool is not None and self._connection is not None, "start() comes first"
+        tasks = tuple(chain.from_iterable(sessions))
+        places = places_of(tasks)
         self._uses_scratch = bool(places.in_stores.videos or places.in_stores.roots)
+        self._submissions = Submissions(self._pool, self._coordinator, self._graphs)
+        self._observer: Observer = observer
         with _terminated_like_interrupted(), ExitStack() as held:
             try:
-                lookout = None if self._local else Lookout(places, held, crew)
-                while waiting or not flight.is_empty:
-                    if lookout is not None:
-                        lookout.check()
-                    flight.submit_again()
-                    while waiting and flight.has_room():
-                        flight.submit(waiting.popleft())
-                    for summary in flight.wait(_POLL_S):
-                        observer.finished(summary)
-                    for progress in ray.get(self._board.drain.remote()):
-                        if progress.task in flight.tasks:
-                            observer.progress(progress)
-                    if time.monotonic() - watched > _WATCH_S:
-                        watched = time.monotonic()
-                        self._watch(crew)
-                        if crew.alone_s > wait_limit_s():
-                            raise self._nobody("the cluster has lost all its workers")
+                if not self._is_local:
+                    held.enter_context(marked(places))
+                self._handle(
+                    TimePassed(time.monotonic()),
+                    *self._pool.open(None if self._is_local else places),
+                    TasksAdded(tasks),
+                )
+                self._loop({task.id: task for task in tasks})
             except KeyboardInterrupt:
-                self._stop(flight)
+                self._stop()
                 raise
             except ray.exceptions.RayError as error:
                 raise ClusterError(
                     f"the run lost the Ray cluster ({first_line(error)})",
-                    hint="Run the same command again: what is done is not done again.",
+                    hint="Run the same command again: finished outputs stay done.",
                 ) from error
 
-    def _expect(self, slot: Slot, path: str) -> None:
-        if is_url(path):
-            self._board.expect.remote(slot.number, path)
+    def _loop(self, tasks: dict[str, Task]) -> None:
+        """Wait for what happens, until every task has ended."""
+        assert self._pool is not None
+        reported = watched = time.monotonic()
+        while not self._scheduler.is_done:
+            _wait([*self._submissions.references, *self._pool.questions])
+            ended = list(self._submissions.ended())
+            lost = any(isinstance(event, WorkersLost) for event, _ in ended)
+            if lost or time.monotonic() - reported > _POLL_S:
+                # Before a loss is counted, it must be known which task was running.
+                reported = time.monotonic()
+                self._report_progress()
+            for event, summary in ended:
+                self._handle(event)
+                if summary is not None:
+                    self._observer.finished(summary)
+            self._handle(*self._pool.events())
+            if time.monotonic() - watched > _WATCH_S:
+                watched = time.monotonic()
+                self._handle(
+                    *self._pool.watch(None if self._is_local else self._cpus_of_gpu_workers),
+                    TimePassed(watched),
+                )
 
-    def _stop(self, flight: Flight) -> None:
+    def _report_progress(self) -> None:
+        news: list[tuple[Progress, int]] = ray.get(self._coordinator.drain.remote())
+        for progress, attempt in news:
+            if self._submissions.has(progress.task, attempt):
+                self._handle(Progressed(progress.task, attempt))
+                self._observer.progress(progress)
+
+    def _handle(self, *events: Event) -> None:
+        """Tell the scheduler, and do what it answers."""
+        for event in events:
+            self._do(self._scheduler.handle(event))
+
+    def _do(self, actions: Sequence[Action]) -> None:
+        assert self._pool is not None
+        for action in actions:
+            match action:
+                case Submit():
+                    self._submissions.submit(action)
+                    self._expect(action)
+                case Cancel():
+                    self._handle(*self._submissions.withdraw(action))
+                case Forget(output):
+                    self._submissions.forget(output)
+                case StartWorker(number, gpu):
+                    self._pool.start(number, gpu)
+                case StopWorker(number):
+                    self._pool.stop(number)
+                case Abandon():
+                    summary = self._submissions.abandon(action)
+                    if summary is not None:
+                        self._observer.finished(summary)
+                case GiveUp(reason):
+                    raise self._no_workers(reason)
+
+    def _expect(self, action: Submit) -> None:
+        """Tell a GPU worker of videos that it will need, so that it fetches them meanwhile."""
+        if action.task.gpu:
+            for video in action.task.videos:
+                if is_url(video.path):
+                    self._coordinator.expect.remote(action.worker, video.path)
+
+    def _stop(self) -> None:
         """Let running tasks come to their next report and clean up; then end them."""
-        ray.get(self._board.stop.remote())
-        running = list(flight.references)
+        ray.get(self._coordinator.stop.remote())
+        running = self._submissions.references
         if running:
             ray.wait(running, num_returns=len(running), timeout=_GRACE_S)
         self._tidy()
         self._kill()
 
 
-def _ready(references: list[Any]) -> list[Any]:
-    """Those of them that are ready, within a moment; Ray takes no empty list."""
-    if not references:
+def _wait(references: list[Any]) -> None:
+    """Until one of them is ready, or a moment has passed; Ray takes no empty list."""
+    if references:
+        ray.wait(references, num_returns=1, timeout=_POLL_S)
+    else:
         time.sleep(_POLL_S)
-        return []
-    ready: list[Any] = ray.wait(references, timeout=_POLL_S)[0]
-    return ready
 
 
 class _terminated_like_interrupted:

@@ -15,6 +15,7 @@ import ray
 
 from raypose.errors import ClusterError, DeviceError, Failure
 from raypose.executors.events import Event, RoomForCpuWorkers, WorkersLost, WorkerUp
+from raypose.executors.ray.errors import first_line
 from raypose.executors.ray.worker import WorkerInfo
 from raypose.stages.access import Places
 
@@ -150,9 +151,3 @@ class WorkerPool:
     def _is_up(self, number: int) -> list[Event]:
         self._handles[number].up = True
         return [WorkerUp(number)]
-
-
-def first_line(error: BaseException) -> str:
-    """An error of Ray's without its traceback."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import ray
 
+from raypose.display_text import shown
 from raypose.errors import Failure
 from raypose.executors.events import (
     Abandon,
@@ -19,7 +20,8 @@ from raypose.executors.events import (
     Submit,
     TaskLost,
 )
-from raypose.executors.ray.pool import WorkerPool, first_line
+from raypose.executors.ray.errors import first_line
+from raypose.executors.ray.pool import WorkerPool
 from raypose.tasks import PredictArgs, Summary, Task
 
 _INPUT_ERRORS = (
@@ -51,6 +53,7 @@ class Submissions:
         self._coordinator = coordinator
         self._graphs = graphs
         self._submissions: dict[Any, _Submission] = {}
+        self._current: dict[str, int] = {}
         self._values: dict[str, Any] = {}
         self._told: set[str] = set()
 
@@ -58,6 +61,10 @@ class Submissions:
     def references(self) -> list[Any]:
         """One reference for each task that Ray has."""
         return list(self._submissions)
+
+    def has(self, task: str, attempt: int) -> bool:
+        """Whether this is the attempt at a task that counts."""
+        return self._current.get(task) == attempt
 
     def submit(self, action: Submit) -> None:
         """Hand a task to a worker."""
@@ -68,8 +75,9 @@ class Submissions:
         graphs = {name: self._graphs[name] for name in prints if name in self._graphs}
         actor = self._pool[action.worker].actor
         summary, *results = actor.do.options(
-            num_returns=1 + len(task.outputs), name=task.id
+            num_returns=1 + len(task.outputs), name=shown(task.id)
         ).remote(task, action.attempt, graphs, *inputs)
+        self._current[task.id] = action.attempt
         self._submissions[summary] = _Submission(
             task, action.attempt, action.worker, tuple(results)
         )
@@ -112,10 +120,16 @@ class Submissions:
                 for event in self._lost(submission, error):
                     yield event, None
                 continue
-            if summary is not None:  # else it was withdrawn
+            if summary is not None and self.has(submission.task.id, submission.attempt):
+                del self._current[submission.task.id]
                 outputs = submission.task.outputs
                 self._values.update(zip(outputs, submission.results, strict=True))
                 yield Finished(submission.task.id, submission.attempt), self._news(summary)
+
+    def _is(self, name: str, error: Exception) -> bool:
+        """Whether this is the result that Ray's error is about."""
+        value = self._values.get(name)
+        return isinstance(value, ray.ObjectRef) and value.hex() in str(error)
 
     def _news(self, summary: Summary) -> Summary | None:
         """The summary, unless the task has been told of: what it made was lost."""
@@ -128,11 +142,9 @@ class Submissions:
         """What an error of Ray's means."""
         task, attempt = submission.task, submission.attempt
         if isinstance(error, _INPUT_ERRORS):
-            # Ray names an object, not what it is here: a result that is not lost is done again.
-            lost = [ResultLost(name) for name in task.inputs]
+            names = [name for name in task.inputs if self._is(name, error)]
+            lost = [ResultLost(name) for name in names or task.inputs]
             return [*lost, TaskLost(task.id, attempt, first_line(error), blameless=True)]
         if isinstance(error, ray.exceptions.RayActorError):
             return self._pool.lost(submission.worker, "its worker process died")
         return [TaskLost(task.id, attempt, first_line(error))]
-
-

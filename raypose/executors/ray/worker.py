@@ -130,9 +130,7 @@ class Worker:
         self._context.staging.close()
         scratch.close()
 
-    def do(
-        self, task: Task, attempt: int, graphs: Graphs, *inputs: Any
-    ) -> tuple[Summary | None, *tuple[Any, ...]]:
+    def do(self, task: Task, attempt: int, graphs: Graphs, *inputs: Any) -> tuple[Any, ...]:
         """Do a task; returns its `Summary`, None where it was withdrawn, then its results."""
         from raypose.stages.work import execute
 
