@@ -1,7 +1,7 @@
 """500 pairs of 0.2 s on 16 logical GPUs, against the ideal: what Ray and the driver cost.
 
 The workers are stubs that sleep; all else is what a run does: tasks with their dependencies, one
-table and one smoothing a session, progress, a bounded number of sessions in flight.
+table and one smoothing per session, progress.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import harness
+import ray
 
 from raypose.config import RunConfig
 from raypose.executors.ray import RayExecutor
-from raypose.executors.ray.actors import Worker, ray
 from raypose.executors.ray.environment import own_cluster
+from raypose.executors.ray.worker import Graphs, Worker, WorkerInfo
 from raypose.tasks import LoadArgs, Progress, Summary, Task, VideoSpec
 
 SLEEP_S = 0.2
@@ -27,11 +28,12 @@ SLEEP_S = 0.2
 class Stub(Worker):
     """A worker whose GPU tasks sleep; the others hand on what they got."""
 
-    def describe(self) -> tuple[str, str]:
-        return self.name, "cpu"
+    def describe(self) -> WorkerInfo:
+        return WorkerInfo(self.name, ray.get_runtime_context().get_node_id(), "cpu")
 
-    def do(self, task: Task, *inputs: Any) -> tuple[Any, ...]:
-        ray.get(self._board.begin.remote(Progress(task.id, 0, task.n_frames, self.name)))
+    def do(self, task: Task, attempt: int, graphs: Graphs, *inputs: Any) -> tuple[Any, ...]:
+        if not self._begins(task, attempt):
+            return (None, *[None] * len(task.outputs))
         if task.gpu:
             time.sleep(SLEEP_S)
         return (Summary(task.id, task.kind, worker=self.name), *[task.id] * len(task.outputs))
@@ -75,7 +77,6 @@ def measure(n_gpus: int, n_pairs: int, repeats: int) -> tuple[list[float], list[
     config = RunConfig.build(videos=("v",), models=("m",), device="cpu", output_dir=Path("unused"))
     executor = RayExecutor(config, worker_class=Stub)
     assert executor.start([]) == n_gpus
-    ray.get([slot.described for slot in executor._crew.gpu])
     seconds = []
     for _ in range(repeats):
         count = Count()
@@ -83,7 +84,7 @@ def measure(n_gpus: int, n_pairs: int, repeats: int) -> tuple[list[float], list[
         executor.run(sessions(n_pairs), count)
         seconds.append(time.perf_counter() - began)
         assert len(set(count.finished_tasks)) == 3 * n_pairs
-    peaks = ray.get([slot.actor.peak_mib.remote() for slot in executor._crew.gpu])
+    peaks = ray.get([worker.actor.peak_mib.remote() for worker in executor.workers if worker.gpu])
     executor.close()
     return seconds, peaks
 

@@ -353,7 +353,8 @@ class Scheduler:
         """Do a task once more that has ended; returns the inputs that it lacks."""
         stand_in = self._from_disk(entry.task)
         if stand_in is not None:
-            entry.task = replace(stand_in, id=entry.task.id, inputs=())
+            task = entry.task
+            entry.task = replace(stand_in, id=task.id, inputs=(), outputs=task.outputs)
             entry.rank = 2
         entry.status = Status.WAITING
         self._open[entry.task.gpu] += 1

@@ -39,7 +39,7 @@ from raypose.executors.ray.connection import Connection, connect
 from raypose.executors.ray.coordinator import Coordinator
 from raypose.executors.ray.errors import first_line
 from raypose.executors.ray.isolation import remote_class
-from raypose.executors.ray.pool import WorkerPool
+from raypose.executors.ray.pool import Handle, WorkerPool
 from raypose.executors.ray.submissions import Submissions
 from raypose.executors.ray.worker import Worker, WorkerInfo, WorkerSettings
 from raypose.executors.scheduler import Scheduler
@@ -88,6 +88,11 @@ class RayExecutor:
     @property
     def description(self) -> str:
         return self._description
+
+    @property
+    def workers(self) -> list[Handle]:
+        """The workers that it has started."""
+        return list(self._pool or ())
 
     @property
     def _is_local(self) -> bool:
@@ -254,7 +259,7 @@ class RayExecutor:
             self._uses_scratch = False
 
     def _kill(self) -> None:
-        for handle in self._pool or ():
+        for handle in self.workers:
             ray.kill(handle.actor)
         if self._coordinator is not None:
             ray.kill(self._coordinator)
