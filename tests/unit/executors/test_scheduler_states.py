@@ -177,7 +177,7 @@ class World(RuleBasedStateMachine):
         self.queues[submit.worker].remove(submit)
         if name in self.values:
             self.values.discard(name)
-            self.redone.update(self.tasks)  # what is done again, and ends again, is anyone's guess
+            self.redone.update(list(self.tasks))  # which of them end again, does not matter
         self._tell(
             ResultLost(name), TaskLost(submit.task.id, submit.attempt, "gone", blameless=True)
         )
