@@ -14,6 +14,7 @@ _OPTIONS: Mapping[FieldPath, str] = {
     ("overrides",): "--override",
     ("videos",): "videos",
     ("tables",): "tables",
+    ("stall_timeout_s",): "--stall-timeout",
     ("eks_options",): "eks_options",
     ("eks_options", "mode"): "--eks-mode",
     ("eks_options", "keypoints"): "--eks-keypoints",

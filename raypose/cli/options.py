@@ -173,6 +173,12 @@ OPTIONS: dict[str, Any] = {
         help="Where ledger and log go. [dim]\\[raypose/ below -o; ./raypose-runs/<date> without "
         "-o, or where that is a URL][/]",
     ),
+    "stall_timeout_s": _number(
+        "--stall-timeout",
+        metavar="SECONDS",
+        help="Stop a task after this time without progress, and try it on another worker. "
+        "[dim]\\[600][/]",
+    ),
     "scratch_dir": _option(
         Path,
         "--scratch-dir",
