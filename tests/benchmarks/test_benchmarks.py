@@ -56,7 +56,13 @@ def test_all_are_run() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    ["labeled_video", pytest.param("scheduling", marks=pytest.mark.ray), "smoothing", "tables"],
+    [
+        "labeled_video",
+        pytest.param("scheduling", marks=pytest.mark.ray),
+        "simulation",
+        "smoothing",
+        "tables",
+    ],
 )
 def test_tiny(name: str) -> None:
     run_tiny(name)
