@@ -85,7 +85,7 @@ class Settings(BaseModel):
     eks_dir: Place = Field(default=None, description="Where smoothed tables go.")
     run_dir: LocalPlace = Field(default=None, description="Where ledger, log and report go.")
     layout: Layout = "app"
-    overwrite: Flag = Field(default=False, description="Make again what is done already.")
+    overwrite: Flag = Field(default=False, description="Redo finished outputs.")
 
     device: Device = "auto"
     stall_timeout_s: Seconds = Field(

@@ -159,7 +159,7 @@ OPTIONS: dict[str, Any] = {
     ),
     "address": _option(str, "--address", help="Ray cluster: auto, HOST:PORT or local."),
     "inline": _option(bool, "--inline", help="One process, without Ray."),
-    "overwrite": _option(bool, "--overwrite", help="Make again what is done already."),
+    "overwrite": _option(bool, "--overwrite", help="Redo finished outputs."),
     "strict": _option(bool, "--strict", help="A frame that is not ok fails its video."),
     "overrides": _option(
         list[str], "--override", help="key=value on the models' config; may be given again."
