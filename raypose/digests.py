@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from raypose import storage
+from raypose import regular, storage
 from raypose.cache import cache_dir, store
 from raypose.errors import CancelledError, RayposeError, TableError
 from raypose.storage import AnyPath
@@ -248,9 +248,9 @@ def _note(kind: str, path: object) -> Path:
 
 def _recall(note: Path, identity: Identity) -> str:
     try:
-        remembered = json.loads(note.read_bytes())
+        remembered = json.loads(regular.read_file(note))
         return str(remembered["digest"]) if remembered["of"] == identity.as_dict() else ""
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return ""
 
 

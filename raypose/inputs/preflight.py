@@ -18,7 +18,7 @@ from itertools import groupby, pairwise, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raypose import cache, scratch, storage
+from raypose import cache, regular, scratch, storage
 from raypose.digests import Identity
 from raypose.errors import VideoError
 from raypose.storage import AnyPath
@@ -156,7 +156,7 @@ def _basis(identity: Identity) -> dict[str, Any]:
 
 def _recall(place: Path, identity: Identity) -> Look | None:
     try:
-        stored = json.loads(place.read_bytes())
+        stored = json.loads(regular.read_file(place))
         if stored["of"] != _basis(identity):
             return None
         values = stored["look"]
@@ -164,7 +164,7 @@ def _recall(place: Path, identity: Identity) -> Look | None:
         values["notes"] = tuple(values["notes"])
         values["keyframes"] = _expand(values["keyframes"])
         return Look(**values)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

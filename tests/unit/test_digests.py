@@ -101,6 +101,17 @@ class TestRememberedDigest:
         change(file, b"other content")
         assert remembered_digest(file) == digests.digest_of_bytes(b"other content") != first
 
+    @pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b"[" * 100_000, None])
+    def test_a_broken_cache(self, file: Path, cache: Path, content: bytes | None) -> None:
+        first = remembered_digest(file)
+        (note,) = cache.rglob("*.json")
+        note.unlink()
+        if content is None:
+            os.mkfifo(note)
+        else:
+            note.write_bytes(content)
+        assert remembered_digest(file) == first
+
     def test_it_is_not_computed_twice(self, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         first = remembered_digest(file)
         monkeypatch.setattr(digests.storage, "blocks", None)

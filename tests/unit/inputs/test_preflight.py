@@ -102,13 +102,21 @@ def test_a_missing_file(cache: Path, tmp_path: Path) -> None:
         look_into(tmp_path / "no.mp4")
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"of": 1}', b"\xff", b"null"])
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"of": 1}', b"\xff", b"null", b"[" * 100_000])
 def test_a_broken_cache_is_no_error(cache: Path, video: Path, content: bytes) -> None:
     first = look_into(video)
     (stored,) = cache.rglob("*.json")
     stored.write_bytes(content)
     assert look_into(video) == first
     assert stored.read_bytes() != content
+
+
+def test_a_pipe_in_the_cache_is_not_waited_for(cache: Path, video: Path) -> None:
+    first = look_into(video)
+    (stored,) = cache.rglob("*.json")
+    stored.unlink()
+    os.mkfifo(stored)
+    assert look_into(video) == first
 
 
 def test_a_cache_that_cannot_be_written(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
