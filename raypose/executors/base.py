@@ -5,7 +5,7 @@ start() → n_workers → run(sessions, observer) → close()
 ```
 
 A session is a tuple of tasks, each after those it depends on. An executor does them by
-`raypose.stages.work.execute`, hands results on to those who wait for them, and tells the observer
+`raypose.steps.execute`, hands results on to those who wait for them, and tells the observer
 what happens. It decides where and when, never what: that is the plan's.
 """
 

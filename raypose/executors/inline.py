@@ -23,7 +23,7 @@ from raypose.executors.events import (
 )
 from raypose.executors.scheduler import Scheduler
 from raypose.stages.context import Context
-from raypose.stages.work import execute
+from raypose.steps import execute
 from raypose.tasks import ModelSpec, Progress, Task
 
 

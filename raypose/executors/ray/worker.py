@@ -132,7 +132,7 @@ class Worker:
 
     def do(self, task: Task, attempt: int, graphs: Graphs, *inputs: Any) -> tuple[Any, ...]:
         """Do a task; returns its `Summary`, None where it was withdrawn, then its results."""
-        from raypose.stages.work import execute
+        from raypose.steps import execute
 
         if not self._begins(task, attempt):
             return (None, *[None] * len(task.outputs))

@@ -26,7 +26,8 @@ from raypose.predictions import KeypointTable, read_csv, read_metric_csv
 from raypose.ranges import finished_ranges, write_range
 from raypose.stages.context import Context
 from raypose.stages.metrics import TEMPORAL_NORM
-from raypose.stages.work import STAGES, Predicted, execute
+from raypose.steps import STEPS, execute
+from raypose.steps.predict import Predicted
 from raypose.taskgraph import arranged_tasks
 from raypose.tasks import (
     LabelArgs,
@@ -183,7 +184,7 @@ class TestErrors:
         def defect(*arguments: object) -> None:
             raise ZeroDivisionError("oh")
 
-        monkeypatch.setitem(STAGES, "load", defect)  # type: ignore[arg-type]
+        monkeypatch.setitem(STEPS, "load", defect)  # type: ignore[arg-type]
         _, result = do(LoadArgs(video, "/x"))
         assert "oh" in result.message
         assert "Traceback" in result.details

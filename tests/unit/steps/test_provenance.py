@@ -26,7 +26,8 @@ from raypose.stages.context import Context
 from raypose.stages.frames import frames_recipe
 from raypose.stages.metrics import PCA_SINGLEVIEW, TEMPORAL_NORM, fit_and_digest
 from raypose.stages.provenance import boxes_as_planned, joined, of_members
-from raypose.stages.work import Predicted, execute
+from raypose.steps import execute
+from raypose.steps.predict import Predicted
 from raypose.tasks import (
     LabelArgs,
     LoadArgs,

@@ -19,7 +19,8 @@ from raypose.stages.context import Context
 from raypose.stages.frames import frames_recipe
 from raypose.stages.metrics import TEMPORAL_NORM, PcaMetrics, compute_metrics
 from raypose.stages.snippet import choose_snippet, motion_energy
-from raypose.stages.work import Predicted, execute
+from raypose.steps import execute
+from raypose.steps.predict import Predicted
 from raypose.tasks import (
     LoadArgs,
     ModelSpec,

@@ -1,0 +1,31 @@
+"""Read a table: a committed one, or one of the user's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from raypose import ledger
+from raypose.digests import verified
+from raypose.stages.context import Context
+from raypose.steps.outcome import Outcome
+from raypose.storage import as_path
+from raypose.tasks import LoadArgs, Task
+
+
+def run(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
+    """Do the task; its result is the table."""
+    from raypose.stages.frames import with_frames
+    from raypose.stages.loading import load_table
+
+    args, local = task.args, context.staging.local
+    assert isinstance(args, LoadArgs)
+    path = local(args.path)
+    with verified(path, args.digest, "the table"):
+        table = load_table(path)
+    table = with_frames(table, as_path(args.path), local)
+    known = ledger.recorded(as_path(args.path)) if args.recorded else None
+    if known is not None and known.digest == args.digest:
+        table = replace(table, origin=known.origin)
+    return Outcome([table], warnings=list(table.notes))
