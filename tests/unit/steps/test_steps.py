@@ -590,8 +590,12 @@ def test_inline_executor_does_a_whole_session(
     listener = Listener()
     executor.run([tasks], listener)
     executor.close()
-    assert [summary.task for summary in listener.summaries] == [task.id for task in tasks]
-    assert listener.started == [task.id for task in tasks]
+    done = [summary.task for summary in listener.summaries]
+    assert listener.started == done and sorted(done) == sorted(task.id for task in tasks)
+    by_id, made = {task.id: task for task in tasks}, set[str]()
+    for task in map(by_id.__getitem__, done):
+        assert made >= set(task.inputs), "inputs come first"
+        made.update(task.outputs)
     assert not [failure for summary in listener.summaries for failure in summary.failures]
     assert make_plan(config, run_dir=tmp_path / "run").done
     assert not list((tmp_path / "o").rglob("*.parquet"))
