@@ -31,14 +31,15 @@ def start(address=None):
     from raypose.executors.ray import RayExecutor
 
     class Stub:
-        def __init__(self, board, device, threads, unsafe, number, site):
-            node = ray.get_runtime_context().get_node_id()
-            ray.get_actor(board).arrive.remote(number, node)
+        def __init__(self, number, computes, settings):
+            ray.get_actor(settings.coordinator)
 
         def describe(self):
-            return "stub", "cpu"
+            from raypose.executors.ray.worker import WorkerInfo
 
-        def look(self, places):
+            return WorkerInfo("stub", ray.get_runtime_context().get_node_id(), "cpu")
+
+        def check_storage(self, places):
             return None
 
     config = RunConfig.build(
