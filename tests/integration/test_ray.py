@@ -116,6 +116,24 @@ def test_a_killed_worker_costs_nothing_but_time(
 
 
 @pytest.mark.slow
+def test_a_worker_that_stands_still_is_replaced(project: Project, tmp_path: Path) -> None:
+    """Stopped by a signal it neither dies nor answers: only the lack of progress tells."""
+
+    class StopOnce(KillOnce):
+        def progress(self, task: Task, progress: Progress) -> None:
+            if task.gpu and not self.killed:
+                pid = int(progress.worker.split(":")[1].split()[0])
+                os.kill(pid, signal.SIGSTOP)
+                self.killed.append(pid)
+
+    display = StopOnce()
+    config = project.config(tmp_path / "out", label=(), metrics=False, eks=False)
+    result = run(config.model_copy(update={"gpus": 1, "stall_timeout_s": 15.0}), display=display)
+    assert display.killed and result.ok
+    assert len(result.made["table"]) == 2 * len(N_FRAMES)
+
+
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_from_there(project: Project, tmp_path: Path) -> None:
     root = tmp_path / "out"
     config = project.config(root, label=("full",), gpus=1, chunk_frames=16)

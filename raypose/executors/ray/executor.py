@@ -139,6 +139,7 @@ class RayExecutor:
             allow_unsafe=self._config.allow_unsafe_checkpoint,
             environment=shared_environment(),
             scratch=scratch.settings(),
+            stall_timeout_s=self._config.stall_timeout_s,
             gpu_encoder=self._config.gpu_encoder,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,12 +14,14 @@ import ray
 
 from raypose import scratch
 from raypose.errors import CancelledError, DeviceError, Failure
+from raypose.executors.ray.activity import Activity
 from raypose.scratch import ScratchSettings
 from raypose.stages.access import Places, refusal
 from raypose.storage import apply_environment
 from raypose.tasks import ModelSpec, Progress, Summary, Task
 
 _REPORT_EVERY_S = 0.3
+_ACTIVE_EVERY_S = 30.0
 
 Graphs = Mapping[str, Any]
 """Fingerprint of a model → reference to its graph."""
@@ -35,6 +38,7 @@ class WorkerSettings:
         allow_unsafe: whether checkpoints may be unpickled unsafely.
         environment: the variables that say where stores are.
         scratch: where copies go.
+        stall_timeout_s: how long a task may be silent; see `activity`.
         gpu_encoder: whether workers without a GPU of their own encode on one.
     """
 
@@ -44,6 +48,7 @@ class WorkerSettings:
     allow_unsafe: bool
     environment: Mapping[str, str]
     scratch: ScratchSettings
+    stall_timeout_s: float
     gpu_encoder: bool = False
 
 
@@ -89,6 +94,7 @@ class Worker:
         self._attempt = 0
         self._graphs: Graphs = {}
         self._last_report = 0.0
+        self._progress: Progress | None = None
         gpus = ray.get_gpu_ids()
         if not gpus and settings.gpu_encoder:
             os.environ["JAX_PLATFORMS"] = "cpu"  # which would take the GPU's memory for itself
@@ -105,6 +111,7 @@ class Worker:
             worker=self.name,
             allow_unsafe=settings.allow_unsafe,
         )
+        threading.Thread(target=self._say_that_it_is_active, daemon=True).start()
 
     def describe(self) -> WorkerInfo | Failure:
         """What it is, once torch is there; a `Failure` if its GPU can't be used."""
@@ -143,6 +150,8 @@ class Worker:
             failure = Failure.of(task.kind, error)
             results = [failure] * len(task.outputs)
             summary = Summary(task.id, task.kind, failures=(failure,), worker=self.name)
+        finally:
+            self._progress = None
         return (summary, *results)
 
     def _begins(self, task: Task, attempt: int) -> bool:
@@ -150,9 +159,20 @@ class Worker:
         self._attempt = attempt
         progress = Progress(task.id, 0, task.n_frames, self.name)
         begins: bool = ray.get(self._coordinator.begin.remote(progress, attempt))
+        self._progress = progress if begins else None
         return begins
 
+    def _say_that_it_is_active(self) -> None:
+        """While a task runs and has nothing to report, say that it has not stalled."""
+        activity = Activity()
+        while True:
+            time.sleep(min(_ACTIVE_EVERY_S, self._settings.stall_timeout_s / 4))
+            active, progress = activity.since_last(), self._progress
+            if active and progress is not None:
+                self._coordinator.report.remote(progress, self._attempt, self._number)
+
     def _report(self, progress: Progress) -> None:
+        self._progress = progress
         now = time.monotonic()
         if now - self._last_report >= _REPORT_EVERY_S:
             self._last_report = now

@@ -1,0 +1,53 @@
+"""Whether a process still does something: what tells a long silent task from one that hangs.
+
+Not every task reports frames all the time: a file of many gigabytes may be copied, indexed or
+hashed for longer than `--stall-timeout`. A process that does so computes, reads or writes. One
+that was stopped, or waits for a disk that no longer answers, does none of that.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+_LEAST_CPU = 0.05
+"""Share of one core; Ray's own threads take less."""
+
+_LEAST_BYTES_PER_S = 200_000
+
+
+def bytes_moved() -> int:
+    """Bytes that this process has read and written through system calls so far."""
+    try:
+        lines = Path("/proc/self/io").read_text().splitlines()
+    except OSError:
+        return 0  # not for this user to know; then computing counts alone
+    counts = dict(line.split(": ") for line in lines)
+    return int(counts["rchar"]) + int(counts["wchar"])
+
+
+class Activity:
+    """What this process does between two questions.
+
+    Args:
+        clock: seconds.
+        cpu_s: seconds of computing so far.
+        n_bytes: bytes read and written so far.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        cpu_s: Callable[[], float] = time.process_time,
+        n_bytes: Callable[[], int] = bytes_moved,
+    ) -> None:
+        self._clock, self._cpu_s, self._n_bytes = clock, cpu_s, n_bytes
+        self._before = clock(), cpu_s(), n_bytes()
+
+    def since_last(self) -> bool:
+        """Whether it has done something since it was asked before."""
+        before, now = self._before, (self._clock(), self._cpu_s(), self._n_bytes())
+        self._before = now
+        passed_s, cpu_s, n_bytes = (b - a for a, b in zip(before, now, strict=True))
+        return cpu_s >= _LEAST_CPU * passed_s or n_bytes >= _LEAST_BYTES_PER_S * passed_s
