@@ -26,9 +26,9 @@ BUILDER = "graph builder"
 STORE = "object store"
 OTHER = "another process"
 ROLES = (
-    # Asked of workers with a GPU alone, while they import torch.
-    (re.compile(r"^ray::(predict|Worker\.describe)"), PREDICT),
-    (re.compile(r"^ray::(Worker|table|metrics|load)"), CPU),
+    # Named so while it imports torch, before its first task.
+    (re.compile(r"^ray::(predict|start GPU)"), PREDICT),
+    (re.compile(r"^ray::(Worker|start CPU|table|metrics|load)"), CPU),
     (re.compile(r".*raypose\.executors\.graphs", re.DOTALL), BUILDER),
 )
 """Processes by what they are started as, those of Ray by the task that they are seen at."""

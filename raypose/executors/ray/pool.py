@@ -68,7 +68,9 @@ class WorkerPool:
         """Start a worker, as soon as Ray has room for it."""
         actor = self._start(number, gpu)
         self._handles[number] = Handle(actor, gpu, None)
-        self._ask(number, actor.describe.remote())
+        # The name is what `ps` and Ray's dashboard show of the process meanwhile.
+        name = f"start {'GPU' if gpu else 'CPU'} worker {number}"
+        self._ask(number, actor.describe.options(name=name).remote())
 
     def stop(self, number: int) -> None:
         """End a worker; it may be dead already."""
