@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +99,9 @@ def claim(directory: Path) -> Project:
 def make_videos(project: Project, *, overwrite: bool, on_video: Callable[[], None]) -> None:
     """Videos and their true keypoints, as far as they are missing.
 
+    A video with a record beside it would be one of raypose's outputs, and never an input: so the
+    record of its true keypoints says what it is.
+
     Args:
         project: where.
         overwrite: make again what is there.
@@ -109,14 +113,25 @@ def make_videos(project: Project, *, overwrite: bool, on_video: Callable[[], Non
     for seed, path in enumerate(project.videos):
         recipe = {"kind": "demo video", "method": METHOD, "seed": seed, "frames": N_FRAMES}
         truth = project.truth(path.stem)
-        if not overwrite and all(ledger.check(file, recipe).done for file in (path, truth)):
+        if not overwrite and _is_whole(path, ledger.check(truth, recipe)):
             continue
         poses = figure.walk(N_FRAMES, seed)
-        with ledger.committing(truth, recipe) as temporary:
+        facts: dict[str, Any] = {}
+        with ledger.committing(truth, recipe, facts=facts) as temporary:
             write_csv(_true_table(poses), temporary)
-        with ledger.committing(path, recipe) as temporary:
-            _encode(temporary, poses, figure.floor(seed))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_name(f".{path.stem}.part.mp4")
+            _encode(part, poses, figure.floor(seed))
+            os.replace(part, path)
+            facts["video"] = ledger.digest_file(path)
         on_video()
+
+
+def _is_whole(video: Path, truth: ledger.Verdict) -> bool:
+    """Whether a video is the one that its true keypoints were committed with."""
+    if not truth.done or not video.is_file():
+        return False
+    return (truth.facts or {}).get("video") == ledger.digest_file(video)
 
 
 def _true_table(poses: list[figure.Pose]) -> KeypointTable:

@@ -243,7 +243,7 @@ def test_names_of_any_bytes(project: Project, tmp_path: Path, executor: dict[str
         assert len(read_csv(folder / f"{stem}.csv").values) == N_FRAMES["a"]
         assert count_frames(folder / "labeled_videos" / f"{stem}_labeled.mp4") == N_FRAMES["a"]
         assert len(list((folder / "snippets").glob(f"{glob.escape(stem)}.short*"))) == 4
-        (times,) = [path for path in folder.rglob("*.csv") if path.parent.name == "timestamps"]
+        (times,) = [path for path in folder.rglob("*.csv") if path.parent.name == "frames"]
         assert len(times.read_text().splitlines()) == N_FRAMES["a"] + 1
     assert (root / "eks" / "video_preds" / f"{stem}.csv").is_file()
     assert (root / "eks" / "smooth_params" / f"{stem}.json").is_file()
