@@ -58,7 +58,10 @@ def config(root: Path, output_dir: Path, **options: Any) -> RunConfig:
         "device": "cpu",
         "eks_options": {"smooth_param": 10.0},
     }
-    return RunConfig.build(**{**values, **options})
+    given = {**values, **options}
+    if not given["eks"]:
+        del given["eks_options"]
+    return RunConfig.build(**given)
 
 
 def fitted(files: dict[str, list[str]], out: Path, **options: Any) -> tuple[Any, ...]:

@@ -51,6 +51,8 @@ _POLL_S = 0.25
 _WATCH_S = 2.0
 _LATE_S = 60.0
 _GRACE_S = 5.0
+_CLUSTER_S = 30.0
+"""How long the coordinator may be silent, started again meanwhile, before the cluster is lost."""
 
 
 def wait_limit_s() -> float:
@@ -307,7 +309,8 @@ class RayExecutor:
                 reported = time.monotonic()
                 self._report_progress()
             for event, summary in ended:
-                self._handle(event)
+                lost_too = self._pool.lost(event) if isinstance(event, WorkersLost) else [event]
+                self._handle(*lost_too)
                 if summary is not None:
                     self._observer.finished(summary)
             self._handle(*self._pool.events())
@@ -319,7 +322,9 @@ class RayExecutor:
                 )
 
     def _report_progress(self) -> None:
-        news: list[tuple[Progress, int]] = ray.get(self._coordinator.drain.remote())
+        # Ray waits for ever for what is to be started again on a node that is gone: the driver's.
+        drained = self._coordinator.drain.remote()
+        news: list[tuple[Progress, int]] = ray.get(drained, timeout=_CLUSTER_S)
         for progress, attempt in news:
             if self._submissions.has(progress.task, attempt):
                 self._handle(Progressed(progress.task, attempt))

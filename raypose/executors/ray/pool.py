@@ -116,11 +116,11 @@ class WorkerPool:
             events.append(RoomForCpuWorkers(int(cpus - cpus_of_gpu_workers)))
         return events
 
-    def lost(self, number: int, reason: str) -> list[Event]:
-        """A worker was seen to be dead, and with it perhaps all others of its node."""
-        if number not in self._handles:
+    def lost(self, event: WorkersLost) -> list[Event]:
+        """Workers were seen to be dead, and with them perhaps all others of their node."""
+        if not any(number in self._handles for number in event.workers):
             return []
-        return [*self.watch(None), WorkersLost((number,), reason)]
+        return [*self.watch(None), event]
 
     def _ask(self, number: int, answer: Any) -> None:
         self._handles[number].answer = answer

@@ -19,6 +19,7 @@ from raypose.executors.events import (
     ResultLost,
     Submit,
     TaskLost,
+    WorkersLost,
 )
 from raypose.executors.ray.errors import first_line
 from raypose.executors.ray.pool import WorkerPool
@@ -146,5 +147,5 @@ class Submissions:
             lost = [ResultLost(name) for name in names or task.inputs]
             return [*lost, TaskLost(task.id, attempt, first_line(error), blameless=True)]
         if isinstance(error, ray.exceptions.RayActorError):
-            return self._pool.lost(submission.worker, "its worker process died")
+            return [WorkersLost((submission.worker,), "its worker process died")]
         return [TaskLost(task.id, attempt, first_line(error))]
