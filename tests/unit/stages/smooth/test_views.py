@@ -298,4 +298,4 @@ def test_too_few_frames_for_the_subspace_are_named(
         smooth_views(views, SmoothOptions(quantile_keep_pca=percentage))
     said = f"--quantile-keep-pca {percentage:g} keeps {n_kept} of 200 frames, too few"
     assert said in caught.value.message
-    smooth_views(views, SmoothOptions(quantile_keep_pca=2))
+    smooth_views(views, SmoothOptions(quantile_keep_pca=25))
