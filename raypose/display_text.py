@@ -15,6 +15,7 @@ from typing import Any
 _UNSEEN = "\x7f-\x9f\ud800-\udfff\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff"
 _HIDDEN = re.compile(f"[\x00-\x1f{_UNSEEN}]")
 _HIDDEN_IN_JSON = re.compile(f"[{_UNSEEN}]")  # JSON escapes the others itself
+_MARKUP = re.compile(r"\\+(?=\[|\Z)|\[")
 _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
@@ -33,9 +34,12 @@ def _written_out(match: re.Match[str]) -> str:
 
 def markup(text: str) -> str:
     """The text as `shown`, for Rich to print as it stands."""
-    from rich.markup import escape
+    return _MARKUP.sub(_escaped, shown(text))
 
-    return escape(shown(text))
+
+def _escaped(match: re.Match[str]) -> str:
+    # Rich halves backslashes before a tag, and only there: so a tag must follow them.
+    return r"\[" if match[0] == "[" else f"{match[0] * 2}[none][/none]"
 
 
 def json_text(value: Any, **options: Any) -> str:

@@ -157,7 +157,7 @@ class RayExecutor:
         """Until all GPU workers are there, or one is and the others keep us waiting.
 
         Returns:
-            One that is there; a CPU worker where no GPU workers are wanted.
+            One that is up: a CPU worker where no GPU workers are wanted.
 
         Raises:
             ClusterError: none came in time.

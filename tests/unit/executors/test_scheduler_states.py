@@ -235,9 +235,10 @@ class World(RuleBasedStateMachine):
     @invariant()
     def memory_is_bounded(self) -> None:
         """Tasks that bring new results into memory together stay below the limit."""
-        # What is done again may find a part of its results in memory still.
-        if hasattr(self, "tasks") and not self.redone and not self.losses:
-            used = {name for task in self.tasks.values() for name in task.inputs}
+        if hasattr(self, "tasks"):
+            # What is done again brings back only what is still needed.
+            needing = [task for task in self.tasks.values() if not self.ended[task.id]]
+            used = {name for task in needing for name in task.inputs}
             sources = [s for queue in self.queues.values() for s in queue if not s.task.inputs]
             coming = [len(used.intersection(s.task.outputs)) * s.task.n_frames for s in sources]
             assert sum(coming) <= max([HELD_FRAMES, *coming])
