@@ -346,7 +346,9 @@ class Scheduler:
                     if consumer.status in (Status.READY, Status.WAITING):
                         self._enqueue(consumer)
             producer = self._producers[name]
-            if producer.status is Status.ENDED:
+            if producer.status is Status.GIVEN:
+                self._results.reserve(producer.task)  # it is about to make this one too
+            elif producer.status is Status.ENDED:
                 lost += self._reopen(producer)
 
     def _reopen(self, entry: Entry) -> list[str]:
