@@ -61,7 +61,7 @@ def prepare(
 
 
 def load(directory: Path, device: str, precision: str) -> list[Any]:
-    from raypose.stages.infer.predictor import Predictor
+    from raypose.inference.predictor import Predictor
 
     predictors = []
     for folder in sorted(directory.glob("member-*")):
@@ -115,9 +115,9 @@ def measure_video(
     """One video: the loop with 1 and 3 members, and the ceilings."""
     import torch
 
-    from raypose.stages.infer.loop import MemberResult, predict_video
-    from raypose.stages.infer.nvdec import open_reader
-    from raypose.stages.infer.views import Views
+    from raypose.inference.loop import MemberResult, predict_video
+    from raypose.inference.nvdec import open_reader
+    from raypose.inference.views import Views
     from raypose.video.index import index_video
     from raypose.video.reader import FrameReader
 
@@ -270,7 +270,7 @@ def main() -> None:
         parser.error("say prepare or measure, and a directory; or --tiny")
     elif args.step == "prepare":
         args.directory.mkdir(parents=True, exist_ok=True)
-        from raypose.stages.infer.graph import build_graph
+        from raypose.inference.artifact import build_graph
 
         prepare(args.directory, NETWORK, SIZES, build_graph)
     else:

@@ -22,7 +22,7 @@ import tiny
 import yaml
 from processes import CPU, DRIVER, PREDICT, STORE, timed
 
-from raypose.predictions import read_csv
+from raypose.tables.keypoints import read_csv
 
 BIN = Path(sys.executable).parent
 
@@ -33,7 +33,7 @@ Run = tuple[float, dict[str, dict[str, int]]]
 
 def cut(video: Path, folder: Path, n_clips: int, n_frames: int) -> list[Path]:
     """The first frames of a video as `n_clips` videos of `n_frames` each."""
-    from raypose.stages.snippet import cut_snippet
+    from raypose.rendering.snippet import cut_snippet
 
     folder.mkdir()
     clips = []

@@ -20,7 +20,7 @@ import cv2
 import harness
 import numpy as np
 
-from raypose.stages.overlay import draw_labeled_video
+from raypose.rendering.labeled_video import draw_labeled_video
 from raypose.video.decoding import iter_frames
 from raypose.video.index import index_video
 from raypose.video.pixels import plane_pixels

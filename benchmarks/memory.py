@@ -100,10 +100,10 @@ def smooth_and_measure(n_frames: int, directory: Path) -> None:
     """In a child: EKS, and metrics of members and ensemble, written as tables; prints peaks."""
     import smoothing
 
-    from raypose.predictions import write_csv, write_metric_csv
-    from raypose.stages.metrics import PcaMetrics, Subspace, compute_metrics
-    from raypose.stages.smooth import SmoothOptions, smooth_session
-    from raypose.tasks import ModelSpec
+    from raypose.eks import SmoothOptions, smooth_session
+    from raypose.metrics.compute import PcaMetrics, Subspace, compute_metrics
+    from raypose.specs import ModelSpec
+    from raypose.tables.keypoints import write_csv, write_metric_csv
 
     def subspace(n_dims: int, n_kept: int) -> Subspace:
         basis = np.linalg.qr(np.random.default_rng(0).normal(size=(n_dims, n_dims)))[0]

@@ -21,10 +21,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 
 def raypose_side(model: Path, video: Path, output: Path, repeats: int) -> None:
+    from raypose.inference.loop import MemberResult, predict_video
+    from raypose.inference.predictor import Predictor
     from raypose.inputs.models import open_model
-    from raypose.stages.infer.loop import MemberResult, predict_video
-    from raypose.stages.infer.predictor import Predictor
-    from raypose.stages.memory import limit_arenas
+    from raypose.worker.memory import limit_arenas
 
     limit_arenas()  # as workers do
     predictor = Predictor(open_model(model))

@@ -29,7 +29,7 @@ ROLES = (
     # Named so while it imports torch, before its first task.
     (re.compile(r"^ray::(predict|start GPU)"), PREDICT),
     (re.compile(r"^ray::(Worker|start CPU|table|metrics|load)"), CPU),
-    (re.compile(r".*raypose\.executors\.graphs", re.DOTALL), BUILDER),
+    (re.compile(r".*raypose\.execution\.artifacts", re.DOTALL), BUILDER),
 )
 """Processes by what they are started as, those of Ray by the task that they are seen at."""
 

@@ -17,10 +17,11 @@ import harness
 import ray
 
 from raypose.config import RunConfig
-from raypose.executors.ray import RayExecutor
-from raypose.executors.ray.environment import own_cluster
-from raypose.executors.ray.worker import Graphs, Worker, WorkerInfo
-from raypose.tasks import LoadArgs, Progress, Summary, Task, VideoSpec
+from raypose.execution.ray import RayExecutor
+from raypose.execution.ray.environment import own_cluster
+from raypose.execution.ray.worker import Graphs, Worker, WorkerInfo
+from raypose.specs import VideoSpec
+from raypose.tasks import LoadArgs, Progress, Summary, Task
 
 SLEEP_S = 0.2
 
@@ -74,7 +75,7 @@ def sessions(n_pairs: int) -> list[tuple[Task, ...]]:
 
 def measure(n_gpus: int, n_pairs: int, repeats: int) -> tuple[list[float], list[float]]:
     """Seconds of each repetition, and the most memory of each GPU worker in MiB."""
-    config = RunConfig.build(videos=("v",), models=("m",), device="cpu", output_dir=Path("unused"))
+    config = RunConfig(videos=("v",), models=("m",), device="cpu", output_dir=Path("unused"))
     executor = RayExecutor(config, worker_class=Stub)
     assert executor.start([]) == n_gpus
     seconds = []

@@ -19,8 +19,7 @@ from dataclasses import dataclass, field
 
 import harness
 
-from raypose.arrange import Work, arrange
-from raypose.executors.events import (
+from raypose.execution.events import (
     Action,
     Cancel,
     Cancelled,
@@ -39,8 +38,10 @@ from raypose.executors.events import (
     WorkersLost,
     WorkerUp,
 )
-from raypose.executors.scheduler import Scheduler
-from raypose.tasks import LoadArgs, Task, VideoSpec
+from raypose.execution.scheduler import Scheduler
+from raypose.planning.partition import Work, arrange
+from raypose.specs import VideoSpec
+from raypose.tasks import LoadArgs, Task
 
 FRAMES_PER_S = 600.0  # of one model on one GPU
 CHUNK_FRAMES = 50_000

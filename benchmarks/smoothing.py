@@ -22,8 +22,8 @@ from typing import Any
 import harness
 import numpy as np
 
-from raypose.predictions import COORDS, KeypointTable, read_csv, write_csv
-from raypose.stages.smooth import SmoothOptions, smooth_session
+from raypose.eks import SmoothOptions, smooth_session
+from raypose.tables.keypoints import COORDS, KeypointTable, read_csv, write_csv
 
 KEYPOINTS = tuple(f"keypoint{i}" for i in range(17))
 MEMBERS = 3

@@ -12,7 +12,7 @@ from pathlib import Path
 import harness
 import numpy as np
 
-from raypose.predictions import COORDS, KeypointTable, read_csv, write_csv
+from raypose.tables.keypoints import COORDS, KeypointTable, read_csv, write_csv
 
 KEYPOINTS = tuple(f"keypoint{i}" for i in range(17))
 

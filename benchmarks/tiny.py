@@ -65,7 +65,7 @@ def make(root: Path) -> Project:
 
     import gpu
 
-    from raypose.stages.infer.graph import cached_graph
+    from raypose.inference.artifact import cached_graph
 
     project = Project(root)
     with mock.patch.dict(os.environ, RAYPOSE_CACHE_DIR=str(project.cache)):

@@ -2,12 +2,12 @@
 
 import raypose
 
-config = raypose.RunConfig.build(videos=["videos/"], models=["model_a", "model_b"],
+config = raypose.RunConfig(videos=["videos/"], models=["model_a", "model_b"],
                                  eks=True, output_dir="out")
 raypose.plan(config)      # what would run, and what is wrong
 raypose.run(config)       # the whole job; the same as `raypose run`
 
-config = raypose.SmoothConfig.build(tables=["model_a", "model_b"], eks_dir="eks")
+config = raypose.SmoothConfig(tables=["model_a", "model_b"], eks_dir="eks")
 raypose.smooth(config)    # EKS alone, on tables that are there
 """
 
@@ -19,8 +19,7 @@ from raypose._version import __version__
 
 if TYPE_CHECKING:
     from raypose.config import RunConfig, SmoothConfig
-    from raypose.pipeline import plan, run
-    from raypose.smoothing import smooth
+    from raypose.pipeline import plan, run, smooth
 
 __all__ = ["RunConfig", "SmoothConfig", "__version__", "plan", "run", "smooth"]
 
@@ -31,11 +30,7 @@ def __getattr__(name: str) -> Any:
         from raypose import config
 
         return getattr(config, name)
-    if name == "smooth":
-        from raypose import smoothing
-
-        return smoothing.smooth
-    if name in ("plan", "run"):
+    if name in ("plan", "run", "smooth"):
         from raypose import pipeline
 
         return getattr(pipeline, name)

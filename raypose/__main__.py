@@ -1,6 +1,6 @@
 """The command line: `python -m raypose`, and what the script `raypose` calls."""
 
-from raypose.importpath import leave_out_current_directory
+from raypose.import_path import leave_out_current_directory
 
 leave_out_current_directory()
 

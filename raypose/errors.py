@@ -30,7 +30,7 @@ import traceback
 from dataclasses import dataclass
 from typing import Any
 
-from raypose.display_text import shown
+from raypose.text import shown
 
 
 class RayposeError(Exception):

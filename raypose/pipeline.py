@@ -1,8 +1,8 @@
 """One run: plan, hand to an executor, keep the ledger, say how it went.
 
-`plan` and `run` are the public functions `raypose.plan` and `raypose.run`; the command line calls
-them and nothing else. Displays are told what happens through the `Display` contract, so that a
-notebook, a terminal and a log file see the same run.
+`plan`, `run` and `smooth` are the public functions of these names; the command line calls them and
+nothing else. Displays are told what happens through the `Display` contract, so that a notebook, a
+terminal and a log file see the same run.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from raypose import ledger, scratch
 from raypose._version import __version__
-from raypose.config import RunConfig, Settings
+from raypose.config import RunConfig, Settings, SmoothConfig
 from raypose.errors import Failure, StorageError
-from raypose.executors.base import Executor
-from raypose.frames import damage
+from raypose.execution.base import Executor
 from raypose.inputs.ensembles import describe_ensemble
 from raypose.planning import Plan, Problem, make_plan
-from raypose.stages.access import places_of, refusal
-from raypose.storage import AnyPath, as_path
-from raypose.taskgraph import arranged_tasks
-from raypose.tasks import ModelSpec, Progress, Summary, Task
+from raypose.planning.smoothing.plan import SmoothPlan, make_smooth_plan, smooth_tasks
+from raypose.planning.taskgraph import arranged_tasks
+from raypose.specs import ModelSpec
+from raypose.storage import AnyPath, as_path, ledger, scratch
+from raypose.tasks import Progress, Summary, Task
+from raypose.video.frames import damage
+from raypose.worker.storage_check import places_of, refusal
 
 
 class Planned(Protocol):
@@ -290,10 +291,10 @@ def carry_out(
 def make_executor(config: Settings) -> Executor:
     """The executor that the configuration asks for; ray is imported only where it is used."""
     if config.inline:
-        from raypose.executors.inline import InlineExecutor
+        from raypose.execution.inline import InlineExecutor
 
         return InlineExecutor(config)
-    from raypose.executors.ray import RayExecutor
+    from raypose.execution.ray import RayExecutor
 
     return RayExecutor(config)
 
@@ -460,5 +461,47 @@ def _description(made: Plan) -> dict[str, Any]:
                 "done_before": step.done,
             }
             for video, work, step in made.steps()
+        ],
+    }
+
+
+def smooth(config: SmoothConfig, *, display: Display | None = None) -> RunResult[SmoothPlan]:
+    """Smooth what is not smoothed yet; see `SmoothConfig` for what there is to ask for.
+
+    Args:
+        config: what to smooth.
+        display: is told what happens.
+
+    Returns:
+        What came of it. One failure stays one failure: look at `RunResult.failures`.
+
+    Raises:
+        RayposeError: nothing could be smoothed at all.
+        KeyboardInterrupt: it was stopped; what is done stays done.
+    """
+    with scratch.used(config.scratch_dir, config.scratch_gb):
+        made = make_smooth_plan(config, run_dir=run_directory(config, config.eks_dir))
+        return carry_out(
+            made,
+            lambda _: [smooth_tasks(step, config) for step in made.pending],
+            description=_smooth_description(made),
+            config=config,
+            display=display,
+        )
+
+
+def _smooth_description(made: SmoothPlan) -> dict[str, Any]:
+    """What `run.json` says of the plan, to be read without the code that made it."""
+    return {
+        "sessions": [
+            {
+                "name": step.session.name,
+                "members": list(step.session.members),
+                "views": list(step.session.views),
+                "tables": [[str(table) for table in view] for view in step.session.tables],
+                "outputs": [str(path) for path in step.paths],
+                "done_before": step.done,
+            }
+            for step in made.sessions
         ],
     }

@@ -53,7 +53,7 @@ def store_server() -> Iterator[Store]:
 @pytest.fixture
 def store(store_server: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """An empty store, where s3:// leads, and scratch in a folder of the test."""
-    from raypose import scratch
+    from raypose.storage import scratch
 
     store_server.empty()
     monkeypatch.setenv("AWS_ENDPOINT_URL", store_server.url)

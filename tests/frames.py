@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from raypose.frames import Frames, FrameStatus
+from raypose.video.frames import Frames, FrameStatus
 
 
 def make_frames(

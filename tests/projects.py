@@ -7,12 +7,12 @@ from typing import Any
 
 import yaml
 
-from raypose import ledger
 from raypose.config import RunConfig
-from raypose.digests import content_digest
-from raypose.origins import VideoRead
 from raypose.planning import Plan, SessionPlan, make_plan
-from raypose.tasks import VideoSpec
+from raypose.specs import VideoSpec
+from raypose.storage import ledger
+from raypose.storage.digests import content_digest
+from raypose.storage.origins import VideoRead
 from tests.models import make_config
 from tests.videos import make_video
 
@@ -83,7 +83,7 @@ class Project:
             "output_dir": self.out,
             **values,
         }
-        return make_plan(RunConfig.build(**given), run_dir=self.root / "run")
+        return make_plan(RunConfig(**given), run_dir=self.root / "run")
 
     def finish(self, **values: Any) -> list[Path]:
         return [path for s in self.plan(**values).sessions for path in commit_all(s)]

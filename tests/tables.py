@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from raypose.predictions import KeypointTable
+from raypose.tables.keypoints import KeypointTable
 
 
 def dlc_frame(table: KeypointTable, scorer: str, animals: tuple[str, ...] = ()) -> pd.DataFrame:

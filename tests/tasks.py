@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from raypose.tasks import LoadArgs, Task, VideoSpec
+from raypose.specs import VideoSpec
+from raypose.tasks import LoadArgs, Task
 
 _VIDEO = VideoSpec("/videos/v.mp4", "v", 1000, 640, 480, 25.0, 40.0, "print")
 

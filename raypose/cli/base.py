@@ -82,7 +82,7 @@ def command(function: Callable[P, int]) -> Callable[P, None]:
 def complain(word: str, sentence: str) -> None:
     from rich.console import Console
 
-    from raypose.display_text import markup
+    from raypose.text import markup
 
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     console.print(f"[red]{word}:[/] {markup(sentence)}")

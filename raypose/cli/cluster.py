@@ -14,8 +14,8 @@ from raypose.cli.base import app, command, complain, console
 from raypose.cli.options import config_of
 
 if TYPE_CHECKING:
+    from raypose.cluster.submit import Cluster, Job
     from raypose.config import RunConfig
-    from raypose.submit import Cluster, Job
 
 Address = Annotated[
     str,
@@ -72,7 +72,7 @@ def submit(
         # All that can be wrong here is found before anything is sent.
         config = _run_config(arguments or [])
         env = _environment(env_file)
-    from raypose.submit import Cluster
+    from raypose.cluster.submit import Cluster
 
     cluster = Cluster(address)
     if follow is None:
@@ -95,9 +95,9 @@ def jobs(address: Address) -> int:
     """List the jobs of a cluster, the latest first."""
     from rich.table import Table
 
-    from raypose.display_text import markup
+    from raypose.cluster.submit import Cluster
     from raypose.report.terminal import duration
-    from raypose.submit import Cluster
+    from raypose.text import markup
 
     table = Table("job", "state", "started", "took", "command", box=None)
     found = Cluster(address).jobs()
@@ -118,7 +118,7 @@ def jobs(address: Address) -> int:
 @command
 def stop(job_id: JobId, address: Address) -> int:
     """Stop a job of a cluster. What it has finished stays done."""
-    from raypose.submit import Cluster
+    from raypose.cluster.submit import Cluster
 
     stopped = Cluster(address).stop(job_id)
     console().print(f"{job_id} is stopped" if stopped else f"{job_id} had ended before")
@@ -189,7 +189,7 @@ def _check_places(config_file: Path | None, values: dict[str, Any]) -> None:
 
 
 def _environment(path: Path | None) -> dict[str, str]:
-    from raypose.submit import read_env_file
+    from raypose.cluster.submit import read_env_file
 
     return {} if path is None else read_env_file(path)
 

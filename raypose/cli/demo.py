@@ -22,9 +22,9 @@ def demo(
 ) -> int:
     """Make a small project on the spot, train two models, and run the whole job on it."""
     from raypose.demo import run_demo
-    from raypose.display_text import markup
     from raypose.report.tables import print_result
     from raypose.report.terminal import live_display
+    from raypose.text import markup
 
     out = console()
     result = run_demo(

@@ -240,7 +240,7 @@ def with_smooth_options(function: Callable[[SmoothConfig], int]) -> Callable[...
     def call(**values: Any) -> int:
         from raypose.config import SmoothConfig
 
-        return function(SmoothConfig.build(**{"tables": (), **_given(values)}))
+        return function(SmoothConfig(**{"tables": (), **_given(values)}))
 
     return _with_options(call, SMOOTH_OPTIONS, function.__doc__)
 
@@ -277,4 +277,4 @@ def config_of(config_file: Path | None, values: dict[str, Any]) -> RunConfig:
     given = _given(values)
     if config_file is not None:
         return RunConfig.from_yaml(config_file, given)
-    return RunConfig.build(**{"videos": (), "models": (), **given})
+    return RunConfig(**{"videos": (), "models": (), **given})

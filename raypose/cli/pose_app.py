@@ -33,7 +33,7 @@ def _run_as_pose_app(**values: Any) -> int:
     """A run with the Pose-app's file names; returns the exit code."""
     from raypose.config import RunConfig
 
-    return run_and_show(RunConfig.build(layout="pose-app", **values)).exit_code
+    return run_and_show(RunConfig(layout="pose-app", **values)).exit_code
 
 
 @app.command("process-videos")

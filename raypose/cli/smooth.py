@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 def _smooth(config: SmoothConfig) -> int:
     """Smooth tables of predictions that are there already, of any tool, with EKS."""
+    from raypose.pipeline import smooth
     from raypose.report.tables import print_result
     from raypose.report.terminal import live_display
-    from raypose.smoothing import smooth
 
     out = console()
     result = smooth(config, display=live_display(out))

@@ -119,7 +119,7 @@ def _run_config(project: Project, overwrite: bool, run_options: dict[str, Any]) 
         "output_dir": project.outputs,
         "overwrite": overwrite,
     }
-    return RunConfig.build(**{**options, **run_options})
+    return RunConfig(**{**options, **run_options})
 
 
 def _prepare(project: Project, say: Callable[[str], None], overwrite: bool) -> None:
@@ -171,7 +171,7 @@ def _errors(project: Project, result: RunResult[Plan]) -> dict[str, float]:
     """Mean distance between predicted and true keypoints, in pixels, by owner."""
     import numpy as np
 
-    from raypose.predictions import read_csv
+    from raypose.tables.keypoints import read_csv
 
     errors: dict[str, float] = {}
     for owner, videos in _works(result).items():

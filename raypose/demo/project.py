@@ -17,10 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from raypose import __version__, ledger
+from raypose import __version__
 from raypose.demo import figure
 from raypose.errors import OutputError, UsageError, from_os_error
-from raypose.predictions import COORDS, KeypointTable, write_csv
+from raypose.storage import ledger
+from raypose.tables.keypoints import COORDS, KeypointTable, write_csv
 
 METHOD = 1
 """Version of the project; raised when figure, files or training change."""

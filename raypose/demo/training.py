@@ -24,10 +24,10 @@ import numpy as np
 import yaml
 
 # Also sets how torch's threads wait, which must be done before torch is imported.
-import raypose.stages.infer  # noqa: F401
-from raypose import ledger
+import raypose.inference  # noqa: F401
 from raypose.demo import figure
 from raypose.demo.project import METHOD, Project, labels_recipe
+from raypose.storage import ledger
 
 if TYPE_CHECKING:
     import torch

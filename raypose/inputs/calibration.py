@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from raypose.calibrations import read_cameras
+from raypose.eks.calibration import read_cameras
 from raypose.storage import is_url
 
 NAME = "calibration.toml"

@@ -13,12 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from raypose import storage
 from raypose.config import EksOptions, RunConfig
+from raypose.config.schemas import Allowed, finding, quoted
+from raypose.config.types import Names, Percentage
+from raypose.config.yaml_files import load_yaml
 from raypose.errors import ModelError
-from raypose.ledger import write_atomically
-from raypose.schemas import Allowed, finding, quoted
-from raypose.setting_types import Names, Percentage
 from raypose.storage import AnyPath, as_path, is_url
-from raypose.yaml_files import load_yaml
+from raypose.storage.ledger import write_atomically
 
 NAME = "ensemble.yaml"
 _OURS = "# Written by raypose"
@@ -61,7 +61,7 @@ def with_members(config: RunConfig) -> RunConfig:
     values.update(models=members, eks=True)
     if config.output_dir is None and config.eks_dir is None:
         values["eks_dir"] = folder
-    return RunConfig.build(**values)
+    return RunConfig(**values)
 
 
 def describe_ensemble(

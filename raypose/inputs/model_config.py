@@ -13,10 +13,10 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from raypose.config.yaml_files import load_yaml
 from raypose.errors import ModelError, UsageError
 from raypose.inputs.references import ReferenceBoundError, resolve
 from raypose.storage import AnyPath
-from raypose.yaml_files import load_yaml
 
 MODEL_TYPES = ("heatmap", "regression", "heatmap_mhcrnn", "heatmap_multiview_transformer")
 

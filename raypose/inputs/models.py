@@ -3,7 +3,7 @@
 Stands at the entrance of the house: a model directory of Lightning Pose (config and
 checkpoint) becomes a small value that says all that the plan and the stages need to know. It
 reads the config and the bytes of the checkpoint, and never loads it: that is the business of
-`stages.infer.checkpoint`, and so this module is cheap and does not import torch.
+`inference.checkpoint`, and so this module is cheap and does not import torch.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from raypose import storage
-from raypose.digests import remembered_digest
 from raypose.errors import ModelError
+from raypose.inference.exports import find_engine
 from raypose.inputs.model_config import MODEL_TYPES, Evaluation, read_config
-from raypose.stages.infer.exports import find_engine
+from raypose.specs import Engine, ModelSpec
 from raypose.storage import AnyPath, as_path
-from raypose.tasks import Engine, ModelSpec
+from raypose.storage.digests import remembered_digest
 
 _CONFIGS = ("config.yaml", os.path.join(".hydra", "config.yaml"))
 # What the config says of inference; all else (training, losses, callbacks) may change without

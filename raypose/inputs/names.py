@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from raypose import ledger, storage
+from raypose import storage
 from raypose.inputs.records import recorded_below
 from raypose.inputs.sessions import Recording
 from raypose.inputs.videos import FoundVideo
-from raypose.storage import AnyPath, as_path
+from raypose.storage import AnyPath, as_path, ledger
 
 
 class GivenNames:

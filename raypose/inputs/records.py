@@ -1,4 +1,4 @@
-"""Which files raypose has made: those with a record beside them (see `raypose.ledger`).
+"""Which files raypose has made: those with a record beside them (see `raypose.storage.ledger`).
 
 Asked before a search's files become inputs, and when outputs are named. Only names are looked at:
 one listing per folder, or the listing that the caller has already.
@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from raypose import storage
-from raypose.layout import HIDDEN
 from raypose.storage import AnyPath
+from raypose.storage.layout import HIDDEN
 
 _SUFFIX = ".json"
 

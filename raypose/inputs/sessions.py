@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from raypose.csv_rows import small_rows
+from raypose.config.schemas import quoted
 from raypose.errors import TableError, UsageError
-from raypose.schemas import quoted
 from raypose.storage import AnyPath, as_path, is_url
+from raypose.tables.csv_rows import small_rows
 
 SESSION_COLUMN = "session"
 _SEPARATOR = re.compile(r"([_\-. ])")

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from raypose.errors import RayposeError, UsageError
 from raypose.inputs.videos import SUFFIXES as VIDEO_SUFFIXES
-from raypose.layout import METRICS
-from raypose.predictions import EKS_SCORER
 from raypose.storage import is_url
+from raypose.storage.layout import METRICS
 from raypose.tables import TableLook, look_at_table
+from raypose.tables.keypoints import EKS_SCORER
 
 SUFFIXES = (".csv", ".h5")
 FOLDERS = ("video_preds", "video_preds_infer")

@@ -20,11 +20,11 @@ from pathlib import Path
 
 from raypose import storage
 from raypose.errors import Failure, RayposeError, StorageError, UsageError, VideoError
-from raypose.inputs.preflight import VideoFormat, look_into
+from raypose.inputs.probe import VideoFormat, look_into
 from raypose.inputs.records import Records
 from raypose.inputs.search import Search
+from raypose.specs import VideoSpec
 from raypose.storage import AnyPath, as_path
-from raypose.tasks import VideoSpec
 
 SUFFIXES = (
     ".mp4", ".avi", ".mov", ".mkv", ".m4v", ".mpg", ".mpeg", ".webm", ".wmv", ".ts", ".mts",

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from raypose.config import RunConfig
 from raypose.errors import UsageError
+from raypose.inference.exports import how_to_export, is_outdated
 from raypose.inputs.ensembles import with_members
 from raypose.inputs.models import open_model, shortest_names
 from raypose.planning.builder import METHOD, SessionBuilder
@@ -38,9 +39,8 @@ from raypose.planning.model import (
     VideoPlan,
 )
 from raypose.planning.recordings import find_files, find_recordings
-from raypose.stages.infer.exports import how_to_export, is_outdated
+from raypose.specs import ModelSpec
 from raypose.storage import as_path
-from raypose.tasks import ModelSpec
 
 __all__ = [
     "EKS",

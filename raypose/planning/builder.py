@@ -8,14 +8,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from raypose import ledger, storage
-from raypose.calibrations import usable_cameras
+from raypose import storage
 from raypose.config import RunConfig
-from raypose.digests import remembered_digest
+from raypose.eks import check_mode, mirrored_views, views_by_suffix
+from raypose.eks.calibration import usable_cameras
 from raypose.errors import SmoothingError, UsageError, VideoError
+from raypose.inference.boxes import boxes_path, read_boxes
+from raypose.inference.device import PRECISIONS_OF_AUTO
 from raypose.inputs.calibration import find_calibration
 from raypose.inputs.videos import Inspected
-from raypose.layout import (
+from raypose.metrics.compute import TEMPORAL_NORM, wanted_metrics
+from raypose.planning.checks import check_lengths
+from raypose.planning.contents import Contents
+from raypose.planning.damage import damage_problems
+from raypose.planning.model import EKS, OwnerWork, Problem, SessionPlan, Step, VideoPlan
+from raypose.planning.recordings import Group
+from raypose.specs import ModelSpec, Owner, VideoSpec
+from raypose.steps.frame_files import frames_recipe, recorded_damage
+from raypose.steps.ranges import finished_ranges, range_folder
+from raypose.storage import AnyPath, as_path, ledger
+from raypose.storage.digests import remembered_digest
+from raypose.storage.layout import (
     OutputPaths,
     frames_beside,
     output_paths,
@@ -23,20 +36,7 @@ from raypose.layout import (
     points_path,
     smooth_params_path,
 )
-from raypose.planning.checks import check_lengths
-from raypose.planning.contents import Contents
-from raypose.planning.damage import damage_problems
-from raypose.planning.model import EKS, OwnerWork, Problem, SessionPlan, Step, VideoPlan
-from raypose.planning.recordings import Group
-from raypose.ranges import finished_ranges, range_folder
-from raypose.recipes import acceptable
-from raypose.stages.frames import frames_recipe, recorded_damage
-from raypose.stages.infer.boxes import boxes_path, read_boxes
-from raypose.stages.infer.device import PRECISIONS_OF_AUTO
-from raypose.stages.metrics import TEMPORAL_NORM, wanted_metrics
-from raypose.stages.smooth import check_mode, mirrored_views, views_by_suffix
-from raypose.storage import AnyPath, as_path
-from raypose.tasks import ModelSpec, Owner, VideoSpec
+from raypose.storage.recipes import acceptable
 
 METHOD = 2
 """Version of the numerics; raised when equal inputs give other tables than before."""

@@ -12,17 +12,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from raypose import ledger
 from raypose.config import EksOptions, RunConfig
+from raypose.eks import check_names
 from raypose.errors import LabelsError, ModelError, SmoothingError, UsageError, VideoError
-from raypose.layout import HIDDEN
+from raypose.inference.device import visible_gpus
+from raypose.metrics.compute import TEMPORAL_NORM, fit_and_digest, wanted_metrics
+from raypose.metrics.labels import labels_path
 from raypose.planning.model import Plan, Problem
-from raypose.stages.infer.device import visible_gpus
-from raypose.stages.labels import labels_path
-from raypose.stages.metrics import TEMPORAL_NORM, fit_and_digest, wanted_metrics
-from raypose.stages.smooth import check_names
-from raypose.storage import AnyPath
-from raypose.tasks import ModelSpec
+from raypose.specs import ModelSpec
+from raypose.storage import AnyPath, ledger
+from raypose.storage.layout import HIDDEN
 
 _EKS_OPTION_NAMES = {
     "mode": "--eks-mode",

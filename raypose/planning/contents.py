@@ -14,11 +14,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from raypose.digests import content_digest, known_content
 from raypose.errors import RayposeError
-from raypose.origins import VideoRead, videos_of
+from raypose.specs import VideoSpec
 from raypose.storage import as_path
-from raypose.tasks import VideoSpec
+from raypose.storage.digests import content_digest, known_content
+from raypose.storage.origins import VideoRead, videos_of
 
 _CHANGED = "made before the video changed"
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from raypose.frames import describe
-from raypose.layout import frames_beside
 from raypose.planning.model import Problem, SessionPlan, VideoPlan
 from raypose.storage import as_path
+from raypose.storage.layout import frames_beside
+from raypose.video.frames import describe
 
 
 def damage_problems(session: SessionPlan, *, strict: bool) -> list[Problem]:

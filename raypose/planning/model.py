@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from raypose.arrange import Work
 from raypose.config import RunConfig
 from raypose.inputs.videos import Inspected
-from raypose.layout import frames_beside
+from raypose.planning.partition import Work
+from raypose.specs import ModelSpec, Owner, VideoSpec
 from raypose.storage import AnyPath, as_path
-from raypose.tasks import ModelSpec, Owner, VideoSpec
+from raypose.storage.layout import frames_beside
 
 EKS = "eks"
 """Name of the smoothed ensemble among the owners of outputs."""

@@ -23,10 +23,10 @@ from raypose.inputs.videos import (
     find_videos,
     inspect_videos,
 )
-from raypose.layout import owner_root, smooth_params_folder, tables_folder
 from raypose.planning.model import EKS, Problem
+from raypose.specs import ModelSpec
 from raypose.storage import AnyPath, as_path
-from raypose.tasks import ModelSpec
+from raypose.storage.layout import owner_root, smooth_params_folder, tables_folder
 
 _MOST_NAMED = 3
 

@@ -18,12 +18,12 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.table import Table
 
-from raypose.display_text import markup, shown
 from raypose.errors import one_line
-from raypose.frames import describe
-from raypose.ledger import PULSE_S
 from raypose.report.events import fitting_events
 from raypose.report.terminal import duration
+from raypose.storage.ledger import PULSE_S
+from raypose.text import markup, shown
+from raypose.video.frames import describe
 
 State = Literal["starting", "running", "ended", "stopped", "dead"]
 

@@ -12,12 +12,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from raypose.display_text import markup
-from raypose.frames import WORDS
 from raypose.pipeline import RunResult
 from raypose.planning import OwnerWork, Plan, VideoPlan
 from raypose.report.terminal import duration, print_problems
 from raypose.storage import as_path
+from raypose.text import markup
+from raypose.video.frames import WORDS
 
 _WORDS = {
     "table": "predictions",

@@ -24,11 +24,11 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from raypose.display_text import markup
 from raypose.pipeline import Display, Planned
 from raypose.planning import Problem
 from raypose.tasks import Progress as Word
 from raypose.tasks import Summary, Task
+from raypose.text import markup
 
 _PLAIN_EVERY_S = 5.0
 

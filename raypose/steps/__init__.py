@@ -3,7 +3,7 @@
 A step is a module with a function `run`: it takes the task, the results that the task depends on
 and the context of its process, and returns its results with what is to be told of them. Both
 executors, in one process or on Ray, come through here. Steps commit their outputs themselves; see
-`raypose.ledger`.
+`raypose.storage.ledger`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from raypose.errors import CancelledError, Failure
-from raypose.stages.context import Context
-from raypose.stages.memory import release_memory
 from raypose.steps import label, load, metrics, predict, smooth, snippet, table, timestamps
 from raypose.steps.outcome import Outcome
 from raypose.tasks import LoadArgs, SmoothArgs, Summary, Task
+from raypose.worker.context import Context
+from raypose.worker.memory import release_memory
 
 Step = Callable[[Task, Sequence[Any], Context], Outcome]
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from raypose.stages.context import Context
-from raypose.stages.provenance import made_of
 from raypose.steps.outcome import Outcome
+from raypose.steps.provenance import made_of
 from raypose.tasks import LabelArgs, Task
+from raypose.worker.context import Context
 
 
 def run(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     """Do the task; it has no result."""
-    from raypose.stages.overlay import draw_labeled_video
+    from raypose.rendering.labeled_video import draw_labeled_video
     from raypose.video.writer import LABELED_BY
 
     args = task.args

@@ -6,18 +6,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from raypose import ledger
-from raypose.digests import verified
-from raypose.stages.context import Context
 from raypose.steps.outcome import Outcome
-from raypose.storage import as_path
+from raypose.storage import as_path, ledger
+from raypose.storage.digests import verified
 from raypose.tasks import LoadArgs, Task
+from raypose.worker.context import Context
 
 
 def run(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     """Do the task; its result is the table."""
-    from raypose.stages.frames import with_frames
-    from raypose.stages.loading import load_table
+    from raypose.steps.frame_files import with_frames
+    from raypose.steps.loading import load_table
 
     args, local = task.args, context.staging.local
     assert isinstance(args, LoadArgs)

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from raypose.errors import LabelsError
-from raypose.stages.context import Context
-from raypose.stages.provenance import made_of
 from raypose.steps.outcome import Outcome
+from raypose.steps.provenance import made_of
 from raypose.tasks import MetricsArgs, SnippetArgs, Task
+from raypose.worker.context import Context
 
 
 def run(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
@@ -24,8 +24,8 @@ def write_metrics(
     args: MetricsArgs | SnippetArgs, table: Any, outputs: Mapping[str, str], context: Context
 ) -> Outcome:
     """Compute the metrics of `table` and commit those that `outputs` names."""
-    from raypose.predictions import write_metric_csv
-    from raypose.stages.metrics import TEMPORAL_NORM, compute_metrics
+    from raypose.metrics.compute import TEMPORAL_NORM, compute_metrics
+    from raypose.tables.keypoints import write_metric_csv
 
     model = args.owner.model
     outcome = Outcome([None])

@@ -7,15 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from raypose import recipes
 from raypose.errors import Failure
-from raypose.frames import Frames
-from raypose.origins import VideoRead
-from raypose.stages.context import Context
-from raypose.stages.provenance import boxes_as_planned, videos_read
 from raypose.steps.outcome import Outcome
-from raypose.storage import as_path
+from raypose.steps.provenance import boxes_as_planned, videos_read
+from raypose.storage import as_path, recipes
+from raypose.storage.origins import VideoRead
 from raypose.tasks import PredictArgs, Task
+from raypose.video.frames import Frames
+from raypose.worker.context import Context
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +38,10 @@ def run(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     """Do the task; one result for each video of each model."""
     import numpy as np
 
-    from raypose.frames import count
-    from raypose.ranges import write_range
-    from raypose.stages.frames import COUNTS, refuse_damage
-    from raypose.stages.infer.loop import predict_views
+    from raypose.inference.loop import predict_views
+    from raypose.steps.frame_files import COUNTS, refuse_damage
+    from raypose.steps.ranges import write_range
+    from raypose.video.frames import count
 
     args = task.args
     assert isinstance(args, PredictArgs)

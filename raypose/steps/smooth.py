@@ -6,24 +6,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from raypose import ledger
-from raypose.digests import verified
-from raypose.display_text import json_text
 from raypose.errors import Failure, SmoothingError
-from raypose.origins import Origin, union
-from raypose.stages.context import Context
-from raypose.stages.provenance import of_members
 from raypose.steps.outcome import Outcome
-from raypose.storage import as_path
+from raypose.steps.provenance import of_members
+from raypose.storage import as_path, ledger
+from raypose.storage.digests import verified
+from raypose.storage.origins import Origin, union
 from raypose.tasks import SmoothArgs, Task
+from raypose.text import json_text
+from raypose.worker.context import Context
 
 
 def run(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     """Do the task; its results are the smoothed tables, one for each view."""
-    from raypose.frames import describe
-    from raypose.predictions import write_csv, write_points_csv
-    from raypose.stages.frames import COUNTS, commit_frames, drop_frames, frames_of_members
-    from raypose.stages.smooth import fitting_members, smooth_recording
+    from raypose.eks import fitting_members, smooth_recording
+    from raypose.steps.frame_files import COUNTS, commit_frames, drop_frames, frames_of_members
+    from raypose.tables.keypoints import write_csv, write_points_csv
+    from raypose.video.frames import describe
 
     args = task.args
     assert isinstance(args, SmoothArgs)

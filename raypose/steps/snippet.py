@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from raypose.stages.context import Context
-from raypose.stages.provenance import made_of
 from raypose.steps.metrics import write_metrics
 from raypose.steps.outcome import Outcome
+from raypose.steps.provenance import made_of
 from raypose.tasks import SnippetArgs, Task
+from raypose.worker.context import Context
 
 
 def run(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     """Do the task; it has no result."""
-    from raypose.frames import describe
-    from raypose.predictions import write_csv
-    from raypose.stages.overlay import draw_labeled_video
-    from raypose.stages.snippet import choose_snippet, cut_snippet
+    from raypose.rendering.labeled_video import draw_labeled_video
+    from raypose.rendering.snippet import choose_snippet, cut_snippet
+    from raypose.tables.keypoints import write_csv
+    from raypose.video.frames import describe
     from raypose.video.writer import LABELED_BY
 
     args = task.args

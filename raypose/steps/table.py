@@ -5,25 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from raypose import ledger
-from raypose.frames import Frames
-from raypose.layout import HIDDEN
-from raypose.origins import Origin, VideoRead
-from raypose.stages.context import Context
-from raypose.stages.provenance import joined
 from raypose.steps.outcome import Outcome
-from raypose.storage import as_path
+from raypose.steps.provenance import joined
+from raypose.storage import as_path, ledger
+from raypose.storage.layout import HIDDEN
+from raypose.storage.origins import Origin, VideoRead
 from raypose.tasks import TableArgs, Task
+from raypose.video.frames import Frames
+from raypose.worker.context import Context
 
 
 def run(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     """Do the task; its result is the table."""
     import numpy as np
 
-    from raypose.frames import describe
-    from raypose.predictions import KeypointTable, write_csv
-    from raypose.ranges import read_range, remove_ranges
-    from raypose.stages.frames import COUNTS, commit_frames, refuse_damage
+    from raypose.steps.frame_files import COUNTS, commit_frames, refuse_damage
+    from raypose.steps.ranges import read_range, remove_ranges
+    from raypose.tables.keypoints import KeypointTable, write_csv
+    from raypose.video.frames import describe
 
     args = task.args
     assert isinstance(args, TableArgs)

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from raypose.frames import Frames
-from raypose.stages.context import Context
 from raypose.steps.outcome import Outcome
 from raypose.storage import as_path
 from raypose.tasks import Task, TimestampsArgs
+from raypose.video.frames import Frames
+from raypose.worker.context import Context
 
 
 def run(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     """Do the task; it has no result."""
     import numpy as np
 
-    from raypose.stages.frames import commit_frames
+    from raypose.steps.frame_files import commit_frames
 
     args = task.args
     assert isinstance(args, TimestampsArgs)

@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from raypose.frames import FrameStatus
+from raypose.video.frames import FrameStatus
 
 
 @dataclass(slots=True)

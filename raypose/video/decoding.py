@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from raypose.frames import FrameStatus
 from raypose.video.container import decode
 from raypose.video.damage import DamageTracker
+from raypose.video.frames import FrameStatus
 from raypose.video.ids import MOST_REORDERED, Ids, Order, Output, Times
 from raypose.video.index import VideoIndex
 from raypose.video.packets import end_packet, filler_packet

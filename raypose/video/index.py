@@ -181,7 +181,7 @@ def fingerprint_video(path: str | os.PathLike[str]) -> str:
     Small files are read whole. Of larger ones the first and the last megabyte are, where
     containers keep their index, which changes with every re-encoding or cut, and further
     megabytes spread evenly between. What lies between the samples is not seen here:
-    `raypose.digests` tells whether a file is, byte for byte, what it was.
+    `raypose.storage.digests` tells whether a file is, byte for byte, what it was.
 
     Raises:
         VideoError: the file is missing or can't be read.

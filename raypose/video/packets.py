@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raypose.digests import RUN_AGAIN
 from raypose.errors import VideoError
+from raypose.storage.digests import RUN_AGAIN
 from raypose.video.container import BOUNDED, demux, open_video, video_stream
 
 _CONTAINERS = {"mov", "mp4"}

@@ -26,8 +26,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from raypose.errors import VideoError
-from raypose.frames import FrameStatus, Statuses, without_picture
 from raypose.video.decoding import check_range, iter_frames
+from raypose.video.frames import FrameStatus, Statuses, without_picture
 from raypose.video.index import VideoIndex, index_video
 from raypose.video.pixels import RgbWorkers
 

@@ -20,11 +20,12 @@ import ray
 import yaml
 from typer.testing import CliRunner
 
-from raypose import cli, jobcheck
+from raypose import cli
 from raypose._version import __version__
+from raypose.cluster import preflight as jobcheck
+from raypose.cluster.submit import _settings, _url, read_env_file
 from raypose.config import RunConfig
 from raypose.errors import UsageError
-from raypose.submit import _settings, _url, read_env_file
 from tests.integration.conftest import N_FRAMES, Project, project  # noqa: F401
 from tests.nodes import Nodes, free_port, ray_nodes
 
@@ -118,11 +119,9 @@ class TestSmallParts:
             _url(address)
 
     def test_settings_say_what_was_given_and_join_the_cluster(self) -> None:
-        config = RunConfig.build(
-            videos=["/v"], models=["/m"], output_dir="/o", label=["full"], gpus=3
-        )
+        config = RunConfig(videos=["/v"], models=["/m"], output_dir="/o", label=["full"], gpus=3)
         settings = yaml.safe_load(_settings(config))
-        assert RunConfig.build(**settings) == config.model_copy(update={"address": "auto"})
+        assert RunConfig(**settings) == config.model_copy(update={"address": "auto"})
         assert set(settings) == {"videos", "models", "output_dir", "label", "gpus", "address"}
 
     def test_the_check_on_the_cluster(self) -> None:
@@ -331,7 +330,7 @@ class TestOnACluster:
     def test_the_client_gives_values(self, head: Nodes) -> None:
         """From Python; in a process that has its own token, as a notebook would."""
         code = (
-            "import sys; from raypose.submit import Cluster\n"
+            "import sys; from raypose.cluster.submit import Cluster\n"
             "jobs = Cluster(sys.argv[1]).jobs()\n"
             "assert all(job.ended for job in jobs), jobs\n"
             "print(len(jobs))"

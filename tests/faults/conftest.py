@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raypose.ledger import read_events
 from raypose.pipeline import run
-from raypose.predictions import read_csv
+from raypose.storage.ledger import read_events
+from raypose.tables.keypoints import read_csv
 from tests.integration.conftest import Project, project  # noqa: F401
 from tests.nodes import Nodes, inside, ray_nodes
 from tests.videos import make_video

@@ -21,7 +21,7 @@ FAKE_PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMulti
 
 PLACEMENT = """
 import sys
-from raypose.executors.ray.executor import on_this_node
+from raypose.execution.ray.executor import on_this_node
 import ray
 ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
 class Probe:

@@ -34,7 +34,7 @@ class Project:
             "snippet_s": 1.0,
             "device": "cpu",
         }
-        return RunConfig.build(**{**values, **options})
+        return RunConfig(**{**values, **options})
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +53,7 @@ def ray_cluster() -> Iterator[Any]:
     """Four CPUs and two logical GPUs, on this machine."""
     import ray
 
-    from raypose.executors.ray.environment import own_cluster
+    from raypose.execution.ray.environment import own_cluster
 
     with own_cluster():
         ray.init(

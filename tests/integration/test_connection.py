@@ -28,21 +28,21 @@ def start(address=None):
     import ray
     from raypose.config import RunConfig
     from raypose.errors import ClusterError
-    from raypose.executors.ray import RayExecutor
+    from raypose.execution.ray import RayExecutor
 
     class Stub:
         def __init__(self, number, computes, settings):
             ray.get_actor(settings.coordinator)
 
         def describe(self):
-            from raypose.executors.ray.worker import WorkerInfo
+            from raypose.execution.ray.worker import WorkerInfo
 
             return WorkerInfo("stub", ray.get_runtime_context().get_node_id(), "cpu")
 
         def check_storage(self, places):
             return None
 
-    config = RunConfig.build(
+    config = RunConfig(
         videos=["v"], models=["m"], output_dir="o", device="cpu", address=address
     )
     before = dict(os.environ)
@@ -192,7 +192,7 @@ def test_a_whole_run_after_ray_was_imported(project: Project, tmp_path: Path) ->
     code = """
 import ray, raypose, sys
 videos, model, out = sys.argv[1:]
-config = raypose.RunConfig.build(videos=[videos], models=[model], output_dir=out, device="cpu")
+config = raypose.RunConfig(videos=[videos], models=[model], output_dir=out, device="cpu")
 result = raypose.run(config)
 assert result.ok, result.failures
 """

@@ -9,10 +9,9 @@ import pandas as pd
 import pytest
 
 from raypose.config import RunConfig, SmoothConfig
-from raypose.pipeline import RunResult, run
-from raypose.predictions import read_csv, read_metric_csv
+from raypose.pipeline import RunResult, run, smooth
 from raypose.report.status import read_status
-from raypose.smoothing import smooth
+from raypose.tables.keypoints import read_csv, read_metric_csv
 from tests.integration.conftest import Project
 from tests.videos import cut_packets, make_video
 
@@ -122,7 +121,7 @@ def test_smoothing_of_existing_tables_knows_it(
     members = [str(owner) for owner in owners(out) if owner.name != "eks"]
     options = {"tables": members, "eks_dir": tmp_path, "inline": True}
     for _ in range(2):  # the second one finds it done
-        result = smooth(SmoothConfig.build(**options))
+        result = smooth(SmoothConfig(**options))
         assert result.ok, failures(result)
         (counts,) = result.damaged.values()
         assert counts == {"ok": 50, "suspect": 9, "corrupt": 1}

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from raypose.pipeline import RunResult
-from raypose.predictions import read_csv
+from raypose.tables.keypoints import read_csv
 from tests.integration.conftest import N_FRAMES, Project
 
 pytestmark = pytest.mark.slow
@@ -76,11 +76,11 @@ def test_workers_of_a_ray_that_a_script_has_started(
     code = """
 import sys
 import ray, raypose
-from raypose.executors.ray.environment import RayEnvironment
+from raypose.execution.ray.environment import RayEnvironment
 RayEnvironment().own_cluster()
 ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level="ERROR")
 videos, model, out = sys.argv[1:]
-config = raypose.RunConfig.build(videos=[videos], models=[model], output_dir=out, device="cpu")
+config = raypose.RunConfig(videos=[videos], models=[model], output_dir=out, device="cpu")
 assert raypose.run(config).ok
 path = ray.get(ray.remote(lambda: sys.path).remote())
 import os

@@ -13,7 +13,7 @@ from raypose.demo import project as files
 from raypose.demo import run_demo
 from raypose.demo.training import Training, train_member
 from raypose.inputs.models import open_model
-from raypose.predictions import read_csv
+from raypose.tables.keypoints import read_csv
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from raypose.pipeline import run
-from raypose.predictions import read_csv
+from raypose.tables.keypoints import read_csv
 from tests.integration.conftest import Project
 from tests.integration.test_run import temporaries
 from tests.videos import make_video

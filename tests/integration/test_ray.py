@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raypose.ledger import read_events
 from raypose.pipeline import RunResult, run
 from raypose.planning import Plan
-from raypose.predictions import read_csv
+from raypose.storage.ledger import read_events
+from raypose.tables.keypoints import read_csv
 from raypose.tasks import Progress, Summary, Task
 from tests.integration.conftest import N_FRAMES, Project
 from tests.integration.test_run import OWNERS, tables, temporaries

@@ -15,11 +15,11 @@ from typer.testing import CliRunner
 
 import raypose
 from raypose import cli
-from raypose.predictions import KeypointTable, read_csv, write_csv, write_metric_csv
-from raypose.stages.smooth.pupil import PUPIL_KEYPOINTS
+from raypose.eks.pupil import PUPIL_KEYPOINTS
+from raypose.tables.keypoints import KeypointTable, read_csv, write_csv, write_metric_csv
 from tests.stores import BUCKET, Store
 from tests.tables import write_dlc_h5, write_sleap_csv, write_sleap_h5
-from tests.unit.stages.smooth.ensembles import (
+from tests.unit.eks.ensembles import (
     NAMES,
     make_members,
     make_views,
@@ -245,7 +245,7 @@ def test_many_sessions(tmp_path: Path, executor: dict[str, Any]) -> None:
     for i in range(12):
         put(make_members(n_frames=60 + i, seed=i), tmp_path, f"rec{i}")
     (tmp_path / "m1" / "video_preds" / "rec5.csv").write_text("")
-    config = raypose.SmoothConfig.build(
+    config = raypose.SmoothConfig(
         tables=[str(path) for path in models(tmp_path)], eks_dir=tmp_path / "out", **executor
     )
     result = raypose.smooth(config)

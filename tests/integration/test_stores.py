@@ -15,7 +15,7 @@ from raypose import pipeline
 from raypose.config import RunConfig
 from raypose.errors import ClusterError, StorageError
 from raypose.pipeline import RunResult, run
-from raypose.predictions import read_csv
+from raypose.tables.keypoints import read_csv
 from tests.integration.conftest import N_FRAMES, Project
 from tests.stores import BUCKET, Fault, Store
 
@@ -56,7 +56,7 @@ def test_videos_models_and_outputs_in_a_store(
     tmp_path: Path,
     finished_run: RunResult,
 ) -> None:
-    config = RunConfig.build(**remote, chunk_frames=40, **executor)
+    config = RunConfig(**remote, chunk_frames=40, **executor)
     result = run(config)
     assert result.ok, [str(failed.failure) for failed in result.failures]
     reference = finished_run.plan.config.output_dir
@@ -83,7 +83,7 @@ def test_videos_models_and_outputs_in_a_store(
     store.put(key, whole[: len(whole) // 2])
     (pending,) = pipeline.plan(config).pending
     assert pending.key == "a" and [unit.models for unit in pending.units] == [(0,)]
-    assert run(RunConfig.build(**remote, inline=True)).ok
+    assert run(RunConfig(**remote, inline=True)).ok
     assert store.get(key) == whole
 
 
@@ -167,9 +167,9 @@ def test_outputs_that_may_not_be_written_stop_the_run_before_it_predicts(
 def test_a_worker_that_does_not_see_the_drivers_disk_stops_the_run(
     project: Project, tmp_path: Path, ray_cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from raypose.executors.ray import RayExecutor
-    from raypose.executors.ray.worker import Worker
-    from raypose.stages.access import Places
+    from raypose.execution.ray import RayExecutor
+    from raypose.execution.ray.worker import Worker
+    from raypose.worker.storage_check import Places
 
     class Elsewhere(Worker):
         """A worker on a machine where the driver's directories are not."""

@@ -24,11 +24,10 @@ import numpy as np
 import pytest
 
 from raypose.config import RunConfig, SmoothConfig
-from raypose.pipeline import Planned, RunResult, run
-from raypose.smoothing import smooth
+from raypose.pipeline import Planned, RunResult, run, smooth
 from raypose.tasks import Progress, Summary, Task
 from tests.models import make_model
-from tests.unit.stages.smooth.ensembles import write_calibration
+from tests.unit.eks.ensembles import write_calibration
 from tests.videos import make_video, numbered_picture
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -198,7 +197,7 @@ class Inputs:
             "batch_size": 16,
             **values,
         }
-        return RunConfig.build(**given)
+        return RunConfig(**given)
 
 
 EVERYTHING: dict[str, Any] = {
@@ -329,7 +328,7 @@ def test_a_calibration_swapped_at_every_stage(inputs: Inputs, tmp_path: Path) ->
     assert predicted.ok, failures(predicted)
 
     def config(out: Path) -> SmoothConfig:
-        return SmoothConfig.build(
+        return SmoothConfig(
             tables=tuple(str(tmp_path / "p" / name) for name in "ab"),
             eks_dir=out,
             views=views,

@@ -13,11 +13,11 @@ import pytest
 import yaml
 
 from raypose.config import RunConfig
+from raypose.eks.pupil import PUPIL_KEYPOINTS
 from raypose.pipeline import RunResult, plan, run
-from raypose.predictions import EKS_COORDS, KeypointTable, read_csv
-from raypose.stages.smooth.pupil import PUPIL_KEYPOINTS
+from raypose.tables.keypoints import EKS_COORDS, KeypointTable, read_csv
 from tests.models import KEYPOINTS, make_model
-from tests.unit.stages.smooth.ensembles import write_calibration
+from tests.unit.eks.ensembles import write_calibration
 from tests.videos import make_video
 
 # eks, jax and aniposelib warn about each other; nothing of it is about raypose.
@@ -61,7 +61,7 @@ def config(root: Path, output_dir: Path, **options: Any) -> RunConfig:
     given = {**values, **options}
     if not given["eks"]:
         del given["eks_options"]
-    return RunConfig.build(**given)
+    return RunConfig(**given)
 
 
 def fitted(files: dict[str, list[str]], out: Path, **options: Any) -> tuple[Any, ...]:

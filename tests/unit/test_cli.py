@@ -19,8 +19,8 @@ from raypose import cli
 from raypose.cli import pose_app
 from raypose.cli.pose_app import split_models
 from raypose.config import EksOptions, RunConfig, SmoothConfig
+from raypose.config.option_names import option_name
 from raypose.errors import ModelError
-from raypose.setting_names import option_name
 from tests.projects import Project, fake_model
 
 HEAVY = ("torch", "ray", "pandas", "lightning_pose", "jax", "eks", "matplotlib", "sklearn")

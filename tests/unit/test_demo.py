@@ -14,7 +14,7 @@ from raypose.demo import project as files
 from raypose.errors import UsageError
 from raypose.pipeline import RunResult
 from raypose.planning import Plan
-from raypose.predictions import read_csv
+from raypose.tables.keypoints import read_csv
 
 # What is painted at a keypoint; the middle of the tail bears no mark of its own.
 COLORS = {
@@ -192,7 +192,7 @@ def test_augmentation_moves_points_with_the_picture() -> None:
 def test_the_errors_are_told_in_pixels_and_percent(tmp_path: Path) -> None:
     from raypose.config import RunConfig
 
-    config = RunConfig.build(videos=("v",), models=("m",))
+    config = RunConfig(videos=("v",), models=("m",))
     result = RunResult(Plan(config, (), (), (), (), tmp_path), tmp_path)
     done = DemoResult(
         {"seed-0": 5.12, "eks": 2.56}, 256, [tmp_path / "a.mp4"], result, seconds=93.4

@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raypose import ledger, scratch
 from raypose.errors import StorageError
-from raypose.ranges import finished_ranges, read_range, remove_ranges, write_range
-from raypose.storage import AnyPath, as_path
+from raypose.steps.ranges import finished_ranges, read_range, remove_ranges, write_range
+from raypose.storage import AnyPath, as_path, ledger, scratch
 from tests.frames import make_frames
 from tests.stores import Fault, Store
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from raypose import ledger
 from raypose.pipeline import RunResult, _Recorder
-from raypose.tasks import LoadArgs, Summary, Task, VideoSpec
+from raypose.specs import VideoSpec
+from raypose.storage import ledger
+from raypose.tasks import LoadArgs, Summary, Task
 from tests.projects import Project
 
 

@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def read(folder: Path, **values: Any) -> EksOptions:
-    config = RunConfig.build(videos=("v.mp4",), models=(str(folder),), **values)
+    config = RunConfig(videos=("v.mp4",), models=(str(folder),), **values)
     return with_members(config).eks_options
 
 
@@ -112,7 +112,7 @@ def test_members_whose_names_are_not_utf8(folder: Path) -> None:
     odd = folder / os.fsdecode(b"m\xff\x1b[31m")
     odd.mkdir()
     describe_ensemble(folder, [str(odd), str(folder / "a")], (), EksOptions())
-    config = with_members(RunConfig.build(videos=("v.mp4",), models=(str(folder),)))
+    config = with_members(RunConfig(videos=("v.mp4",), models=(str(folder),)))
     assert config.models == (str(odd), str(folder / "a"))
 
 

@@ -12,12 +12,12 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from raypose.eks.recording import mirrored_views
 from raypose.errors import LabelsError, ModelError, RayposeError, UsageError
 from raypose.inputs.model_config import read_config
 from raypose.inputs.models import open_model
-from raypose.stages.labels import training_split
-from raypose.stages.metrics import PcaMetrics, wanted_metrics
-from raypose.stages.smooth.session import mirrored_views
+from raypose.metrics.compute import PcaMetrics, wanted_metrics
+from raypose.metrics.labels import training_split
 from tests.models import make_config
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from raypose import ledger
 from raypose.inputs.names import GivenNames, name_recordings, name_videos
 from raypose.inputs.sessions import Recording
 from raypose.inputs.videos import FoundVideo
+from raypose.storage import ledger
 
 
 def found(*paths: Path | str) -> list[FoundVideo]:

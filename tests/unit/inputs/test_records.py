@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from raypose import ledger
 from raypose.inputs.records import Records, recorded_below
+from raypose.storage import ledger
 
 
 def commit(path: Path) -> Path:

@@ -10,7 +10,7 @@ import pytest
 
 from raypose.errors import UsageError
 from raypose.inputs.tables import FoundTables, find_tables
-from raypose.predictions import (
+from raypose.tables.keypoints import (
     COORDS,
     EKS_COORDS,
     EKS_SCORER,

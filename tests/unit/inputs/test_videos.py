@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from raypose import ledger
 from raypose.errors import NoVideoTrackError, UsageError, VideoError
 from raypose.inputs.names import name_videos
 from raypose.inputs.videos import (
@@ -20,6 +19,7 @@ from raypose.inputs.videos import (
     find_videos,
     inspect_videos,
 )
+from raypose.storage import ledger
 from tests.videos import make_sound, make_video, truncate
 
 ODD_NAMES = ["a b.mp4", "-x.mp4", 'it\'s "q".mp4', "naïve ☃.mp4", "~x.mp4", "[1].mp4", "a:b.mp4"]

@@ -285,7 +285,7 @@ class TestDevices:
         assert not project.plan(device="cuda").problems
 
     def test_more_than_there_are(self, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("raypose.stages.infer.device.count_gpus", lambda: 2)
+        monkeypatch.setattr("raypose.inference.device.count_gpus", lambda: 2)
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
         assert not project.plan(gpus=2).problems
         problem = about(project.plan(gpus=3), "--gpus 3")

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from raypose import digests
-from raypose.digests import Identity
-from raypose.inputs.preflight import look_into
+from raypose.inputs.probe import look_into
 from raypose.planning import Plan
 from raypose.planning.contents import Contents
-from raypose.records import read_record
-from raypose.tasks import VideoSpec
+from raypose.specs import VideoSpec
+from raypose.storage import digests
+from raypose.storage.digests import Identity
+from raypose.storage.records import read_record
 from tests.projects import Project, commit_all, read_of
 from tests.videos import damage_unsampled, large_video, make_video
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from raypose import ledger
-from raypose.frames import Frames
-from raypose.layout import frames_beside
 from raypose.planning import Plan
-from raypose.stages.frames import COUNTS, commit_frames
+from raypose.steps.frame_files import COUNTS, commit_frames
+from raypose.storage import ledger
+from raypose.storage.layout import frames_beside
+from raypose.video.frames import Frames
 from tests.frames import make_frames
 from tests.projects import Project, commit_all, read_of
 

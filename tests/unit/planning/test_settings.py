@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from raypose import recipes
 from raypose.planning import Plan, SessionPlan
 from raypose.planning.model import OwnerWork, Step, VideoPlan
+from raypose.storage import recipes
 from tests.projects import Project, commit_all, fake_model
 
 EVERYTHING: dict[str, Any] = {"eks": True, "label": ("full", "snippet")}

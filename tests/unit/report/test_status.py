@@ -19,9 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from raypose import ledger
 from raypose.errors import OutputError
 from raypose.report.status import print_status, read_status
+from raypose.storage import ledger
 
 
 def finished(kind: str, **values: Any) -> dict[str, Any]:

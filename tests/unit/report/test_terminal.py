@@ -13,14 +13,8 @@ from raypose.errors import Failure
 from raypose.planning import Plan
 from raypose.report import terminal
 from raypose.report.terminal import LiveDisplay, PlainDisplay, duration, live_display
-from raypose.tasks import (
-    LoadArgs,
-    ModelSpec,
-    Progress,
-    Summary,
-    Task,
-    VideoSpec,
-)
+from raypose.specs import ModelSpec, VideoSpec
+from raypose.tasks import LoadArgs, Progress, Summary, Task
 from tests.projects import Project
 
 MODEL = ModelSpec("a", "/m/a", "", "", "fp", "heatmap", "resnet18", ("nose",), 64, 64)

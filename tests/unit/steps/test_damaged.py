@@ -8,23 +8,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raypose import ledger
 from raypose.config import RunConfig
 from raypose.errors import Failure
-from raypose.frames import Frames, read_frames
 from raypose.inputs.models import open_model
-from raypose.layout import frames_beside
-from raypose.predictions import COORDS, KeypointTable, read_csv
-from raypose.stages.context import Context
-from raypose.stages.frames import frames_recipe
-from raypose.stages.metrics import TEMPORAL_NORM, PcaMetrics, compute_metrics
-from raypose.stages.snippet import choose_snippet, motion_energy
+from raypose.metrics.compute import TEMPORAL_NORM, PcaMetrics, compute_metrics
+from raypose.rendering.snippet import choose_snippet, motion_energy
+from raypose.specs import ModelSpec, Owner, VideoSpec
 from raypose.steps import execute
+from raypose.steps.frame_files import frames_recipe
 from raypose.steps.predict import Predicted
+from raypose.storage import ledger
+from raypose.storage.layout import frames_beside
+from raypose.tables.keypoints import COORDS, KeypointTable, read_csv
 from raypose.tasks import (
     LoadArgs,
-    ModelSpec,
-    Owner,
     SmoothArgs,
     SnippetArgs,
     Summary,
@@ -32,8 +29,9 @@ from raypose.tasks import (
     Task,
     TaskArgs,
     TimestampsArgs,
-    VideoSpec,
 )
+from raypose.video.frames import Frames, read_frames
+from raypose.worker.context import Context
 from tests.frames import make_frames
 from tests.projects import fake_model
 from tests.videos import make_video
@@ -153,7 +151,7 @@ class TestMetrics:
         np.testing.assert_array_equal(norms[kept], expected[kept])
 
     def test_pca_errors_neither(self, tmp_path: Path) -> None:
-        from raypose.stages.metrics import PCA_SINGLEVIEW, Subspace
+        from raypose.metrics.compute import PCA_SINGLEVIEW, Subspace
 
         model = open_model(fake_model(tmp_path / "m"))
         subspace = Subspace(np.zeros(6, np.float32), np.eye(6, dtype=np.float32)[:2])
@@ -214,7 +212,7 @@ class TestSnippet:
 
 class TestSmooth:
     def args(self, owner: Owner, folder: Path, *videos: VideoSpec, final: bool) -> SmoothArgs:
-        options = RunConfig.build(videos=("v",), models=("m",)).eks_options.model_dump()
+        options = RunConfig(videos=("v",), models=("m",)).eks_options.model_dump()
         return SmoothArgs(
             videos=videos,
             root=str(folder),

@@ -13,26 +13,25 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from raypose import digests, ledger
-from raypose.digests import Identity, remembered_digest
 from raypose.errors import Failure, TableError, VideoError
 from raypose.inputs.models import open_model
-from raypose.inputs.preflight import look_into
-from raypose.layout import frames_beside
-from raypose.origins import Origin, VideoRead
-from raypose.predictions import KeypointTable
-from raypose.ranges import write_range
-from raypose.stages.context import Context
-from raypose.stages.frames import frames_recipe
-from raypose.stages.metrics import PCA_SINGLEVIEW, TEMPORAL_NORM, fit_and_digest
-from raypose.stages.provenance import boxes_as_planned, joined, of_members
+from raypose.inputs.probe import look_into
+from raypose.metrics.compute import PCA_SINGLEVIEW, TEMPORAL_NORM, fit_and_digest
+from raypose.specs import Owner, VideoSpec
 from raypose.steps import execute
+from raypose.steps.frame_files import frames_recipe
 from raypose.steps.predict import Predicted
+from raypose.steps.provenance import boxes_as_planned, joined, of_members
+from raypose.steps.ranges import write_range
+from raypose.storage import digests, ledger
+from raypose.storage.digests import Identity, remembered_digest
+from raypose.storage.layout import frames_beside
+from raypose.storage.origins import Origin, VideoRead
+from raypose.tables.keypoints import KeypointTable
 from raypose.tasks import (
     LabelArgs,
     LoadArgs,
     MetricsArgs,
-    Owner,
     PredictArgs,
     SmoothArgs,
     Summary,
@@ -40,10 +39,10 @@ from raypose.tasks import (
     Task,
     TaskArgs,
     TimestampsArgs,
-    VideoSpec,
 )
 from raypose.video.index import index_video
 from raypose.video.reader import FrameReader
+from raypose.worker.context import Context
 from tests.frames import make_frames
 from tests.projects import fake_model, read_of
 from tests.videos import make_video

@@ -15,26 +15,24 @@ import numpy as np
 import pytest
 import torch
 
-from raypose import ledger
 from raypose.config import RunConfig
 from raypose.errors import CancelledError, Failure
-from raypose.executors.inline import InlineExecutor
+from raypose.execution.inline import InlineExecutor
 from raypose.inputs.models import open_model
 from raypose.inputs.videos import find_videos, inspect_videos
+from raypose.metrics.compute import TEMPORAL_NORM
 from raypose.planning import make_plan
-from raypose.predictions import KeypointTable, read_csv, read_metric_csv
-from raypose.ranges import finished_ranges, write_range
-from raypose.stages.context import Context
-from raypose.stages.metrics import TEMPORAL_NORM
+from raypose.planning.taskgraph import arranged_tasks
+from raypose.specs import ModelSpec, Owner, VideoSpec
 from raypose.steps import STEPS, execute
 from raypose.steps.predict import Predicted
-from raypose.taskgraph import arranged_tasks
+from raypose.steps.ranges import finished_ranges, write_range
+from raypose.storage import ledger
+from raypose.tables.keypoints import KeypointTable, read_csv, read_metric_csv
 from raypose.tasks import (
     LabelArgs,
     LoadArgs,
     MetricsArgs,
-    ModelSpec,
-    Owner,
     PredictArgs,
     Progress,
     SmoothArgs,
@@ -43,8 +41,8 @@ from raypose.tasks import (
     TableArgs,
     Task,
     TaskArgs,
-    VideoSpec,
 )
+from raypose.worker.context import Context
 from tests.frames import make_frames
 from tests.models import make_model
 from tests.projects import fake_model
@@ -373,7 +371,7 @@ class TestSnippet:
 
 class TestSmooth:
     def args(self, video: VideoSpec, owner: Owner, folder: Path, **options: Any) -> SmoothArgs:
-        given = RunConfig.build(
+        given = RunConfig(
             videos=("v",), models=("m",), eks_options=options
         ).eks_options.model_dump()
         return SmoothArgs(
@@ -571,7 +569,7 @@ class Listener:
 def test_inline_executor_does_a_whole_session(
     video: VideoSpec, members: tuple[ModelSpec, ModelSpec], tmp_path: Path
 ) -> None:
-    config = RunConfig.build(
+    config = RunConfig(
         videos=(video.path,),
         models=tuple(model.directory for model in members),
         eks=True,

@@ -8,8 +8,8 @@ import av
 import numpy as np
 import pytest
 
-from raypose.stages.overlay import draw_labeled_video
-from raypose.stages.snippet import cut_snippet
+from raypose.rendering.labeled_video import draw_labeled_video
+from raypose.rendering.snippet import cut_snippet
 from raypose.video.index import index_video
 from raypose.video.reader import FrameReader
 from tests.conftest import SHARED_CASES

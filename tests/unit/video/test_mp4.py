@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from raypose.errors import OutputError
-from raypose.stages import overlay
-from raypose.stages.overlay import draw_labeled_video
-from raypose.stages.snippet import cut_snippet
+from raypose.rendering import labeled_video as overlay
+from raypose.rendering.labeled_video import draw_labeled_video
+from raypose.rendering.snippet import cut_snippet
 from raypose.video import joining, writer
 from raypose.video.index import VideoIndex, index_video
 from raypose.video.mp4 import check_shown, count_shown

@@ -25,8 +25,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from raypose.errors import VideoError
-from raypose.frames import FrameStatus
 from raypose.video.decoding import iter_frames
+from raypose.video.frames import FrameStatus
 from raypose.video.index import VideoIndex, index_video
 from tests.videos import cut_packets, make_video, packet_order, retime
 

@@ -88,7 +88,7 @@ def test_what_only_ffmpeg_understands_has_no_table(tmp_path: Path) -> None:
 # What reading some frames far inside adds to the memory of a process that has the index.
 HELD = """
 import sys
-from raypose.stages.memory import limit_arenas, release_memory
+from raypose.worker.memory import limit_arenas, release_memory
 from raypose.video.index import index_video
 from raypose.video.reader import iter_frames
 

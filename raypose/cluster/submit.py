@@ -1,0 +1,335 @@
+"""The same run as a Ray job on a cluster: sent, followed, listed and stopped over HTTP.
+
+A job is a run whose driver runs on the cluster's head. What goes there: the settings as a
+`run.yaml`, checked here first, the package itself where the image is not to be relied on, and the
+environment that was asked for. Ray's job client does the sending; this module turns its errors
+into raypose's, and knows nothing of plans or displays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import shlex
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+
+import yaml
+
+from raypose._version import __version__
+from raypose.config import RunConfig
+from raypose.errors import ClusterError, UsageError
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobSubmissionClient
+
+Code = Literal["here", "image"]
+
+_CONNECT_S = 10.0
+_CONFIG = "run.yaml"
+_CHECK = "jobcheck.py"
+# A busy head takes a minute and more to start its agent.
+_AGENT_WAIT_S = 180.0
+_PYTHON = ("3.10", "3.14")
+"""As in pyproject.toml: the oldest that will do, and the oldest that will not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job of a cluster.
+
+    Attributes:
+        id: what `follow` and `stop` are given.
+        state: Ray's word: PENDING, RUNNING, SUCCEEDED, FAILED or STOPPED.
+        command: what was submitted, as it was typed; Ray's entrypoint for jobs of others.
+        started: seconds since the epoch; 0 before it has started.
+        seconds: how long it ran, or has run so far.
+        exit_code: of the job's process; None while it runs, and where Ray does not know.
+        message: Ray's word on why it ended.
+    """
+
+    id: str
+    state: str
+    command: str
+    started: float
+    seconds: float
+    exit_code: int | None
+    message: str
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ("SUCCEEDED", "FAILED", "STOPPED")
+
+
+def read_env_file(path: Path) -> dict[str, str]:
+    """Variables from a file with a `NAME=value` a line; empty lines and `#` lines are left out.
+
+    Raises:
+        UsageError: the file can't be read, or a line is none of these.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"can't be read ({error})", path=path) from None
+    values = {}
+    for number, line in enumerate(lines, 1):
+        text = line.strip().removeprefix("export ").strip()
+        if not text or text.startswith("#"):
+            continue
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            # The line itself may hold a secret, so it is not shown.
+            raise UsageError(f"line {number} is no NAME=value", path=path)
+        if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+            value = value[1:-1]
+        values[name] = value
+    return values
+
+
+class Cluster:
+    """A cluster's job server.
+
+    Args:
+        address: `http://HOST:PORT` of the dashboard, or `HOST:PORT`.
+
+    Raises:
+        UsageError: the address makes no sense.
+        ClusterError: nobody answers there, or refuses the token.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = _url(address)
+        _check_that_someone_listens(self.address)
+        from ray.job_submission import JobSubmissionClient
+
+        for name in logging.root.manager.loggerDict:
+            if name.startswith("ray."):  # they tell of each upload and each closed connection
+                logging.getLogger(name).setLevel(logging.WARNING)
+        with self._named_errors(), _variable("RAY_API_SERVER_ADDRESS", self.address):
+            # The client lets the variable win over its argument.
+            self._client: JobSubmissionClient = JobSubmissionClient(
+                self.address, headers=_token_header()
+            )
+
+    def submit(
+        self,
+        config: RunConfig,
+        *,
+        command: str,
+        env: Mapping[str, str] | None = None,
+        code: Code = "here",
+    ) -> str:
+        """Send a run; returns the id of its job.
+
+        Args:
+            config: the run, with paths as the cluster's machines see them.
+            command: how to call it in lists.
+            env: environment of the job and its workers.
+            code: `here`: this raypose goes along; `image`: the cluster has it.
+
+        Raises:
+            ClusterError: the cluster's Ray is another one, or does not take the job.
+        """
+        self._check_version()
+        job_id = f"raypose-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+        runtime_env: dict[str, Any] = {"env_vars": dict(env or {})}
+        with tempfile.TemporaryDirectory(prefix="raypose-job-") as folder:
+            Path(folder, _CONFIG).write_text(_settings(config), encoding="utf-8")
+            check = resources.files("raypose").joinpath("jobcheck.py").read_text(encoding="utf-8")
+            Path(folder, _CHECK).write_text(check, encoding="utf-8")
+            runtime_env["working_dir"] = folder
+            if code == "here":
+                runtime_env["py_modules"] = [os.path.dirname(os.path.abspath(__file__))]
+                runtime_env["excludes"] = ["**/__pycache__/**"]
+            with self._named_errors():
+                self._send(
+                    entrypoint=_entrypoint(code),
+                    submission_id=job_id,
+                    runtime_env=runtime_env,
+                    metadata={"command": command, "raypose": __version__},
+                )
+        return job_id
+
+    def _send(self, **job: Any) -> None:
+        """Submit a job; to a head that has just started, as soon as its agent is there."""
+        give_up = time.monotonic() + _AGENT_WAIT_S
+        while True:
+            try:
+                self._client.submit_job(**job)
+                return
+            except RuntimeError as error:
+                if "No available agent" not in str(error):
+                    raise
+                if time.monotonic() > give_up:
+                    raise ClusterError(
+                        f"the cluster at {self.address} is up, but has started no agent to take "
+                        f"jobs for {_AGENT_WAIT_S:.0f} s",
+                        hint="Try again in a minute; else see dashboard_agent.log among the logs "
+                        "of the head's Ray.",
+                    ) from error
+                time.sleep(1)
+
+    def follow(self, job_id: str, write: Callable[[str], None]) -> Job:
+        """Hand on what the job prints, from its first line, until it has ended.
+
+        Raises:
+            ClusterError: there is no such job, or the connection is lost; the job goes on.
+            KeyboardInterrupt: at Ctrl-C; the job goes on.
+        """
+
+        async def tail() -> None:
+            async for text in self._client.tail_job_logs(job_id):
+                write(text)
+
+        self.job(job_id)  # a wrong id gets its own sentence
+        with self._named_errors(f"the connection to job {job_id} is lost, and the job goes on"):
+            asyncio.run(tail())
+        # The log ends a moment before the job does.
+        job = self.job(job_id)
+        while not job.ended:
+            time.sleep(0.3)
+            job = self.job(job_id)
+        return job
+
+    def job(self, job_id: str) -> Job:
+        """What there is to know of a job.
+
+        Raises:
+            ClusterError: there is no such job.
+        """
+        with self._named_errors(f"there is no job {job_id} at {self.address}"):
+            return _job(self._client.get_job_info(job_id))
+
+    def jobs(self) -> list[Job]:
+        """All jobs that were submitted to the cluster, the latest first."""
+        with self._named_errors():
+            found = [_job(info) for info in self._client.list_jobs() if info.submission_id]
+        return sorted(found, key=lambda job: job.started, reverse=True)
+
+    def stop(self, job_id: str) -> bool:
+        """End a job; False where it had ended before. What it has finished stays done."""
+        self.job(job_id)
+        with self._named_errors():
+            return bool(self._client.stop_job(job_id))
+
+    def _check_version(self) -> None:
+        import ray
+
+        theirs = getattr(self._client, "_server_ray_version", ray.__version__)
+        if theirs.split(".")[:2] != ray.__version__.split(".")[:2]:
+            raise ClusterError(
+                f"the cluster at {self.address} runs Ray {theirs}, and here is {ray.__version__}",
+                hint="Use the image of cluster/Dockerfile, or the raypose that the cluster has.",
+            )
+
+    @contextmanager
+    def _named_errors(self, meaning: str = "") -> Iterator[None]:
+        """Ray's and HTTP's errors as one of ours, which says what to do."""
+        from ray.exceptions import AuthenticationError
+
+        try:
+            yield
+        except AuthenticationError as error:
+            raise ClusterError(
+                f"the cluster at {self.address} does not take the token",
+                hint="Put the cluster's token into ~/.ray/auth_token or RAY_AUTH_TOKEN.",
+            ) from error
+        except (OSError, RuntimeError, ValueError, KeyError) as error:
+            what = " ".join(str(error).split())[:300]
+            raise ClusterError(
+                f"{meaning or f'the cluster at {self.address} does not answer as Ray'} ({what})",
+                hint="See raypose jobs for what runs there, and for what to follow.",
+            ) from error
+
+
+def _token_header() -> dict[str, str]:
+    """What shows the user's token, whatever this process has done with Ray before.
+
+    Ray's client adds it by itself only where `RAY_AUTH_MODE` was set before ray was imported.
+    """
+    if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
+        return {}
+    from raypose.execution.ray.environment import user_token
+
+    token = user_token()
+    return {"authorization": f"Bearer {token}"} if token else {}
+
+
+@contextmanager
+def _variable(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+def _url(address: str) -> str:
+    url = address if "://" in address else f"http://{address}"
+    parts = urlsplit(url)
+    try:
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is no number
+        usable = False
+    if not usable:
+        raise UsageError(
+            f"{address!r} is no address of a cluster's dashboard",
+            hint="Give --address http://HOST:8265.",
+        )
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _check_that_someone_listens(url: str) -> None:
+    """The job client waits for minutes where nobody answers."""
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        socket.create_connection((parts.hostname, port), timeout=_CONNECT_S).close()
+    except OSError as error:
+        raise ClusterError(
+            f"the cluster at {url} can't be reached ({error.strerror or error})",
+            hint="Check the address, and that its tunnel is open (ray dashboard cluster/aws.yaml, "
+            "or kubectl port-forward).",
+        ) from None
+
+
+def _settings(config: RunConfig) -> str:
+    """The run's settings as YAML, for a driver that joins the cluster it runs on."""
+    values = config.model_dump(mode="json", exclude_unset=True)
+    if not config.inline and config.address is None:
+        values["address"] = "auto"
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+
+
+def _entrypoint(code: Code) -> str:
+    version = __version__ if code == "image" else ""
+    first = shlex.join(["python", _CHECK, *_PYTHON, version])
+    return f"{first} && exec python -m raypose run --config {_CONFIG}"
+
+
+def _job(info: Any) -> Job:
+    began = (info.start_time or 0) / 1000
+    ended = (info.end_time or 0) / 1000 or time.time()
+    return Job(
+        id=info.submission_id or "",
+        state=str(getattr(info.status, "value", info.status)),
+        command=(info.metadata or {}).get("command", info.entrypoint),
+        started=began,
+        seconds=ended - began if began else 0.0,
+        exit_code=info.driver_exit_code,
+        message=info.message or "",
+    )

@@ -1,0 +1,163 @@
+"""Schemas of what people write, and their findings as sentences.
+
+A schema is a Pydantic model whose fields say, by `Allowed`, what may stand there. `finding` turns
+Pydantic's errors into one sentence in those words: the name as the user writes it, the value that
+was given, what is allowed, and the nearest name or value. Pydantic's own words are never shown.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from raypose.text import shown
+
+_MOST_CHARACTERS = 60
+_MOST_NAMED = 5
+FieldPath = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """What a field may hold, as it goes on after "must be"."""
+
+    words: str
+
+
+def finding(
+    error: ValidationError,
+    schema: type[BaseModel],
+    *,
+    given: object = None,
+    name_of: Callable[[FieldPath], str] = ".".join,
+    what: str = "setting",
+) -> tuple[str, str]:
+    """What is wrong, in one sentence, and the nearest names and values as a hint; empty if none.
+
+    Args:
+        error: what Pydantic says.
+        schema: the model that raised it.
+        given: what it was made of, to show it as the user wrote it.
+        name_of: the user's name of a field, from its path in the schema.
+        what: what a field is called.
+    """
+    sentences: dict[FieldPath | str, str] = {}
+    guesses: list[str] = []
+    for item in error.errors(include_url=False):
+        path, field = _field(schema, item["loc"])
+        kind, value = item["type"], _as_written(given, path, item["input"])
+        if kind == "extra_forbidden":
+            key = str(item["loc"][len(path)])
+            sentences.setdefault((*path, key), f"there is no {what} {quoted(key)}")
+            fields = _model_at(schema, path).model_fields
+            names = {name: name_of((*path, name)) for name in fields}
+            guesses += nearest(key, {**names, **{name: name for name in names.values()}})
+        elif kind == "value_error" and (not path or field is None):
+            sentences.setdefault(str(item["ctx"]["error"]), str(item["ctx"]["error"]))
+        elif path in sentences:
+            continue
+        elif kind == "missing" and len(path) == len(item["loc"]):
+            sentences[path] = f"{name_of(path)} is missing"
+        elif kind == "value_error":
+            shown_value = f" is {quoted(value)}" if value not in ((), [], "") else ""
+            sentences[path] = f"{name_of(path)}{shown_value}: {item['ctx']['error']}"
+        else:
+            choices = [] if field is None else _literals(field.annotation)
+            allowed = _allowed(field, choices)
+            sentences[path] = f"{name_of(path)} is {quoted(value)}, and must be {allowed}"
+            if isinstance(value, str):
+                guesses += nearest(value, {choice: choice for choice in choices})
+    named = list(sentences.values())
+    more = f"; and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
+    hint = f"Did you mean {' and '.join(dict.fromkeys(guesses))}?" if guesses else ""
+    return "; ".join(named[:_MOST_NAMED]) + more, hint
+
+
+def quoted(value: object) -> str:
+    """A value as it can be shown: short, in one line, text in quotes."""
+    try:
+        text = shown(repr(value))
+    except Exception:  # a number of more digits than Python turns into text
+        return f"something of type {type(value).__name__}"
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[: _MOST_CHARACTERS - 1]}…"
+
+
+def nearest(word: str, known: Mapping[str, str]) -> list[str]:
+    """What the known word most like this one stands for, if any is like it."""
+    names = {_folded(name): stands_for for name, stands_for in known.items()}
+    text = _folded(word[:_MOST_CHARACTERS])
+    return [names[name] for name in difflib.get_close_matches(text, names, n=1, cutoff=0.6)]
+
+
+def _folded(name: str) -> str:
+    return name.lstrip("-").replace("-", "_").casefold()
+
+
+def listed(words: Sequence[str]) -> str:
+    """`a, b or c`."""
+    *first, last = words
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+def _field(
+    schema: type[BaseModel], loc: Sequence[int | str]
+) -> tuple[FieldPath, FieldInfo | None]:
+    """The deepest field of a schema that Pydantic's location leads to, and its path."""
+    path: list[str] = []
+    field: FieldInfo | None = None
+    model: type[BaseModel] | None = schema
+    for part in loc:
+        if model is None or not isinstance(part, str) or part not in model.model_fields:
+            break
+        field = model.model_fields[part]
+        path.append(part)
+        model = _model_of(field.annotation)
+    return tuple(path), field
+
+
+def _model_at(schema: type[BaseModel], path: FieldPath) -> type[BaseModel]:
+    for part in path:
+        schema = _model_of(schema.model_fields[part].annotation) or schema
+    return schema
+
+
+def _model_of(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((m for a in get_args(annotation) if (m := _model_of(a)) is not None), None)
+
+
+def _as_written(given: object, path: FieldPath, value: object) -> object:
+    """The text that a user wrote, where a value was parsed from one."""
+    for name in path:
+        given = given.get(name) if isinstance(given, Mapping) else None
+    return given if isinstance(given, str) else value
+
+
+def _literals(annotation: Any) -> list[str]:
+    if get_origin(annotation) is Literal:
+        return [str(value) for value in get_args(annotation)]
+    return [word for part in get_args(annotation) for word in _literals(part)]
+
+
+def _allowed(field: FieldInfo | None, choices: Sequence[str]) -> str:
+    said = [] if field is None else [*_words(field.metadata), *_words([field.annotation])]
+    if said:
+        return said[0]
+    return listed(choices) if choices else "of another type"
+
+
+def _words(parts: Iterable[Any]) -> list[str]:
+    """The words of `Allowed` among metadata, and within types."""
+    words = []
+    for part in parts:
+        if isinstance(part, Allowed):
+            words.append(part.words)
+        inner = (*getattr(part, "__metadata__", ()), *get_args(part))
+        words += _words(inner) if inner else []
+    return words

@@ -1,0 +1,231 @@
+"""YAML from anyone: parsed within bounds, or refused with one sentence.
+
+Model configs travel between labs, and a YAML file of a kilobyte can unfold to gigabytes (nested
+aliases), overflow the stack of the C parser (nested brackets), or hold what no program expects
+(an impossible date, a number of a million digits). So the stream of events is checked first,
+without recursion: its size, its depth, its nodes with every alias unfolded. Only then are values
+made of it.
+
+Plain values are typed as OmegaConf types them, which wrote Lightning Pose's configs: `1e-3` is a
+number, a date is a word, and a key that comes twice is an error. What the values mean is checked
+elsewhere, by one schema for each file.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from raypose import storage
+from raypose.errors import RayposeError, UsageError
+from raypose.storage import AnyPath
+from raypose.storage import regular_files as regular
+
+MAX_BYTES = 4 << 20
+MAX_DEPTH = 64
+MAX_NODES = 500_000
+_MAX_NUMBER = 64
+"""Characters of a number; Python takes quadratic time for longer ones."""
+_TAG = "tag:yaml.org,2002:"
+_SCALARS = ("null", "bool", "int", "float", "str")
+_FLOAT = re.compile(
+    r"""^(?:
+     [-+]?[0-9]+(?:_[0-9]+)*\.[0-9_]*(?:[eE][-+]?[0-9]+)?
+    |[-+]?[0-9]+(?:_[0-9]+)*(?:[eE][-+]?[0-9]+)
+    |\.[0-9]+(?:_[0-9]+)*(?:[eE][-+][0-9]+)?
+    |[-+]?[0-9]+(?:_[0-9]+)*(?::[0-5]?[0-9])+\.[0-9_]*
+    |[-+]?\.(?:inf|Inf|INF)
+    |\.(?:nan|NaN|NAN))$""",
+    re.VERBOSE,
+)
+"""OmegaConf's floats, which need no dot before an exponent."""
+
+
+def load_yaml(
+    source: str | AnyPath,
+    *,
+    what: str = "the file",
+    error: type[RayposeError] = UsageError,
+    max_bytes: int = MAX_BYTES,
+    max_nodes: int = MAX_NODES,
+) -> Any:
+    """The value in a YAML file or text: mappings, lists, words, numbers, true, false and null.
+
+    Args:
+        source: the file's path or URL, or (a `str`) the text itself.
+        what: names the source in messages, as in "the config is no valid YAML".
+        error: the class to raise.
+        max_bytes: refuse a larger source.
+        max_nodes: refuse more values, counting each alias as everything that it stands for.
+
+    Raises:
+        RayposeError: of the class `error`: the source can't be read, is no YAML, or is too large
+            or too deeply nested.
+        StorageError: an object can't be read from its store.
+    """
+    path = "" if isinstance(source, str) else str(source)
+
+    def refused(reason: str, hint: str = "") -> RayposeError:
+        return error(reason, path=path, hint=hint)
+
+    try:
+        content = source.encode() if isinstance(source, str) else _read(source, max_bytes)
+        if len(content) > max_bytes:
+            raise refused(f"{what} is larger than {max_bytes} bytes")
+        text = content.decode("utf-8-sig")
+        _check_events(text, max_nodes)
+        return yaml.load(text, Loader=_loader())
+    except OSError as problem:
+        raise refused(
+            f"{what} can't be read ({problem.strerror})", "Check the path and who may read it."
+        ) from problem
+    except _BoundError as problem:
+        raise refused(f"{what} {problem}", "Write it out in a simpler way.") from problem
+    except (yaml.YAMLError, UnicodeError, ValueError, TypeError) as problem:
+        # TypeError: a key that can't be hashed, where libyaml's binding does not say so itself.
+        raise refused(f"{what} is no valid YAML ({_reason(problem)})") from problem
+
+
+class _BoundError(Exception):
+    """The text is YAML, and asks for more than any honest file does."""
+
+
+def _read(path: AnyPath, max_bytes: int) -> bytes:
+    if isinstance(path, Path):
+        return regular.read_file(path, max_bytes)
+    if storage.stat_of_existing(path).size > max_bytes:
+        return bytes(max_bytes + 1)  # refused by its length, unread
+    return storage.read_bytes(path)
+
+
+@dataclass(slots=True)
+class _Open:
+    """A collection whose end has not come yet; `keys` is None in a sequence."""
+
+    anchor: str | None
+    keys: set[str] | None = None
+    awaits_key: bool = True
+    n_nodes: int = 1
+    height: int = 0
+
+
+def _check_events(text: str, max_nodes: int) -> None:
+    """Read the events one by one; raise where the values would be too many or too deep."""
+    opened = [_Open(None)]
+    anchors: dict[str, tuple[int, int]] = {}
+    total = 0
+
+    def add(n_nodes: int, height: int, event: Any) -> None:
+        nonlocal total
+        total += n_nodes
+        if total > max_nodes:
+            raise _BoundError(f"holds more than {max_nodes} values, with its aliases unfolded")
+        if len(opened) + height > MAX_DEPTH + 1:
+            raise _BoundError(f"is nested more than {MAX_DEPTH} deep")
+        inside = opened[-1]
+        inside.n_nodes += n_nodes
+        inside.height = max(inside.height, height)
+        if inside.keys is None:
+            return
+        if inside.awaits_key and isinstance(event, yaml.ScalarEvent) and event.value != "<<":
+            if event.value in inside.keys:
+                raise _marked(f"the key {event.value[:40]!r} comes twice", event)
+            inside.keys.add(event.value)
+        inside.awaits_key = not inside.awaits_key
+
+    for event in yaml.parse(text, Loader=_base_loader()):
+        if isinstance(event, yaml.AliasEvent):
+            if any(collection.anchor == event.anchor for collection in opened):
+                raise _BoundError(f"holds itself, by the alias *{event.anchor}")
+            # An alias of nothing is for the parser to report.
+            add(*anchors.get(str(event.anchor), (1, 0)), event)
+        elif isinstance(event, yaml.ScalarEvent):
+            add(1, 0, event)
+            if event.anchor is not None:
+                anchors[event.anchor] = (1, 0)
+        elif isinstance(event, yaml.CollectionStartEvent):
+            add(1, 1, event)
+            is_mapping = isinstance(event, yaml.MappingStartEvent)
+            opened.append(_Open(event.anchor, set() if is_mapping else None))
+        elif isinstance(event, yaml.CollectionEndEvent):
+            ended = opened.pop()
+            opened[-1].n_nodes += ended.n_nodes - 1  # itself was counted where it began
+            opened[-1].height = max(opened[-1].height, ended.height + 1)
+            if ended.anchor is not None:
+                anchors[ended.anchor] = (ended.n_nodes, ended.height + 1)
+
+
+def _base_loader() -> Any:
+    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@functools.cache
+def _loader() -> Any:
+    """A loader of plain values only, which types them as OmegaConf does."""
+    base: Any = _base_loader()
+
+    class Loader(base):  # type: ignore[misc]
+        """Refuses what the safe loaders of PyYAML let pass or choke on."""
+
+        def construct_scalar(self, node: Any) -> Any:
+            is_number = node.tag in (f"{_TAG}int", f"{_TAG}float")
+            if is_number and len(node.value) > _MAX_NUMBER:
+                raise _marked(f"a number of more than {_MAX_NUMBER} characters", node)
+            return super().construct_scalar(node)
+
+        def construct_object(self, node: Any, deep: bool = False) -> Any:
+            try:
+                return super().construct_object(node, deep=deep)
+            except (ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
+                kind = str(node.tag).removeprefix(_TAG)
+                raise _marked(
+                    f"no value of type {kind}: {str(node.value)[:40]!r}", node
+                ) from error
+
+    kept = [f"{_TAG}{name}" for name in (*_SCALARS, "seq", "map")]
+    # Without sets, binary data, ordered mappings and dates: nothing here expects any.
+    Loader.yaml_constructors = {
+        tag: constructor for tag, constructor in base.yaml_constructors.items() if tag in kept
+    }
+    Loader.add_constructor(None, _undefined)
+    # Copies, so that PyYAML's own loaders stay as they are.
+    Loader.yaml_implicit_resolvers = {
+        first: [
+            (tag, pattern)
+            for tag, pattern in resolvers
+            if tag not in (f"{_TAG}timestamp", f"{_TAG}float")
+        ]
+        for first, resolvers in base.yaml_implicit_resolvers.items()
+    }
+    Loader.add_implicit_resolver(f"{_TAG}float", _FLOAT, list("-+0123456789."))
+    return Loader
+
+
+def _undefined(loader: Any, node: Any) -> Any:
+    kind = str(node.tag).removeprefix(_TAG)
+    raise _marked(f"values of type {kind[:40]} are not read", node)
+
+
+def _marked(problem: str, node: Any) -> yaml.constructor.ConstructorError:
+    return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong and where, in one short line."""
+    if isinstance(error, yaml.MarkedYAMLError):
+        mark = error.problem_mark or error.context_mark
+        problem = (error.problem or error.context or "it can't be parsed").strip()
+        if problem.startswith("but ") and error.context:
+            problem = f"{error.context}, {problem}"
+        where = "" if mark is None else f" in line {mark.line + 1}, column {mark.column + 1}"
+        return f"{problem[:160]}{where}"
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.start} is not UTF-8"
+    if isinstance(error, yaml.reader.ReaderError):
+        return f"{error.reason} at position {error.position}"
+    return (str(error).splitlines() or [type(error).__name__])[0][:160]

@@ -1,0 +1,228 @@
+"""Calibrations of Anipose: the cameras in a `calibration.toml`, checked once for all who use them.
+
+A calibration of which one number is not finite gives 3-D keypoints that are empty, or far away,
+beside likelihoods that look fine. So `read_cameras` takes only what locates keypoints in 3-D, and
+says which value does not. Planning and smoothing both read through it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from raypose.errors import RayposeError, SmoothingError, UsageError
+from raypose.storage import regular_files as regular
+
+_MAX_BYTES = 256 << 10
+_SHOWN = 60
+_N_DISTORTIONS = (4, 5, 8, 12, 14)
+# Among OpenCV's coefficients the denominator k4, k5, k6 and the tilt of the sensor, which eks
+# takes for something else or leaves out.
+_UNKNOWN_TO_EKS = (5, 6, 7, 12, 13)
+_SAME_PLACE = 1e-9
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Three = Annotated[list[Finite], Field(min_length=3, max_length=3)]
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """A camera as Anipose's file has it; the names of the fields are the file's.
+
+    Attributes:
+        name: the view.
+        size: width and height in pixels.
+        matrix: 3×3, in pixels.
+        distortions: OpenCV's coefficients.
+        rotation: from the world to the camera, as a vector (Rodrigues).
+        translation: from the world to the camera, in the calibration's unit.
+        fisheye: whether its lens is one.
+    """
+
+    name: str
+    size: tuple[int, ...]
+    matrix: tuple[tuple[float, ...], ...]
+    distortions: tuple[float, ...]
+    rotation: tuple[float, ...]
+    translation: tuple[float, ...]
+    fisheye: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields, as aniposelib takes them."""
+        return asdict(self)
+
+    @property
+    def centre(self) -> tuple[float, ...]:
+        """Where it stands in the world."""
+        angle = math.hypot(*self.rotation)
+        x, y, z = self.translation
+        if not angle:
+            return -x, -y, -z
+        # The inverse of the rotation, of the translation turned around (Rodrigues' formula).
+        a, b, c = (-value / angle for value in self.rotation)
+        cosine, sine = math.cos(angle), math.sin(angle)
+        along = (a * x + b * y + c * z) * (1 - cosine)
+        turned = (
+            x * cosine + (b * z - c * y) * sine + a * along,
+            y * cosine + (c * x - a * z) * sine + b * along,
+            z * cosine + (a * y - b * x) * sine + c * along,
+        )
+        return tuple(-value for value in turned)
+
+
+class _Entry(BaseModel):
+    """One camera of the file. Descriptions are what messages say is allowed."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    name: str = Field(description="a name in quotes", min_length=1, max_length=200)
+    size: Annotated[list[Annotated[int, Field(gt=0)]], Field(min_length=2, max_length=2)] = Field(
+        description="[width, height] in pixels"
+    )
+    matrix: Annotated[list[Three], Field(min_length=3, max_length=3)] = Field(
+        description="[[fx, 0, cx], [0, fy, cy], [0, 0, 1]] with finite numbers, fx and fy above 0"
+    )
+    distortions: list[Finite] = Field(
+        description="4, 5, 8, 12 or 14 finite coefficients of OpenCV"
+    )
+    rotation: Three = Field(description="a vector of 3 finite numbers")
+    translation: Three = Field(description="a vector of 3 finite numbers")
+    fisheye: bool = Field(default=False, description="true or false")
+
+    @field_validator("name")
+    @classmethod
+    def _is_printable(cls, name: str) -> str:
+        if not name.isprintable():
+            raise ValueError
+        return name
+
+    @field_validator("matrix")
+    @classmethod
+    def _is_of_a_camera(cls, matrix: list[list[float]]) -> list[list[float]]:
+        (fx, skew, _), (zero, fy, _), last = matrix
+        if not (fx > 0 and fy > 0 and skew == zero == 0 and last == [0, 0, 1]):
+            raise ValueError
+        return matrix
+
+    @field_validator("distortions")
+    @classmethod
+    def _are_of_opencv(cls, distortions: list[float]) -> list[float]:
+        if len(distortions) not in _N_DISTORTIONS:
+            raise ValueError
+        return distortions
+
+
+def read_cameras(path: Path, *, error: type[RayposeError] = UsageError) -> tuple[Camera, ...]:
+    """The cameras of a calibration, in Anipose's order.
+
+    Args:
+        path: the file.
+        error: the class to raise.
+
+    Raises:
+        RayposeError: of the class `error`: the file can't be read, is no calibration of several
+            cameras, or a value in it is not allowed.
+    """
+    import toml
+
+    hint = "Give a calibration.toml as Anipose writes it."
+    try:
+        text = regular.read_file(path, _MAX_BYTES).decode("utf-8-sig")
+        if "[[[[" in text:  # the parser takes minutes for many
+            raise ValueError("lists in lists in lists in lists")
+        content: Any = toml.loads(text)
+    except OSError as problem:
+        raise error(
+            f"can't be read ({problem.strerror})",
+            path=path,
+            hint="Check the path and who may read it.",
+        ) from None
+    except Exception as problem:  # the parser raises anything of what is no TOML
+        reason = (str(problem).splitlines() or [type(problem).__name__])[0][:160]
+        raise error(f"can't be read (it is no TOML: {reason})", path=path, hint=hint) from None
+    entries = {key: content[key] for key in sorted(content) if key != "metadata"}
+    if len(entries) < 2 or not all(isinstance(entry, dict) for entry in entries.values()):
+        raise error("is no calibration of several cameras", path=path, hint=hint)
+    cameras = tuple(_camera(key, entry, path, error) for key, entry in entries.items())
+    names = [camera.name for camera in cameras]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise error(
+            f"has two cameras named {twice}", path=path, hint="Give each the name of its view."
+        )
+    return cameras
+
+
+def usable_cameras(path: Path, views: Sequence[str]) -> tuple[Camera, ...]:
+    """The cameras of some views, checked for what smoothing in 3-D needs of them.
+
+    Raises:
+        SmoothingError: the file can't be used, lacks a view, or its cameras can't locate a
+            keypoint as eks does.
+    """
+    known = read_cameras(path, error=SmoothingError)
+    names = [camera.name for camera in known]
+    missing = [view for view in views if view not in names]
+    if missing:
+        raise SmoothingError(
+            f"the calibration has no camera {', '.join(missing)}, but {', '.join(names)}",
+            path=path,
+            hint="Views and cameras must have the same names.",
+        )
+    cameras = tuple(camera for camera in known if camera.name in views)
+    linear = "Smooth without it, with --eks-mode multicam."
+    for camera in cameras:
+        if camera.fisheye:
+            raise SmoothingError(
+                f"eks can't project through the fisheye camera {camera.name}",
+                path=path,
+                hint=linear,
+            )
+        if any(camera.distortions[i] for i in _UNKNOWN_TO_EKS if i < len(camera.distortions)):
+            raise SmoothingError(
+                f"eks does not know the distortions k4 to k6 and the tilt of camera {camera.name}",
+                path=path,
+                hint=f"Calibrate with five coefficients. {linear}",
+            )
+    centres = [camera.centre for camera in cameras]
+    scale = max(1.0, *(math.hypot(*centre) for centre in centres))
+    apart = max(math.dist(centres[0], centre) for centre in centres)
+    if not apart > _SAME_PLACE * scale:
+        raise SmoothingError(
+            "the cameras of this calibration all stand in the same place, from where nothing can "
+            "be located in 3-D",
+            path=path,
+            hint=f"Check its rotations and translations. {linear}",
+        )
+    return cameras
+
+
+def _camera(key: str, entry: dict[str, Any], path: Path, error: type[RayposeError]) -> Camera:
+    try:
+        checked = _Entry.model_validate(entry)
+    except ValidationError as problem:
+        field = str(problem.errors()[0]["loc"][0])
+        shown = repr(entry.get(field))
+        shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
+        name = entry.get("name")
+        of = f" of camera {name!r:.40}" if isinstance(name, str) and field != "name" else ""
+        value = f"is {shown}" if field in entry else "is missing"
+        raise error(
+            f"{key}.{field}{of} {value}, and must be {_Entry.model_fields[field].description}",
+            path=path,
+            hint="Calibrate again with Anipose, or correct the file.",
+        ) from None
+    return Camera(
+        checked.name,
+        tuple(checked.size),
+        tuple(tuple(row) for row in checked.matrix),
+        tuple(checked.distortions),
+        tuple(checked.rotation),
+        tuple(checked.translation),
+        checked.fisheye,
+    )

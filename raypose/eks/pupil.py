@@ -1,0 +1,139 @@
+"""EKS of a pupil, as the International Brain Laboratory uses it.
+
+Four keypoints on the pupil's edge are explained by its diameter and its centre, each an
+autoregressive process. The filter is `eks.ibl_pupil_smoother` (4.6.2). Its own table is not used:
+it has the positions of the right edge under the name of the bottom one and the other way round,
+and posterior variances of other coordinates; here each keypoint has its own. Other keypoints of
+the table (tube, eyelids) are smoothed each by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from raypose.eks.ensemble import AVERAGE, POSTERIOR, VARIANCE, ensemble_table
+from raypose.eks.options import SmoothOptions, frame_slices
+from raypose.eks.parameter import Float64
+from raypose.eks.singlecam import smooth_singlecam
+from raypose.errors import SmoothingError
+from raypose.tables.keypoints import KeypointTable
+
+# The order that the filter's observations have.
+PUPIL_KEYPOINTS = ("pupil_top_r", "pupil_bottom_r", "pupil_right_r", "pupil_left_r")
+PUPIL_PARAMS = ("diameter", "center_of_mass")
+_NO_INFORMATION = 1e8  # px²: variance of a position that no member has seen
+
+# x and y of each keypoint from (diameter, x of the centre, y of the centre).
+_OBSERVE = np.array(
+    [
+        [0.0, 1, 0],
+        [-0.5, 0, 1],
+        [0.0, 1, 0],
+        [0.5, 0, 1],
+        [0.5, 1, 0],
+        [0.0, 0, 1],
+        [-0.5, 1, 0],
+        [0.0, 0, 1],
+    ]
+)
+
+
+def smooth_pupil(
+    members: list[KeypointTable], options: SmoothOptions
+) -> tuple[KeypointTable, dict[str, float]]:
+    """Smooths the pupil's keypoints together and any others by themselves.
+
+    Returns:
+        the table, and the parameters: `diameter` and `center_of_mass`, and one for each other
+        keypoint.
+
+    Raises:
+        SmoothingError: keypoints of the pupil are missing, or the options do not fit.
+    """
+    table = ensemble_table(members, options)
+    names = table.keypoint_names
+    pupil_columns(names)
+    given = options.smooth_param
+    if given is not None and not (isinstance(given, tuple) and len(given) == 2 and max(given) < 1):
+        raise SmoothingError(
+            "smoothing a pupil takes two parameters, of diameter and centre, between 0 and 1"
+        )
+    params: dict[str, float] = {}
+    others = [name for name in names if name not in PUPIL_KEYPOINTS]
+    if others:
+        alone = table.select(others)
+        plain = SmoothOptions(
+            s_frames=options.s_frames, avg_mode=options.avg_mode, var_mode=options.var_mode
+        )
+        params |= smooth_singlecam(alone, plain)
+        table.values[:, [names.index(name) for name in others]] = alone.values
+    diameter, centre = _smooth(table, options)
+    return table, {**dict(zip(PUPIL_PARAMS, (diameter, centre), strict=True)), **params}
+
+
+def pupil_columns(names: Sequence[str]) -> list[int]:
+    """Where the keypoints of the pupil are among others.
+
+    Raises:
+        SmoothingError: one is missing.
+    """
+    missing = [name for name in PUPIL_KEYPOINTS if name not in names]
+    if missing:
+        raise SmoothingError(f"smoothing a pupil needs the keypoints {', '.join(missing)}")
+    return [names.index(name) for name in PUPIL_KEYPOINTS]
+
+
+def _smooth(table: KeypointTable, options: SmoothOptions) -> tuple[float, float]:
+    from eks.ibl_pupil_smoother import (
+        get_pupil_diameter,
+        get_pupil_location,
+        run_pupil_kalman_smoother,
+    )
+
+    columns = pupil_columns(table.keypoint_names)
+    seen = table.values[:, columns, AVERAGE].reshape(table.n_frames, 8).astype(np.float64)
+    variances = table.values[:, columns, VARIANCE].reshape(table.n_frames, 8).astype(np.float64)
+    positions = _bridged(seen)
+    variances[np.isnan(seen)] = _NO_INFORMATION
+
+    keys = [f"{name}_{axis}" for name in PUPIL_KEYPOINTS for axis in "xy"]
+    tracks = dict(zip(keys, positions.T, strict=True))
+    diameters, locations = get_pupil_diameter(tracks), get_pupil_location(tracks)
+    level = locations.mean(axis=0)
+    spread = [diameters.var(), *locations.var(axis=0)]
+    given = options.smooth_param
+    ranges = [(s.start, s.stop) for s in frame_slices(options.s_frames, table.n_frames)]
+    import jax.numpy as jnp
+
+    params, means, covariances = run_pupil_kalman_smoother(
+        ys=jnp.asarray(positions - np.tile(level, 4)),
+        m0=jnp.asarray([diameters.mean(), 0.0, 0.0]),
+        S0=jnp.asarray(np.diag(spread)),
+        C=jnp.asarray(_OBSERVE),
+        ensemble_vars=variances.astype(np.float32),
+        diameters_var=spread[0],
+        x_var=spread[1],
+        y_var=spread[2],
+        s_frames=ranges if options.s_frames else None,
+        smooth_params=list(given) if isinstance(given, tuple) else None,
+    )
+    smoothed = means @ _OBSERVE.T + np.tile(level, 4)
+    posterior = np.einsum("cd,tde,ce->tc", _OBSERVE, covariances, _OBSERVE)
+    table.values[:, columns, 0:2] = smoothed.reshape(-1, 4, 2)
+    table.values[:, columns, POSTERIOR] = posterior.reshape(-1, 4, 2)
+    return params[0], params[1]
+
+
+def _bridged(positions: Float64) -> Float64:
+    """Positions with gaps filled from the frames beside them."""
+    frames = np.arange(len(positions))
+    filled: Float64 = positions.copy()
+    for c in range(filled.shape[1]):
+        track = filled[:, c]
+        known = ~np.isnan(track)
+        if not known.any():
+            raise SmoothingError("a keypoint of the pupil is never seen")
+        track[:] = np.interp(frames, frames[known], track[known])
+    return filled

@@ -1,0 +1,189 @@
+"""EKS for one camera: each coordinate a random walk, seen with the ensemble's variance.
+
+The model is that of `eks.singlecam_smoother` 4.6.2 (state transition and observation are the
+identity, all covariances diagonal), so x and y of every keypoint are smoothed on their own. The
+posterior mean is then the solution of one tridiagonal system a coordinate, and the posterior
+variance follows from its pivots from both ends; both in float64, by LAPACK. Nothing of `eks` or
+jax is imported.
+
+Where no member has a position, there is no observation: the walk goes on through the gap and its
+posterior variance grows. (`eks` gives NaN for every frame of such a keypoint.) A keypoint that is
+never seen stays NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from raypose.eks.ensemble import AVERAGE, POSTERIOR, VARIANCE
+from raypose.eks.options import SmoothOptions, frame_slices
+from raypose.eks.parameter import (
+    CoordinateLikelihood,
+    Float64,
+    choose,
+    initial_guess,
+)
+from raypose.errors import CancelledError, SmoothingError
+from raypose.tables.keypoints import KeypointTable
+
+_MIN_VARIANCE = 1e-12  # px², as in eks
+_MIN_PRIOR = 1e-9
+_THREADS = 4
+
+
+def smooth_singlecam(
+    ensemble: KeypointTable,
+    options: SmoothOptions,
+    on_progress: Callable[[int], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> dict[str, float]:
+    """Fills the smoothed columns of an ensemble's table.
+
+    Args:
+        ensemble: from `ensemble_table`; its smoothed positions and posterior variances are
+            written in place.
+        options: of the smoother.
+        on_progress: called with the frames' share that is done, in frames.
+        should_stop: asked between keypoints.
+
+    Returns:
+        the parameter of each keypoint.
+
+    Raises:
+        SmoothingError: the options do not fit the table.
+        CancelledError: `should_stop` said so.
+    """
+    names = ensemble.keypoint_names
+    groups = keypoint_groups(names, options.blocks)
+    given = _given_params(names, options)
+    slices = frame_slices(options.s_frames, ensemble.n_frames)
+
+    def smooth_group(group: list[int]) -> list[float]:
+        if should_stop is not None and should_stop():
+            raise CancelledError("smoothing was stopped")
+        params = [given[k] for k in group] if given else [_chosen(ensemble, group, slices)]
+        params *= len(group) // len(params)
+        for k, param in zip(group, params, strict=True):
+            _smooth_keypoint(ensemble, k, param)
+        return params
+
+    chosen = [0.0] * len(names)
+    done = 0
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for group, params in zip(groups, pool.map(smooth_group, groups), strict=True):
+            for k, param in zip(group, params, strict=True):
+                chosen[k] = param
+            done += len(group)
+            if on_progress is not None:
+                on_progress(ensemble.n_frames * done // len(names))
+    return dict(zip(names, chosen, strict=True))
+
+
+def keypoint_groups(
+    names: tuple[str, ...], all_blocks: Sequence[Sequence[str]]
+) -> list[list[int]]:
+    """Keypoints that share a parameter; those of no block are each a group.
+
+    Raises:
+        SmoothingError: a block names what is no keypoint, or a keypoint twice.
+    """
+    named = [name for block in all_blocks for name in block]
+    unknown = [name for name in named if name not in names]
+    if unknown or len(set(named)) < len(named):
+        raise SmoothingError(
+            f"blocks name {', '.join(unknown) or 'a keypoint twice'}",
+            hint=f"The keypoints are {', '.join(names)}.",
+        )
+    blocks = [[names.index(name) for name in block] for block in all_blocks if block]
+    return blocks + [[k] for k, name in enumerate(names) if name not in named]
+
+
+def _given_params(names: tuple[str, ...], options: SmoothOptions) -> list[float]:
+    given = options.smooth_param
+    if given is None:
+        return []
+    if not isinstance(given, tuple):
+        return [float(given)] * len(names)
+    if len(given) != len(names):
+        raise SmoothingError(
+            f"{len(given)} smoothing parameters are given for {len(names)} keypoints",
+            hint=f"Give one, or one each for {', '.join(names)}.",
+        )
+    return [float(value) for value in given]
+
+
+def _chosen(ensemble: KeypointTable, group: list[int], slices: list[slice]) -> float:
+    likelihoods = []
+    guesses = []
+    for k in group:
+        positions, variances = _observations(ensemble, k)
+        guesses.append(initial_guess(ensemble.values[:, k, VARIANCE]))
+        for c in range(2):
+            centred = positions[:, c] - _mean(positions[:, c])
+            used = np.concatenate([centred[part] for part in slices])
+            noise = np.concatenate([variances[part, c] for part in slices])
+            seen = ~np.isnan(used)
+            if seen.any():
+                prior = float(np.nanvar(centred))
+                noise_level = float(np.median(noise))
+                likelihoods.append(CoordinateLikelihood.of(used[seen], noise_level, prior))
+    guess = sum(guesses) / len(guesses)
+    return choose(likelihoods, guess) if likelihoods else guess
+
+
+def _smooth_keypoint(ensemble: KeypointTable, k: int, param: float) -> None:
+    positions, variances = _observations(ensemble, k)
+    for c in range(2):
+        mean, variance = smooth_walk(positions[:, c], variances[:, c], param)
+        ensemble.values[:, k, c] = mean
+        ensemble.values[:, k, POSTERIOR.start + c] = variance
+
+
+def _observations(ensemble: KeypointTable, k: int) -> tuple[Float64, Float64]:
+    positions = ensemble.values[:, k, AVERAGE].astype(np.float64)
+    variances = ensemble.values[:, k, VARIANCE].astype(np.float64)
+    return positions, np.maximum(variances, _MIN_VARIANCE)
+
+
+def _mean(positions: Float64) -> float:
+    seen = positions[~np.isnan(positions)]
+    return float(seen.mean()) if len(seen) else float("nan")
+
+
+def smooth_walk(positions: Float64, variances: Float64, param: float) -> tuple[Float64, Float64]:
+    """Posterior mean and variance of a random walk, at every frame.
+
+    Args:
+        positions: observed, shape (n_frames,); NaN where nothing was seen.
+        variances: of each observation.
+        param: variance s of a step.
+
+    Returns:
+        mean and variance, each of shape (n_frames,). With the mean m of the observations and
+        their variance S0, the walk starts at m ± √S0; the posterior precision times s is
+        tridiagonal: s/R + 2 on the diagonal (s/R + 1 + s/S0 first, s/R + 1 last), −1 beside it.
+    """
+    from scipy.linalg.lapack import dpttrf, dpttrs
+
+    n_frames = len(positions)
+    seen = ~np.isnan(positions)
+    if not seen.any():
+        return np.full(n_frames, np.nan), np.full(n_frames, np.nan)
+    level = positions[seen].mean()
+    prior = max(float(positions[seen].var()), _MIN_PRIOR)
+    weight = np.where(seen, param / variances, 0.0)
+    diagonal = weight + 2.0
+    diagonal[0] += param / prior - 1.0
+    diagonal[-1] -= 1.0
+    beside = np.full(max(n_frames - 1, 1), -1.0)
+
+    forward, factor, _ = dpttrf(diagonal, beside)
+    backward, _, _ = dpttrf(diagonal[::-1].copy(), beside)
+    right = weight * np.where(seen, positions - level, 0.0)
+    mean, _ = dpttrs(forward, factor, right)
+    # 1 / (what comes from before + what comes from after − what both count).
+    inverse = 1.0 / (forward + backward[::-1] - diagonal)
+    return mean.reshape(n_frames) + level, param * inverse

@@ -1,0 +1,248 @@
+"""The way to Ray: a cluster of our own on this machine, one that runs, or the process's own.
+
+Whether a cluster wants a token is asked of the cluster itself, before Ray connects: Ray hangs, or
+loses its actors, where one side has a token and the other has not, and says so of neither.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import grpc
+import ray
+from ray._private import ray_constants, services
+from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
+
+from raypose.errors import ClusterError, RayposeError
+from raypose.execution.ray.environment import MODE, TOKEN, RayEnvironment, user_token
+from raypose.execution.ray.errors import first_line
+from raypose.execution.ray.isolation import JobPath
+
+_ANSWER_S = 10.0
+_ASK_AGAIN_S = 0.5
+_TOKEN_HINT = f"Put the cluster's token into ~/.ray/auth_token or {TOKEN}."
+
+Answer = Literal["yes", "no token"]
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Ray, as this process has it.
+
+    Attributes:
+        name: what it is, for the user.
+        is_local: whether it is this machine alone, started by this process; not where an address
+            was given: other machines may have joined it.
+        environment: the settings to put back, where it was connected for this run.
+    """
+
+    name: str
+    is_local: bool
+    environment: RayEnvironment | None = None
+
+    def close(self) -> None:
+        """Leave Ray as it was found."""
+        if self.environment is not None:
+            ray.shutdown()
+            self.environment.restore()
+
+
+def connect(address: str | None, gpus: int | None) -> Connection:
+    """Join the cluster, or start one on this machine; a process that has joined one stays there.
+
+    Args:
+        address: `HOST:PORT`, `auto`, or `local` or None for this machine.
+        gpus: how many this machine has; None for what Ray finds.
+
+    Raises:
+        ClusterError: there is none, or it does not let this process in.
+    """
+    if ray.is_initialized():
+        return _joined_before(address)
+    local = address in (None, "local")
+    environment = RayEnvironment()
+    options: dict[str, Any] = {
+        "log_to_driver": False,
+        "logging_level": "ERROR",
+        "namespace": "raypose",
+        "job_config": JobPath(),
+    }
+    try:
+        if local:
+            environment.own_cluster()
+            ray.init(address="local", include_dashboard=False, num_gpus=gpus, **options)
+            return Connection("Ray on this machine", True, environment)
+        where = _canonical(str(address))
+        has_token = _wants_token(where, str(address))
+        environment.joined_cluster(has_token=has_token)
+        ray.init(address=where, **options)
+    except BaseException as error:  # Ray raises bare ones too, where a node is slow to start
+        ray.shutdown()
+        environment.restore()
+        if isinstance(error, RayposeError) or not isinstance(error, Exception):
+            raise
+        raise _cluster_error(error, None if local else address) from error
+    return Connection(_cluster_name(str(address), has_token), False, environment)
+
+
+def _cluster_name(address: str, has_token: bool) -> str:
+    open_to_all = "" if has_token else " (which asks no one for a token)"
+    return f"the Ray cluster {address}{open_to_all}"
+
+
+def _joined_before(address: str | None) -> Connection:
+    """What the process has joined or started before, if that is what was asked for."""
+    node = ray._private.worker._global_node
+    if node is None:
+        raise ClusterError(
+            "this process is connected to a cluster through Ray Client, which is not enough",
+            hint="Call ray.shutdown() first, and give HOST:PORT of the cluster's head.",
+        )
+    here = bool(node.is_head())  # started by this process
+    now = str(node.gcs_address)
+    if address in (None, "auto"):
+        same = True
+    else:
+        same = here if address == "local" else _same(_canonical(str(address)), now)
+    if not same:
+        raise ClusterError(
+            f"this process is connected to the Ray cluster at {now} and not to {address}",
+            hint="Call ray.shutdown() first, or leave the address out.",
+        )
+    is_local = here and address in (None, "local")
+    return Connection("Ray on this machine" if here else f"the Ray cluster {now}", is_local)
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether two of `HOST:PORT` are the same, by name or by number."""
+    (host, port), (other_host, other_port) = one.rsplit(":", 1), other.rsplit(":", 1)
+    return port == other_port and bool(_numbers(host) & _numbers(other_host))
+
+
+def _numbers(host: str) -> set[str]:
+    host = host.strip("[]")
+    try:
+        return {str(found[4][0]) for found in socket.getaddrinfo(host, None)}
+    except OSError:
+        return {host}
+
+
+def _canonical(address: str) -> str:
+    """`HOST:PORT` of an address.
+
+    Raises:
+        ClusterError: it is none, or no cluster is found.
+    """
+    if "://" in address:
+        raise ClusterError(
+            f"{address!r} is no address of a Ray cluster",
+            hint="Give HOST:PORT of its head from a machine of the cluster, or use raypose "
+            "submit.",
+        )
+    try:
+        where = services.canonicalize_bootstrap_address(address)
+    except (ConnectionError, ValueError, OSError) as error:
+        raise ClusterError(
+            f"{address!r} is no address of a Ray cluster ({error})",
+            hint="Give HOST:PORT of its head.",
+        ) from error
+    if where is None:
+        raise ClusterError(
+            "no Ray cluster runs on this machine",
+            hint="Give HOST:PORT of one, or leave --address out to start one for this run.",
+        )
+    return str(where)
+
+
+def _wants_token(where: str, address: str) -> bool:
+    """Whether the cluster wants a token; that it then takes ours.
+
+    Raises:
+        ClusterError: it does not let us in, or does not answer.
+    """
+    mode = os.environ.get(MODE, "").lower()
+    if _ask(where, address) == "yes":
+        if mode == "token":
+            raise ClusterError(
+                f"the Ray cluster at {address} asks no one for a token, and this process has "
+                f"{MODE}=token",
+                hint="Start the cluster with a token; or unset the variable to join it all the "
+                "same: anyone who reaches its ports can run code on it.",
+            )
+        return False
+    if mode == "disabled":
+        raise ClusterError(
+            f"the Ray cluster at {address} wants a token, and this process has {MODE}=disabled",
+            hint=f"Unset {MODE}.",
+        )
+    token = user_token()
+    if not token:
+        raise ClusterError(
+            f"the Ray cluster at {address} wants a token, and there is none here",
+            hint=_TOKEN_HINT,
+        )
+    if _ask(where, address, token) != "yes":
+        raise ClusterError(
+            f"the Ray cluster at {address} does not take the token", hint=_TOKEN_HINT
+        )
+    return True
+
+
+def _ask(where: str, address: str, token: str = "") -> Answer:
+    """Ask the head for the cluster's id.
+
+    Ray's own clients wait longer, write warnings to the terminal, and can't be given a token.
+    """
+    metadata = (("authorization", f"Bearer {token}"),) if token else ()
+    deadline = time.monotonic() + _ANSWER_S
+    while True:
+        with _channel(where) as channel:
+            stub = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel)
+            request = gcs_service_pb2.GetClusterIdRequest()
+            try:
+                stub.GetClusterId(request, timeout=_ANSWER_S, metadata=metadata)
+                return "yes"
+            except grpc.RpcError as error:
+                code, details = error.code(), error.details()
+        if code == grpc.StatusCode.UNAUTHENTICATED:
+            return "no token"
+        # One that is just starting does not listen yet.
+        if code != grpc.StatusCode.UNAVAILABLE or time.monotonic() > deadline:
+            raise _no_answer(address, str(details))
+        time.sleep(_ASK_AGAIN_S)
+
+
+def _channel(where: str) -> Any:
+    options = ray_constants.GLOBAL_GRPC_OPTIONS
+    if os.environ.get("RAY_USE_TLS", "0").lower() not in ("1", "true"):
+        return grpc.insecure_channel(where, options=options)
+    from ray._common.tls_utils import load_certs_from_env
+
+    chain, key, root = load_certs_from_env()
+    return grpc.secure_channel(
+        where, grpc.ssl_channel_credentials(root, key, chain), options=options
+    )
+
+
+def _no_answer(address: str, details: str) -> ClusterError:
+    return ClusterError(
+        f"no Ray cluster answers at {address} ({' '.join(details.split())[:200]})",
+        hint="Check the address and that the cluster runs.",
+    )
+
+
+def _cluster_error(error: Exception, address: str | None) -> ClusterError:
+    if address is None:
+        return ClusterError(
+            f"Ray could not be started on this machine ({first_line(error)})",
+            hint="See the logs of the newest session in Ray's folder (/tmp/ray), and try again "
+            "where the machine was busy; --inline runs without Ray.",
+        )
+    return ClusterError(
+        f"the Ray cluster at {address} can't be joined ({first_line(error)})",
+        hint="Check that its nodes run and that this machine reaches their ports.",
+    )

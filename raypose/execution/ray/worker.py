@@ -1,0 +1,185 @@
+"""The actor that does tasks: on the GPU that Ray gave it, or on CPUs."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from raypose.errors import CancelledError, DeviceError, Failure
+from raypose.execution.ray.activity import Activity
+from raypose.specs import ModelSpec
+from raypose.storage import apply_environment, scratch
+from raypose.storage.scratch import ScratchSettings
+from raypose.tasks import Progress, Summary, Task
+from raypose.worker.storage_check import Places, refusal
+
+_REPORT_EVERY_S = 0.3
+_ACTIVE_EVERY_S = 30.0
+
+Graphs = Mapping[str, Any]
+"""Fingerprint of a model → reference to its graph."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """All that a worker is told of the run; every worker gets it when it starts.
+
+    Attributes:
+        coordinator: name of the run's `Coordinator`.
+        device: `auto`, `cpu` or `cuda`.
+        threads: CPU threads of torch.
+        allow_unsafe: whether checkpoints may be unpickled unsafely.
+        environment: the variables that say where stores are.
+        scratch: where copies go.
+        stall_timeout_s: how long a task may be silent; see `activity`.
+        gpu_encoder: whether workers without a GPU of their own encode on one.
+    """
+
+    coordinator: str
+    device: str
+    threads: int
+    allow_unsafe: bool
+    environment: Mapping[str, str]
+    scratch: ScratchSettings
+    stall_timeout_s: float
+    gpu_encoder: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerInfo:
+    """What a worker says of itself.
+
+    Attributes:
+        name: `host:pid gpu 0`.
+        node: id of its node.
+        device: torch's name of the device that it computes on; empty where it has no networks.
+    """
+
+    name: str
+    node: str
+    device: str = ""
+
+
+class Worker:
+    """A process that does tasks.
+
+    Args:
+        number: its number among the workers of the run.
+        computes: whether it runs networks.
+        settings: what the run asks for.
+    """
+
+    def __init__(self, number: int, computes: bool, settings: WorkerSettings) -> None:
+        from raypose.worker.context import Context
+        from raypose.worker.memory import limit_arenas
+
+        limit_arenas()  # on a cluster that others have started
+        apply_environment(settings.environment)
+        scratch.configure(
+            settings.scratch.folder, settings.scratch.limit_bytes, settings.scratch.run
+        )
+        self._number = number
+        self._settings = settings
+        self._device = settings.device if computes else "cpu"
+        self._computes = computes
+        self._coordinator = ray.get_actor(settings.coordinator)
+        self._stop = False
+        self._attempt = 0
+        self._graphs: Graphs = {}
+        self._last_report = 0.0
+        self._progress: Progress | None = None
+        gpus = ray.get_gpu_ids()
+        if not gpus and settings.gpu_encoder:
+            os.environ["JAX_PLATFORMS"] = "cpu"  # which would take the GPU's memory for itself
+        elif self._device == "cpu" or not gpus:
+            # Ray leaves the GPUs visible to actors that own none.
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        gpu = f" gpu {','.join(str(g) for g in gpus)}" if gpus else ""
+        self.name = f"{socket.gethostname()}:{os.getpid()}{gpu}"
+        self._context = Context(
+            device=self._device,
+            graph=self._graph,
+            report=self._report,
+            should_stop=lambda: self._stop,
+            worker=self.name,
+            allow_unsafe=settings.allow_unsafe,
+        )
+        threading.Thread(target=self._say_that_it_is_active, daemon=True).start()
+
+    def describe(self) -> WorkerInfo | Failure:
+        """What it is, once torch is there; a `Failure` if its GPU can't be used."""
+        from raypose.inference.device import resolve_device
+
+        device = ""
+        if self._computes:
+            import torch
+
+            torch.set_num_threads(self._settings.threads)
+            try:
+                device = str(resolve_device(self._device))
+            except DeviceError as error:
+                return Failure.of("start", error)
+        return WorkerInfo(self.name, ray.get_runtime_context().get_node_id(), device)
+
+    def check_storage(self, places: Places) -> Failure | None:
+        """Why it can't reach what the run reads and writes; None where it can."""
+        return refusal(places)
+
+    def tidy(self) -> None:
+        """Give back the scratch; the run is over."""
+        self._context.staging.close()
+        scratch.close()
+
+    def do(self, task: Task, attempt: int, graphs: Graphs, *inputs: Any) -> tuple[Any, ...]:
+        """Do a task; returns its `Summary`, None where it was withdrawn, then its results."""
+        from raypose.steps import execute
+
+        if not self._begins(task, attempt):
+            return (None, *[None] * len(task.outputs))
+        self._graphs = graphs
+        try:
+            summary, results = execute(task, inputs, self._context)
+        except CancelledError as error:
+            failure = Failure.of(task.kind, error)
+            results = [failure] * len(task.outputs)
+            summary = Summary(task.id, task.kind, failures=(failure,), worker=self.name)
+        finally:
+            self._progress = None
+        return (summary, *results)
+
+    def _begins(self, task: Task, attempt: int) -> bool:
+        """Say that the task starts now; False where it was withdrawn meanwhile."""
+        self._attempt = attempt
+        progress = Progress(task.id, 0, task.n_frames, self.name)
+        begins: bool = ray.get(self._coordinator.begin.remote(progress, attempt))
+        self._progress = progress if begins else None
+        return begins
+
+    def _say_that_it_is_active(self) -> None:
+        """While a task runs and has nothing to report, say that it has not stalled."""
+        activity = Activity()
+        while True:
+            time.sleep(min(_ACTIVE_EVERY_S, self._settings.stall_timeout_s / 4))
+            active, progress = activity.since_last(), self._progress
+            if active and progress is not None:
+                self._coordinator.report.remote(progress, self._attempt, self._number)
+
+    def _report(self, progress: Progress) -> None:
+        self._progress = progress
+        now = time.monotonic()
+        if now - self._last_report >= _REPORT_EVERY_S:
+            self._last_report = now
+            report = self._coordinator.report.remote(progress, self._attempt, self._number)
+            self._stop, expected = ray.get(report)
+            self._context.staging.expect(expected)
+
+    def _graph(self, model: ModelSpec) -> bytes | None:
+        reference = self._graphs.get(model.fingerprint)
+        return None if reference is None else ray.get(reference)

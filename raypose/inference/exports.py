@@ -1,0 +1,190 @@
+"""Networks that Lightning Pose exported: which files they are, and how they travel.
+
+`litpose export` writes a network into the model directory, named by the checkpoint:
+
+```
+exports_onnx/<checkpoint>_<precision>.onnx (and .onnx.data, the weights)
+exports_trt/<checkpoint>_<precision>/      engines that ONNX Runtime's TensorRT provider built of
+                                           that .onnx file, and trt_metadata.json: for what GPU
+```
+
+`find_engine` finds them when the plan is made, and their digest becomes part of the model's
+fingerprint; `pack_engine` reads them where the driver is, so that models may be URLs; `engines`
+opens them on the worker. Nothing is exported or built here: an engine for a GPU takes minutes,
+which belong to `litpose export` and not to every worker.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import io
+import json
+import shlex
+import zipfile
+from collections.abc import Mapping
+
+from raypose import storage
+from raypose.errors import ModelChangedError, ModelError
+from raypose.specs import Engine, ModelSpec
+from raypose.storage import AnyPath, as_path
+from raypose.storage.digests import RUN_AGAIN, digest_of_bytes, remembered_digest
+
+METADATA = "trt_metadata.json"
+"""Says for which GPU and which TensorRT an engine was built."""
+
+# A copy of a model directory can give its files times in any order, this close to each other; the
+# next training takes longer.
+_COPIED_WITHIN_NS = 600 * 10**9
+
+
+def find_engine(
+    directory: AnyPath, checkpoint: AnyPath, model_type: str, runtime: str, precision: str
+) -> Engine:
+    """The export of a checkpoint, as Lightning Pose names it.
+
+    Args:
+        directory: the model directory.
+        checkpoint: the checkpoint in use; exports of others are not for it.
+        model_type: as in the config.
+        runtime: `onnx` or `tensorrt`.
+        precision: `fp32` or `fp16`: which of the exports; `auto` means `fp32`.
+
+    Raises:
+        ModelError: there is none.
+    """
+    if model_type == "heatmap_mhcrnn":
+        raise ModelError(
+            "Lightning Pose's export of models with temporal context takes a single window of "
+            f"frames at a time, and can't be used with --runtime {runtime}",
+            path=directory,
+            hint="Run this model with --runtime torch.",
+        )
+    precision = "fp32" if precision == "auto" else precision
+    onnx = directory / "exports_onnx" / f"{checkpoint.stem}_{precision}.onnx"
+    if not storage.exists(onnx):
+        raise _no_export(directory, onnx, runtime, precision)
+    files = [onnx]
+    weights = onnx.with_name(f"{onnx.name}.data")
+    if storage.exists(weights):
+        files.append(weights)
+    if runtime == "tensorrt":
+        folder = directory / "exports_trt" / onnx.stem
+        built = storage.list_files(folder)
+        if not any(file.name.endswith(".engine") for file in built):
+            raise _no_export(directory, folder, runtime, precision)
+        if not any(file.name == METADATA for file in built):
+            raise ModelError(
+                f"the TensorRT export is not complete: it has no {METADATA}",
+                path=folder,
+                hint=f"Make it again: {_how_to_export(directory, runtime, precision)}.",
+            )
+        files += [f for f in built if f.suffix in (".engine", ".profile") or f.name == METADATA]
+    try:
+        digests = {file.name: remembered_digest(file) for file in files}
+    except OSError as error:
+        raise ModelError(
+            f"the export can't be read ({error.strerror})",
+            path=onnx,
+            hint="Check who may read it.",
+        ) from error
+    return Engine(runtime, precision, tuple(str(file) for file in files), _joint_digest(digests))
+
+
+def is_outdated(spec: ModelSpec) -> bool:
+    """Whether the export is older than the checkpoint, by the files' times.
+
+    A model that was trained again in the same directory can have a checkpoint of the same name,
+    and then an export of other weights. Times are only a hint (a copy can have any, and objects in
+    a store have none): it makes a warning, not an error.
+    """
+    if spec.engine is None:
+        return False
+    exported, trained = (
+        storage.stat(as_path(path)).mark.get("mtime_ns", 0)
+        for path in (spec.engine.path, spec.checkpoint)
+    )
+    return bool(exported + _COPIED_WITHIN_NS < trained)
+
+
+def how_to_export(spec: ModelSpec) -> str:
+    """The commands that make the export that `spec` needs."""
+    assert spec.engine is not None
+    return _how_to_export(as_path(spec.directory), spec.engine.runtime, spec.engine.precision)
+
+
+def _how_to_export(directory: AnyPath, runtime: str, precision: str) -> str:
+    runtimes = ("onnx", "tensorrt") if runtime == "tensorrt" else ("onnx",)
+    model = shlex.quote(str(directory))
+    return ", then ".join(
+        f"litpose export {model} --runtime {name} --onnx-precision {precision}"
+        for name in runtimes
+    )
+
+
+def _no_export(directory: AnyPath, missing: AnyPath, runtime: str, precision: str) -> ModelError:
+    name = "TensorRT" if missing.parent.name == "exports_trt" else "ONNX"
+    hint = f"Make it: {_how_to_export(directory, runtime, precision)}"
+    other = "fp16" if precision == "fp32" else "fp32"
+    if storage.exists(missing.with_name(missing.name.replace(f"_{precision}", f"_{other}"))):
+        hint = f"There is one in {other}: take it with --precision {other}. Or make this one" + (
+            hint.removeprefix("Make it")
+        )
+    return ModelError(
+        f"there is no {name} export of this model's checkpoint in {precision} "
+        f"({missing.parent.name}/{missing.name})",
+        path=directory,
+        hint=f"{hint}.",
+    )
+
+
+def _joint_digest(digests: Mapping[str, str]) -> str:
+    told = json.dumps(sorted(digests.items())).encode()
+    return hashlib.blake2b(told, digest_size=16).hexdigest()
+
+
+def pack_engine(engine: Engine) -> bytes:
+    """The files of an engine in one piece, for `load_engine`.
+
+    Raises:
+        ModelChangedError: they changed after the run was planned.
+        ModelError: what runs them is not installed, or they can't be read.
+    """
+    _require(engine.runtime)
+    buffer = io.BytesIO()
+    digests = {}
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for path in map(as_path, engine.files):
+            try:
+                content = storage.read_bytes(path)
+            except OSError as error:
+                raise ModelError(
+                    f"the export can't be read ({error.strerror})",
+                    path=path,
+                    hint="Check that the file is there and who may read it.",
+                ) from error
+            digests[path.name] = digest_of_bytes(content)
+            archive.writestr(path.name, content)
+    if _joint_digest(digests) != engine.digest:
+        raise ModelChangedError(
+            "the export changed after the run was planned", path=engine.path, hint=RUN_AGAIN
+        )
+    return buffer.getvalue()
+
+
+def _require(runtime: str) -> None:
+    """Before anything is started: whether the packages are there, without importing them."""
+    needed = ("onnxruntime", "tensorrt") if runtime == "tensorrt" else ("onnxruntime",)
+    for package in needed:
+        if importlib.util.find_spec(package) is None:
+            raise not_installed(package, runtime)
+
+
+def not_installed(package: str, runtime: str) -> ModelError:
+    """The error of a runtime whose package can't be imported."""
+    gpu = " With a GPU, install onnxruntime-gpu in the place of onnxruntime."
+    return ModelError(
+        f"--runtime {runtime} needs the package {package}, which is not installed",
+        hint=f"pip install 'raypose[{runtime}]' on every machine of the run."
+        + (gpu if runtime == "onnx" else ""),
+    )

@@ -1,0 +1,75 @@
+"""Lightning Pose's layers without what only its training needs.
+
+`import lightning_pose.models` takes 19 s, of which the layers use 4: the rest is Lightning's
+trainer, losses, data sets and what these import in turn (pandas, matplotlib, scikit-learn, the
+compiler of torch). `leave_out_training` puts empty modules in their place, for a process that
+builds networks and does nothing else (`raypose.execution.artifacts`); such a process can't train,
+nor predict with Lightning Pose's own functions. The layers stay Lightning Pose's, and every
+weight must fit them, so a network is either the same or not built at all.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+_LEFT_OUT = (
+    "kornia",  # softmax and filters of heatmaps; `network` and `subpixel` have their own
+    "lightning",  # a tracker's base class, see `_tracker_base`
+    "lightning_pose.data",  # names in annotations
+    "lightning_pose.losses",  # a tracker makes one, and uses it in training
+    "torchvision.ops.roi_align",  # for detection; imports torch's compiler, which takes 4 s
+)
+
+
+def leave_out_training() -> None:
+    """From here on, in the whole process, what is in `_LEFT_OUT` is imported empty."""
+    sys.meta_path.insert(0, _Finder())
+
+
+class _Finder(MetaPathFinder, Loader):
+    """Finds an empty module under each name that is left out, and below it."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if any(f"{fullname}.".startswith(f"{name}.") for name in _LEFT_OUT):
+            return ModuleSpec(fullname, self, is_package=True)
+        return None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return _Module(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """There is nothing in it."""
+
+
+class _Module(ModuleType):
+    """Has every name: each is a class that can be named and made, but not called with anything.
+
+    So what would really use one of them fails, with a `TypeError` or `AttributeError`.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        value = _tracker_base() if name == "LightningModule" else type(name, (), {})
+        setattr(self, name, value)
+        return value
+
+
+def _tracker_base() -> type:
+    """torch's module with what else of Lightning's a tracker uses while it is made."""
+    from torch import nn
+
+    class LightningModule(nn.Module):
+        local_rank = 0
+
+        def save_hyperparameters(self, *_: Any, **__: Any) -> None:
+            """Only a checkpoint that is written would hold them."""
+
+    return LightningModule

@@ -1,0 +1,55 @@
+"""Which Lightning Pose builds networks: its code, and that it is the installed one.
+
+A version says little of a clone under development: artifacts are kept by the code itself. A script
+or notebook beside a clone imports that one, where our own processes import what is installed; it
+must not build what they will use.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from importlib.util import find_spec
+from pathlib import Path
+
+from raypose.errors import ModelError
+from raypose.import_path import installed_folder
+
+_PACKAGE = "lightning_pose"
+
+
+@functools.cache
+def installed_code() -> str:
+    """A digest of the code of the installed Lightning Pose; empty where there is none."""
+    folder = installed_folder(_PACKAGE)
+    if folder is None:
+        return ""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(Path(folder).rglob("*.py")):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(folder)}\\0{len(content)}\\0".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def check_imported() -> None:
+    """Check that this process imports the installed Lightning Pose, where it finds any.
+
+    Raises:
+        ModelError: it imports another one.
+    """
+    found = find_spec(_PACKAGE)
+    here = next(iter(found.submodule_search_locations or ()), None) if found else None
+    installed = installed_folder(_PACKAGE)
+    if here is None or (installed is not None and _same(here, installed)):
+        return
+    raise ModelError(
+        "this process imports Lightning Pose from here, and not the one that is installed"
+        + (f" ({installed})" if installed else ""),
+        path=here,
+        hint="Start it in another directory; or install this one with pip install -e.",
+    )
+
+
+def _same(one: str, other: str) -> bool:
+    return Path(one).resolve() == Path(other).resolve()

@@ -1,0 +1,1 @@
+"""What shows how well a table fits the animal: temporal norm and PCA errors."""

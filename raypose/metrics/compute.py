@@ -1,0 +1,277 @@
+"""Metrics of a table of predictions that need no ground truth.
+
+After inference (or smoothing), in memory: the temporal norm, and the PCA errors where the model's
+config asks for them and its training labels are at hand. A fit of the labels is made once a model
+and used for every video. Writing the tables is the caller's.
+
+The numbers are those of `lightning_pose.metrics.compute_metrics_single` and
+`lightning_pose.utils.pca.KeypointPCA` (2.4.3), without importing either: the fit sees the same
+labelled frames (the training split) in the coordinates of the network's input, while errors are
+taken in pixels of the frame. That mixture is upstream's; the numbers are comparable with its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from raypose.errors import LabelsError
+from raypose.metrics.labels import labels_path, read_training_labels
+from raypose.specs import ModelSpec
+from raypose.storage import ledger
+from raypose.storage.digests import verified
+from raypose.tables.keypoints import FloatArray, KeypointTable
+
+TEMPORAL_NORM = "temporal_norm"
+PCA_SINGLEVIEW = "pca_singleview_error"
+PCA_MULTIVIEW = "pca_multiview_error"
+
+# A point in space has three coordinates, however many cameras see it.
+_MULTIVIEW_COMPONENTS = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Subspace:
+    """An affine subspace that poses lie in, by PCA.
+
+    Attributes:
+        mean: shape (n_dims,), float32.
+        components: orthonormal rows, shape (n_kept, n_dims), float32.
+    """
+
+    mean: FloatArray
+    components: FloatArray
+
+    def residuals(self, points: FloatArray) -> FloatArray:
+        """Distance of each point to its projection.
+
+        Args:
+            points: shape (n, n_dims): x and y of one point after another.
+
+        Returns:
+            shape (n, n_dims / 2), in the unit of `points`.
+        """
+        centred = points - self.mean
+        rest = centred - (centred @ self.components.T) @ self.components
+        return _norm(rest.reshape(len(rest), -1, 2))
+
+
+@dataclass(frozen=True, eq=False)
+class PcaMetrics:
+    """What the PCA errors of a model need, fitted on its training labels.
+
+    Attributes:
+        columns: keypoints of the single-view error, in their order in the table.
+        singleview: subspace of poses; None where the config asks for none or labels are too few.
+        centering: `mean` or `median` where poses are taken relative to their centre, else empty.
+        views: for each mirrored view its keypoints, matched by position.
+        multiview: subspace of one body part in all views; None where the config asks for none.
+        without_image: names of images that can't be read, and whose labels the fit is without.
+    """
+
+    columns: tuple[int, ...] = ()
+    singleview: Subspace | None = None
+    centering: str = ""
+    views: tuple[tuple[int, ...], ...] = ()
+    multiview: Subspace | None = None
+    without_image: tuple[str, ...] = ()
+
+    @classmethod
+    def fit(cls, spec: ModelSpec, data_dir: Path | None = None) -> PcaMetrics:
+        """Fits what the model's config asks for on its training labels.
+
+        Args:
+            spec: the model.
+            data_dir: where the labels are; by default where the config says.
+
+        Raises:
+            LabelsError: the labels are missing or can't be used.
+        """
+        wanted = wanted_metrics(spec)
+        data = _section(spec.config, "data")
+        columns = tuple(data.get("columns_for_singleview_pca") or ())
+        views = tuple(tuple(view) for view in data.get("mirrored_column_matches") or ())
+        if PCA_SINGLEVIEW not in wanted and PCA_MULTIVIEW not in wanted:
+            return cls()
+        labels = read_training_labels(spec, data_dir)
+        loss = _section(_section(spec.config, "losses"), "pca_singleview")
+        singleview = multiview = None
+        centering = loss.get("centering_method") or ""
+        try:
+            if PCA_SINGLEVIEW in wanted:
+                poses = _poses(labels.points, columns, centering)
+                # Upstream leaves this metric out where there are fewer labels than coordinates.
+                if len(poses) >= poses.shape[1]:
+                    singleview = _fit(poses, loss.get("components_to_keep", 0.99))
+            if PCA_MULTIVIEW in wanted:
+                points = _points_in_views(labels.points, views)
+                if len(points) >= points.shape[1]:
+                    multiview = _fit(points, _MULTIVIEW_COMPONENTS)
+        except (IndexError, ValueError) as error:
+            raise LabelsError(
+                f"PCA can't be fitted on the labels: {error}",
+                path=spec.config_path,
+                hint="Check columns_for_singleview_pca, mirrored_column_matches and "
+                "components_to_keep in this config.",
+            ) from error
+        return cls(columns, singleview, centering, views, multiview, labels.without_image)
+
+
+def fit_and_digest(spec: ModelSpec, data_dir: Path | None = None) -> tuple[PcaMetrics, str]:
+    """The PCA of a model, and a digest of what it was fitted on, for records.
+
+    Raises:
+        LabelsError: the labels are missing or can't be used.
+        TableError: they change while they are read.
+    """
+    path = labels_path(spec, data_dir)
+    digest = ledger.digest_file(path)
+    with verified(path, digest, "the file of training labels"):
+        fit = PcaMetrics.fit(spec, data_dir)
+    if fit.without_image:
+        digest = ledger.digest_of({"labels": digest, "without": list(fit.without_image)})
+    return fit, digest
+
+
+def wanted_metrics(spec: ModelSpec) -> tuple[str, ...]:
+    """Names of the metrics that a model's config asks for on videos.
+
+    PCA errors come from the columns that the config names, whatever losses the model was trained
+    with; a multi-view model has none, as upstream.
+    """
+    data = _section(spec.config, "data")
+    names = [TEMPORAL_NORM]
+    if len(spec.view_names) < 2:
+        if data.get("columns_for_singleview_pca"):
+            names.append(PCA_SINGLEVIEW)
+        if data.get("mirrored_column_matches"):
+            names.append(PCA_MULTIVIEW)
+    return tuple(names)
+
+
+def compute_metrics(
+    table: KeypointTable, spec: ModelSpec, pca: PcaMetrics | None
+) -> dict[str, FloatArray]:
+    """The metrics of a table, by name.
+
+    Args:
+        table: predictions of the model, or of an ensemble of such models.
+        spec: the model, in whose order the table's keypoints are brought.
+        pca: the fit on its labels; None where there are none, and then no PCA errors.
+
+    Returns:
+        for each metric an array of shape (n_frames, n_keypoints), in pixels; NaN where a keypoint
+        has none, and in frames that are not ok: no summary of a metric counts these.
+
+    Raises:
+        TableError: the table lacks keypoints that the fit needs.
+    """
+    names = spec.keypoint_names
+    if pca is None:  # some of the keypoints will do
+        names = tuple(name for name in names if name in table.keypoint_names)
+    table = table.select(names)
+    metrics = {TEMPORAL_NORM: temporal_norm(table)}
+    if pca is not None and pca.singleview is not None:
+        metrics[PCA_SINGLEVIEW] = _singleview_error(table.xy, pca)
+    if pca is not None and pca.multiview is not None:
+        metrics[PCA_MULTIVIEW] = _multiview_error(table.xy, pca)
+    damaged = ~table.is_ok
+    if damaged.any():
+        for values in metrics.values():
+            values[damaged] = np.nan
+        metrics[TEMPORAL_NORM][1:][damaged[:-1]] = np.nan
+    return metrics
+
+
+def temporal_norm(table: KeypointTable) -> FloatArray:
+    """Distance from each keypoint to where it was a frame before.
+
+    Returns:
+        shape (n_frames, n_keypoints), in pixels; NaN in the first frame.
+    """
+    norm = np.full(table.xy.shape[:2], np.nan, dtype=np.float32)
+    norm[1:] = _norm(np.diff(table.xy, axis=0))
+    return norm
+
+
+def _singleview_error(xy: FloatArray, pca: PcaMetrics) -> FloatArray:
+    error = np.full(xy.shape[:2], np.nan, dtype=np.float32)
+    # Upstream measures a centred reconstruction against positions that are not centred; both
+    # sides are centred here, so that the error is the distance to the subspace.
+    assert pca.singleview is not None
+    error[:, list(pca.columns)] = pca.singleview.residuals(_poses(xy, pca.columns, pca.centering))
+    return error
+
+
+def _multiview_error(xy: FloatArray, pca: PcaMetrics) -> FloatArray:
+    error = np.full(xy.shape[:2], np.nan, dtype=np.float32)
+    assert pca.multiview is not None
+    residuals = pca.multiview.residuals(_points_in_views(xy, pca.views))
+    by_frame = residuals.reshape(len(xy), -1, len(pca.views))
+    for v, columns in enumerate(pca.views):
+        error[:, list(columns)] = by_frame[:, :, v]
+    return error
+
+
+def _norm(vectors: FloatArray) -> FloatArray:
+    return np.asarray(np.sqrt(np.square(vectors).sum(axis=-1)), dtype=np.float32)
+
+
+def _poses(xy: FloatArray, columns: Sequence[int], centering: str) -> FloatArray:
+    """One row a frame: x and y of the chosen keypoints."""
+    chosen = xy[:, list(columns)]
+    if centering == "mean":
+        chosen = chosen - chosen.mean(axis=1, keepdims=True)
+    elif centering == "median":
+        chosen = chosen - np.median(chosen, axis=1, keepdims=True)
+    elif centering:
+        raise ValueError(f"unknown centering_method {centering}")
+    return chosen.reshape(len(chosen), -1)
+
+
+def _points_in_views(xy: FloatArray, views: Sequence[Sequence[int]]) -> FloatArray:
+    """One row a frame and body part: its x and y in one view after another."""
+    if len({len(view) for view in views}) != 1:
+        raise ValueError("mirrored views have different numbers of keypoints")
+    stacked = np.stack([xy[:, list(view)] for view in views], axis=2)
+    return stacked.reshape(-1, 2 * len(views))
+
+
+def _fit(points: FloatArray, keep: int | float | None) -> Subspace:
+    """PCA of points with gaps: every covariance from the rows that have both coordinates."""
+    covariance = _covariance(points.astype(np.float64))
+    variances, vectors = np.linalg.eigh(covariance)
+    variances = np.clip(variances[::-1], 0.0, None)
+    if isinstance(keep, int):
+        if keep > len(variances):
+            raise ValueError(f"{keep} components of {len(variances)} can't be kept")
+        kept = keep
+    elif keep is None or keep == 1.0:
+        kept = len(variances)
+    elif not variances.sum() > 0:
+        raise ValueError("the labels are the same in every frame")
+    else:
+        explained = np.cumsum(variances / variances.sum())
+        kept = min(int(np.searchsorted(explained, keep)) + 1, len(variances))
+    mean = np.nanmean(points.astype(np.float64), axis=0)
+    components = vectors[:, ::-1].T[:kept]
+    return Subspace(np.asarray(mean, np.float32), np.asarray(components, np.float32))
+
+
+def _covariance(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    known = ~np.isnan(points)
+    n_pairs = known.T.astype(np.float64) @ known
+    if (n_pairs < 2).any():
+        raise ValueError("two keypoints are hardly ever labelled in the same frame")
+    centred = np.where(known, points - np.nanmean(points, axis=0), 0.0)
+    return np.asarray(centred.T @ centred / (n_pairs - 1))
+
+
+def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    section = config.get(name)
+    return section if isinstance(section, Mapping) else {}

@@ -1,0 +1,214 @@
+"""The training labels of a model, which the PCA errors are fitted on.
+
+In the coordinates of the network's input, as Lightning Pose has them: what a label is worth there
+depends on the size of its image, so that the headers of the images are read too. An image that is
+missing costs its own label alone, and where the other images of its folder (of one video) are of
+one size, not even that.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from raypose.errors import LabelsError
+from raypose.specs import ModelSpec
+from raypose.storage import regular_files as regular
+from raypose.tables.keypoints import FloatArray
+
+_READERS = 8
+_MAX_POSITION = 1e6
+_OTHER_TABLE = "Check this table of labels, or name another with --override data.csv_file=…."
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingLabels:
+    """Labels of the training split.
+
+    Attributes:
+        points: in pixels of the network's input, shape (n, n_keypoints, 2); NaN where there is
+            none.
+        without_image: names of images that can't be read, and whose labels are left out for that.
+    """
+
+    points: FloatArray
+    without_image: tuple[str, ...] = ()
+
+
+def labels_path(spec: ModelSpec, data_dir: Path | None = None) -> Path:
+    """The file of training labels that the PCA errors are fitted on.
+
+    Args:
+        spec: the model.
+        data_dir: where the user says that the training data is.
+
+    Raises:
+        LabelsError: the config names none, or it is not there.
+    """
+    file = _section(spec.config, "data").get("csv_file")
+    if not isinstance(file, str):
+        raise LabelsError("the config names no file of labels", path=spec.config_path)
+    path = _directory(spec, data_dir) / file
+    if not path.is_file():
+        raise LabelsError("the training labels are not there", path=path, hint=_hint(data_dir))
+    return path
+
+
+def _directory(spec: ModelSpec, data_dir: Path | None) -> Path:
+    return Path(data_dir or _section(spec.config, "data").get("data_dir") or "")
+
+
+def _hint(data_dir: Path | None) -> str:
+    if data_dir is None:
+        return "Give the directory of the training labels with --data-dir."
+    return "Check that this is the directory of the model's training data."
+
+
+def read_training_labels(spec: ModelSpec, data_dir: Path | None) -> TrainingLabels:
+    """Labels of the training split in the network's input.
+
+    Raises:
+        LabelsError: they are missing or can't be used.
+    """
+    path = labels_path(spec, data_dir)
+    images, labels = _read_table(path)
+    if labels.shape[1] != len(spec.keypoint_names):
+        raise LabelsError(
+            f"it labels {labels.shape[1]} keypoints, the model has {len(spec.keypoint_names)}",
+            path=path,
+            hint=_hint(data_dir),
+        )
+    try:
+        train = training_split(len(images), _section(spec.config, "training"))
+    except LabelsError as error:
+        raise LabelsError(error.message, path=path, hint=_OTHER_TABLE) from None
+    names = [images[i] for i in train]
+    sizes = _image_sizes(path, _directory(spec, data_dir), names, data_dir)
+    resized = np.array([spec.image_width, spec.image_height], dtype=np.float32)
+    points = np.asarray(labels[train] / sizes[:, None] * resized, dtype=np.float32)
+    if "heatmap" in spec.model_type:
+        # There is no heatmap of a label outside the image: such models never saw these.
+        points[((points < 0) | (points >= resized)).any(axis=2)] = np.nan
+    known = np.isfinite(sizes[:, 0])
+    return TrainingLabels(points[known], tuple(names[i] for i in np.flatnonzero(~known)))
+
+
+def _image_sizes(
+    path: Path, directory: Path, names: Sequence[str], data_dir: Path | None
+) -> FloatArray:
+    """Width and height of each image, shape (n, 2); NaN where they can't be known."""
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="labels") as pool:
+        sizes = list(pool.map(_image_size, (directory / name for name in names)))
+    if not any(sizes):
+        raise LabelsError(
+            f"none of its {len(names)} images can be read, and their sizes are needed",
+            path=path,
+            hint=_hint(data_dir),
+        )
+    folders: dict[Path, set[tuple[int, int]]] = {}
+    for name, size in zip(names, sizes, strict=True):
+        if size is not None:
+            folders.setdefault(Path(name).parent, set()).add(size)
+    found = np.full((len(names), 2), np.nan, dtype=np.float32)
+    for i, (name, size) in enumerate(zip(names, sizes, strict=True)):
+        of_folder = folders.get(Path(name).parent, set())
+        if size is not None:
+            found[i] = size
+        elif len(of_folder) == 1:
+            (found[i],) = of_folder
+    return found
+
+
+def _read_table(path: Path) -> tuple[list[str], FloatArray]:
+    """Image names, and labels of shape (n, n_keypoints, 2) in pixels of each image."""
+    try:
+        text = regular.read_file(path).decode("utf-8-sig")
+        rows = list(csv.reader(io.StringIO(text, newline="")))
+        coords = rows[2]
+        x_columns = [i for i, coord in enumerate(coords) if coord == "x"]
+        columns = [j for i in x_columns for j in (i, i + 1)]
+        if not columns or any(coords[i + 1] != "y" for i in x_columns):
+            raise LabelsError(
+                "no table of labels: its third row is not x, y, …", path=path, hint=_OTHER_TABLE
+            )
+        body = [row for row in rows[3:] if any(row)]
+        values = [[float(row[j] or "nan") for j in columns] for row in body]
+    except (OSError, ValueError, IndexError, csv.Error) as error:
+        reason = (error.strerror or error) if isinstance(error, OSError) else error
+        raise LabelsError(
+            f"the training labels can't be read: {reason}", path=path, hint=_OTHER_TABLE
+        ) from error
+    if not values:
+        raise LabelsError("there is no labelled frame in it", path=path, hint=_OTHER_TABLE)
+    array = np.array(values, dtype=np.float64).reshape(len(body), -1, 2)
+    if not (np.isnan(array) | (np.abs(array) < _MAX_POSITION)).all():
+        raise LabelsError("a label in it is no position in an image", path=path, hint=_OTHER_TABLE)
+    return [row[0] for row in body], np.asarray(array, dtype=np.float32)
+
+
+def _image_size(path: Path) -> tuple[int, int] | None:
+    """Width and height from the header of an image file, of which no pixel is read."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        regular.check(path)  # reading from a pipe would wait for a writer
+        with Image.open(path) as image:
+            width, height = image.size
+            return width, height
+    except (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError):
+        return None
+
+
+def training_split(n_labels: int, training: Mapping[str, Any]) -> list[int]:
+    """Labelled frames that a model was trained on, as Lightning Pose divides them.
+
+    Args:
+        n_labels: number of labelled frames.
+        training: the `training` section of the config.
+
+    Raises:
+        LabelsError: fewer than two labels.
+    """
+    train_share = float(training.get("train_prob", 0.8))
+    val_share = training.get("val_prob")
+    if val_share is None:
+        val_share = round((1.0 - train_share) / 2, 5)
+    n_train = int(np.floor(train_share * n_labels))
+    n_val = int(np.floor(float(val_share) * n_labels))
+    rest = n_labels - n_train - n_val
+    if rest < 5:
+        n_train += rest
+    if n_val == 0:
+        n_train -= 1
+    if n_train < 1:
+        raise LabelsError(f"{n_labels} labelled frames are too few")
+    order = torch_permutation(n_labels, int(training.get("rng_seed_data_pt", 42)))
+    frames = training.get("train_frames")
+    if frames is not None and frames != 1 and frames < n_train:
+        n_train = int(frames) if frames > 1 else int(frames * n_train)
+    return order[:n_train]
+
+
+def torch_permutation(n: int, seed: int) -> list[int]:
+    """What `torch.randperm` gives on the CPU for this seed, without importing torch.
+
+    Both draw from a 32-bit Mersenne twister; torch then shuffles from the front (Fisher-Yates).
+    """
+    draws = np.random.RandomState(seed).randint(0, 1 << 32, size=max(n - 1, 0), dtype=np.uint32)
+    order = list(range(n))
+    for i, draw in enumerate(draws.tolist()):
+        j = i + draw % (n - i)
+        order[i], order[j] = order[j], order[i]
+    return order
+
+
+def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    section = config.get(name)
+    return section if isinstance(section, Mapping) else {}

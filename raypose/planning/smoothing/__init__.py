@@ -1,0 +1,1 @@
+"""The plan of a smoothing of existing tables, which `raypose.smooth` executes."""

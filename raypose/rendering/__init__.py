@@ -1,0 +1,1 @@
+"""Labelled videos, and the snippet of a video with the most motion."""

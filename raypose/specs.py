@@ -1,0 +1,137 @@
+"""The values that travel through the house: model, video, owner of outputs.
+
+All are small, frozen and picklable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from raypose.storage.digests import Identity
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A network that Lightning Pose exported, which runs in the place of the checkpoint's.
+
+    Attributes:
+        runtime: `onnx` or `tensorrt`.
+        precision: `fp32` or `fp16`, as it was exported.
+        files: paths of all its files, the `.onnx` file first.
+        digest: of the files' bytes.
+    """
+
+    runtime: str
+    precision: str
+    files: tuple[str, ...]
+    digest: str
+
+    @property
+    def path(self) -> str:
+        """The `.onnx` file, which stands for the engine in messages."""
+        return self.files[0]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """A trained Lightning Pose model, as read from its directory.
+
+    Attributes:
+        name: the name used in output paths and displays; unique in a run.
+        directory: absolute path of the model directory.
+        config_path: absolute path of `config.yaml` (or `.hydra/config.yaml`).
+        checkpoint: absolute path of the checkpoint in use.
+        fingerprint: digest of the checkpoint's bytes, of what the config says of inference and,
+            where there is one, of the engine.
+        model_type: `heatmap`, `regression`, `heatmap_mhcrnn` or `heatmap_multiview_transformer`.
+        backbone: the network's backbone, as the config names it.
+        keypoint_names: in the order of the network's outputs.
+        image_height: rows of the network's input, in pixels.
+        image_width: columns of the network's input, in pixels.
+        view_names: camera views of a multi-view model; empty for a single view.
+        confidence_threshold: likelihood above which a marker is drawn.
+        colormap: matplotlib colormap of the markers.
+        losses: unsupervised losses the model was trained with (they name the PCA metrics).
+        config: the whole config as plain containers.
+        overrides: the user's overrides of the config, `("key=value", …)`, already applied.
+        engine: the exported network that predicts; None where torch does.
+        checkpoint_digest: of the checkpoint's bytes as the plan saw them; empty where any will do.
+    """
+
+    name: str
+    directory: str
+    config_path: str
+    checkpoint: str
+    fingerprint: str
+    model_type: str
+    backbone: str
+    keypoint_names: tuple[str, ...]
+    image_height: int
+    image_width: int
+    view_names: tuple[str, ...] = ()
+    confidence_threshold: float = 0.9
+    colormap: str = "cool"
+    losses: tuple[str, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    overrides: tuple[str, ...] = ()
+    engine: Engine | None = None
+    checkpoint_digest: str = ""
+
+    @property
+    def takes_views(self) -> bool:
+        """Whether the network looks at all views of a recording at once."""
+        return self.model_type == "heatmap_multiview_transformer"
+
+    @property
+    def scorer(self) -> str:
+        """The scorer in the header of prediction tables, as Lightning Pose names it."""
+        return f"{self.model_type}_tracker"
+
+
+@dataclass(frozen=True, slots=True)
+class VideoSpec:
+    """A video of a run.
+
+    Attributes:
+        path: absolute path (or URL).
+        key: stem of the outputs, with the mirrored folders where stems collide (`day1/cam`).
+        n_frames: frames, from the packets of the container.
+        width: columns of a frame as it is shown, in pixels.
+        height: rows of a frame as it is shown, in pixels.
+        fps: average frame rate, in frames per second.
+        duration_s: length in seconds.
+        fingerprint: digest of samples of the file's content.
+        view: the camera's name, where a recording has several; else empty.
+        identity: of the file that the plan saw; None where any will do.
+        content: digest of all bytes of that file, where the plan knows it; else empty.
+    """
+
+    path: str
+    key: str
+    n_frames: int
+    width: int
+    height: int
+    fps: float
+    duration_s: float
+    fingerprint: str
+    view: str = ""
+    identity: Identity | None = None
+    content: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose outputs these are: a model's, or the smoothed ensemble's.
+
+    Attributes:
+        name: the model's output name, or `eks`.
+        root: directory of the owner's outputs.
+        model: the model; for an ensemble its first member, whose config sets threshold, colours
+            and metrics.
+    """
+
+    name: str
+    root: str
+    model: ModelSpec

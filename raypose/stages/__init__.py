@@ -1,1 +1,0 @@
-"""What one task of a run does: inference, metrics, drawing, cutting and smoothing."""

@@ -1,0 +1,131 @@
+"""The file of frames beside a table: committed with it, and read with it.
+
+It is written wherever a frame is not ok, so that whoever reads the table later (another step,
+another run, a person) knows which rows to trust; and for every video where it is asked for. Its
+content is `raypose.video.frames`; its place, `layout`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from raypose import storage
+from raypose.errors import TableError, VideoError
+from raypose.storage import AnyPath, ledger
+from raypose.storage.layout import frames_beside
+from raypose.storage.origins import Origin, VideoRead
+from raypose.tables.keypoints import KeypointTable
+from raypose.video.frames import WORDS, Frames, damage, describe, read_frames, write_frames
+
+COUNTS = "frames"
+"""Name of the counts of each status among the facts that are recorded of a table."""
+
+
+def frames_recipe(table: ledger.Recipe, origin: Origin | None = None) -> dict[str, Any]:
+    """What the file of frames is made from, given what its table is made from.
+
+    Args:
+        table: the table's recipe.
+        origin: of the table, where it came out with other settings than planned.
+    """
+    digest = ledger.digest_of(table) if origin is None else origin.recipe
+    return {"kind": "frames", "table": digest, "video": table.get("video", "")}
+
+
+def recorded_damage(facts: Mapping[str, Any] | None) -> dict[str, int]:
+    """The frames of each status, as recorded of a table; empty where all are ok."""
+    recorded = (facts or {}).get(COUNTS)
+    if not isinstance(recorded, Mapping):
+        return {}
+    counts = {word: n for word in WORDS if isinstance(n := recorded.get(word), int)}
+    return counts if damage(counts) else {}
+
+
+def commit_frames(
+    table: AnyPath,
+    recipe: ledger.Recipe,
+    frames: Frames,
+    *,
+    source: str,
+    videos: Sequence[VideoRead] = (),
+    always: bool = False,
+    origin: Origin | None = None,
+) -> list[str]:
+    """Commit the file of frames of a table, where it says something.
+
+    Args:
+        table: path of the table.
+        recipe: what the table is made from.
+        frames: of all its rows.
+        source: path of the video.
+        videos: the videos that were read.
+        always: whether to write it though all frames are ok. It is written then, too, where an
+            earlier one lies in its place.
+        origin: of the table, as in `frames_recipe`.
+
+    Returns:
+        The path that was committed, if any.
+    """
+    path, made_from = frames_beside(table), frames_recipe(recipe, origin)
+    if frames.all_ok and not always and not storage.exists(path):
+        return []
+    facts = {"n_rows": len(frames), COUNTS: frames.counts}
+    with ledger.committing(
+        path, made_from, source=source, facts=facts, videos=lambda: videos
+    ) as temporary:
+        write_frames(frames, temporary)
+    return [str(path)]
+
+
+def drop_frames(table: AnyPath) -> None:
+    """Remove the file of frames that was committed with an earlier table in this place."""
+    path = frames_beside(table)
+    if storage.exists(path) and not ledger.check(path, {}).foreign:
+        storage.remove(path)
+
+
+def with_frames(table: KeypointTable, path: AnyPath, local: Callable[[str], str]) -> KeypointTable:
+    """A table that was read, with the status of its frames where there is a file of them.
+
+    Args:
+        table: the table.
+        path: where it was read from.
+        local: brings a file to this machine.
+
+    Raises:
+        TableError: the file of frames can't be read, or is of another table.
+    """
+    beside = frames_beside(path)
+    if not storage.exists(beside):
+        return table
+    frames = read_frames(local(str(beside)))
+    if len(frames) != table.n_frames:
+        raise TableError(
+            f"it has the status of {len(frames)} frames, and {path} has {table.n_frames} rows",
+            path=beside,
+            hint="Remove it if it is of another video, or predict the video again.",
+        )
+    return replace(table, frames=frames)
+
+
+def frames_of_members(tables: Sequence[Any]) -> Frames | None:
+    """What members' tables say of the frames of one video; None where all are ok."""
+    known = [t.frames for t in tables if isinstance(t, KeypointTable) and t.frames is not None]
+    lengths = {len(frames) for frames in known}
+    return Frames.worst(known) if len(lengths) == 1 else None
+
+
+def refuse_damage(frames: Frames, path: str) -> None:
+    """Fail a video with frames that are not ok, as `--strict` asks.
+
+    Raises:
+        VideoError: there are some.
+    """
+    if not frames.all_ok:
+        raise VideoError(
+            describe(frames.counts),
+            path=path,
+            hint="Copy or record it again, or leave out --strict: damaged frames are then marked.",
+        )

@@ -1,0 +1,137 @@
+"""Finished ranges of frames: what is kept of a video that is predicted in parts.
+
+A range is a Parquet file in a hidden folder beside the table it will be a part of, committed
+with a record like any output. After a kill, the next run reads the ranges that were made from
+the same video, checkpoint and settings, and predicts only the gaps. They go when the table is
+committed.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raypose import storage
+from raypose.errors import TableError
+from raypose.storage import AnyPath, ledger
+from raypose.storage.layout import HIDDEN, OutputPaths
+from raypose.storage.origins import VideoRead
+from raypose.video.frames import Frames
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+def range_folder(paths: OutputPaths) -> AnyPath:
+    """Where the ranges of a table are kept."""
+    return paths.folder / HIDDEN / "ranges" / paths.stem
+
+
+def range_path(folder: AnyPath, start: int, stop: int) -> AnyPath:
+    return folder / f"{start:09d}-{stop:09d}.parquet"
+
+
+def finished_ranges(
+    folder: AnyPath,
+    *recipes: ledger.Recipe,
+    why_stale: Callable[[Mapping[str, Any]], str] = lambda record: "",
+) -> tuple[tuple[int, int, str], ...]:
+    """Existing ranges made from one of the recipes, verified, without overlaps, in order.
+
+    Args:
+        folder: where they are kept.
+        recipes: those that will do.
+        why_stale: as in `ledger.check`.
+
+    Returns:
+        `(start, stop, path)` each.
+    """
+    found: list[tuple[int, int, str]] = []
+    position = 0
+    for path in storage.list_files(folder):
+        if path.suffix != ".parquet":
+            continue
+        try:
+            start, stop = (int(part) for part in path.stem.split("-"))
+        except ValueError:
+            continue
+        if start >= position and ledger.check(path, *recipes, why_stale=why_stale).done:
+            found.append((start, stop, str(path)))
+            position = stop
+    return tuple(found)
+
+
+def write_range(
+    folder: AnyPath,
+    start: int,
+    values: NDArray[np.float32],
+    recipe: ledger.Recipe,
+    *,
+    frames: Frames,
+    source: str,
+    videos: Sequence[VideoRead] = (),
+) -> AnyPath:
+    """Commit the keypoints (n_frames, n_keypoints, 3) from frame `start` on, and the frames."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    n_frames, n_keypoints, n_coords = values.shape
+    flat = pa.array(values.reshape(-1))
+    rows = pa.FixedSizeListArray.from_arrays(flat, n_keypoints * n_coords)
+    columns = {
+        "keypoints": rows,
+        "time_s": pa.array(frames.times_s),
+        "status": pa.array(frames.statuses),
+    }
+    shape = {"shape": f"{n_keypoints},{n_coords}"}
+    table = pa.table(columns).replace_schema_metadata(shape)
+    path = range_path(folder, start, start + n_frames)
+    facts = {"n_rows": n_frames, "frames": frames.counts}
+    with ledger.committing(
+        path, recipe, source=source, facts=facts, videos=lambda: videos
+    ) as temporary:
+        # By its name Arrow opens no file whose name is not UTF-8.
+        with temporary.open("wb") as file:
+            pq.write_table(table, file)
+    return path
+
+
+def read_range(path: AnyPath) -> tuple[NDArray[np.float32], Frames]:
+    """The keypoints (n_frames, n_keypoints, 3) of a range, and its frames.
+
+    Raises:
+        TableError: the file is gone or broken.
+        StorageError: the object can't be read.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(pa.BufferReader(storage.read_bytes(path)))
+    except (OSError, pa.ArrowException) as error:
+        raise TableError(
+            f"a finished range can't be read ({error})",
+            path=path,
+            hint="Remove it and run again: its frames are predicted anew.",
+        ) from error
+    metadata = table.schema.metadata or {}
+    n_keypoints, n_coords = (int(part) for part in metadata[b"shape"].split(b","))
+    flat = table["keypoints"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    frames = Frames(table["time_s"].to_numpy(), table["status"].to_numpy())
+    return flat.reshape(-1, n_keypoints, n_coords), frames
+
+
+def remove_ranges(folder: AnyPath) -> None:
+    """Remove the ranges of a table that is committed."""
+    if not isinstance(folder, Path):
+        for path in storage.list_files(folder, recursive=True):
+            storage.remove(path)
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        folder.parent.rmdir()
+    except OSError:
+        return  # ranges of other videos are there

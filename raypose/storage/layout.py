@@ -1,0 +1,134 @@
+"""Where every output file goes.
+
+Three things decide: the layout (of the Lightning Pose app or of the Pose-app), the owner of the
+outputs (a model or the smoothed ensemble), and the key of the video (its stem, below the mirrored
+folders where stems collide). Nothing is written here.
+
+The apps take every CSV directly in `video_preds*` that is no metric for the predictions of a
+video. So only predictions and metrics go there; all else has a folder of its own, and what
+raypose keeps for itself is under `.raypose`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from raypose.storage import AnyPath
+from raypose.text import shown
+
+Layout = Literal["app", "pose-app"]
+
+HIDDEN = ".raypose"
+"""Folder beside the outputs with the records of what was made from what."""
+
+METRICS = ("temporal_norm", "pca_singleview_error", "pca_multiview_error")
+"""Names of the metric tables, as upstream writes them behind the stem."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputPaths:
+    """The files of one owner and one video.
+
+    Attributes:
+        folder: `video_preds` (or `video_preds_infer`) with the mirrored folders of the key.
+        stem: last part of the key.
+        layout: whose names the files bear.
+        root: the owner's directory.
+        key: stem with the mirrored folders.
+    """
+
+    folder: AnyPath
+    stem: str
+    layout: Layout
+    root: AnyPath
+    key: str
+
+    @property
+    def predictions(self) -> AnyPath:
+        return self.folder / f"{self.stem}.csv"
+
+    def metric(self, name: str) -> AnyPath:
+        return self.folder / f"{self.stem}_{name}.csv"
+
+    @property
+    def labeled(self) -> AnyPath:
+        if self.layout == "pose-app":
+            return self.folder / f"{self.stem}.labeled.mp4"
+        return self.folder / "labeled_videos" / f"{self.stem}_labeled.mp4"
+
+    @property
+    def frames(self) -> AnyPath:
+        return frames_beside(self.predictions)
+
+    @property
+    def _snippets(self) -> AnyPath:
+        return self.folder if self.layout == "pose-app" else self.folder / "snippets"
+
+    @property
+    def snippet(self) -> AnyPath:
+        return self._snippets / f"{self.stem}.short.mp4"
+
+    @property
+    def snippet_predictions(self) -> AnyPath:
+        return self._snippets / f"{self.stem}.short.csv"
+
+    def snippet_metric(self, name: str) -> AnyPath:
+        return self._snippets / f"{self.stem}.short_{name}.csv"
+
+    @property
+    def snippet_labeled(self) -> AnyPath:
+        return self._snippets / f"{self.stem}.short.labeled.mp4"
+
+
+def owner_root(name: str, output_dir: AnyPath | None, own_dir: AnyPath | None) -> AnyPath:
+    """Directory of an owner's outputs: below `output_dir`, else its own directory.
+
+    Args:
+        name: the model's output name, or `eks`.
+        output_dir: `-o`, if given.
+        own_dir: the model directory, or `--eks-dir`.
+    """
+    if output_dir is not None:
+        return output_dir / _name_in(output_dir, name)
+    assert own_dir is not None, "RunConfig asks for --eks-dir where there is no -o"
+    return own_dir
+
+
+def tables_folder(root: AnyPath, layout: Layout) -> AnyPath:
+    """Where the predictions of the owner are whose directory is `root`."""
+    return root / ("video_preds_infer" if layout == "pose-app" else "video_preds")
+
+
+def output_paths(root: AnyPath, key: str, layout: Layout) -> OutputPaths:
+    """The files of the video `key` of the owner whose directory is `root`."""
+    base = tables_folder(root, layout)
+    key = _name_in(root, key)
+    parent, _, stem = key.rpartition("/")
+    return OutputPaths(base / parent, stem, layout, root, key)
+
+
+def _name_in(root: AnyPath, name: str) -> str:
+    """The name of a file below `root`: in a store, names are UTF-8 without control characters."""
+    return name if isinstance(root, Path) else shown(name)
+
+
+def smooth_params_folder(root: AnyPath) -> AnyPath:
+    """Where the smoothing parameters of the ensemble are whose directory is `root`."""
+    return root / "smooth_params"
+
+
+def frames_beside(table: AnyPath) -> AnyPath:
+    """The time and status of each frame of a table of predictions."""
+    return table.parent / "frames" / f"{table.stem}_frames.csv"
+
+
+def smooth_params_path(root: AnyPath, session: str) -> AnyPath:
+    """The smoothing parameters of a recording, whose ensemble's directory is `root`."""
+    return smooth_params_folder(root) / f"{_name_in(root, session)}.json"
+
+
+def points_path(root: AnyPath, session: str) -> AnyPath:
+    """The keypoints of a recording in space, whose ensemble's directory is `root`."""
+    return root / "points_3d" / f"{_name_in(root, session)}.csv"

@@ -1,0 +1,383 @@
+"""Rows of numbers in a CSV file, in whatever dialect a tool or a spreadsheet has written them.
+
+Stands below `predictions`, which knows what the columns mean. Here are separators (comma,
+semicolon, tab), decimal commas, UTF-16, line ends, and an index of whole numbers, of floats or of
+image names. Nothing is guessed: a file that reads in one dialect only is read in that one, and
+what was assumed is a note. Memory stays bounded for UTF-8, which is all but what Excel writes.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from raypose.errors import TableError
+from raypose.storage import regular_files as regular
+from raypose.tables.row_index import IMAGE, Index, index_of
+
+if TYPE_CHECKING:
+    pass
+
+FloatArray = npt.NDArray[np.float32]
+AnyName = str | os.PathLike[str]
+
+_READ_BYTES = 4 << 20
+_HEAD_BYTES = 1 << 16
+_MOST_BYTES_RECODED = 2 << 30
+_MOST_BYTES_OF_A_LIST = 16 << 20
+_WRITE_AGAIN = "Write it again with the tool that made it."
+_AS_UTF8 = 'Save it as "CSV UTF-8", or with the tool that made it.'
+
+_FIRST_FIELD = re.compile(r'\s*(?:"[^"]*"|[^",;\t]*)([,;\t])')
+
+
+@dataclass(frozen=True, slots=True)
+class CsvHead:
+    """A CSV file's first rows, and how to read the rest.
+
+    Attributes:
+        path: the file.
+        rows: fields of the header rows.
+        delimiter: what is between two fields.
+        offset: of the first byte after the header rows.
+        content: the whole file as UTF-8, where it had to be recoded; None where it need not.
+    """
+
+    path: AnyName
+    rows: list[list[str]]
+    delimiter: str
+    offset: int
+    content: bytes | None = None
+
+    def open(self) -> IO[bytes]:
+        """The file, from its beginning."""
+        if self.content is None:
+            return regular.open_file(Path(self.path))
+        return io.BytesIO(self.content)
+
+
+def read_head(path: AnyName, n_rows: int) -> CsvHead:
+    """Reads the first rows of a CSV file and finds out how its fields are separated.
+
+    Raises:
+        TableError: it is no CSV file, or it ends within these rows.
+        OSError: it can't be read.
+    """
+    with regular.open_file(Path(path)) as file:
+        content = _recoded(file.read(_HEAD_BYTES), path)
+    head = CsvHead(path, [], ",", 0, content)
+    with head.open() as file:
+        delimiter = delimiter_of(file.read(_HEAD_BYTES))
+        file.seek(0)
+        rows = _header_rows(file, n_rows, delimiter, path)
+        return CsvHead(path, rows, delimiter, file.tell(), content)
+
+
+def delimiter_of(head: bytes) -> str:
+    """What separates the fields of a file that begins with these bytes."""
+    text = head.decode("utf-8-sig", errors="replace")
+    found = _FIRST_FIELD.match(text.lstrip())
+    return found[1] if found else ","
+
+
+def text_head(head: bytes) -> str:
+    """The first bytes of a text file as text, in UTF-8 or, with its mark, UTF-16."""
+    encoding = _marked(head)
+    return head.decode(encoding or "utf-8-sig", errors="replace")
+
+
+def _marked(head: bytes) -> str:
+    return "utf-16" if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else ""
+
+
+def _recoded(head: bytes, path: AnyName) -> bytes | None:
+    """The file as UTF-8 with usual line ends; None where it is like that already."""
+    encoding = _marked(head)
+    old_ends = not encoding and b"\r" in head and b"\n" not in head
+    if not encoding and not old_ends:
+        return None
+    if os.path.getsize(path) > _MOST_BYTES_RECODED:
+        raise TableError("is too large for its encoding", path=path, hint=_AS_UTF8)
+    data = regular.read_file(Path(path))
+    if encoding:
+        try:
+            data = data.decode(encoding).encode()
+        except UnicodeError as error:
+            raise TableError(f"is not UTF-16 ({error})", path=path, hint=_AS_UTF8) from error
+    return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+
+def _header_rows(file: IO[bytes], n_rows: int, delimiter: str, path: AnyName) -> list[list[str]]:
+    """The header rows; leaves the file at the first byte after them."""
+
+    def lines() -> Iterator[str]:
+        encoding = "utf-8-sig"  # spreadsheets put a byte-order mark in front
+        while (line := file.readline(_READ_BYTES)).endswith(b"\n"):
+            yield line.decode(encoding)
+            encoding = "utf-8"
+
+    rows: list[list[str]] = []
+    try:
+        for row in csv.reader(lines(), delimiter=delimiter, strict=True):
+            rows.append(row)
+            if len(rows) == n_rows:
+                break
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise TableError(f"is no CSV file in UTF-8 ({error})", path=path, hint=_AS_UTF8) from error
+    if len(rows) < n_rows or not all(rows):
+        raise TableError("it ends within its header rows", path=path, hint=_WRITE_AGAIN)
+    return rows
+
+
+def small_rows(path: Path, max_bytes: int = _MOST_BYTES_OF_A_LIST) -> list[tuple[int, list[str]]]:
+    """All rows of a small CSV file, without spaces around fields and without blank lines.
+
+    Returns:
+        The number of each row, from 1, and its fields.
+
+    Raises:
+        TableError: it is no CSV file.
+        OSError: it can't be read, or is larger than `max_bytes`.
+    """
+    content = regular.read_file(path, max_bytes)
+    content = _recoded(content, path) or content
+    try:
+        text = content.decode("utf-8-sig")
+        if "\0" in text:
+            raise TableError("is no CSV file (it holds NUL characters)", path=path, hint=_AS_UTF8)
+        lines = csv.reader(
+            io.StringIO(text, newline=""), delimiter=delimiter_of(content), strict=True
+        )
+        rows = [(n, [field.strip() for field in row]) for n, row in enumerate(lines, 1)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise TableError(f"is no CSV file in UTF-8 ({error})", path=path, hint=_AS_UTF8) from error
+    return [(n, row) for n, row in rows if any(row)]
+
+
+def read_columns(
+    head: CsvHead, names: Sequence[str], texts: Sequence[str] = ()
+) -> dict[str, npt.NDArray[Any]]:
+    """Columns by name: of numbers as float64, and (`texts`) of text.
+
+    Raises:
+        TableError: a row can't be read, or a name comes twice.
+        OSError: the file can't be read.
+    """
+    import pyarrow as pa
+    import pyarrow.csv as pa_csv
+
+    header = head.rows[-1]
+    twice = sorted({name for name in names if header.count(name) > 1})
+    if twice:
+        raise TableError(f"column {twice[0]} comes more than once", path=head.path)
+    # Positions for names, which need not be distinct in columns that are not read.
+    place = {name: str(header.index(name)) for name in names}
+    types = {place[name]: pa.string() if name in texts else pa.float64() for name in names}
+    errors: list[Exception] = []
+    # Whatever reads with decimal commas has no decimal points, and the other way round.
+    for decimal_point in (".", ","):
+        try:
+            with head.open() as file:
+                file.seek(head.offset)
+                rows = pa_csv.read_csv(
+                    file,
+                    pa_csv.ReadOptions(column_names=[str(i) for i in range(len(header))]),
+                    pa_csv.ParseOptions(delimiter=head.delimiter),
+                    pa_csv.ConvertOptions(
+                        include_columns=list(types),
+                        column_types=types,
+                        decimal_point=decimal_point,
+                    ),
+                )
+            break
+        except (pa.ArrowException, UnicodeDecodeError) as error:
+            if str(error).startswith("Empty CSV file"):
+                return {name: np.array([]) for name in names}
+            errors.append(error)
+    else:
+        raise TableError(
+            f"a row can't be read: {str(errors[0])[:200]}", path=head.path, hint=_WRITE_AGAIN
+        ) from errors[0]
+    return {
+        name: np.array([text or "" for text in rows[place[name]].to_pylist()])
+        if name in texts
+        else rows[place[name]].combine_chunks().to_numpy(zero_copy_only=False)
+        for name in names
+    }
+
+
+def read_numbers(
+    head: CsvHead, n_columns: int, columns: Sequence[int]
+) -> tuple[FloatArray, tuple[str, ...]]:
+    """The numbers of all rows after the header.
+
+    Args:
+        head: the file.
+        n_columns: columns that it has beside the index.
+        columns: positions of those that are wanted.
+
+    Returns:
+        Values of shape (rows, len(columns)), NaN where a field is empty, and notes on what was
+        assumed.
+
+    Raises:
+        TableError: a row is cut short or is no such row, or rows are not numbered one by one.
+        OSError: the file can't be read.
+    """
+    with head.open() as file:
+        file.seek(head.offset)
+        first, offset = _first_row(file, head.delimiter)
+        n_rows, ended = _count_rows(file, offset)
+        tail = _tail(file, offset) if not ended else b""
+    if n_rows == 0:
+        return np.empty((0, len(columns)), np.float32), ()
+    notes = _check_last(tail, n_columns + 1, head) if tail else []
+    index = index_of(first[0] if first else "")
+    reader = _Reader(head, offset, n_rows, n_columns, columns, index)
+    try:
+        values = reader.read(".")
+    except _NotLikeThis as error:
+        # Whatever reads with decimal commas has no decimal points, and the other way round.
+        try:
+            values = reader.read(",")
+        except _NotLikeThis:
+            message = f"a row can't be read: {str(error)[:200]}"
+            raise TableError(message, path=head.path, hint=_WRITE_AGAIN) from error
+    return values, (*index.notes(), *notes)
+
+
+class _NotLikeThis(Exception):
+    """Rows can't be read with this decimal point."""
+
+
+class _Reader:
+    """Reads all rows, once for each decimal point that is tried."""
+
+    def __init__(
+        self,
+        head: CsvHead,
+        offset: int,
+        n_rows: int,
+        n_columns: int,
+        columns: Sequence[int],
+        index: Index,
+    ) -> None:
+        self._head = head
+        self._offset = offset
+        self._n_rows = n_rows
+        self._names = [str(i) for i in range(n_columns + 1)]
+        self._chosen = [str(i + 1) for i in columns]
+        self._index = index
+
+    def read(self, decimal_point: str) -> FloatArray:
+        import pyarrow as pa
+
+        values = np.empty((self._n_rows, len(self._chosen)), dtype=np.float32)
+        filled = 0
+        self._index.begin()
+        try:
+            with self._source() as source:
+                source.seek(self._offset)
+                for batch in self._open(source, decimal_point):
+                    self._index.check(batch.select([0]), self._head.path)
+                    rows = batch.select(self._chosen).to_tensor(null_to_nan=True)
+                    if filled + batch.num_rows > self._n_rows:
+                        break
+                    values[filled : filled + batch.num_rows] = rows.to_numpy()
+                    filled += batch.num_rows
+        except (pa.ArrowException, UnicodeDecodeError) as error:
+            raise _NotLikeThis(str(error)) from error
+        if filled != self._n_rows:
+            raise TableError(
+                f"it has blank lines or line breaks within its {self._n_rows} rows",
+                path=self._head.path,
+                hint=_WRITE_AGAIN,
+            )
+        return values
+
+    def _source(self) -> Any:
+        import pyarrow as pa
+
+        if self._head.content is not None:
+            return pa.BufferReader(self._head.content)
+        return pa.OSFile(os.fsencode(self._head.path))  # names need not be UTF-8
+
+    def _open(self, source: Any, decimal_point: str) -> Any:
+        import pyarrow as pa
+        import pyarrow.csv as pa_csv
+
+        floats = dict.fromkeys(self._chosen, pa.float32())
+        return pa_csv.open_csv(
+            source,
+            pa_csv.ReadOptions(column_names=self._names, block_size=_READ_BYTES),
+            pa_csv.ParseOptions(delimiter=self._head.delimiter),
+            pa_csv.ConvertOptions(
+                include_columns=["0", *self._chosen],
+                column_types={"0": self._index.type(), **floats},
+                decimal_point=decimal_point,
+            ),
+        )
+
+
+def _first_row(file: IO[bytes], delimiter: str) -> tuple[list[str], int]:
+    """The fields of the first row, and its offset; a row of nothing but an index name, which
+    some tools write before it, is passed over."""
+    offset = file.tell()
+    fields = _fields(file.readline(_READ_BYTES), delimiter)
+    if len(fields) > 1 and not any(fields[1:]) and not fields[0].strip().isdigit():
+        # An image or a float may begin a row in which no keypoint was found.
+        if IMAGE.match(fields[0]) is None and not re.fullmatch(r"\d+[.,]\d*", fields[0]):
+            offset = file.tell()
+            fields = _fields(file.readline(_READ_BYTES), delimiter)
+    return fields, offset
+
+
+def _fields(line: bytes, delimiter: str) -> list[str]:
+    try:
+        text = line.decode("utf-8-sig", errors="replace").strip("\r\n")
+        return next(csv.reader([text], delimiter=delimiter), [])
+    except csv.Error:
+        return []
+
+
+def _count_rows(file: IO[bytes], offset: int) -> tuple[int, bool]:
+    """Number of lines from `offset` to the end, and whether the last one has its end."""
+    file.seek(offset)
+    n_rows = 0
+    last = b"\n"
+    while block := file.read(_READ_BYTES):
+        n_rows += block.count(b"\n")
+        last = block[-1:]
+    return n_rows + (last != b"\n"), last == b"\n"
+
+
+def _tail(file: IO[bytes], offset: int) -> bytes:
+    """The last line, which has no end."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(offset, size - _READ_BYTES))
+    return file.read().rpartition(b"\n")[2]
+
+
+def _check_last(line: bytes, n_fields: int, head: CsvHead) -> list[str]:
+    """Whether a last line without an end is whole, as far as that can be told.
+
+    Raises:
+        TableError: it lacks fields, or its last one is empty.
+    """
+    fields = _fields(line, head.delimiter)
+    if len(fields) < n_fields or not fields[-1].strip():
+        raise TableError("its last row is cut short", path=head.path, hint=_WRITE_AGAIN)
+    return [
+        f"its last row has no line end; it is read to its last field, {fields[-1][:40]}, which "
+        "lacks digits if the file was cut short"
+    ]

@@ -1,0 +1,335 @@
+"""The keypoint table: one row a frame, in memory and as the CSV that the field's tools read.
+
+Inference makes such tables; metrics, drawing and smoothing take them in memory; they are
+committed as CSV. A file has three header rows (scorer, bodyparts, coords), an unnamed index of
+frames, and x, y and likelihood a keypoint, or the nine columns of EKS. Tables of metrics have one
+header row of keypoints and one value a keypoint.
+
+Files are written and read in blocks through Arrow, so that memory stays bounded whatever the
+length of a video. Nothing here names an output or commits it: see `layout` and `ledger`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from raypose.errors import TableError
+from raypose.storage.origins import Origin
+from raypose.tables.csv_rows import read_head, read_numbers
+from raypose.video.frames import Frames, FrameStatus
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FloatArray = npt.NDArray[np.float32]
+
+COORDS = ("x", "y", "likelihood")
+EKS_COORDS = (
+    *COORDS,
+    "x_ens_median",
+    "y_ens_median",
+    "x_ens_var",
+    "y_ens_var",
+    "x_posterior_var",
+    "y_posterior_var",
+)
+EKS_SCORER = "ensemble-kalman_tracker"
+POINT_COORDS = ("x", "y", "z", "x_posterior_var", "y_posterior_var", "z_posterior_var")
+
+_HEADER_LABELS = ("scorer", "bodyparts", "coords")
+# Values formatted at a time: so many stay in the processor's cache.
+_WRITE_VALUES = 1 << 18
+_CHECK_HEADER = "Write it again with the tool that made it."
+
+
+@dataclass(frozen=True, eq=False)
+class KeypointTable:
+    """Keypoints of every frame of a video, in pixels of the frame.
+
+    Attributes:
+        scorer: what made the table, e.g. `heatmap_tracker`.
+        keypoint_names: names, in the order of `values`.
+        coords: what `values` holds of each keypoint; begins with x, y and likelihood.
+        values: shape (n_frames, n_keypoints, len(coords)), float32; NaN where there is none.
+        notes: what was assumed when the table was read.
+        open_ended: True where frames without an animal may be missing at the end, as in SLEAP's.
+        origin: what it was made from, where a task of raypose has made it.
+        frames: time and status of each frame, which have a file of their own; None where all are
+            ok, whatever was given, or nothing is known.
+
+    Raises:
+        TableError: the parts do not fit each other, or a keypoint comes twice.
+    """
+
+    scorer: str
+    keypoint_names: tuple[str, ...]
+    coords: tuple[str, ...]
+    values: FloatArray
+    notes: tuple[str, ...] = ()
+    open_ended: bool = False
+    origin: Origin | None = None
+    frames: Frames | None = None
+
+    def __post_init__(self) -> None:
+        values = np.asarray(self.values, dtype=np.float32)
+        object.__setattr__(self, "values", values)
+        if values.ndim != 3 or values.shape[1:] != (len(self.keypoint_names), len(self.coords)):
+            raise TableError(
+                f"values of shape {values.shape} do not fit {len(self.keypoint_names)} keypoints "
+                f"of {len(self.coords)} columns"
+            )
+        if self.coords[:3] != COORDS:
+            raise TableError(f"columns {self.coords} do not begin with x, y, likelihood")
+        if self.frames is not None and len(self.frames) != len(values):
+            raise TableError(f"{len(values)} rows, and the status of {len(self.frames)} frames")
+        if self.frames is not None and self.frames.all_ok:
+            object.__setattr__(self, "frames", None)
+        _check_distinct(self.keypoint_names, "")
+
+    @property
+    def n_frames(self) -> int:
+        """Number of rows, one a frame."""
+        return int(self.values.shape[0])
+
+    @property
+    def xy(self) -> FloatArray:
+        """View of the positions, shape (n_frames, n_keypoints, 2), in pixels."""
+        return self.values[..., :2]
+
+    @property
+    def is_ok(self) -> npt.NDArray[np.bool_]:
+        """Where the frame has a sound picture, as far as is known, shape (n_frames,)."""
+        if self.frames is None:
+            return np.ones(self.n_frames, np.bool_)
+        return np.asarray(self.frames.statuses == FrameStatus.OK)
+
+    @property
+    def likelihood(self) -> FloatArray:
+        """View of the likelihoods, shape (n_frames, n_keypoints), 0 to 1."""
+        return self.values[..., 2]
+
+    def slice(self, start: int, stop: int) -> KeypointTable:
+        """The rows of frames `start` (included) to `stop` (excluded), numbered from 0 again.
+
+        Raises:
+            TableError: the range is empty or reaches beyond the table.
+        """
+        if not 0 <= start < stop <= self.n_frames:
+            raise TableError(f"frames {start} to {stop} are not in a table of {self.n_frames}")
+        frames = None if self.frames is None else self.frames.slice(start, stop)
+        return replace(self, values=self.values[start:stop], frames=frames)
+
+    def extended(self, n_frames: int) -> KeypointTable:
+        """The table with as many frames more at its end, without keypoints: NaN, likelihood 0."""
+        added = np.full((n_frames, *self.values.shape[1:]), np.nan, np.float32)
+        added[..., 2] = 0
+        return replace(self, values=np.concatenate([self.values, added]))
+
+    def select(self, keypoint_names: Sequence[str]) -> KeypointTable:
+        """The same table with these keypoints only, in this order.
+
+        Raises:
+            TableError: a keypoint is not in the table.
+        """
+        names = tuple(keypoint_names)
+        if names == self.keypoint_names:
+            return self
+        missing = [name for name in names if name not in self.keypoint_names]
+        if missing:
+            raise TableError(f"keypoints missing: {', '.join(missing)}")
+        columns = [self.keypoint_names.index(name) for name in names]
+        return replace(self, keypoint_names=names, values=self.values[:, columns])
+
+
+@dataclass(frozen=True, eq=False)
+class PointTable:
+    """Smoothed keypoints in space, and their posterior variances, of every frame.
+
+    Attributes:
+        keypoint_names: names, in the order of `values`.
+        values: shape (n_frames, n_keypoints, 6), float32, in the order of `POINT_COORDS`.
+    """
+
+    keypoint_names: tuple[str, ...]
+    values: FloatArray
+
+
+def write_csv(table: KeypointTable, path: str | os.PathLike[str]) -> None:
+    """Writes a table as CSV, float32 values in the fewest digits that read back the same.
+
+    A first row of nothing but empty fields is a row of names to pandas, which drops it: such a
+    row is written with likelihoods of 0, which say the same.
+
+    Raises:
+        OSError: the file can't be written.
+    """
+    values = table.values
+    if len(values) and np.isnan(values[0]).all():
+        values = values.copy()
+        values[0, :, 2] = 0.0
+    _write_keypoints(path, table.scorer, table.keypoint_names, table.coords, values)
+
+
+def write_points_csv(table: PointTable, path: str | os.PathLike[str]) -> None:
+    """Writes keypoints in space as `eks` does: three header rows, six columns a keypoint.
+
+    Raises:
+        TableError: the first row is empty: pandas takes such a row for names, and drops it.
+        OSError: the file can't be written.
+    """
+    if len(table.values) and np.isnan(table.values[0]).all():
+        raise TableError("the first row of 3-D keypoints would be empty", path=path)
+    _write_keypoints(path, EKS_SCORER, table.keypoint_names, POINT_COORDS, table.values)
+
+
+def read_csv(path: str | os.PathLike[str]) -> KeypointTable:
+    """Reads a table of predictions of Lightning Pose, DeepLabCut or EKS, whole.
+
+    Columns are taken by name: x, y and likelihood, and the nine of EKS where every keypoint has
+    them; others are left out. Values are rounded to float32. See `csv_rows` for the dialects.
+
+    Raises:
+        TableError: the file is cut short or is no such table.
+        OSError: the file can't be read.
+    """
+    head = read_head(path, 3)
+    if tuple(row[0] for row in head.rows) != _HEADER_LABELS:
+        raise TableError(
+            "no table of keypoints: its first three rows are not scorer, bodyparts and coords",
+            path=path,
+            hint="Give a CSV of Lightning Pose, DeepLabCut (one animal) or EKS.",
+        )
+    scorers, bodyparts, coords = (row[1:] for row in head.rows)
+    if not len(scorers) == len(bodyparts) == len(coords) > 0:
+        raise TableError("its header rows differ in length", path=path, hint=_CHECK_HEADER)
+    names, kept_coords, columns = choose_columns(bodyparts, coords, path)
+    values, notes = read_numbers(head, len(coords), columns)
+    shape = (len(values), len(names), len(kept_coords))
+    return KeypointTable(scorers[0], names, kept_coords, values.reshape(shape), notes)
+
+
+def write_metric_csv(
+    path: str | os.PathLike[str], keypoint_names: Sequence[str], values: npt.NDArray[Any]
+) -> None:
+    """Writes one value a frame and keypoint: a header row of keypoints, an unnamed index.
+
+    Args:
+        path: where to write.
+        keypoint_names: the columns.
+        values: shape (n_frames, n_keypoints); NaN is written as an empty field.
+
+    Raises:
+        OSError: the file can't be written.
+        TableError: values and names do not fit.
+    """
+    if values.ndim != 2 or values.shape[1] != len(keypoint_names):
+        raise TableError(f"values of shape {values.shape} for {len(keypoint_names)} keypoints")
+    _write(path, [["", *keypoint_names]], np.asarray(values, dtype=np.float32))
+
+
+def read_metric_csv(path: str | os.PathLike[str]) -> tuple[tuple[str, ...], FloatArray]:
+    """Reads a table of a metric: the keypoints, and values of shape (n_frames, n_keypoints).
+
+    Raises:
+        TableError: the file is cut short or is no such table.
+        OSError: the file can't be read.
+    """
+    head = read_head(path, 1)
+    ((index, *names),) = head.rows
+    if index or not names:
+        raise TableError("no table of a metric: its first row is not keypoints", path=path)
+    _check_distinct(names, path)
+    values, _ = read_numbers(head, len(names), range(len(names)))
+    return tuple(names), values
+
+
+def _check_distinct(names: Sequence[str], path: str | os.PathLike[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise TableError(f"keypoints that come more than once: {', '.join(twice)}", path=path)
+
+
+def _write_keypoints(
+    path: str | os.PathLike[str],
+    scorer: str,
+    names: Sequence[str],
+    coords: Sequence[str],
+    values: FloatArray,
+) -> None:
+    n_columns = len(names) * len(coords)
+    header = [
+        ["scorer", *[scorer] * n_columns],
+        ["bodyparts", *(name for name in names for _ in coords)],
+        ["coords", *(coord for _ in names for coord in coords)],
+    ]
+    _write(path, header, values.reshape(len(values), n_columns))
+
+
+def _write(
+    path: str | os.PathLike[str], header: list[list[str]], rows: npt.NDArray[np.float32]
+) -> None:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(header)
+    n_rows = max(1, _WRITE_VALUES // max(1, rows.shape[1]))
+    workers = max(1, min(4, os.cpu_count() or 1))
+    # A few blocks ahead of the file, never all of them: memory does not grow with the table.
+    ahead: deque[Future[pa.Buffer]] = deque()
+    with Path(path).open("wb") as file, ThreadPoolExecutor(workers) as pool:
+        file.write(text.getvalue().encode())
+        for start in range(0, len(rows), n_rows):
+            ahead.append(pool.submit(_format_rows, rows[start : start + n_rows], start))
+            if len(ahead) > 2 * workers:
+                file.write(ahead.popleft().result())
+        while ahead:
+            file.write(ahead.popleft().result())
+
+
+def _format_rows(rows: npt.NDArray[np.float32], start: int) -> pa.Buffer:
+    import pyarrow as pa
+    import pyarrow.csv as pa_csv
+
+    block = np.ascontiguousarray(rows.T)
+    columns = [pa.array(np.arange(start, start + block.shape[1]))]
+    # NaN becomes an empty field. (`from_pandas=True` says the same, and imports pandas.)
+    columns += [pa.array(column, mask=np.isnan(column)) for column in block]
+    batch = pa.RecordBatch.from_arrays(columns, names=[str(i) for i in range(len(columns))])
+    sink = pa.BufferOutputStream()
+    options = pa_csv.WriteOptions(include_header=False, batch_size=len(rows), quoting_style="none")
+    pa_csv.write_csv(batch, sink, options)
+    return sink.getvalue()
+
+
+def choose_columns(
+    bodyparts: list[str], coords: list[str], path: str | os.PathLike[str]
+) -> tuple[tuple[str, ...], tuple[str, ...], list[int]]:
+    """Keypoints, coordinates and the positions of their columns, keypoint by keypoint."""
+    position: dict[tuple[str, str], int] = {}
+    for i, column in enumerate(zip(bodyparts, coords, strict=True)):
+        if column in position:
+            raise TableError(f"column {column[0]} {column[1]} comes more than once", path=path)
+        position[column] = i
+    names = tuple(part for part, coord in position if coord == "x")
+    if not names:
+        raise TableError("it has no column of x coordinates", path=path)
+    for name in names:
+        lacking = [coord for coord in COORDS if (name, coord) not in position]
+        if lacking:
+            raise TableError(
+                f"keypoint {name} has no column {' and '.join(lacking)}",
+                path=path,
+                hint="Tables of labels have no likelihood; give one of predictions.",
+            )
+    is_eks = all((name, coord) in position for name in names for coord in EKS_COORDS)
+    kept = EKS_COORDS if is_eks else COORDS
+    return names, kept, [position[name, coord] for name in names for coord in kept]

@@ -1,0 +1,1 @@
+"""What a step may ask of the process that it runs in."""
