@@ -39,9 +39,9 @@ from raypose.execution.events import (
     WorkerUp,
 )
 from raypose.execution.scheduler import Scheduler
-from raypose.planning.partition import Work, arrange
+from raypose.planning.partition import PredictDemand, partition
 from raypose.specs import VideoSpec
-from raypose.tasks import LoadArgs, Task
+from raypose.steps import Load, Predict, Task
 
 FRAMES_PER_S = 600.0  # of one model on one GPU
 CHUNK_FRAMES = 50_000
@@ -60,7 +60,7 @@ class Scenario:
         n_gpus: GPUs, eight on a node.
         n_members: models of the ensemble.
         videos_per_gpu: recordings for each GPU.
-        lost_per_hour: share of the nodes that is taken away every hour.
+        lost_per_hour: shard of the nodes that is taken away every hour.
         from_zero: whether the nodes come one after another, 20 a minute, instead of at once.
     """
 
@@ -86,41 +86,35 @@ def make_tasks(scenario: Scenario, rng: random.Random) -> list[Task]:
     durations = [min(10_800.0, max(10.0, rng.lognormvariate(6.0, 1.2))) for _ in range(n_videos)]
     lengths = [round(d * FRAMES_PER_S / scenario.n_members) for d in durations]
     members = tuple(range(scenario.n_members))
-    work = [Work(n, members, ((),) * len(members), tuple(range(0, n, 250))) for n in lengths]
+    demands = [
+        PredictDemand(n, members, ((),) * len(members), tuple(range(0, n, 250))) for n in lengths
+    ]
     tasks: list[Task] = []
-    for v, shares in enumerate(arrange(work, scenario.n_gpus, CHUNK_FRAMES)):
+    for v, shards in enumerate(partition(demands, scenario.n_gpus, CHUNK_FRAMES)):
         video = VideoSpec(f"/v/{v}.mp4", str(v), lengths[v], 640, 480, 25.0, 1.0, str(v))
-        args = LoadArgs(video, "")
-
-        def task(
-            kind: str,
-            name: str,
-            inputs: tuple[str, ...],
-            outputs: tuple[str, ...],
-            n: int,
-            args: LoadArgs = args,
-        ) -> Task:
-            return Task(
-                name, kind, args.video.key, name, args, inputs, outputs, n, kind == "predict"
-            )
+        predict = Predict(videos=(video,), members=(), start=0, stop=0, recipes=())
+        load = Load(videos=(video,), path="")
 
         ranges: dict[int, list[str]] = {m: [] for m in members}
-        for share in shares:
-            name = f"p{v}/{share.start}/{share.models[0]}"
-            outputs = tuple(f"{name}#{m}" for m in share.models)
-            tasks.append(task("predict", name, (), outputs, share.stop - share.start))
-            for m, output in zip(share.models, outputs, strict=True):
+        for shard in shards:
+            name = f"p{v}/{shard.start}/{shard.models[0]}"
+            outputs = tuple(f"{name}#{m}" for m in shard.models)
+            n = shard.stop - shard.start
+            tasks.append(Task(name, predict, video.key, name, (), outputs, n))
+            for m, output in zip(shard.models, outputs, strict=True):
                 ranges[m].append(output)
         tables = [f"t{v}/{m}" for m in members]
         for m, table in zip(members, tables, strict=True):
-            tasks.append(task("table", table, tuple(ranges[m]), (table,), lengths[v]))
+            tasks.append(
+                Task(table, load, video.key, table, tuple(ranges[m]), (table,), lengths[v])
+            )
         smooth = f"s{v}"
-        tasks.append(task("smooth", smooth, tuple(tables), (smooth,), lengths[v]))
+        tasks.append(Task(smooth, load, video.key, smooth, tuple(tables), (smooth,), lengths[v]))
     return tasks
 
 
 def duration_s(task: Task) -> float:
-    if task.kind == "predict":
+    if task.gpu:
         return task.n_frames * len(task.outputs) / FRAMES_PER_S
     return 0.05 + task.n_frames / 200_000
 

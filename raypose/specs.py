@@ -129,9 +129,26 @@ class Owner:
         name: the model's output name, or `eks`.
         root: directory of the owner's outputs.
         model: the model; for an ensemble its first member, whose config sets threshold, colours
-            and metrics.
+            and metrics; None where only tables are given.
     """
 
     name: str
     root: str
-    model: ModelSpec
+    model: ModelSpec | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a running task is.
+
+    Attributes:
+        task: id of the task.
+        n_done: frames processed so far.
+        n_total: frames to process.
+        worker: where it runs.
+    """
+
+    task: str
+    n_done: int
+    n_total: int
+    worker: str = ""

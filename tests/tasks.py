@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from raypose.specs import VideoSpec
-from raypose.tasks import LoadArgs, Task
+from raypose.steps import Load, Predict, Step, Task
 
 _VIDEO = VideoSpec("/videos/v.mp4", "v", 1000, 640, 480, 25.0, 40.0, "print")
+_PREDICT = Predict(videos=(_VIDEO,), members=(), start=0, stop=1000, recipes=())
+_LOAD = Load(videos=(_VIDEO,), path="")
 
 
 def make_task(
@@ -15,11 +17,10 @@ def make_task(
     inputs: tuple[str, ...] = (),
     outputs: tuple[str, ...] = (),
     n_frames: int = 1000,
+    step: Step = _LOAD,
 ) -> Task:
     """A task; its output bears its name, where no others are given."""
-    args = LoadArgs(_VIDEO, "")
-    kind = name.partition("/")[0]
-    return Task(name, kind, "v", name, args, inputs, outputs or (name,), n_frames, gpu)
+    return Task(name, _PREDICT if gpu else step, "v", name, inputs, outputs or (name,), n_frames)
 
 
 def make_session(name: str, *, members: int = 1, n_frames: int = 1000) -> tuple[Task, ...]:

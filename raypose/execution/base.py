@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from raypose.specs import ModelSpec
-from raypose.tasks import Progress, Summary, Task
+from raypose.specs import ModelSpec, Progress
+from raypose.steps.base import Summary, Task
 
 
 class Observer(Protocol):

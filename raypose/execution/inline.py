@@ -22,9 +22,9 @@ from raypose.execution.events import (
     WorkerUp,
 )
 from raypose.execution.scheduler import Scheduler
-from raypose.specs import ModelSpec
-from raypose.steps import execute
-from raypose.tasks import Progress, Task
+from raypose.specs import ModelSpec, Progress
+from raypose.steps.base import Task
+from raypose.steps.execute import execute
 from raypose.worker.context import Context
 
 
@@ -106,7 +106,7 @@ class _Process:
                 case Submit(task):
                     self._given.append(action)
                     if task.gpu:
-                        self._context.staging.expect([video.path for video in task.videos])
+                        self._context.staging.expect([video.path for video in task.step.videos])
                 case Forget(output):
                     self._values.pop(output, None)
                 case _:

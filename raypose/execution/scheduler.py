@@ -53,7 +53,6 @@ from raypose.execution.events import (
 )
 from raypose.execution.results import Results
 from raypose.execution.workers import Workers
-from raypose.tasks import Task
 
 MAX_LOSSES = 4
 """Times that a task may be lost before it fails.
@@ -90,8 +89,6 @@ class Scheduler:
         n_cpu: workers without.
         stall_timeout_s: seconds without progress after which a task is stopped.
         wait_limit_s: seconds without any worker of a needed kind after which the run gives up.
-        from_disk: for a finished task, the one that reads its committed results; None where
-            there is none.
     """
 
     def __init__(
@@ -101,11 +98,9 @@ class Scheduler:
         *,
         stall_timeout_s: float = 600.0,
         wait_limit_s: float = 900.0,
-        from_disk: Callable[[Task], Task | None] = lambda task: None,
     ) -> None:
         self._stall_timeout_s = stall_timeout_s
         self._wait_limit_s = wait_limit_s
-        self._from_disk = from_disk
         self._now = 0.0
         self._workers: Workers[Entry] = Workers()
         self._n_wanted = {True: n_gpu, False: n_cpu}
@@ -353,10 +348,9 @@ class Scheduler:
 
     def _reopen(self, entry: Entry) -> list[str]:
         """Do a task once more that has ended; returns the inputs that it lacks."""
-        stand_in = self._from_disk(entry.task)
-        if stand_in is not None:
-            task = entry.task
-            entry.task = replace(stand_in, id=task.id, inputs=(), outputs=task.outputs)
+        step = entry.task.step.from_disk()
+        if step is not None:
+            entry.task = replace(entry.task, step=step, inputs=())
             entry.rank = 2
         entry.status = Status.WAITING
         self._open[entry.task.gpu] += 1

@@ -20,7 +20,7 @@ MIN_RANGE = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class PredictDemand:
     """What one session asks of the GPUs.
 
     Attributes:
@@ -37,7 +37,7 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class Shard:
     """One GPU task: some models on a range of frames."""
 
     models: tuple[int, ...]
@@ -45,7 +45,7 @@ class Share:
     stop: int
 
 
-def arrange(work: Sequence[Work], n_gpus: int, chunk_frames: int) -> list[list[Share]]:
+def partition(work: Sequence[PredictDemand], n_gpus: int, chunk_frames: int) -> list[list[Shard]]:
     """The GPU tasks of each session, in order of frames.
 
     Args:
@@ -54,26 +54,26 @@ def arrange(work: Sequence[Work], n_gpus: int, chunk_frames: int) -> list[list[S
         chunk_frames: longest range.
 
     Returns:
-        For each session its shares. For every model they cover each frame that is not finished
+        For each session its shards. For every model they cover each frame that is not finished
         exactly once, except that members with unlike finished ranges may predict some again.
     """
     active = [w for w in work if w.models]
     n_sessions = max(1, len(active))
-    result: list[list[Share]] = []
+    result: list[list[Shard]] = []
     for w in work:
         if not w.models:
             result.append([])
             continue
         n_groups = min(len(w.models), ceil(n_gpus / n_sessions))
         n_ranges = ceil(n_gpus / (n_sessions * n_groups))
-        shares = []
+        shards = []
         for group in _groups(tuple(range(len(w.models))), n_groups):
             models = tuple(w.models[i] for i in group)
             done = _common([w.done[i] for i in group]) if w.done else ()
             for start, stop in _gaps(done, w.n_frames):
                 length = min(chunk_frames, max(MIN_RANGE, ceil(w.n_frames / n_ranges)))
-                shares += [Share(models, a, b) for a, b in _cut(start, stop, length, w.keyframes)]
-        result.append(sorted(shares, key=lambda share: (share.start, share.models)))
+                shards += [Shard(models, a, b) for a, b in _cut(start, stop, length, w.keyframes)]
+        result.append(sorted(shards, key=lambda share: (share.start, share.models)))
     return result
 
 

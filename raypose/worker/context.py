@@ -8,14 +8,14 @@ processes: where graphs come from, whom to tell of progress, when to stop.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raypose.errors import TableError
-from raypose.specs import ModelSpec, VideoSpec
+from raypose.specs import ModelSpec, Progress, VideoSpec
 from raypose.storage.digests import RUN_AGAIN, Identity
-from raypose.tasks import Progress, Task
 from raypose.worker.memory import release_memory
 from raypose.worker.staging import Staging
 from raypose.worker.video_check import Witness
@@ -67,6 +67,7 @@ class Context:
         self._device = device
         self._graph = graph
         self._report = report
+        self._task, self._n_frames = "", 0
         self._allow_unsafe = allow_unsafe
         self._predictors: OrderedDict[tuple[str, str], Predictor] = OrderedDict()
         self._pca: dict[tuple[str, str, str], PcaMetrics] = {}
@@ -142,10 +143,18 @@ class Context:
             self._pca[key] = fit
         return self._pca[key]
 
-    def progress(self, task: Task) -> Callable[[int], None]:
-        """A function to be told of the frames of `task` that are done."""
+    @contextmanager
+    def task(self, task_id: str, n_frames: int) -> Iterator[None]:
+        """Inside the block this task runs; what it opens is closed at the end.
 
-        def report(n_done: int) -> None:
-            self._report(Progress(task.id, n_done, task.n_frames, self.worker))
+        Args:
+            task_id: the task.
+            n_frames: frames that it will process.
+        """
+        self._task, self._n_frames = task_id, n_frames
+        with self.staging.task(), self.witness.task():
+            yield
 
-        return report
+    def report(self, n_done: int) -> None:
+        """Tell how many frames of the running task are done."""
+        self._report(Progress(self._task, n_done, self._n_frames, self.worker))

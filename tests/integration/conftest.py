@@ -81,5 +81,5 @@ def executor(request: pytest.FixtureRequest) -> dict[str, Any]:
 def finished_run(project: Project, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
     """The whole job, done once in one process: what other runs are compared with."""
     result = run(project.config(tmp_path_factory.mktemp("reference"), inline=True))
-    assert result.ok, [str(failed.failure) for failed in result.failures]
+    assert result.ok, [str(failed) for failed in result.failures]
     return result

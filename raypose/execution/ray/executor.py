@@ -42,9 +42,9 @@ from raypose.execution.ray.pool import Handle, WorkerPool
 from raypose.execution.ray.submissions import Submissions
 from raypose.execution.ray.worker import Worker, WorkerInfo, WorkerSettings
 from raypose.execution.scheduler import Scheduler
-from raypose.specs import ModelSpec
+from raypose.specs import ModelSpec, Progress
+from raypose.steps.base import Task
 from raypose.storage import is_url, scratch, shared_environment
-from raypose.tasks import Progress, Task, as_load
 from raypose.worker.storage_check import marked, places_of
 
 _POLL_S = 0.25
@@ -114,7 +114,6 @@ class RayExecutor:
                 n_cpu,
                 stall_timeout_s=self._config.stall_timeout_s,
                 wait_limit_s=wait_limit_s(),
-                from_disk=as_load,
             )
             self._cpus_of_gpu_workers = n_gpu * gpu_options.get("num_cpus", 0)
             self._do(self._scheduler.start())
@@ -273,7 +272,7 @@ class RayExecutor:
     def run(self, sessions: Iterable[Sequence[Task]], observer: Observer) -> None:
         assert self._pool is not None and self._connection is not None, "start() comes first"
         tasks = tuple(chain.from_iterable(sessions))
-        places = places_of(tasks)
+        places = places_of(task.step for task in tasks)
         self._uses_scratch = bool(places.in_stores.videos or places.in_stores.roots)
         self._submissions = Submissions(self._pool, self._coordinator, self._graphs)
         self._observer: Observer = observer
@@ -360,7 +359,7 @@ class RayExecutor:
     def _expect(self, action: Submit) -> None:
         """Tell a GPU worker of videos that it will need, so that it fetches them meanwhile."""
         if action.task.gpu:
-            for video in action.task.videos:
+            for video in action.task.step.videos:
                 if is_url(video.path):
                     self._coordinator.expect.remote(action.worker, video.path)
 

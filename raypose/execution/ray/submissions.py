@@ -22,7 +22,7 @@ from raypose.execution.events import (
 )
 from raypose.execution.ray.errors import first_line
 from raypose.execution.ray.pool import WorkerPool
-from raypose.tasks import PredictArgs, Summary, Task
+from raypose.steps.base import Summary, Task
 from raypose.text import shown
 
 _INPUT_ERRORS = (
@@ -71,8 +71,7 @@ class Submissions:
         """Hand a task to a worker."""
         task = action.task
         inputs = [self._values[name] for name in task.inputs]
-        models = task.args.models if isinstance(task.args, PredictArgs) else ()
-        prints = [model.fingerprint for model in models]
+        prints = [model.fingerprint for model in task.step.models]
         graphs = {name: self._graphs[name] for name in prints if name in self._graphs}
         actor = self._pool[action.worker].actor
         summary, *results = actor.do.options(
@@ -98,15 +97,15 @@ class Submissions:
         """Put a failure in the place of a task's results; returns what to tell of it."""
         task = action.task
         failure = Failure(
-            task.kind,
+            task.step.name,
             f"it was tried {action.losses} times and lost each time ({action.reason})",
-            path=task.args.video.path,
+            path=task.step.video.path,
             hint="A damaged file or too little memory can be the cause; see the log of the "
             "run, and try it alone with --inline.",
             error="WorkerLostError",
         )
         self._values.update(dict.fromkeys(task.outputs, failure))
-        return self._news(Summary(task.id, task.kind, failures=(failure,)))
+        return self._news(Summary(task.id, failures=(failure,)))
 
     def ended(self) -> Iterator[tuple[Event, Summary | None]]:
         """What has ended meanwhile: the events, and what to tell of tasks that ended well."""

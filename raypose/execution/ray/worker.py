@@ -14,10 +14,10 @@ import ray
 
 from raypose.errors import CancelledError, DeviceError, Failure
 from raypose.execution.ray.activity import Activity
-from raypose.specs import ModelSpec
+from raypose.specs import ModelSpec, Progress
+from raypose.steps.base import Summary, Task
 from raypose.storage import apply_environment, scratch
 from raypose.storage.scratch import ScratchSettings
-from raypose.tasks import Progress, Summary, Task
 from raypose.worker.storage_check import Places, refusal
 
 _REPORT_EVERY_S = 0.3
@@ -139,7 +139,7 @@ class Worker:
 
     def do(self, task: Task, attempt: int, graphs: Graphs, *inputs: Any) -> tuple[Any, ...]:
         """Do a task; returns its `Summary`, None where it was withdrawn, then its results."""
-        from raypose.steps import execute
+        from raypose.steps.execute import execute
 
         if not self._begins(task, attempt):
             return (None, *[None] * len(task.outputs))
@@ -147,9 +147,9 @@ class Worker:
         try:
             summary, results = execute(task, inputs, self._context)
         except CancelledError as error:
-            failure = Failure.of(task.kind, error)
+            failure = Failure.of(task.step.name, error)
             results = [failure] * len(task.outputs)
-            summary = Summary(task.id, task.kind, failures=(failure,), worker=self.name)
+            summary = Summary(task.id, failures=(failure,), worker=self.name)
         finally:
             self._progress = None
         return (summary, *results)

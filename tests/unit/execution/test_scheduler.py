@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -29,6 +30,8 @@ from raypose.execution.events import (
     WorkerUp,
 )
 from raypose.execution.scheduler import MAX_LOSSES, MAX_STALLS, MAX_UNSTARTED, Scheduler
+from raypose.specs import Owner
+from raypose.steps import Load, Table
 from tests.tasks import make_session, make_task
 
 
@@ -280,17 +283,18 @@ def test_results_are_made_again_as_far_back_as_they_are_gone() -> None:
     assert names(run.finish("table/v/0")) == ["smooth/v"]
 
 
-def test_what_is_on_disk_is_read_instead() -> None:
-    def from_disk(task: object) -> object:
-        assert task.id == "table/v/0"  # type: ignore[attr-defined]
-        return make_task("load")
-
-    run = Run(n_gpu=1, n_cpu=1, from_disk=from_disk)  # type: ignore[arg-type]
-    run.tell(TasksAdded(make_session("v")))
+def test_a_committed_table_is_read_instead() -> None:
+    video = make_task("v").step.video
+    owner = Owner("m", "/o")
+    table = Table(videos=(video,), owner=owner, outputs={"table": "/o/t.csv"}, recipe={})
+    run = Run(n_gpu=1, n_cpu=1)
+    predict, stitch, smooth = make_session("v")
+    run.tell(TasksAdded((predict, replace(stitch, step=table), smooth)))
     run.finish("predict/v")
     run.finish("table/v/0")
     run.tell(ResultLost("table/v/0"), TaskLost("smooth/v", 1, "gone", True))
-    assert run.given["table/v/0"].task.inputs == ()
+    again = run.given["table/v/0"].task
+    assert again.inputs == () and again.step == Load(videos=(video,), path="/o/t.csv")
     assert names(run.finish("table/v/0")) == ["smooth/v"]
 
 

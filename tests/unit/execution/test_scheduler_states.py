@@ -31,7 +31,7 @@ from raypose.execution.events import (
     WorkerUp,
 )
 from raypose.execution.scheduler import MAX_LOSSES, MAX_UNSTARTED, Scheduler
-from raypose.tasks import Task
+from raypose.steps import Task
 from tests.tasks import make_session, make_task
 
 HELD_FRAMES = 3000

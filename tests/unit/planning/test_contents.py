@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from raypose.inputs.probe import look_into
-from raypose.planning import Plan
+from raypose.planning import Plan, Planned
 from raypose.planning.contents import Contents
 from raypose.specs import VideoSpec
 from raypose.storage import digests
@@ -42,16 +42,20 @@ def project(tmp_path: Path) -> Project:
     return Project(tmp_path)
 
 
+def standing(plan: Plan) -> list[tuple[str, Planned]]:
+    return [(output.owner.name, planned) for output in plan.outputs for planned in output.steps]
+
+
 def not_done(plan: Plan) -> set[tuple[str, str]]:
-    return {(work.owner.name, step.kind) for _, work, step in plan.steps() if not step.done}
+    return {(owner, planned.step.name) for owner, planned in standing(plan) if not planned.done}
 
 
 def reasons(plan: Plan) -> set[str]:
-    return {step.reason for _, _, step in plan.steps()}
+    return {planned.reason for _, planned in standing(plan)}
 
 
 def all_steps(plan: Plan) -> set[tuple[str, str]]:
-    return {(work.owner.name, step.kind) for _, work, step in plan.steps()}
+    return {(owner, planned.step.name) for owner, planned in standing(plan)}
 
 
 class TestReplaced:
@@ -106,7 +110,7 @@ class TestUndecodableFrames:
     @pytest.mark.parametrize("how", ["touched", "copied", "moved"])
     def test_any_change_makes_it_stale(self, project: Project, tmp_path: Path, how: str) -> None:
         path = project.video()
-        session = project.plan(**EVERYTHING).sessions[0]
+        session = project.plan(**EVERYTHING).recordings[0]
         commit_all(session, n_bad=3)
         assert project.plan(**EVERYTHING).done
         if how == "touched":
@@ -150,13 +154,13 @@ class TestViews:
         right = project.video("s_right.mp4", n_frames=12, fps=10)
         project.finish(**views)
         assert project.plan(**views).done
-        session = project.plan(**views).sessions[0]
+        session = project.plan(**views).recordings[0]
         stale = Contents(
             [spec for plan in session.videos for spec in [changed(plan.video, right)]]
         )
-        smoothed = [plan.eks.table.outputs["table"] for plan in session.videos if plan.eks]
+        smoothed = [plan.smoothed.path for plan in session.videos if plan.smoothed]
         assert [bool(stale.why_stale(record_of(path))) for path in smoothed] == [True, True]
-        tables = [plan.models[0].table.outputs["table"] for plan in session.videos]
+        tables = [plan.members[0].path for plan in session.videos]
         assert [bool(stale.why_stale(record_of(path))) for path in tables] == [False, True]
 
 
