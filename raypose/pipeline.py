@@ -38,12 +38,13 @@ def plan(config: RunConfig) -> Plan:
         return plan_run(config, run_dir=_run_directory(config, config.output_dir))
 
 
-def run(config: RunConfig, *, display: Display | None = None) -> RunResult:
+def run(config: RunConfig, *, display: Display | None = None, quiet: bool = False) -> RunResult:
     """Make every output that is not finished yet; see `RunConfig` for what there is to ask for.
 
     Args:
         config: what to run.
-        display: is told what happens.
+        display: is told what happens; by default it is printed.
+        quiet: print nothing.
 
     Returns:
         What came of it. One failure stays one failure: look at `RunResult.failures`.
@@ -54,18 +55,21 @@ def run(config: RunConfig, *, display: Display | None = None) -> RunResult:
     """
     with scratch.used(config.scratch_dir, config.scratch_gb):
         made = plan_run(config, run_dir=_run_directory(config, config.output_dir))
-        result = _execute_plan(made, display)
+        result = _execute_plan(made, _display(display, quiet))
         if result.made.get("smooth"):
             _describe_ensemble(made, config)
         return result
 
 
-def smooth(config: SmoothConfig, *, display: Display | None = None) -> RunResult:
+def smooth(
+    config: SmoothConfig, *, display: Display | None = None, quiet: bool = False
+) -> RunResult:
     """Smooth existing tables of any tool, those that are not smoothed yet.
 
     Args:
         config: what to smooth.
-        display: is told what happens.
+        display: is told what happens; by default it is printed.
+        quiet: print nothing.
 
     Returns:
         What came of it. One failure stays one failure: look at `RunResult.failures`.
@@ -76,7 +80,17 @@ def smooth(config: SmoothConfig, *, display: Display | None = None) -> RunResult
     """
     with scratch.used(config.scratch_dir, config.scratch_gb):
         made = plan_smoothing(config, run_dir=_run_directory(config, config.eks_dir))
-        return _execute_plan(made, display)
+        return _execute_plan(made, _display(display, quiet))
+
+
+def _display(display: Display | None, quiet: bool) -> Display | None:
+    if display is not None or quiet:
+        return display
+    from rich.console import Console
+
+    from raypose.report.terminal import live_display
+
+    return live_display(Console(highlight=False))
 
 
 def _run_directory(config: Settings, output_dir: AnyPath | None) -> Path:

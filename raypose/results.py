@@ -37,9 +37,9 @@ class Display(Protocol):
         """The run is over, whatever the reason."""
 
 
-@dataclass
+@dataclass(repr=False)
 class RunResult:
-    """What came of a run.
+    """What came of a run. At a prompt and in a notebook it shows itself as tables.
 
     Attributes:
         plan: what was to be done.
@@ -82,11 +82,18 @@ class RunResult:
         return self.plan.done
 
     def __str__(self) -> str:
-        n_made = sum(len(paths) for paths in self.made.values())
-        if self.nothing_to_do and self.ok:
-            return f"everything is done already ({self.plan.n_videos} videos)"
-        text = f"{n_made} files made in {self.seconds:.0f} s"
-        return text + (f", {len(self.failures)} failures" if self.failures else "")
+        from raypose.report.render import as_text
+        from raypose.report.tables import print_result
+
+        return as_text(lambda console: print_result(console, self))
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from raypose.report.render import as_html
+        from raypose.report.tables import print_result
+
+        return as_html(lambda console: print_result(console, self))
 
 
 class Recorder:

@@ -212,9 +212,9 @@ class RecordingPlan:
         return PredictDemand(first.video.n_frames, group.models, done, first.keyframes)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Plan:
-    """What `run` or `smooth` would do.
+    """What `run` or `smooth` would do. At a prompt and in a notebook it shows itself as a table.
 
     Attributes:
         config: what was asked for.
@@ -231,6 +231,20 @@ class Plan:
     recordings: tuple[RecordingPlan, ...]
     problems: tuple[Problem, ...]
     run_dir: Path
+
+    def __str__(self) -> str:
+        from raypose.report.render import as_text
+        from raypose.report.tables import print_plan
+
+        return as_text(lambda console: print_plan(console, self))
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from raypose.report.render import as_html
+        from raypose.report.tables import print_plan
+
+        return as_html(lambda console: print_plan(console, self))
 
     @property
     def pending(self) -> tuple[RecordingPlan, ...]:

@@ -6,18 +6,21 @@ import os
 import shutil
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from raypose.planning import OutputPlan, Plan, VideoPlan
 from raypose.report.terminal import duration, print_problems
-from raypose.results import RunResult
 from raypose.steps import STEPS, Smooth
 from raypose.storage import as_path
 from raypose.text import markup
 from raypose.video.frames import WORDS
+
+if TYPE_CHECKING:
+    from raypose.planning import OutputPlan, Plan, VideoPlan
+    from raypose.results import RunResult
 
 _MOST_ROWS = 40
 # When it is worth telling that GPUs waited: in a run that took this long, for this share of it.
@@ -25,14 +28,14 @@ _LONG_S, _MUCH = 60.0, 0.3
 
 
 def print_plan(console: Console, plan: Plan) -> None:
-    """What would run, what is done already, what is wrong, and how much disk it may take."""
+    """What would run, what is finished, which problems there are, and the disk space it takes."""
     table = Table(box=box.SIMPLE_HEAD, title_justify="left")
     for name in ("video", "frames", "length", "size", "format", "model", "to do", "done"):
         table.add_column(name, justify="right" if name in ("frames", "length") else "left")
     formats = {str(video.path): str(video.format) for video in plan.videos}
     videos = [video for recording in plan.recordings for video in recording.videos]
     for video in videos[:_MOST_ROWS]:
-        _add_video(table, video, formats[video.video.path])
+        _add_video(table, video, formats.get(video.video.path, ""))
     console.print(table)
     if len(videos) > _MOST_ROWS:
         console.print(f"… and {len(videos) - _MOST_ROWS} more videos")
@@ -81,7 +84,9 @@ def _print_totals(console: Console, plan: Plan) -> None:
     if plan.done:
         n = plan.n_videos
         console.print(
-            f"Everything is done already ({_videos(n)})." if n else "Nothing can be done."
+            f"Everything is finished already ({_count(n, 'video')})."
+            if n
+            else "Nothing can be done."
         )
         return
     frames = plan.frames_to_predict
@@ -96,7 +101,9 @@ def _print_totals(console: Console, plan: Plan) -> None:
         size = _size(plan.labeled_bytes)
         console.print(f"Labelled videos and snippets may take about {size}{room}.")
         if free is not None and plan.labeled_bytes > free:
-            console.print("[red]error[/] that is more than there is: free space, or choose -o.")
+            console.print(
+                "[red]error[/] that is more than is free: free some space, or choose -o."
+            )
 
 
 def _free_bytes(plan: Plan) -> int | None:
@@ -110,7 +117,7 @@ def _free_bytes(plan: Plan) -> int | None:
 
 
 def print_result(console: Console, result: RunResult) -> None:
-    """What was made, where it is, what failed and why."""
+    """The files made and their folders; the failures and their reasons."""
     if any(result.made.values()):
         console.print(_made_table(result))
     if result.damaged:
@@ -123,17 +130,21 @@ def print_result(console: Console, result: RunResult) -> None:
             table.add_row(markup(failure.subject), markup(failure.step), markup(str(failure)))
         console.print(table)
         if result.skipped:
-            console.print(f"{result.skipped} later steps were left out because of these.")
+            steps = _count(result.skipped, "later step")
+            console.print(f"Because of these, {steps} could not run.")
     if result.nothing_to_do:
         n = result.plan.n_videos
         if n:
-            console.print(f"Nothing to do: all outputs of {_videos(n)} are there and verified.")
+            console.print(
+                f"Nothing to do: all outputs of {_count(n, 'video')} exist and are verified."
+            )
         return
     print_problems(console, [p for p in result.plan.problems if p.lasting])
     n_made = sum(len(paths) for paths in result.made.values())
     speed = f", {result.n_frames:,} frames predicted" if result.n_frames else ""
     console.print(
-        f"{n_made} files in {duration(result.seconds)}{speed}. Log: {markup(str(result.run_dir))}"
+        f"{_count(n_made, 'file')} in {duration(result.seconds)}{speed}. "
+        f"Log: {markup(str(result.run_dir))}"
     )
     if result.gpu_s > _LONG_S and result.gpu_waited_s > _MUCH * result.gpu_s:
         console.print(
@@ -167,8 +178,8 @@ def _damaged_table(result: RunResult) -> Table:
     return table
 
 
-def _videos(n: int) -> str:
-    return "1 video" if n == 1 else f"{n} videos"
+def _count(n: int, thing: str) -> str:
+    return f"1 {thing}" if n == 1 else f"{n:,} {thing}s"
 
 
 def _size(n_bytes: float) -> str:

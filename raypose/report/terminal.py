@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -24,11 +25,13 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from raypose.planning import Plan, Problem
-from raypose.results import Display
 from raypose.specs import Progress as Word
 from raypose.steps import Summary, Task
 from raypose.text import markup
+
+if TYPE_CHECKING:
+    from raypose.planning import Plan, Problem
+    from raypose.results import Display
 
 _PLAIN_EVERY_S = 5.0
 
@@ -37,8 +40,9 @@ _UNKNOWN_FRAMES = 10_000
 
 
 def live_display(console: Console) -> Display:
-    """Bars on a terminal, lines elsewhere."""
-    return LiveDisplay(console) if console.is_terminal else PlainDisplay(console)
+    """Bars on a terminal; lines in a file and in a notebook."""
+    bars = console.is_terminal and not console.is_jupyter
+    return LiveDisplay(console) if bars else PlainDisplay(console)
 
 
 def _work(task: Task) -> float:

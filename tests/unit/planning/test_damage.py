@@ -103,7 +103,7 @@ def test_timestamps_of_a_finished_table(project: Project) -> None:
     finish(project, make_frames(12))
     plan = project.plan(timestamps=True)
     kinds = {step.name for step in plan.missing}
-    assert kinds == {"timestamps"}
+    assert "timestamps" in kinds and "table" not in kinds
     finish(project, make_frames(12), timestamps=True)
     assert project.plan(timestamps=True).done
     assert project.plan().done

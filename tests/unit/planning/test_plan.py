@@ -30,11 +30,16 @@ def project(tmp_path: Path) -> Project:
 EVERYTHING: dict[str, Any] = {"eks": True, "label": ("full", "snippet")}
 
 
+STEPS = {"table", "smooth", "metrics", "label", "snippet"}
+"""The kinds of steps that this module is about."""
+
+
 def missing(plan: Plan) -> set[tuple[str, str, str]]:
     return {
         (output.video.key, output.owner.name, planned.step.name)
         for output in plan.outputs
         for planned in output.missing
+        if planned.step.name in STEPS
     }
 
 

@@ -101,14 +101,14 @@ class TestPlan:
     def test_nothing_to_do(self, project: Project) -> None:
         project.video()
         project.finish()
-        assert "Everything is done already (1 video)." in shown(project.plan())
+        assert "Everything is finished already (1 video)." in shown(project.plan())
 
     def test_nothing_can_be_done(self, project: Project) -> None:
         (project.videos / "empty.mp4").touch()
         text = shown(project.plan())
         assert "error" in text
         assert "the file is empty" in text
-        assert "done already" not in text
+        assert "finished already" not in text
 
     def test_many_videos_are_not_all_listed(self, project: Project) -> None:
         for i in range(45):
@@ -139,7 +139,7 @@ class TestEnd:
             skipped=2,
         )
         assert "/o/[x].mp4: the disk is full. Free some space." in text
-        assert "2 later steps were left out because of these." in text
+        assert "Because of these, 2 later steps could not run." in text
         assert "0 files" in text
         assert "where" not in text, "there is no table of what was made"
 
@@ -147,7 +147,7 @@ class TestEnd:
         project.video()
         project.finish()
         text = ended(project.plan())
-        assert text == "Nothing to do: all outputs of 1 video are there and verified.\n"
+        assert text == "Nothing to do: all outputs of 1 video exist and are verified.\n"
 
     def test_nothing_to_do_beside_a_bad_video(self, project: Project) -> None:
         project.video()
