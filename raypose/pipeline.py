@@ -24,11 +24,13 @@ from raypose.inputs.ensembles import describe_ensemble
 from raypose.planning import Plan, Problem, make_plan
 from raypose.planning.smoothing.plan import SmoothPlan, make_smooth_plan, smooth_tasks
 from raypose.planning.taskgraph import arranged_tasks
-from raypose.specs import ModelSpec
+from raypose.specs import ModelSpec, VideoSpec
 from raypose.storage import AnyPath, as_path, ledger, scratch
 from raypose.tasks import Progress, Summary, Task
 from raypose.video.frames import damage
 from raypose.worker.storage_check import places_of, refusal
+
+_FORMAT = ("codec", "pix_fmt", "rotation", "is_vfr")
 
 
 class Planned(Protocol):
@@ -443,12 +445,16 @@ def _description(made: Plan) -> dict[str, Any]:
         ],
         "videos": [
             {
-                "path": str(video.path),
+                "path": video.path,
                 "key": video.key,
-                "n_frames": video.spec.n_frames if video.spec else 0,
-                "fps": video.spec.fps if video.spec else 0.0,
-                "format": asdict(video.format) if video.format else None,
-                "error": str(video.error) if video.error else "",
+                "n_frames": video.n_frames if isinstance(video, VideoSpec) else 0,
+                "fps": video.fps if isinstance(video, VideoSpec) else 0.0,
+                "format": (
+                    {name: getattr(video, name) for name in _FORMAT}
+                    if isinstance(video, VideoSpec)
+                    else None
+                ),
+                "error": "" if isinstance(video, VideoSpec) else str(video.error),
             }
             for video in made.videos
         ],

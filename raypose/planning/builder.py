@@ -16,7 +16,6 @@ from raypose.errors import SmoothingError, UsageError, VideoError
 from raypose.inference.boxes import boxes_path, read_boxes
 from raypose.inference.device import PRECISIONS_OF_AUTO
 from raypose.inputs.calibration import find_calibration
-from raypose.inputs.videos import Inspected
 from raypose.metrics.compute import TEMPORAL_NORM, wanted_metrics
 from raypose.planning.checks import check_lengths
 from raypose.planning.contents import Contents
@@ -98,33 +97,27 @@ class SessionBuilder:
         problems: list[Problem] = []
         if group.complete:
             smooth = self.eks is not None
-            plans = [self._session(group.key, group.views, group.videos, smooth, problems)]
+            plans = [self._session(group.key, group.videos, smooth, problems)]
         else:
-            plans = [self._session(v.key, ("",), (v,), False, problems) for v in group.videos]
+            plans = [self._session(v.key, (v,), False, problems) for v in group.videos]
         return [plan for plan in plans if plan is not None], problems
 
     def _session(
         self,
         key: str,
-        views: Sequence[str],
-        looks: Sequence[Inspected],
+        specs: Sequence[VideoSpec],
         smooth: bool,
         problems: list[Problem],
     ) -> SessionPlan | None:
-        owners = [o for o in self.owners if not o.model.takes_views or len(views) > 1]
-        specs = [
-            replace(look.spec, view=view)
-            for view, look in zip(views, looks, strict=True)
-            if look.spec is not None
-        ]
+        owners = [o for o in self.owners if not o.model.takes_views or len(specs) > 1]
         contents = Contents(specs)
         videos = []
-        for spec, look in zip(specs, looks, strict=True):
+        for spec in specs:
             try:
-                videos.append(self._video(spec, owners, look.keyframes, specs, contents))
+                videos.append(self._video(spec, owners, specs, contents))
             except VideoError as error:
                 problems.append(Problem(spec.path, str(error), fatal=True))
-        if len(videos) < len(looks) or not owners:
+        if len(videos) < len(specs) or not owners:
             return None
         session = SessionPlan(key, tuple(videos))
         if smooth and len(owners) == len(self.owners):
@@ -147,7 +140,6 @@ class SessionBuilder:
         self,
         video: VideoSpec,
         owners: Sequence[Owner],
-        keyframes: tuple[int, ...],
         session: Sequence[VideoSpec],
         contents: Contents,
     ) -> VideoPlan:
@@ -188,7 +180,7 @@ class SessionBuilder:
                     why_stale=contents.why_stale,
                 )
             )
-        return VideoPlan(video, tuple(works), None, tuple(done_ranges), keyframes, boxes)
+        return VideoPlan(video, tuple(works), None, tuple(done_ranges), boxes)
 
     def _with_settings(
         self, owner: Owner, made_from: Mapping[str, Any]

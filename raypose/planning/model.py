@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from raypose.config import RunConfig
-from raypose.inputs.videos import Inspected
+from raypose.inputs.probe import known_keyframes
+from raypose.inputs.videos import Unusable
 from raypose.planning.partition import Work
 from raypose.specs import ModelSpec, Owner, VideoSpec
 from raypose.storage import AnyPath, as_path
@@ -91,7 +93,6 @@ class VideoPlan:
         eks: the smoothed ensemble's; the table of a recording's first video comes with what is
             of the whole recording: the smoothing parameters, and the points in space.
         done_ranges: for each model, the ranges of frames that an earlier run has finished.
-        keyframes: frames at which the video can be cut without decoding anything twice.
         boxes: file that says where in the frame to look; empty for everywhere.
     """
 
@@ -99,7 +100,6 @@ class VideoPlan:
     models: tuple[OwnerWork, ...]
     eks: OwnerWork | None
     done_ranges: tuple[tuple[tuple[int, int, str], ...], ...] = ()
-    keyframes: tuple[int, ...] = field(default=(), repr=False)
     boxes: str = ""
 
     @property
@@ -183,7 +183,8 @@ class SessionPlan:
             )
             for model in unit.models
         )
-        return Work(first.video.n_frames, unit.models, done, first.keyframes)
+        keyframes = partial(known_keyframes, first.video)
+        return Work(first.video.n_frames, unit.models, done, keyframes)
 
     def ranges(self, video: int, model: int) -> tuple[tuple[int, int, str], ...]:
         """The finished ranges of a video and a model, with their files."""
@@ -209,7 +210,7 @@ class Plan:
 
     config: RunConfig
     models: tuple[ModelSpec, ...]
-    videos: tuple[Inspected, ...]
+    videos: tuple[VideoSpec | Unusable, ...]
     sessions: tuple[SessionPlan, ...]
     problems: tuple[Problem, ...]
     run_dir: Path
