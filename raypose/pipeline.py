@@ -21,11 +21,14 @@ from raypose.execution.base import Executor
 from raypose.inputs.ensembles import describe_ensemble
 from raypose.planning import Plan, Problem, plan_run, plan_smoothing, plan_tasks
 from raypose.results import Display, Recorder, RunResult
+from raypose.specs import VideoSpec
 from raypose.steps import Load
 from raypose.storage import AnyPath, as_path, ledger, scratch
 from raypose.worker.storage_check import places_of, refusal
 
 __all__ = ["Display", "RunResult", "plan", "run", "smooth"]
+
+_FORMAT = ("codec", "pix_fmt", "rotation", "is_vfr")
 
 
 def plan(config: RunConfig) -> Plan:
@@ -215,12 +218,16 @@ def _description(made: Plan) -> dict[str, Any]:
         ],
         "videos": [
             {
-                "path": str(video.path),
+                "path": video.path,
                 "key": video.key,
-                "n_frames": video.spec.n_frames if video.spec else 0,
-                "fps": video.spec.fps if video.spec else 0.0,
-                "format": asdict(video.format) if video.format else None,
-                "error": str(video.error) if video.error else "",
+                "n_frames": video.n_frames if isinstance(video, VideoSpec) else 0,
+                "fps": video.fps if isinstance(video, VideoSpec) else 0.0,
+                "format": (
+                    {name: getattr(video, name) for name in _FORMAT}
+                    if isinstance(video, VideoSpec)
+                    else None
+                ),
+                "error": "" if isinstance(video, VideoSpec) else str(video.error),
             }
             for video in made.videos
         ],

@@ -92,20 +92,25 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True)
 class VideoSpec:
-    """A video of a run.
+    """A video of a run, as the plan saw it. Its frames are described by a `VideoIndex`.
 
     Attributes:
         path: absolute path (or URL).
         key: stem of the outputs, with the mirrored folders where stems collide (`day1/cam`).
-        n_frames: frames, from the packets of the container.
-        width: columns of a frame as it is shown, in pixels.
-        height: rows of a frame as it is shown, in pixels.
+        n_frames: number of frames.
+        width: columns of a displayed frame, in pixels.
+        height: rows of a displayed frame, in pixels.
         fps: average frame rate, in frames per second.
         duration_s: length in seconds.
         fingerprint: digest of samples of the file's content.
         view: the camera's name, where a recording has several; else empty.
         identity: of the file that the plan saw; None where any will do.
         content: digest of all bytes of that file, where the plan knows it; else empty.
+        codec: FFmpeg's name of the codec (`h264`).
+        pix_fmt: pixel format of the coded frames (`yuv420p`).
+        rotation: degrees clockwise by which coded frames are turned: 0, 90, 180 or 270.
+        is_vfr: whether the time between frames varies.
+        notes: oddities of the file, and what raypose does about them.
     """
 
     path: str
@@ -119,6 +124,17 @@ class VideoSpec:
     view: str = ""
     identity: Identity | None = None
     content: str = ""
+    codec: str = ""
+    pix_fmt: str = ""
+    rotation: int = 0
+    is_vfr: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def format(self) -> str:
+        """How the frames are coded and timed, in words."""
+        turned = f", turned {self.rotation}°" if self.rotation else ""
+        return f"{self.codec} {self.pix_fmt}{turned}{', variable rate' if self.is_vfr else ''}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,11 +49,13 @@ class InlineExecutor:
 
     def run(self, sessions: Iterable[Sequence[Task]], observer: Observer) -> None:
         from raypose.inference.artifact import cached_graph
+        from raypose.inputs.probe import known_index
 
         allow_unsafe = self._config.allow_unsafe_checkpoint
         context = Context(
             device=self._config.device,
             graph=lambda model: cached_graph(model, allow_unsafe=allow_unsafe),
+            index=known_index,
             report=observer.progress,
             should_stop=lambda: False,  # Ctrl-C interrupts the process itself
             worker=f"{socket.gethostname()}:{os.getpid()}",

@@ -15,7 +15,6 @@ from raypose.errors import SmoothingError, UsageError, VideoError
 from raypose.inference.boxes import boxes_path, read_boxes
 from raypose.inference.device import PRECISIONS_OF_AUTO
 from raypose.inputs.calibration import find_calibration
-from raypose.inputs.videos import Inspected
 from raypose.metrics.compute import TEMPORAL_NORM, wanted_metrics
 from raypose.planning.checks import check_lengths
 from raypose.planning.contents import Contents
@@ -100,33 +99,27 @@ class RecordingBuilder:
         problems: list[Problem] = []
         if group.complete:
             smooth = self.eks is not None
-            plans = [self._recording(group.key, group.views, group.videos, smooth, problems)]
+            plans = [self._recording(group.key, group.videos, smooth, problems)]
         else:
-            plans = [self._recording(v.key, ("",), (v,), False, problems) for v in group.videos]
+            plans = [self._recording(v.key, (v,), False, problems) for v in group.videos]
         return [plan for plan in plans if plan is not None], problems
 
     def _recording(
         self,
         key: str,
-        views: Sequence[str],
-        looks: Sequence[Inspected],
+        specs: Sequence[VideoSpec],
         smooth: bool,
         problems: list[Problem],
     ) -> RecordingPlan | None:
-        models = [m for m in self.owners if not m.takes_views or len(views) > 1]
-        specs = [
-            replace(look.spec, view=view)
-            for view, look in zip(views, looks, strict=True)
-            if look.spec is not None
-        ]
+        models = [m for m in self.owners if not m.takes_views or len(specs) > 1]
         contents = Contents(specs)
         videos = []
-        for spec, look in zip(specs, looks, strict=True):
+        for spec in specs:
             try:
-                videos.append(self._video(spec, models, look.keyframes, specs, contents))
+                videos.append(self._video(spec, models, specs, contents))
             except VideoError as error:
                 problems.append(Problem(spec.path, str(error), fatal=True))
-        if len(videos) < len(looks) or not models:
+        if len(videos) < len(specs) or not models:
             return None
         recording = RecordingPlan(key, tuple(videos))
         if smooth and len(models) == len(self.owners):
@@ -145,7 +138,6 @@ class RecordingBuilder:
         self,
         video: VideoSpec,
         models: Sequence[ModelSpec],
-        keyframes: tuple[int, ...],
         views: Sequence[VideoSpec],
         contents: Contents,
     ) -> VideoPlan:
@@ -157,7 +149,7 @@ class RecordingBuilder:
             bbox = str(path)
             shared["boxes"] = ledger.digest_file(path)
         members = tuple(self._member(model, video, views, shared, contents) for model in models)
-        return VideoPlan(video, members, None, keyframes, bbox)
+        return VideoPlan(video, members, bbox=bbox)
 
     def _member(
         self,

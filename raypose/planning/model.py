@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from raypose.config import RunConfig, SmoothConfig
-from raypose.inputs.videos import Inspected
+from raypose.inputs.probe import known_keyframes
+from raypose.inputs.videos import Unusable
 from raypose.planning.partition import PredictDemand
 from raypose.specs import ModelSpec, Owner, VideoSpec
 from raypose.steps import Load, Step
@@ -118,14 +120,12 @@ class VideoPlan:
         video: the video.
         members: the outputs of each model; for a smoothing of existing tables, these tables.
         smoothed: the outputs of the smoothed ensemble.
-        keyframes: frames at which the video can be cut without decoding anything twice.
         bbox: file with the bounding boxes; empty where networks see the whole frame.
     """
 
     video: VideoSpec
     members: tuple[OutputPlan, ...]
     smoothed: OutputPlan | None = None
-    keyframes: tuple[int, ...] = field(default=(), repr=False)
     bbox: str = ""
 
     @property
@@ -209,7 +209,8 @@ class RecordingPlan:
             )
             for model in group.models
         )
-        return PredictDemand(first.video.n_frames, group.models, done, first.keyframes)
+        keyframes = partial(known_keyframes, first.video)
+        return PredictDemand(first.video.n_frames, group.models, done, keyframes)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -227,7 +228,7 @@ class Plan:
 
     config: RunConfig | SmoothConfig
     models: tuple[ModelSpec, ...]
-    videos: tuple[Inspected, ...]
+    videos: tuple[VideoSpec | Unusable, ...]
     recordings: tuple[RecordingPlan, ...]
     problems: tuple[Problem, ...]
     run_dir: Path

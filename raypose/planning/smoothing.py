@@ -75,7 +75,7 @@ def plan_smoothing(config: SmoothConfig, *, run_dir: Path) -> Plan:
 def _left_out(found: FoundTables) -> list[Problem]:
     """What was not taken for a table, by folder where it is much."""
     groups: dict[tuple[Path, str], list[Path]] = {}
-    for path, reason in found.left_out:
+    for path, reason in found.excluded:
         groups.setdefault((path.parent, reason), []).append(path)
     problems = []
     for (folder, reason), paths in groups.items():

@@ -94,7 +94,7 @@ def group_tables(
         grouping = group_by_view([_path(key) for key in videos], views)
     else:
         return _one_by_one(videos.values(), names, usual, min_members, problems)
-    for path, reason in grouping.strays:
+    for path, reason in grouping.unmatched:
         first, *others = videos[_key(path)].tables.values()
         also = f" (nor do those of {len(others)} other members)" if others else ""
         problems.append(
@@ -287,5 +287,5 @@ def _as_listed(listed: Grouping, videos: dict[str, _Video]) -> Grouping:
         known = {view for view, _ in files}
         missing = tuple(view for view in listed.views if view not in known)
         recordings.append(Recording(recording.name, tuple(files), missing))
-    strays = tuple((_path(key), "is not in the list") for key in left)
-    return Grouping(listed.views, tuple(recordings), strays)
+    unmatched = tuple((_path(key), "is not in the list") for key in left)
+    return Grouping(listed.views, tuple(recordings), unmatched)

@@ -32,10 +32,9 @@ def print_plan(console: Console, plan: Plan) -> None:
     table = Table(box=box.SIMPLE_HEAD, title_justify="left")
     for name in ("video", "frames", "length", "size", "format", "model", "to do", "done"):
         table.add_column(name, justify="right" if name in ("frames", "length") else "left")
-    formats = {str(video.path): str(video.format) for video in plan.videos}
     videos = [video for recording in plan.recordings for video in recording.videos]
     for video in videos[:_MOST_ROWS]:
-        _add_video(table, video, formats.get(video.video.path, ""))
+        _add_video(table, video)
     console.print(table)
     if len(videos) > _MOST_ROWS:
         console.print(f"… and {len(videos) - _MOST_ROWS} more videos")
@@ -57,14 +56,14 @@ def _print_recordings(console: Console, plan: Plan) -> None:
         console.print(f"… and {len(several) - _MOST_ROWS} more recordings")
 
 
-def _add_video(table: Table, plan: VideoPlan, coded: str) -> None:
+def _add_video(table: Table, plan: VideoPlan) -> None:
     video = plan.video
     first = (
         markup(video.key),
         f"{video.n_frames:,}",
         duration(video.duration_s),
         f"{video.width}×{video.height}",
-        markup(coded),
+        markup(video.format),
     )
     for i, output in enumerate(plan.outputs):
         cells = first if i == 0 else ("",) * len(first)

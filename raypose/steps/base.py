@@ -53,6 +53,7 @@ class Step(ABC):
         name: what ids, logs and failures call this kind of step.
         title: what people call its outputs.
         gpu: whether it runs on a worker with a GPU.
+        reads_frames: whether it reads frames of its videos, and so needs their indexes.
         frame_cost: time per frame, relative to predicting one; weighs tasks in progress bars.
         videos: the video, or the videos of the recording's views.
     """
@@ -60,6 +61,7 @@ class Step(ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     gpu: ClassVar[bool] = False
+    reads_frames: ClassVar[bool] = False
     frame_cost: ClassVar[float] = 0.02
 
     videos: tuple[VideoSpec, ...]

@@ -40,6 +40,7 @@ class Label(TableStep):
 
     name = "label"
     title = "labelled video"
+    reads_frames = True
     frame_cost = 0.4
 
     encoder: str = "x264"

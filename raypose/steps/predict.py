@@ -57,6 +57,7 @@ class Predict(Step):
     name = "predict"
     title = "predictions"
     gpu = True
+    reads_frames = True
     frame_cost = 1.0
 
     members: tuple[ModelSpec, ...]

@@ -29,6 +29,7 @@ class Snippet(TableStep):
 
     name = "snippet"
     title = "snippet"
+    reads_frames = True
 
     duration_s: float
     data_dir: str = ""

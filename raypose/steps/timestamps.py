@@ -24,6 +24,7 @@ class Timestamps(TableStep):
 
     name = "timestamps"
     title = "timestamps"
+    reads_frames = True
 
     table: str
     table_recipe: ledger.Recipe

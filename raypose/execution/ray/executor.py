@@ -37,6 +37,7 @@ from raypose.execution.events import (
 from raypose.execution.ray.connection import Connection, connect
 from raypose.execution.ray.coordinator import Coordinator
 from raypose.execution.ray.errors import first_line
+from raypose.execution.ray.indexes import SharedIndexes
 from raypose.execution.ray.isolation import remote_class
 from raypose.execution.ray.pool import Handle, WorkerPool
 from raypose.execution.ray.submissions import Submissions
@@ -274,7 +275,9 @@ class RayExecutor:
         tasks = tuple(chain.from_iterable(sessions))
         places = places_of(task.step for task in tasks)
         self._uses_scratch = bool(places.in_stores.videos or places.in_stores.roots)
-        self._submissions = Submissions(self._pool, self._coordinator, self._graphs)
+        self._submissions = Submissions(
+            self._pool, self._coordinator, self._graphs, SharedIndexes(tasks)
+        )
         self._observer: Observer = observer
         with _terminated_like_interrupted(), ExitStack() as held:
             try:

@@ -21,6 +21,7 @@ from raypose.execution.events import (
     WorkersLost,
 )
 from raypose.execution.ray.errors import first_line
+from raypose.execution.ray.indexes import SharedIndexes
 from raypose.execution.ray.pool import WorkerPool
 from raypose.steps.base import Summary, Task
 from raypose.text import shown
@@ -47,12 +48,20 @@ class Submissions:
         pool: the workers.
         coordinator: the run's coordinator.
         graphs: fingerprint of a model → reference to its graph.
+        indexes: those of the videos.
     """
 
-    def __init__(self, pool: WorkerPool, coordinator: Any, graphs: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        pool: WorkerPool,
+        coordinator: Any,
+        graphs: dict[str, Any],
+        indexes: SharedIndexes,
+    ) -> None:
         self._pool = pool
         self._coordinator = coordinator
         self._graphs = graphs
+        self._indexes = indexes
         self._submissions: dict[Any, _Submission] = {}
         self._current: dict[str, int] = {}
         self._values: dict[str, Any] = {}
@@ -76,7 +85,7 @@ class Submissions:
         actor = self._pool[action.worker].actor
         summary, *results = actor.do.options(
             num_returns=1 + len(task.outputs), name=shown(task.id)
-        ).remote(task, action.attempt, graphs, *inputs)
+        ).remote(task, action.attempt, graphs | self._indexes.of(task), *inputs)
         self._current[task.id] = action.attempt
         self._submissions[summary] = _Submission(
             task, action.attempt, action.worker, tuple(results)
@@ -105,6 +114,7 @@ class Submissions:
             error="WorkerLostError",
         )
         self._values.update(dict.fromkeys(task.outputs, failure))
+        self._indexes.ended(task)
         return self._news(Summary(task.id, failures=(failure,)))
 
     def ended(self) -> Iterator[tuple[Event, Summary | None]]:
@@ -122,6 +132,7 @@ class Submissions:
                 continue
             if summary is not None and self.has(submission.task.id, submission.attempt):
                 del self._current[submission.task.id]
+                self._indexes.ended(submission.task)
                 outputs = submission.task.outputs
                 self._values.update(zip(outputs, submission.results, strict=True))
                 yield Finished(submission.task.id, submission.attempt), self._news(summary)

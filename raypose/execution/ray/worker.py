@@ -8,23 +8,26 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 
 from raypose.errors import CancelledError, DeviceError, Failure
 from raypose.execution.ray.activity import Activity
-from raypose.specs import ModelSpec, Progress
+from raypose.specs import ModelSpec, Progress, VideoSpec
 from raypose.steps.base import Summary, Task
 from raypose.storage import apply_environment, scratch
 from raypose.storage.scratch import ScratchSettings
 from raypose.worker.storage_check import Places, refusal
 
+if TYPE_CHECKING:
+    from raypose.video.index import VideoIndex
+
 _REPORT_EVERY_S = 0.3
 _ACTIVE_EVERY_S = 30.0
 
-Graphs = Mapping[str, Any]
-"""Fingerprint of a model → reference to its graph."""
+Shared = Mapping[str, Any]
+"""Fingerprint of a model or path of a video → reference to its graph or its index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,7 @@ class Worker:
         self._coordinator = ray.get_actor(settings.coordinator)
         self._stop = False
         self._attempt = 0
-        self._graphs: Graphs = {}
+        self._shared: Shared = {}
         self._last_report = 0.0
         self._progress: Progress | None = None
         gpus = ray.get_gpu_ids()
@@ -106,6 +109,7 @@ class Worker:
         self._context = Context(
             device=self._device,
             graph=self._graph,
+            index=self._index,
             report=self._report,
             should_stop=lambda: self._stop,
             worker=self.name,
@@ -137,13 +141,13 @@ class Worker:
         self._context.staging.close()
         scratch.close()
 
-    def do(self, task: Task, attempt: int, graphs: Graphs, *inputs: Any) -> tuple[Any, ...]:
+    def do(self, task: Task, attempt: int, shared: Shared, *inputs: Any) -> tuple[Any, ...]:
         """Do a task; returns its `Summary`, None where it was withdrawn, then its results."""
         from raypose.steps.execute import execute
 
         if not self._begins(task, attempt):
             return (None, *[None] * len(task.outputs))
-        self._graphs = graphs
+        self._shared = shared
         try:
             summary, results = execute(task, inputs, self._context)
         except CancelledError as error:
@@ -181,5 +185,12 @@ class Worker:
             self._context.staging.expect(expected)
 
     def _graph(self, model: ModelSpec) -> bytes | None:
-        reference = self._graphs.get(model.fingerprint)
+        reference = self._shared.get(model.fingerprint)
         return None if reference is None else ray.get(reference)
+
+    def _index(self, video: VideoSpec) -> VideoIndex | None:
+        reference = self._shared.get(video.path)
+        try:
+            return None if reference is None else ray.get(reference)
+        except ray.exceptions.RayError:
+            return None  # the worker can make it

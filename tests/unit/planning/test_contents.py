@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from raypose.inputs.probe import look_into
+from raypose.inputs.probe import probe
 from raypose.planning import Plan, Planned
 from raypose.planning.contents import Contents
 from raypose.specs import VideoSpec
@@ -183,12 +183,9 @@ def test_a_record_that_names_no_file_says_nothing_of_any() -> None:
 
 def test_a_file_that_can_not_be_compared_is_stale(tmp_path: Path) -> None:
     path = make_video(tmp_path / "cam.mp4", n_frames=3)
-    look = look_into(path)
-    assert look.identity is not None
-    video = VideoSpec(
-        str(path), "cam", 3, 64, 64, 25.0, 0.1, look.fingerprint, identity=look.identity
-    )
-    read = replace(read_of(video), identity=Identity(look.identity.size, (("inode", 0),)))
+    video = probe(path, "cam")
+    assert video.identity is not None
+    read = replace(read_of(video), identity=Identity(video.identity.size, (("inode", 0),)))
     digests._contents.clear()
     record = {"videos": [read.as_dict()]}
     assert Contents([video]).why_stale(record) == ""

@@ -15,7 +15,7 @@ from PIL import Image
 
 from raypose.errors import Failure, TableError, VideoError
 from raypose.inputs.models import open_model
-from raypose.inputs.probe import look_into
+from raypose.inputs.probe import probe
 from raypose.metrics.compute import PCA_SINGLEVIEW, TEMPORAL_NORM, fit_and_digest
 from raypose.specs import Owner, VideoSpec
 from raypose.steps import Step, Summary, Table
@@ -61,11 +61,7 @@ def video(tmp_path: Path) -> VideoSpec:
 
 
 def spec_of(path: Path) -> VideoSpec:
-    look = look_into(path)
-    return VideoSpec(
-        str(path), path.stem, look.n_frames, look.width, look.height, look.fps, look.duration_s,
-        look.fingerprint, identity=look.identity,
-    )  # fmt: skip
+    return probe(path, path.stem)
 
 
 @pytest.fixture
