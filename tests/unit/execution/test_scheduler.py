@@ -172,6 +172,39 @@ def test_one_task_is_always_borne(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(run.given) == {"predict/a"}
 
 
+def test_a_session_larger_than_memory_is_not_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its ranges wait in memory for the last one, which must not wait for them."""
+    monkeypatch.setattr(module, "HELD_FRAMES", 2500)
+    monkeypatch.setattr(module, "HELD_FRAMES_PER_GPU", 0)
+    run = Run(n_gpu=1)
+    ranges = [make_task(f"p{i}", gpu=True, session="v", n_frames=1000) for i in range(5)]
+    table = make_task("t", session="v", inputs=tuple(task.id for task in ranges), n_frames=5000)
+    other = make_task("q", gpu=True, session="w", n_frames=1000)
+    run.tell(TasksAdded((*ranges, table, other, make_task("u", inputs=("q",), session="w"))))
+    for i in range(5):
+        run.finish(f"p{i}")
+        assert "q" not in run.given
+    run.finish("t")
+    run.finish("q")
+    run.finish("u")
+    assert run.scheduler.is_done
+
+
+def test_the_longest_sessions_go_first() -> None:
+    run = Run(n_gpu=2, n_cpu=1)
+    lengths = {"a": 10, "b": 3000, "c": 200, "d": 40, "e": 500}
+    sessions = [make_session(name, n_frames=n) for name, n in lengths.items()]
+    run.tell(TasksAdded(tuple(task for session in sessions for task in session)))
+    assert list(run.given) == ["predict/b", "predict/e", "predict/c", "predict/d"]
+
+
+def test_a_single_worker_keeps_the_order_of_the_plan() -> None:
+    run = Run(n_gpu=1, n_cpu=1)
+    sessions = [make_session(name, n_frames=n) for name, n in (("a", 10), ("b", 3000))]
+    run.tell(TasksAdded(tuple(task for session in sessions for task in session)))
+    assert list(run.given) == ["predict/a", "predict/b"]
+
+
 # --- losses ----------------------------------------------------------------------------------
 
 
