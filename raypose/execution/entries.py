@@ -7,6 +7,8 @@ from enum import Enum, auto
 
 from raypose.tasks import Task
 
+Priority = tuple[int, int, int, int]
+
 
 class Status(Enum):
     """The state of a task."""
@@ -36,7 +38,7 @@ class Entry:
     """
 
     task: Task
-    priority: tuple[int, int, int]
+    priority: Priority
     adds_results: bool
     missing: int = 0
     status: Status = Status.WAITING

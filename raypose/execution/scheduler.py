@@ -30,7 +30,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
-from raypose.execution.entries import Entry, Status
+from raypose.execution.entries import Entry, Priority, Status
 from raypose.execution.events import (
     Abandon,
     Action,
@@ -115,7 +115,7 @@ class Scheduler:
         self._entries: dict[str, Entry] = {}
         self._n_open = Counter[bool]()
         self._n_assigned = 0
-        self._ready: dict[bool, list[tuple[tuple[int, int, int], str]]] = {True: [], False: []}
+        self._ready: dict[bool, list[tuple[Priority, str]]] = {True: [], False: []}
         self._results = Results()
         self._max_held_frames = max(HELD_FRAMES, HELD_FRAMES_PER_GPU * n_gpu)
         self._unbounded_session = ""
@@ -205,7 +205,9 @@ class Scheduler:
             # First what stores the work of GPUs, then what frees memory, then what fills it.
             stores_gpu_work = bool(task.inputs) and gpu_results.issuperset(task.inputs)
             rank = 0 if stores_gpu_work else 1 if task.inputs else 2
-            priority = (rank, -lengths[task.session], len(self._entries))
+            session_length = lengths[task.session]
+            length = task.n_frames * len(task.outputs) if session_length else 0
+            priority = (rank, -session_length, -length, len(self._entries))
             entry = Entry(task, priority, adds_results=not task.inputs)
             self._entries[task.id] = entry
             self._n_open[task.gpu] += 1

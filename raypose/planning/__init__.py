@@ -32,10 +32,10 @@ from raypose.planning.model import (
     EKS,
     OwnerWork,
     Plan,
+    PredictGroup,
     Problem,
     SessionPlan,
     Step,
-    Unit,
     VideoPlan,
 )
 from raypose.planning.recordings import find_files, find_recordings
@@ -47,10 +47,10 @@ __all__ = [
     "METHOD",
     "OwnerWork",
     "Plan",
+    "PredictGroup",
     "Problem",
     "SessionPlan",
     "Step",
-    "Unit",
     "VideoPlan",
     "make_plan",
 ]

@@ -9,7 +9,7 @@ from typing import Any
 
 from raypose.config import RunConfig
 from raypose.inputs.videos import Inspected
-from raypose.planning.partition import Work
+from raypose.planning.partition import PredictDemand
 from raypose.specs import ModelSpec, Owner, VideoSpec
 from raypose.storage import AnyPath, as_path
 from raypose.storage.layout import frames_beside
@@ -108,7 +108,7 @@ class VideoPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
+class PredictGroup:
     """What goes through a GPU together.
 
     Attributes:
@@ -150,7 +150,7 @@ class SessionPlan:
         return any(v.eks is not None and not v.eks.table.done for v in self.videos)
 
     @property
-    def units(self) -> tuple[Unit, ...]:
+    def units(self) -> tuple[PredictGroup, ...]:
         """What the GPUs must do, those with all views at once last."""
         models = [work.owner.model for work in self.videos[0].models]
         alone = [i for i, model in enumerate(models) if not model.takes_views]
@@ -164,7 +164,7 @@ class SessionPlan:
                 together.setdefault(order, []).append(i)
         groups += together.items()
         units = [
-            Unit(videos, tuple(i for i in indices if not self._predicted(videos, i)))
+            PredictGroup(videos, tuple(i for i in indices if not self._predicted(videos, i)))
             for videos, indices in groups
         ]
         return tuple(unit for unit in units if unit.models)
@@ -172,8 +172,8 @@ class SessionPlan:
     def _predicted(self, videos: tuple[int, ...], model: int) -> bool:
         return all(self.videos[v].models[model].table.done for v in videos)
 
-    def work(self, unit: Unit) -> Work:
-        """What a unit asks of the GPUs, for `arrange`."""
+    def work(self, unit: PredictGroup) -> PredictDemand:
+        """What a group still has to predict, for `partition`."""
         first = self.videos[unit.videos[0]]
         done = tuple(
             tuple(
@@ -183,7 +183,7 @@ class SessionPlan:
             )
             for model in unit.models
         )
-        return Work(first.video.n_frames, unit.models, done, first.keyframes)
+        return PredictDemand(first.video.n_frames, unit.models, done, first.keyframes)
 
     def ranges(self, video: int, model: int) -> tuple[tuple[int, int, str], ...]:
         """The finished ranges of a video and a model, with their files."""

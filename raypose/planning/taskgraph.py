@@ -19,8 +19,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from raypose.config import RunConfig
-from raypose.planning import OwnerWork, SessionPlan, Step, Unit, VideoPlan
-from raypose.planning.partition import Share, arrange
+from raypose.planning import OwnerWork, PredictGroup, SessionPlan, Step, VideoPlan
+from raypose.planning.partition import Shard, partition
 from raypose.steps.ranges import range_folder
 from raypose.storage import as_path
 from raypose.storage.layout import OutputPaths, output_paths
@@ -44,7 +44,7 @@ def arranged_tasks(
     """The tasks of each session, on so many GPUs, each after those it depends on."""
     units = [(session, session.units) for session in sessions]
     work = [session.work(unit) for session, of_session in units for unit in of_session]
-    shares = iter(arrange(work, n_gpus, config.chunk_frames))
+    shares = iter(partition(work, n_gpus, config.chunk_frames))
     return [
         _session_tasks(session, [(unit, next(shares)) for unit in of_session], config)
         for session, of_session in units
@@ -52,7 +52,7 @@ def arranged_tasks(
 
 
 def _session_tasks(
-    session: SessionPlan, shares: Sequence[tuple[Unit, Sequence[Share]]], config: RunConfig
+    session: SessionPlan, shares: Sequence[tuple[PredictGroup, Sequence[Shard]]], config: RunConfig
 ) -> tuple[Task, ...]:
     """The tasks of one session, of whose units the GPU tasks are given."""
     tasks: list[Task] = []
@@ -94,7 +94,9 @@ def _paths(work: OwnerWork, plan: VideoPlan, config: RunConfig) -> OutputPaths:
     return output_paths(as_path(work.owner.root), plan.video.key, config.layout)
 
 
-def _predict_task(session: SessionPlan, unit: Unit, share: Share, config: RunConfig) -> Task:
+def _predict_task(
+    session: SessionPlan, unit: PredictGroup, share: Shard, config: RunConfig
+) -> Task:
     plans = [session.videos[v] for v in unit.videos]
     video = plans[0].video
     names = [plans[0].models[i].owner.name for i in share.models]

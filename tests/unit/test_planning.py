@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from raypose.errors import ModelError, UsageError
-from raypose.planning import Plan, Unit
+from raypose.planning import Plan, PredictGroup
 from tests.calibrations import calibration_text
 from tests.projects import Project, commit_all, fake_model
 from tests.videos import truncate
@@ -50,7 +50,7 @@ class TestWhatIsToDo:
         kinds = ("table", "metrics", "label", "snippet")
         assert missing(plan) == {("cam", o, k) for o in ("a", "b", "eks") for k in kinds}
         assert not plan.problems
-        assert plan.sessions[0].units == (Unit((0,), (0, 1)),)
+        assert plan.sessions[0].units == (PredictGroup((0,), (0, 1)),)
 
     def test_nothing_is_written(self, project: Project) -> None:
         project.video()
