@@ -415,14 +415,14 @@ def scenarios(tiny: bool) -> list[Scenario]:
             Scenario(16, n_members=5, lost_per_hour=0.1),
             Scenario(64, videos_per_gpu=5, from_zero=True),
         ]
-    found = [Scenario(n, m, n_seeds=10) for n in (1, 16) for m in (1, 5)]
+    found = [Scenario(n, m, n_seeds=5) for n in (1, 16) for m in (1, 5)]
+    found += [Scenario(16, m, lost_per_hour=r, n_seeds=5) for m in (1, 5) for r in (0.01, 0.1)]
+    found += [Scenario(16, m, from_zero=True, n_seeds=5) for m in (1, 5)]
     found += [Scenario(1_000, m) for m in (1, 5)]
+    found += [Scenario(1_000, lost_per_hour=0.01), Scenario(1_000, 5, lost_per_hour=0.1)]
+    found += [Scenario(1_000, lost_per_hour=0.1), Scenario(1_000, from_zero=True)]
     found += [Scenario(10_000, m, videos_per_gpu=5) for m in (1, 5)]
-    found += [Scenario(16, m, lost_per_hour=r, n_seeds=10) for m in (1, 5) for r in (0.01, 0.1)]
-    found += [Scenario(1_000, m, lost_per_hour=r) for m in (1, 5) for r in (0.01, 0.1)]
-    found += [Scenario(10_000, videos_per_gpu=5, lost_per_hour=r) for r in (0.01, 0.1)]
-    found += [Scenario(16, m, from_zero=True, n_seeds=10) for m in (1, 5)]
-    found += [Scenario(1_000, m, from_zero=True) for m in (1, 5)]
+    found += [Scenario(10_000, videos_per_gpu=5, lost_per_hour=0.1)]
     return found
 
 
