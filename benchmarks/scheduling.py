@@ -19,7 +19,7 @@ import ray
 from raypose.config import RunConfig
 from raypose.execution.ray import RayExecutor
 from raypose.execution.ray.environment import own_cluster
-from raypose.execution.ray.worker import Graphs, Worker, WorkerInfo
+from raypose.execution.ray.worker import Shared, Worker, WorkerInfo
 from raypose.specs import Progress, VideoSpec
 from raypose.steps import Load, Predict, Step, Summary, Task
 
@@ -32,8 +32,8 @@ class Stub(Worker):
     def describe(self) -> WorkerInfo:
         return WorkerInfo(self.name, ray.get_runtime_context().get_node_id(), "cpu")
 
-    def do(self, task: Task, attempt: int, graphs: Graphs, *inputs: Any) -> tuple[Any, ...]:
-        if not self._begins(task, attempt):
+    def run_task(self, task: Task, attempt: int, shared: Shared, *inputs: Any) -> tuple[Any, ...]:
+        if not self._begin(task, attempt):
             return (None, *[None] * len(task.outputs))
         if task.gpu:
             time.sleep(SLEEP_S)

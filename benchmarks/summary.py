@@ -1,8 +1,8 @@
-"""The table and the chart of the benchmarks, from the JSON files in `results/` and nothing else.
+"""The tables and the chart of the benchmarks, from the JSON files in `results/` and nothing else.
 
-`python benchmarks/summary.py` writes the table into README.md, between its two markers, and the
-chart to docs/images/benchmarks.png. `--check` only says whether the README's table is the one
-that the results give.
+`python benchmarks/summary.py` writes the tables into README.md and docs/scheduling.md, between
+their markers, and the chart to docs/images/benchmarks.png. `--check` only checks that the tables
+are those of the results.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
 IDEAL, PLAIN = "the ideal", "plain transcode, same encoder settings"
 CEILING = "decoding or networks alone, the slower"
-BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 
 
 @dataclass(frozen=True)
@@ -208,6 +207,28 @@ def startup() -> str:
     )
 
 
+def simulation() -> str:
+    """The scheduler on simulated clusters; what misses a goal is bold."""
+    recorded = load("simulation")
+    if not recorded:
+        return "Not measured."
+    goals = recorded["goals"]
+    lines = [
+        "| cluster | seeds | tasks | nodes lost | makespan / bound | GPUs idle | ms per task |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in recorded["rows"]:
+        cells = {
+            "over_lower_bound": f"{row['over_lower_bound']:.3f}",
+            "gpu_idle": f"{row['gpu_idle']:.1%}",
+            "driver_ms_per_task": f"{row['driver_ms_per_task']:.2f}",
+        }
+        shown = [f"**{cells[k]}**" if row[k] > goals[k] else cells[k] for k in cells]
+        counts = f"{row['seeds']} | {row['n_tasks']:,} | {row['lost_nodes']}"
+        lines.append(f"| {row['scenario']} | {counts} | {' | '.join(shown)} |")
+    return "\n".join(lines)
+
+
 def draw(found: list[Row], path: Path) -> None:
     import matplotlib
 
@@ -227,20 +248,30 @@ def draw(found: list[Row], path: Path) -> None:
     figure.savefig(path, dpi=130)
 
 
+def put(name: str, marker: str, content: str, *, check: bool) -> None:
+    """Write `content` between the two markers of a file, or check that it is there."""
+    path = ROOT / name
+    text = path.read_text(encoding="utf-8")
+    begin, end = f"<!-- {marker}: begin -->", f"<!-- {marker}: end -->"
+    before, _, rest = text.partition(begin)
+    _, _, after = rest.partition(end)
+    new = f"{before}{begin}\n{content}\n{end}{after}"
+    if not check:
+        path.write_text(new, encoding="utf-8")
+    elif new != text:
+        sys.exit(f"{name}: the table is not that of the results")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     args = parser.parse_args()
-    readme = ROOT / "README.md"
-    text, found = readme.read_text(encoding="utf-8"), rows()
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    sentences = notes(found) + memory_against_length() + startup()
-    new = f"{before}{BEGIN}\n{table(found)}{sentences}\n{END}{after}"
-    if args.check:
-        sys.exit(0 if new == text else "README.md: the table is not the one of the results")
-    readme.write_text(new, encoding="utf-8")
-    draw(found, ROOT / "docs" / "images" / "benchmarks.png")
+    found = rows()
+    readme = table(found) + notes(found) + memory_against_length() + startup()
+    put("README.md", "benchmarks", readme, check=args.check)
+    put("docs/scheduling.md", "simulation", simulation(), check=args.check)
+    if not args.check:
+        draw(found, ROOT / "docs" / "images" / "benchmarks.png")
 
 
 if __name__ == "__main__":

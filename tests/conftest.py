@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.stores import Store, start_proxy
 
@@ -23,7 +25,9 @@ os.environ.update(
 for _name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
     os.environ.pop(_name, None)
 
-TESTS = Path(__file__).parent
+GROUPS = ("tests/integration/", "tests/faults/", "tests/cluster/", "tests/benchmarks/")
+"""Tests that share what is expensive to set up; all others are grouped by file."""
+
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 SHARED_CASES = SHARED_DATA.parent / "cases"
 
@@ -70,16 +74,33 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return 0
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that wait for Ray share one process, and so one cluster; others go by file.
+class _Scheduling(LoadScopeScheduling):
+    """Gives each process whole groups of tests, so that their fixtures are set up once.
 
-    Tests that need a GPU skip where torch sees none; without such tests torch stays out.
+    `--dist loadgroup` does not work here: with pytest 9.2, xdist 3.8 loses the groups.
     """
-    for item in items:
-        where = item.path.relative_to(TESTS)
-        group = "ray" if where.parts[0] in ("integration", "faults") else str(where)
-        item.add_marker(pytest.mark.xdist_group(group))
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        return next((group for group in GROUPS if path.startswith(group)), path)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Scheduling:
+    config.option.loadscopereorder = False
+    return _Scheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest groups first, and skip tests that need a GPU where torch sees none.
+
+    Without such tests torch is not imported.
+    """
+    rank = {group: i for i, group in enumerate(GROUPS)}
+    items.sort(
+        key=lambda item: next(
+            (i for group, i in rank.items() if item.nodeid.startswith(group)), len(rank)
+        )
+    )
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if not marked:
         return

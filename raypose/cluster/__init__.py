@@ -1,1 +1,1 @@
-"""A run as a job of a Ray cluster, and the check that the cluster fits."""
+"""Submits a run to a Ray cluster as a job, and checks there that the cluster can run it."""

@@ -1,9 +1,9 @@
-"""Whether a node of a cluster can run a job, said before the job starts; standard library only.
+"""Checks before a job starts that its node can run it; standard library only.
 
-`raypose.cluster.submit` sends the text of this file, to be run there by whatever `python` the
-cluster has: it uses no syntax that Python 3.6 would stumble over.
-Arguments: the oldest Python that will do, the oldest that will not, and the version of raypose
-that the image must have, empty where the code comes along.
+`raypose.cluster.submit` sends the text of this file, and whatever `python` the cluster has runs it
+there, so it must be valid Python 3.6.
+Arguments: the oldest Python that works, the oldest that is too new, and the version of raypose
+that the image must have (empty where the job brings its code).
 """
 
 import sys
@@ -13,7 +13,7 @@ NEEDED = ("av", "cv2", "eks", "lightning_pose", "pandas", "pyarrow", "pydantic",
 
 
 def problem(oldest: str, too_new: str, version: str) -> str:
-    """What is wrong, as a sentence; empty where nothing is."""
+    """The problem as a sentence; empty if there is none."""
     here = sys.version_info[:2]
     if not _numbers(oldest) <= here < _numbers(too_new):
         running = ".".join(map(str, here))
@@ -28,7 +28,9 @@ def problem(oldest: str, too_new: str, version: str) -> str:
         from raypose import __version__
 
         if __version__ != version:
-            return f"the cluster has raypose {__version__}, and the job was sent by {version}"
+            return (
+                f"the cluster has raypose {__version__}, but the job was submitted with {version}"
+            )
     return ""
 
 

@@ -1,9 +1,9 @@
-"""The same run as a Ray job on a cluster: sent, followed, listed and stopped over HTTP.
+"""Runs as jobs of a Ray cluster: submit, follow, list and stop them over HTTP.
 
-A job is a run whose driver runs on the cluster's head. What goes there: the settings as a
-`run.yaml`, checked here first, the package itself where the image is not to be relied on, and the
-environment that was asked for. Ray's job client does the sending; this module turns its errors
-into raypose's, and knows nothing of plans or displays.
+The driver of such a run is on the cluster's head node. What is sent: the settings as a `run.yaml`,
+validated here first; the package itself, unless the cluster's image has it; and environment
+variables. Ray's job client sends it; this module turns its errors into raypose's. It does not know
+plans or displays.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ Code = Literal["here", "image"]
 
 _CONNECT_S = 10.0
 _CONFIG = "run.yaml"
-_CHECK = "jobcheck.py"
-# A busy head takes a minute and more to start its agent.
+_PREFLIGHT = "preflight.py"
 _AGENT_WAIT_S = 180.0
+"""A busy head node takes more than a minute to start its agent."""
 _PYTHON = ("3.10", "3.14")
-"""As in pyproject.toml: the oldest that will do, and the oldest that will not."""
+"""As in pyproject.toml: the oldest that works, and the oldest that is too new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +49,13 @@ class Job:
     """A job of a cluster.
 
     Attributes:
-        id: what `follow` and `stop` are given.
-        state: Ray's word: PENDING, RUNNING, SUCCEEDED, FAILED or STOPPED.
-        command: what was submitted, as it was typed; Ray's entrypoint for jobs of others.
+        id: the argument of `follow` and `stop`.
+        state: PENDING, RUNNING, SUCCEEDED, FAILED or STOPPED.
+        command: the submitted command as it was typed; Ray's entrypoint for other jobs.
         started: seconds since the epoch; 0 before it has started.
         seconds: how long it ran, or has run so far.
-        exit_code: of the job's process; None while it runs, and where Ray does not know.
-        message: Ray's word on why it ended.
+        exit_code: of the job's process; None while it runs, or if Ray does not know it.
+        message: why it ended, according to Ray.
     """
 
     id: str
@@ -72,10 +72,10 @@ class Job:
 
 
 def read_env_file(path: Path) -> dict[str, str]:
-    """Variables from a file with a `NAME=value` a line; empty lines and `#` lines are left out.
+    """Variables from a file with one `NAME=value` per line, empty lines, and `#` comments.
 
     Raises:
-        UsageError: the file can't be read, or a line is none of these.
+        UsageError: the file can't be read, or has any other line.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -88,8 +88,8 @@ def read_env_file(path: Path) -> dict[str, str]:
             continue
         name, equals, value = text.partition("=")
         if not equals or not name.isidentifier():
-            # The line itself may hold a secret, so it is not shown.
-            raise UsageError(f"line {number} is no NAME=value", path=path)
+            # Don't show the line: it may hold a secret.
+            raise UsageError(f"line {number} is not NAME=value", path=path)
         if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
             value = value[1:-1]
         values[name] = value
@@ -103,20 +103,20 @@ class Cluster:
         address: `http://HOST:PORT` of the dashboard, or `HOST:PORT`.
 
     Raises:
-        UsageError: the address makes no sense.
-        ClusterError: nobody answers there, or refuses the token.
+        UsageError: the address is not valid.
+        ClusterError: nothing answers there, or the token is rejected.
     """
 
     def __init__(self, address: str) -> None:
         self.address = _url(address)
-        _check_that_someone_listens(self.address)
+        _check_connection(self.address)
         from ray.job_submission import JobSubmissionClient
 
         for name in logging.root.manager.loggerDict:
-            if name.startswith("ray."):  # they tell of each upload and each closed connection
+            if name.startswith("ray."):  # they log each upload and each closed connection
                 logging.getLogger(name).setLevel(logging.WARNING)
         with self._named_errors(), _variable("RAY_API_SERVER_ADDRESS", self.address):
-            # The client lets the variable win over its argument.
+            # For the client the variable takes precedence over its argument.
             self._client: JobSubmissionClient = JobSubmissionClient(
                 self.address, headers=_token_header()
             )
@@ -129,27 +129,27 @@ class Cluster:
         env: Mapping[str, str] | None = None,
         code: Code = "here",
     ) -> str:
-        """Send a run; returns the id of its job.
+        """Submit a run; returns the id of its job.
 
         Args:
             config: the run, with paths as the cluster's machines see them.
-            command: how to call it in lists.
+            command: how lists of jobs show it.
             env: environment of the job and its workers.
-            code: `here`: this raypose goes along; `image`: the cluster has it.
+            code: `here` sends this raypose along; `image` uses the one of the cluster.
 
         Raises:
-            ClusterError: the cluster's Ray is another one, or does not take the job.
+            ClusterError: the cluster has another version of Ray, or rejects the job.
         """
         self._check_version()
         job_id = f"raypose-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
         runtime_env: dict[str, Any] = {"env_vars": dict(env or {})}
         with tempfile.TemporaryDirectory(prefix="raypose-job-") as folder:
             Path(folder, _CONFIG).write_text(_settings(config), encoding="utf-8")
-            check = resources.files("raypose").joinpath("jobcheck.py").read_text(encoding="utf-8")
-            Path(folder, _CHECK).write_text(check, encoding="utf-8")
+            preflight = resources.files("raypose.cluster") / _PREFLIGHT
+            Path(folder, _PREFLIGHT).write_text(preflight.read_text(encoding="utf-8"), "utf-8")
             runtime_env["working_dir"] = folder
             if code == "here":
-                runtime_env["py_modules"] = [os.path.dirname(os.path.abspath(__file__))]
+                runtime_env["py_modules"] = [str(Path(__file__).parents[1].absolute())]
                 runtime_env["excludes"] = ["**/__pycache__/**"]
             with self._named_errors():
                 self._send(
@@ -161,7 +161,7 @@ class Cluster:
         return job_id
 
     def _send(self, **job: Any) -> None:
-        """Submit a job; to a head that has just started, as soon as its agent is there."""
+        """Submit a job; if the head node has just started, wait for its agent."""
         give_up = time.monotonic() + _AGENT_WAIT_S
         while True:
             try:
@@ -172,27 +172,27 @@ class Cluster:
                     raise
                 if time.monotonic() > give_up:
                     raise ClusterError(
-                        f"the cluster at {self.address} is up, but has started no agent to take "
-                        f"jobs for {_AGENT_WAIT_S:.0f} s",
-                        hint="Try again in a minute; else see dashboard_agent.log among the logs "
-                        "of the head's Ray.",
+                        f"the cluster at {self.address} is up, but has not started the agent that "
+                        f"takes jobs within {_AGENT_WAIT_S:.0f} s",
+                        hint="Try again in a minute. If it stays so, read dashboard_agent.log in "
+                        "the head node's Ray logs.",
                     ) from error
                 time.sleep(1)
 
     def follow(self, job_id: str, write: Callable[[str], None]) -> Job:
-        """Hand on what the job prints, from its first line, until it has ended.
+        """Pass on what the job prints, from its first line, until it ends.
 
         Raises:
-            ClusterError: there is no such job, or the connection is lost; the job goes on.
-            KeyboardInterrupt: at Ctrl-C; the job goes on.
+            ClusterError: there is no such job, or the connection was lost; the job continues.
+            KeyboardInterrupt: at Ctrl-C; the job continues.
         """
 
         async def tail() -> None:
             async for text in self._client.tail_job_logs(job_id):
                 write(text)
 
-        self.job(job_id)  # a wrong id gets its own sentence
-        with self._named_errors(f"the connection to job {job_id} is lost, and the job goes on"):
+        self.job(job_id)  # so that a wrong id has its own message
+        with self._named_errors(f"lost the connection to job {job_id}; the job goes on"):
             asyncio.run(tail())
         # The log ends a moment before the job does.
         job = self.job(job_id)
@@ -202,7 +202,7 @@ class Cluster:
         return job
 
     def job(self, job_id: str) -> Job:
-        """What there is to know of a job.
+        """The current state of a job.
 
         Raises:
             ClusterError: there is no such job.
@@ -217,7 +217,7 @@ class Cluster:
         return sorted(found, key=lambda job: job.started, reverse=True)
 
     def stop(self, job_id: str) -> bool:
-        """End a job; False where it had ended before. What it has finished stays done."""
+        """Stop a job; False if it had already ended. Finished outputs are kept."""
         self.job(job_id)
         with self._named_errors():
             return bool(self._client.stop_job(job_id))
@@ -228,32 +228,32 @@ class Cluster:
         theirs = getattr(self._client, "_server_ray_version", ray.__version__)
         if theirs.split(".")[:2] != ray.__version__.split(".")[:2]:
             raise ClusterError(
-                f"the cluster at {self.address} runs Ray {theirs}, and here is {ray.__version__}",
-                hint="Use the image of cluster/Dockerfile, or the raypose that the cluster has.",
+                f"the cluster at {self.address} runs Ray {theirs}, this machine {ray.__version__}",
+                hint="Use the image of cluster/Dockerfile, or the cluster's version of raypose.",
             )
 
     @contextmanager
     def _named_errors(self, meaning: str = "") -> Iterator[None]:
-        """Ray's and HTTP's errors as one of ours, which says what to do."""
+        """Turn errors from Ray and HTTP into a `ClusterError` that says what to do."""
         from ray.exceptions import AuthenticationError
 
         try:
             yield
         except AuthenticationError as error:
             raise ClusterError(
-                f"the cluster at {self.address} does not take the token",
+                f"the cluster at {self.address} rejected the token",
                 hint="Put the cluster's token into ~/.ray/auth_token or RAY_AUTH_TOKEN.",
             ) from error
         except (OSError, RuntimeError, ValueError, KeyError) as error:
             what = " ".join(str(error).split())[:300]
             raise ClusterError(
-                f"{meaning or f'the cluster at {self.address} does not answer as Ray'} ({what})",
-                hint="See raypose jobs for what runs there, and for what to follow.",
+                f"{meaning or f'the cluster at {self.address} does not answer like Ray'} ({what})",
+                hint="raypose jobs lists the jobs of the cluster.",
             ) from error
 
 
 def _token_header() -> dict[str, str]:
-    """What shows the user's token, whatever this process has done with Ray before.
+    """The header with the user's token, whatever this process has done with Ray before.
 
     Ray's client adds it by itself only where `RAY_AUTH_MODE` was set before ray was imported.
     """
@@ -283,18 +283,18 @@ def _url(address: str) -> str:
     parts = urlsplit(url)
     try:
         usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:  # a port that is no number
+    except ValueError:  # the port is not a number
         usable = False
     if not usable:
         raise UsageError(
-            f"{address!r} is no address of a cluster's dashboard",
+            f"{address!r} is not the address of a cluster's dashboard",
             hint="Give --address http://HOST:8265.",
         )
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def _check_that_someone_listens(url: str) -> None:
-    """The job client waits for minutes where nobody answers."""
+def _check_connection(url: str) -> None:
+    """Fail early: without an answer the job client waits for minutes."""
     parts = urlsplit(url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
@@ -308,7 +308,7 @@ def _check_that_someone_listens(url: str) -> None:
 
 
 def _settings(config: RunConfig) -> str:
-    """The run's settings as YAML, for a driver that joins the cluster it runs on."""
+    """The run's settings as YAML; its driver joins the cluster that it runs on."""
     values = config.model_dump(mode="json", exclude_unset=True)
     if not config.inline and config.address is None:
         values["address"] = "auto"
@@ -317,7 +317,7 @@ def _settings(config: RunConfig) -> str:
 
 def _entrypoint(code: Code) -> str:
     version = __version__ if code == "image" else ""
-    first = shlex.join(["python", _CHECK, *_PYTHON, version])
+    first = shlex.join(["python", _PREFLIGHT, *_PYTHON, version])
     return f"{first} && exec python -m raypose run --config {_CONFIG}"
 
 

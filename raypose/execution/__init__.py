@@ -1,1 +1,1 @@
-"""Who does the tasks: one process (`inline`), or a Ray cluster (`ray`); the contract is `base`."""
+"""Runs tasks, in one process (`inline`) or on a Ray cluster (`ray`); `base` is the contract."""

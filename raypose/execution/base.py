@@ -1,12 +1,12 @@
 """The contract of an executor: tasks in, events and results out.
 
 ```
-start() → n_workers → run(sessions, observer) → close()
+start() → n_workers → run(recordings, observer) → close()
 ```
 
-A session is a tuple of tasks, each after those it depends on. An executor does them by
-`raypose.steps.execute`, hands results on to those who wait for them, and tells the observer
-what happens. It decides where and when, never what: that is the plan's.
+A recording is a tuple of tasks in order of dependency. An executor runs them with
+`raypose.steps.execute`, passes results on to the tasks that need them, and informs the observer.
+It decides where and when a task runs; the plan decides what there is to do.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ from raypose.steps.base import Summary, Task
 
 
 class Observer(Protocol):
-    """Is told what happens, in the thread that called `run`."""
+    """Receives what happens, in the thread that called `run`."""
 
     def progress(self, progress: Progress) -> None:
-        """A task has come so far; the first word of a task says that it runs."""
+        """How far a task is; the first report of a task says that it has started."""
 
     def finished(self, summary: Summary) -> None:
-        """A task has ended, well or badly; told once a task."""
+        """A task has ended, successfully or not; called once per task."""
 
 
 class Executor(Protocol):
-    """Does the tasks of a run."""
+    """Runs the tasks of a plan."""
 
     def start(self, models: Sequence[ModelSpec]) -> int:
-        """Get ready; returns how many GPU workers there will be.
+        """Prepare to run; returns the number of GPU workers.
 
-        At least 1, or none where nothing is predicted: then only CPUs are used.
+        At least 1, or 0 where nothing is predicted and only CPUs are used.
 
         Raises:
-            DeviceError: a GPU is there, or asked for, and can't be used.
+            DeviceError: a GPU is present or requested, but can't be used.
             ClusterError: Ray can't be started or reached.
         """
 
     @property
     def description(self) -> str:
-        """What it runs on, in a line for people."""
+        """What it runs on, as one line for the user."""
 
-    def run(self, sessions: Iterable[Sequence[Task]], observer: Observer) -> None:
-        """Do all tasks. On `KeyboardInterrupt` no task goes on, and it is raised again."""
+    def run(self, recordings: Iterable[Sequence[Task]], observer: Observer) -> None:
+        """Run all tasks. On `KeyboardInterrupt`, stop every task and raise it again."""
 
     def close(self) -> None:
-        """Let go of everything; may be called at any time, and again."""
+        """Release everything; may be called at any time, and more than once."""

@@ -1,4 +1,4 @@
-"""A task as the scheduler sees it: what it waits for, who has it, how often it was lost."""
+"""A task as the scheduler sees it: what it waits for, which worker has it, and its losses."""
 
 from __future__ import annotations
 
@@ -7,45 +7,46 @@ from enum import Enum, auto
 
 from raypose.steps.base import Task
 
+Priority = tuple[int, int, int, int]
+
 
 class Status(Enum):
-    """How a task stands."""
+    """The state of a task."""
 
     WAITING = auto()  # for inputs
     READY = auto()
-    GIVEN = auto()  # to a worker
+    ASSIGNED = auto()  # to a worker
     ENDED = auto()
 
 
 @dataclass(slots=True)
 class Entry:
-    """A task and how it stands.
+    """A task and its state.
 
     Attributes:
-        order: place among all tasks.
-        rank: 0 for what secures the work of GPUs, 1 for other tasks with inputs, 2 for those
-            that bring new results into memory.
-        missing: inputs that do not exist.
-        attempt: number of the last submission.
-        worker: who has it.
+        priority: its place among the tasks that are ready; smaller goes first.
+        adds_results: whether it brings new results into memory without freeing others.
+        missing: number of inputs that do not exist yet.
+        attempt: number of the latest submission.
+        worker: the worker that has it.
         losses: how often it was lost while it ran.
-        unstarted: how often its worker was lost before it was heard to run.
+        unstarted: how often its worker was lost before the task reported anything.
         stalls: how often it stopped making progress.
-        runs: whether it was heard to run, in this attempt.
-        told_at: when it came to the front of its queue, or last made progress.
-        cancelled: whether its worker was asked to give it back.
+        started: whether it has reported anything in this attempt.
+        active_at: when it came to the front of its queue, or last made progress.
+        cancelled: whether its worker was asked to return it.
     """
 
     task: Task
-    order: int
-    rank: int
+    priority: Priority
+    adds_results: bool
     missing: int = 0
     status: Status = Status.WAITING
     attempt: int = 0
     losses: int = 0
     unstarted: int = 0
     stalls: int = 0
-    runs: bool = False
+    started: bool = False
     worker: int = -1
-    told_at: float = 0.0
+    active_at: float = 0.0
     cancelled: bool = False

@@ -1,8 +1,7 @@
 """What an executor and the scheduler tell each other: events one way, actions the other.
 
-All are small frozen values. A task is named by its id, a worker by a number that no other worker
-of the run ever has, and a submission of a task by the number of the attempt: an answer to an
-earlier attempt means nothing.
+A task is named by its id, and a worker by a number that is never used twice in a run. Each
+submission of a task has an attempt number; an answer to an earlier attempt is ignored.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from raypose.steps.base import Task
 
 @dataclass(frozen=True, slots=True)
 class TasksAdded:
-    """These tasks are to be done; each stands after those whose results it takes."""
+    """New tasks, each listed after those whose results it takes."""
 
     tasks: tuple[Task, ...]
 
@@ -30,7 +29,7 @@ class WorkerUp:
 
 @dataclass(frozen=True, slots=True)
 class WorkersLost:
-    """Workers whose process died, or that can't be reached: all of a node that is gone."""
+    """Workers that died or can't be reached: all workers of a lost node at once."""
 
     workers: tuple[int, ...]
     reason: str
@@ -38,14 +37,14 @@ class WorkersLost:
 
 @dataclass(frozen=True, slots=True)
 class RoomForCpuWorkers:
-    """The cluster has cores for this number of workers without a GPU."""
+    """The cluster has cores for this many workers without a GPU."""
 
     count: int
 
 
 @dataclass(frozen=True, slots=True)
 class Progressed:
-    """A task has started to run, or has come a step further."""
+    """A task has started, or has reported progress."""
 
     task: str
     attempt: int
@@ -61,7 +60,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """A queued task was taken back from its worker before it started."""
+    """A queued task was removed from its worker's queue before it started."""
 
     task: str
     attempt: int
@@ -69,10 +68,10 @@ class Cancelled:
 
 @dataclass(frozen=True, slots=True)
 class TaskLost:
-    """A task ended in an error of the cluster, not of its own; its worker may still be there.
+    """A task ended with an error of the cluster, not its own; its worker may still exist.
 
     Attributes:
-        blameless: True where it never ran, because one of its inputs was lost.
+        blameless: True if it never ran because one of its inputs was lost.
     """
 
     task: str
@@ -83,14 +82,14 @@ class TaskLost:
 
 @dataclass(frozen=True, slots=True)
 class ResultLost:
-    """A result is gone from memory, with the node that held it."""
+    """A result was lost with the node that held it."""
 
     output: str
 
 
 @dataclass(frozen=True, slots=True)
 class TimePassed:
-    """The clock shows this time, in seconds; it never goes back."""
+    """The current time in seconds; it never goes back."""
 
     now_s: float
 
@@ -121,14 +120,14 @@ class StartWorker:
 
 @dataclass(frozen=True, slots=True)
 class StopWorker:
-    """End a worker at once; what it still does is of no use."""
+    """Stop a worker at once, whatever it is doing."""
 
     worker: int
 
 
 @dataclass(frozen=True, slots=True)
 class Submit:
-    """Give a task to a worker."""
+    """Send a task to a worker."""
 
     task: Task
     worker: int
@@ -137,7 +136,7 @@ class Submit:
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """Take a queued task back; it may have started meanwhile, and then goes on."""
+    """Remove a task from a worker's queue, unless it has started meanwhile."""
 
     task: Task
     worker: int
@@ -146,7 +145,7 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Forget:
-    """A result has no use any more."""
+    """A result is no longer needed."""
 
     output: str
 
@@ -162,7 +161,7 @@ class Abandon:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """The run can't go on."""
+    """The run can't continue."""
 
     reason: str
 

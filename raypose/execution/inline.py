@@ -1,4 +1,4 @@
-"""The whole plan in one process, without Ray: for machines without it, and for debugging."""
+"""Runs the whole plan in one process, without Ray: for debugging, and where Ray is not wanted."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from raypose.worker.context import Context
 
 
 class InlineExecutor:
-    """Does one task after the other, on one device."""
+    """Runs one task after the other, on one device."""
 
     def __init__(self, config: Settings) -> None:
         self._config = config
@@ -47,7 +47,7 @@ class InlineExecutor:
     def description(self) -> str:
         return f"this process{self._device}"
 
-    def run(self, sessions: Iterable[Sequence[Task]], observer: Observer) -> None:
+    def run(self, recordings: Iterable[Sequence[Task]], observer: Observer) -> None:
         from raypose.inference.artifact import cached_graph
         from raypose.inputs.probe import known_index
 
@@ -62,29 +62,29 @@ class InlineExecutor:
             allow_unsafe=allow_unsafe,
         )
         with closing(context.staging):
-            _Process(context, observer).run(tuple(chain.from_iterable(sessions)))
+            _Process(context, observer).run(tuple(chain.from_iterable(recordings)))
 
     def close(self) -> None:
-        """Nothing is held."""
+        """There is nothing to release."""
 
 
 class _Process:
-    """This process, in the place of one worker with a GPU and one without."""
+    """This process as one worker with a GPU and one without."""
 
     def __init__(self, context: Context, observer: Observer) -> None:
         self._context = context
         self._observer = observer
         self._scheduler = Scheduler(1, 1)
-        self._given: list[Submit] = []
+        self._assigned: list[Submit] = []
         self._values: dict[str, Any] = {}
 
     def run(self, tasks: tuple[Task, ...]) -> None:
         self._do(self._scheduler.start())
         self._handle(TasksAdded(tasks))
         while not self._scheduler.is_done:
-            # What needs no GPU first: results go to disk and out of memory.
-            submit = min(self._given, key=lambda given: given.task.gpu)
-            self._given.remove(submit)
+            # CPU tasks first: they write results to disk and free memory.
+            submit = min(self._assigned, key=lambda submit: submit.task.gpu)
+            self._assigned.remove(submit)
             self._execute(submit)
 
     def _execute(self, submit: Submit) -> None:
@@ -93,7 +93,7 @@ class _Process:
         inputs = [self._values[name] for name in task.inputs]
         summary, results = execute(task, inputs, context)
         self._values.update(zip(task.outputs, results, strict=True))
-        del inputs, results  # a long video's table is not held longer than it is needed
+        del inputs, results  # do not hold a long video's table longer than needed
         self._handle(Finished(task.id, submit.attempt))
         self._observer.finished(summary)
 
@@ -106,10 +106,10 @@ class _Process:
                 case StartWorker(number):
                     self._handle(WorkerUp(number))
                 case Submit(task):
-                    self._given.append(action)
+                    self._assigned.append(action)
                     if task.gpu:
                         self._context.staging.expect([video.path for video in task.step.videos])
                 case Forget(output):
                     self._values.pop(output, None)
                 case _:
-                    raise AssertionError(f"one process loses nothing: {action}")
+                    raise AssertionError(f"one process can't lose work: {action}")

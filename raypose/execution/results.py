@@ -1,4 +1,4 @@
-"""Which results of tasks exist, who still needs them, and how much memory they take.
+"""Which results of tasks exist, which are still needed, and how much memory they take.
 
 Part of the scheduler: it knows names of results and numbers of rows, not where they are.
 """
@@ -15,7 +15,7 @@ class Results:
     """The results of a run's tasks.
 
     Attributes:
-        held_frames: rows of all results that are in memory, or are about to be.
+        held_frames: rows of all results that are in memory, or soon will be.
     """
 
     def __init__(self) -> None:
@@ -29,12 +29,12 @@ class Results:
         return name in self._exist
 
     def add(self, task: Task) -> None:
-        """Take note of a task: what it will make, and what it will use."""
+        """Register a task: what it will produce, and what it will use."""
         self._frames.update(dict.fromkeys(task.outputs, task.n_frames))
         self._uses.update(task.inputs)
 
     def use_again(self, task: Task) -> None:
-        """A task that had ended needs its inputs once more."""
+        """A task that had ended needs its inputs again."""
         self._uses.update(task.inputs)
 
     def missing(self, task: Task) -> list[str]:
@@ -46,41 +46,41 @@ class Results:
         return sum(self._frames[name] for name in task.outputs if self._uses[name])
 
     def reserve(self, task: Task) -> None:
-        """Memory for the results of a task that is about to run."""
+        """Reserve memory for the results of a task that is about to run."""
         for name in task.outputs:
             if self._uses[name] and name not in self._held:
                 self._held.add(name)
                 self.held_frames += self._frames[name]
 
-    def give_back(self, task: Task) -> None:
-        """The task did not come to its end: return what was reserved."""
+    def release(self, task: Task) -> None:
+        """Release what was reserved for results that do not exist."""
         for name in task.outputs:
             if name not in self._exist:
                 self._drop(name)
 
-    def made(self, task: Task) -> tuple[list[str], list[str]]:
+    def produced(self, task: Task) -> tuple[list[str], list[str]]:
         """The task's results exist now.
 
         Returns:
-            Those that are new, and those that have no use.
+            Those that are new, and those that nothing needs.
         """
         self.reserve(task)
         new = [name for name in task.outputs if name not in self._exist]
         self._exist.update(new)
-        return new, self._without_use(task.outputs)
+        return new, self._unneeded(task.outputs)
 
-    def used(self, task: Task) -> list[str]:
-        """The task has ended and needs its inputs no more; returns those without further use."""
+    def consumed(self, task: Task) -> list[str]:
+        """The task has ended and no longer needs its inputs; returns those that nothing needs."""
         for name in task.inputs:
             self._uses[name] -= 1
-        return self._without_use(task.inputs)
+        return self._unneeded(task.inputs)
 
     def lost(self, name: str) -> None:
         """A result is gone."""
         self._exist.discard(name)
         self._drop(name)
 
-    def _without_use(self, names: Iterable[str]) -> list[str]:
+    def _unneeded(self, names: Iterable[str]) -> list[str]:
         gone = [name for name in names if name in self._exist and not self._uses[name]]
         for name in gone:
             self.lost(name)

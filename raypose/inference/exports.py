@@ -164,7 +164,8 @@ def pack_engine(engine: Engine) -> bytes:
                     hint="Check that the file is there and who may read it.",
                 ) from error
             digests[path.name] = digest_of_bytes(content)
-            archive.writestr(path.name, content)
+            # A `ZipInfo` has a fixed date: the same files give the same bytes.
+            archive.writestr(zipfile.ZipInfo(path.name), content)
     if _joint_digest(digests) != engine.digest:
         raise ModelChangedError(
             "the export changed after the run was planned", path=engine.path, hint=RUN_AGAIN

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from raypose.config import RunConfig, SmoothConfig
@@ -209,7 +209,7 @@ class RecordingPlan:
             )
             for model in group.models
         )
-        keyframes = partial(known_keyframes, first.video)
+        keyframes = cache(partial(known_keyframes, first.video))
         return PredictDemand(first.video.n_frames, group.models, done, keyframes)
 
 

@@ -1,33 +1,41 @@
-"""Who predicts what: members share a decode, spread over GPUs, or a video is split.
+"""Splits predictions over GPUs: members share a decode, spread over GPUs, or a video is cut.
 
-A pure function of the work and the number of GPUs:
+A pure function of the demands and the number of GPUs:
 
-- as many sessions as GPUs, or more: one decode feeds all members of a session (share);
-- fewer sessions than GPUs: the members spread over GPUs;
-- fewer pairs than GPUs, or a video longer than a chunk: frame ranges, cut at keyframes (split).
+- as many demands as GPUs, or more: one decode feeds all members;
+- fewer demands than GPUs: the members spread over GPUs;
+- fewer pairs than GPUs, or a video longer than a chunk: ranges of frames, cut at keyframes;
+- GPUs that would not end together: shorter ranges, as far as that brings the end forward.
 """
 
 from __future__ import annotations
 
+import heapq
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from math import ceil
 
 MIN_RANGE = 256
 """A range shorter than this (in frames) is not worth a task of its own."""
 
+_RANGE_COST = 256
+"""What a range costs besides its frames (opening the video, storing the rows), in frames."""
+
+_BALANCED = 1.02
+"""GPUs end together if the last one ends this close to the mean of all."""
+
 
 @dataclass(frozen=True, slots=True)
 class PredictDemand:
-    """What one session asks of the GPUs.
+    """What a group of models still has to predict of a video.
 
     Attributes:
         n_frames: frames of the video.
         models: indices of the models that must predict it.
         done: for each of these, the ranges `(start, stop)` that are finished.
-        keyframes: returns the frames at which a cut costs nothing, ascending; called where a
+        keyframes: returns the frames at which a cut costs nothing, ascending; asked only where a
             video is cut.
     """
 
@@ -45,37 +53,65 @@ class Shard:
     start: int
     stop: int
 
+    @property
+    def cost(self) -> int:
+        return _RANGE_COST + len(self.models) * (self.stop - self.start)
 
-def partition(work: Sequence[PredictDemand], n_gpus: int, chunk_frames: int) -> list[list[Shard]]:
-    """The GPU tasks of each session, in order of frames.
+
+def partition(
+    demands: Sequence[PredictDemand], n_gpus: int, chunk_frames: int
+) -> list[list[Shard]]:
+    """The GPU tasks of each demand, in order of frames.
 
     Args:
-        work: what the sessions ask for.
-        n_gpus: GPU workers there are, at least 1.
+        demands: what has to be predicted.
+        n_gpus: number of GPU workers, at least 1.
         chunk_frames: longest range.
 
     Returns:
-        For each session its shards. For every model they cover each frame that is not finished
-        exactly once, except that members with unlike finished ranges may predict some again.
+        For each demand its shards. For every model they cover each frame that is not finished
+        exactly once, except that members with different finished ranges may predict some again.
     """
-    active = [w for w in work if w.models]
-    n_sessions = max(1, len(active))
+    longest = min(chunk_frames, max((demand.n_frames for demand in demands), default=1))
+    best = _shards(demands, n_gpus, longest)
+    end, mean = _end_and_mean(best, n_gpus)
+    best_end = end
+    while end > _BALANCED * mean and longest >= 2 * MIN_RANGE:
+        longest //= 2
+        shards = _shards(demands, n_gpus, longest)
+        end, mean = _end_and_mean(shards, n_gpus)
+        if end < best_end:
+            best, best_end = shards, end
+    return best
+
+
+def _shards(demands: Sequence[PredictDemand], n_gpus: int, longest: int) -> list[list[Shard]]:
+    """The shards of each demand, with ranges of at most `longest` frames."""
+    n_demands = max(1, sum(bool(demand.models) for demand in demands))
     result: list[list[Shard]] = []
-    for w in work:
-        if not w.models:
-            result.append([])
-            continue
-        n_groups = min(len(w.models), ceil(n_gpus / n_sessions))
-        n_ranges = ceil(n_gpus / (n_sessions * n_groups))
+    for demand in demands:
+        n_groups = max(1, min(len(demand.models), ceil(n_gpus / n_demands)))
+        n_ranges = ceil(n_gpus / (n_demands * n_groups))
+        length = min(longest, max(MIN_RANGE, ceil(demand.n_frames / n_ranges)))
         shards = []
-        for group in _groups(tuple(range(len(w.models))), n_groups):
-            models = tuple(w.models[i] for i in group)
-            done = _common([w.done[i] for i in group]) if w.done else ()
-            for start, stop in _gaps(done, w.n_frames):
-                length = min(chunk_frames, max(MIN_RANGE, ceil(w.n_frames / n_ranges)))
-                shards += [Shard(models, a, b) for a, b in _cut(start, stop, length, w.keyframes)]
-        result.append(sorted(shards, key=lambda share: (share.start, share.models)))
+        for group in _groups(tuple(range(len(demand.models))), n_groups):
+            models = tuple(demand.models[i] for i in group)
+            done = _common([demand.done[i] for i in group]) if models and demand.done else ()
+            for start, stop in _gaps(done, demand.n_frames) if models else ():
+                ranges = _cut(start, stop, length, demand.keyframes)
+                shards += [Shard(models, a, b) for a, b in ranges]
+        result.append(sorted(shards, key=lambda shard: (shard.start, shard.models)))
     return result
+
+
+def _end_and_mean(shards: Sequence[Sequence[Shard]], n_gpus: int) -> tuple[float, float]:
+    """When the last GPU ends and when all do on average, if the longest demands go first."""
+    costs = [sorted((s.cost for s in of_demand), reverse=True) for of_demand in shards]
+    costs.sort(key=sum, reverse=True)
+    ends = [0] * n_gpus
+    for cost in chain.from_iterable(costs):
+        heapq.heapreplace(ends, ends[0] + cost)
+    return max(ends), sum(ends) / n_gpus
 
 
 def _groups(items: tuple[int, ...], n: int) -> list[tuple[int, ...]]:

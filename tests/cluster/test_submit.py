@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 
 from raypose import cli
 from raypose._version import __version__
-from raypose.cluster import preflight as jobcheck
+from raypose.cluster import preflight
 from raypose.cluster.submit import _settings, _url, read_env_file
 from raypose.config import RunConfig
 from raypose.errors import UsageError
@@ -53,7 +53,7 @@ def ask(
 
 
 class TestBeforeAnythingIsSent:
-    """Nobody listens at the address: what is said comes before a connection is tried."""
+    """Nothing listens at the address: these errors come before any connection."""
 
     @pytest.mark.parametrize(
         ("arguments", "word"),
@@ -88,14 +88,14 @@ class TestBeforeAnythingIsSent:
         (tmp_path / "env").write_text("A=1\nhunter2\n")
         run = ["--", "run", "/v.mp4", "-m", "/m", "-o", "/o"]
         code, text = invoke("submit", "--address", NOWHERE, "--env-file", tmp_path / "env", *run)
-        assert code == 2 and "line 2 is no NAME=value" in text and "hunter2" not in text
+        assert code == 2 and "line 2 is not NAME=value" in text and "hunter2" not in text
 
     def test_without_an_address(self) -> None:
         code, text = invoke("jobs")
         assert code == 2 and "--address" in text
 
 
-class TestSmallParts:
+class TestParts:
     def test_env_files(self, tmp_path: Path) -> None:
         text = "# comment\n\nexport A=1\nB='two words'\nC=x=y\nD=\n"
         (tmp_path / "env").write_text(text)
@@ -114,7 +114,7 @@ class TestSmallParts:
         assert _url(address) == url
 
     @pytest.mark.parametrize("address", ["ray://head:10001", "http://", "head:abc"])
-    def test_what_is_no_address(self, address: str) -> None:
+    def test_invalid_addresses(self, address: str) -> None:
         with pytest.raises(UsageError):
             _url(address)
 
@@ -124,15 +124,15 @@ class TestSmallParts:
         assert RunConfig(**settings) == config.model_copy(update={"address": "auto"})
         assert set(settings) == {"videos", "models", "output_dir", "label", "gpus", "address"}
 
-    def test_the_check_on_the_cluster(self) -> None:
-        assert jobcheck.problem("3.10", "3.14", "") == ""
-        assert jobcheck.problem("3.10", "3.14", __version__) == ""
-        assert "runs Python" in jobcheck.problem("4.0", "4.1", "")
-        assert "0.0.0" in jobcheck.problem("3.10", "3.14", "0.0.0")
+    def test_preflight(self) -> None:
+        assert preflight.problem("3.10", "3.14", "") == ""
+        assert preflight.problem("3.10", "3.14", __version__) == ""
+        assert "runs Python" in preflight.problem("4.0", "4.1", "")
+        assert "0.0.0" in preflight.problem("3.10", "3.14", "0.0.0")
 
-    def test_the_check_runs_by_itself(self) -> None:
-        """As it is sent: its text alone, on a Python that has nothing of ours."""
-        text = Path(jobcheck.__file__).read_text()
+    def test_preflight_runs_alone(self) -> None:
+        """As it is sent: only its text, on a Python without our packages."""
+        text = Path(preflight.__file__).read_text()
         command = [sys.executable, "-I", "-S", "-c", text]
         for arguments, word in (
             (["3.10", "3.14", ""], "lacks av, cv2"),
@@ -143,8 +143,8 @@ class TestSmallParts:
             assert ran.stderr.startswith("error: ") and word in ran.stderr
 
 
-class TestNobodyOrSomebodyElseAnswers:
-    def test_nobody(self) -> None:
+class TestNoRayCluster:
+    def test_nothing_listens(self) -> None:
         code, text = ask("jobs", "--address", f"127.0.0.1:{free_port()}")
         assert code == 1
         assert "can't be reached (Connection refused)" in text and "tunnel" in text
@@ -156,16 +156,16 @@ class TestNobodyOrSomebodyElseAnswers:
     @pytest.mark.parametrize(
         ("version", "words"),
         [
-            ("2.9.3", ["runs Ray 2.9.3, and here is", "cluster/Dockerfile"]),
+            ("2.9.3", ["runs Ray 2.9.3, this machine", "cluster/Dockerfile"]),
             (
                 ray.__version__,
-                ["is up, but has started no agent to take jobs for 1 s", "again in"],
+                ["has not started the agent that takes jobs within 1 s", "again in"],
             ),
         ],
     )
-    def test_a_head_that_takes_no_job(self, version: str, words: list[str]) -> None:
-        """Of another Ray, which can't be installed beside ours; or not yet ready."""
-        with head_that_takes_no_job(version) as address:
+    def test_a_head_that_accepts_no_job(self, version: str, words: list[str]) -> None:
+        """It has another version of Ray, or is not ready yet."""
+        with head_that_accepts_no_job(version) as address:
             run = ["--address", address, "--", "run", "/v.mp4", "-m", "/m", "-o", "/o"]
             env = {"RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_API_SERVER_ADDRESS": ""}
             code, text = ask("submit", *run, program=IMPATIENT, **env)
@@ -177,13 +177,14 @@ class TestNobodyOrSomebodyElseAnswers:
 # The command, waiting for an agent no longer than a second.
 IMPATIENT = (
     "-c",
-    "from raypose import cli, submit; submit._AGENT_WAIT_S = 1; cli.app()",
+    "from raypose import cli; from raypose.cluster import submit; submit._AGENT_WAIT_S = 1; "
+    "cli.app()",
 )
 
 
 @contextmanager
-def head_that_takes_no_job(version: str) -> Iterator[str]:
-    """What a head of some version of Ray answers whose agent is not there; its address."""
+def head_that_accepts_no_job(version: str) -> Iterator[str]:
+    """A server that answers like a head node of this version of Ray without an agent."""
 
     class Answer(BaseHTTPRequestHandler):
         def answer(self) -> None:
@@ -320,7 +321,7 @@ class TestOnACluster:
         wrong = secrets.token_hex(32)
         code, output = finish(raypose(head, "jobs", "--address", head.dashboard, token=wrong), 60)
         assert code == 1
-        assert "does not take the token" in output and "RAY_AUTH_TOKEN" in output
+        assert "rejected the token" in output and "RAY_AUTH_TOKEN" in output
 
     def test_no_such_job(self, head: Nodes) -> None:
         for command in (["stop", "nonsense"], ["submit", "--follow", "nonsense"]):
@@ -328,7 +329,7 @@ class TestOnACluster:
             assert code == 1 and "there is no job nonsense" in output
 
     def test_the_client_gives_values(self, head: Nodes) -> None:
-        """From Python; in a process that has its own token, as a notebook would."""
+        """In Python, in a process of its own with its own token, like a notebook."""
         code = (
             "import sys; from raypose.cluster.submit import Cluster\n"
             "jobs = Cluster(sys.argv[1]).jobs()\n"

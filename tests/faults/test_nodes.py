@@ -146,7 +146,7 @@ def test_a_gpu_that_never_comes(job: Job, nodes: Nodes, tmp_path: Path) -> None:
     run = job.start(nodes, tmp_path / "out", "--gpus", "1", RAYPOSE_GPU_WAIT_S="5")
     code, output = run.finish(90)
     assert code == 1
-    assert "no worker could be started within 5 s (1 GPUs were asked for)" in output
+    assert "no worker could be started within 5 s (--gpus 1 was given)" in output
 
 
 @pytest.mark.long

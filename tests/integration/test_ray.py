@@ -172,7 +172,7 @@ def test_a_video_that_kills_its_worker_fails_by_name(project: Project, tmp_path:
 
     class KillAtOneVideo(KillOnce):
         def progress(self, task: Task, progress: Progress) -> None:
-            if task.gpu and task.session == "long":
+            if task.gpu and task.recording == "long":
                 pid = int(progress.worker.split(":")[1].split()[0])
                 if pid not in self.killed:
                     self.killed.append(pid)

@@ -1,14 +1,14 @@
-"""The plan on Ray: GPU tasks on workers that own a GPU, the rest on CPU actors.
+"""Runs the plan on Ray: GPU tasks on workers that own a GPU, the others on CPU workers.
 
-One long-lived actor holds one GPU (a GPU task of Ray's own would start a process each time), and
+Each worker is a long-lived actor (a plain Ray task with a GPU would start a process each time) and
 keeps its networks between tasks. A task takes the results that it needs as futures, through the
-object store. Ray repeats nothing by itself: `raypose.execution.scheduler` decides what is done
-where, and again, and this package does it.
+object store. Ray retries nothing: `raypose.execution.scheduler` decides what runs where, and what
+is redone.
 
 `connection` joins or starts a cluster, with the settings of `environment`; `worker` and
 `coordinator` run there, in processes that `isolation` keeps the user's directories from; `pool`
-and `submissions` are what the driver knows of them, `executor` the whole.
-Nothing outside of this package imports ray.
+and `submissions` track them on the driver, and `executor` is the loop.
+Nothing outside this package imports ray.
 """
 
 from __future__ import annotations

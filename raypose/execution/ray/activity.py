@@ -1,7 +1,7 @@
-"""Whether a process still does something: what tells a long silent task from one that hangs.
+"""Whether a process is doing anything: what tells a long silent task from one that hangs.
 
-Not every task reports frames all the time: a file of many gigabytes may be copied, indexed or
-hashed for longer than `--stall-timeout`. A process that does so computes, reads or writes. One
+Not every task reports frames: copying, indexing or hashing a file of many gigabytes may take
+longer than `--stall-timeout`. A process that does so computes, reads or writes. One
 that was stopped, or waits for a disk that no longer answers, does none of that.
 """
 
@@ -12,27 +12,27 @@ from collections.abc import Callable
 from pathlib import Path
 
 _LEAST_CPU = 0.05
-"""Share of one core; Ray's own threads take less."""
+"""As a share of one core; Ray's own threads take less."""
 
 _LEAST_BYTES_PER_S = 200_000
 
 
 def bytes_moved() -> int:
-    """Bytes that this process has read and written through system calls so far."""
+    """Bytes read and written by this process through system calls so far."""
     try:
         lines = Path("/proc/self/io").read_text().splitlines()
     except OSError:
-        return 0  # not for this user to know; then computing counts alone
+        return 0  # this user may not read it; then only computing counts
     counts = dict(line.split(": ") for line in lines)
     return int(counts["rchar"]) + int(counts["wchar"])
 
 
 class Activity:
-    """What this process does between two questions.
+    """What this process does between two calls.
 
     Args:
         clock: seconds.
-        cpu_s: seconds of computing so far.
+        cpu_s: CPU seconds used so far.
         n_bytes: bytes read and written so far.
     """
 
@@ -46,7 +46,7 @@ class Activity:
         self._before = clock(), cpu_s(), n_bytes()
 
     def since_last(self) -> bool:
-        """Whether it has done something since it was asked before."""
+        """Whether it has done anything since the last call."""
         before, now = self._before, (self._clock(), self._cpu_s(), self._n_bytes())
         self._before = now
         passed_s, cpu_s, n_bytes = (b - a for a, b in zip(before, now, strict=True))

@@ -1,4 +1,4 @@
-"""The executor: joins or starts a cluster, and does there what the scheduler says."""
+"""The executor: joins or starts a cluster, and executes the scheduler's actions there."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import secrets
 import signal
 import threading
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from itertools import chain
 from typing import Any
 
@@ -39,7 +39,7 @@ from raypose.execution.ray.coordinator import Coordinator
 from raypose.execution.ray.errors import first_line
 from raypose.execution.ray.indexes import SharedIndexes
 from raypose.execution.ray.isolation import remote_class
-from raypose.execution.ray.pool import Handle, WorkerPool
+from raypose.execution.ray.pool import WorkerHandle, WorkerPool
 from raypose.execution.ray.submissions import Submissions
 from raypose.execution.ray.worker import Worker, WorkerInfo, WorkerSettings
 from raypose.execution.scheduler import Scheduler
@@ -53,7 +53,7 @@ _WATCH_S = 2.0
 _LATE_S = 60.0
 _GRACE_S = 5.0
 _CLUSTER_S = 30.0
-"""How long the coordinator may be silent, started again meanwhile, before the cluster is lost."""
+"""How long the coordinator may not answer, restarts included, before the cluster is lost."""
 
 
 def wait_limit_s() -> float:
@@ -62,20 +62,20 @@ def wait_limit_s() -> float:
 
 
 def on_this_node() -> NodeAffinitySchedulingStrategy:
-    """Where the driver is, so that what it needs is lost with it alone.
+    """The driver's node, so that losing another node costs nothing that the driver needs.
 
-    Ray puts an actor that asks for nothing on any node, and heeds an affinity only if it is hard.
+    Ray puts an actor without resources on any node, and respects an affinity only if it is hard.
     """
     here = ray.get_runtime_context().get_node_id()
     return NodeAffinitySchedulingStrategy(here, soft=False)
 
 
 class RayExecutor:
-    """Does the tasks on Ray; see the module's docstring.
+    """Runs the tasks on Ray; see the package's docstring.
 
     Args:
-        config: what was asked for.
-        worker_class: what the actors are; a benchmark of the scheduling puts a stub here.
+        config: the settings of the run.
+        worker_class: class of the actors; the benchmark of scheduling passes a stub.
     """
 
     def __init__(self, config: Settings, *, worker_class: type = Worker) -> None:
@@ -84,7 +84,7 @@ class RayExecutor:
         self._connection: Connection | None = None
         self._pool: WorkerPool | None = None
         self._coordinator: Any = None
-        self._graphs: dict[str, Any] = {}
+        self._artifacts: dict[str, Any] = {}
         self._description = ""
         self._uses_scratch = False
 
@@ -93,8 +93,8 @@ class RayExecutor:
         return self._description
 
     @property
-    def workers(self) -> list[Handle]:
-        """The workers that it has started."""
+    def workers(self) -> list[WorkerHandle]:
+        """The workers that it has started and not stopped."""
         return list(self._pool or ())
 
     @property
@@ -105,7 +105,7 @@ class RayExecutor:
 
     def start(self, models: Sequence[ModelSpec]) -> int:
         unsafe = self._config.allow_unsafe_checkpoint
-        # What no cache holds is built in a process of its own, while Ray and the workers start.
+        # What the cache lacks is built in another process while Ray and the workers start.
         with GraphBuilder(models, allow_unsafe=unsafe) as builder:
             self._connection = connect(self._config.address, self._config.gpus)
             n_gpu, n_cpu, gpu_options, threads = self._sizes()
@@ -117,14 +117,14 @@ class RayExecutor:
                 wait_limit_s=wait_limit_s(),
             )
             self._cpus_of_gpu_workers = n_gpu * gpu_options.get("num_cpus", 0)
-            self._do(self._scheduler.start())
-            self._graphs = {m.fingerprint: ray.put(graph) for m, graph in builder.graphs()}
+            self._execute(self._scheduler.start())
+            self._artifacts = {m.fingerprint: ray.put(graph) for m, graph in builder.graphs()}
         first = self._wait_for_workers(n_gpu)
         self._description = self._describe(first, n_gpu, n_cpu, "num_gpus" in gpu_options)
         return n_gpu
 
     def _make_pool(self, gpu_options: dict[str, Any], threads: int) -> WorkerPool:
-        # Workers find the coordinator by its name, which a restart does not change.
+        # Workers find the coordinator by its name, which stays when Ray restarts it.
         name = f"raypose-{secrets.token_hex(8)}"
         self._coordinator = remote_class(
             Coordinator,
@@ -146,7 +146,7 @@ class RayExecutor:
         )
 
         def start(number: int, gpu: bool) -> Any:
-            # Neither the actor nor its tasks are repeated by Ray: the scheduler decides that.
+            # Ray retries neither the actor nor its tasks: the scheduler decides that.
             options = {"max_restarts": 0, "scheduling_strategy": "SPREAD"}
             options |= gpu_options if gpu else {"num_cpus": 1}
             return remote_class(self._worker_class, **options).remote(number, gpu, settings)
@@ -154,13 +154,13 @@ class RayExecutor:
         return WorkerPool(start)
 
     def _wait_for_workers(self, n_gpu: int) -> WorkerInfo:
-        """Until all GPU workers are there, or one is and the others keep us waiting.
+        """Wait until all GPU workers have started, or one has and the others are late.
 
         Returns:
-            One that is up: a CPU worker where no GPU workers are wanted.
+            The first one: a CPU worker where no GPU workers are wanted.
 
         Raises:
-            ClusterError: none came in time.
+            ClusterError: none started in time.
         """
         pool = self._pool
         assert pool is not None
@@ -168,7 +168,7 @@ class RayExecutor:
         first: WorkerInfo | None = None
         watched = began
         while True:
-            _wait(pool.questions)
+            _wait(pool.pending)
             self._handle(*pool.events())
             if time.monotonic() - watched > _WATCH_S:
                 watched = time.monotonic()
@@ -183,11 +183,11 @@ class RayExecutor:
                 raise self._no_workers(f"no worker could be started within {waited_s:.0f} s")
 
     def _no_workers(self, what: str) -> ClusterError:
-        asked = f" ({self._config.gpus} GPUs were asked for)" if self._config.gpus else ""
+        asked = f" (--gpus {self._config.gpus} was given)" if self._config.gpus else ""
         return ClusterError(
             what + asked,
-            hint="See with `ray status` on the cluster what it waits for; finished outputs stay "
-            "done, and the same command goes on.",
+            hint="Run `ray status` on the cluster to see what it waits for. Finished outputs are "
+            "kept, and the same command continues the run.",
         )
 
     def _sizes(self) -> tuple[int, int, dict[str, Any], int]:
@@ -205,11 +205,11 @@ class RayExecutor:
                     hint="Check nvidia-smi, or run with --device cpu.",
                 )
             self._check_for_gpus_that_ray_misses()
-            # About four threads a worker: more in one process gain little on small networks.
+            # About four threads per worker: more gain little on small networks.
             n_gpu = asked or max(1, cpus // 4)
             threads = max(1, cpus // n_gpu)
             return n_gpu, max(1, cpus - n_gpu), {"num_cpus": 1 if cpus > n_gpu else 0}, threads
-        # More GPUs than there are now may be asked of a cluster that scales up.
+        # A cluster that scales up may be asked for more GPUs than it has now.
         share = self._config.workers_per_gpu
         n_gpu = share * (asked if asked is not None else gpus)
         spare = cpus > n_gpu
@@ -219,7 +219,7 @@ class RayExecutor:
         return n_gpu, n_cpu, options, max(1, cpus // n_gpu)
 
     def _check_for_gpus_that_ray_misses(self) -> None:
-        """Stop where torch has a GPU that Ray does not offer: the user did not ask for the CPU."""
+        """Fail where torch has a GPU that Ray does not find: the user did not choose the CPU."""
         from raypose.inference.device import resolve_device
 
         if self._is_local and self._config.device == "auto" and self._config.gpus is None:
@@ -227,7 +227,7 @@ class RayExecutor:
             if device != "cpu":
                 raise DeviceError(
                     "torch sees a GPU that Ray does not find",
-                    hint="Say how many there are with --gpus, or run with --device cpu.",
+                    hint="Give their number with --gpus, or run with --device cpu.",
                 )
 
     def _describe(self, info: WorkerInfo, n_gpu: int, n_cpu: int, on_gpus: bool) -> str:
@@ -245,20 +245,20 @@ class RayExecutor:
 
     def close(self) -> None:
         if ray.is_initialized():
-            self._tidy()
+            self._clean_up()
         if self._connection is None or self._connection.environment is None:
             self._kill()
         else:
             self._connection.close()
         self._connection = self._pool = self._coordinator = None
 
-    def _tidy(self) -> None:
-        """Let the workers give back their scratch."""
+    def _clean_up(self) -> None:
+        """Let the workers remove their scratch copies."""
         if self._uses_scratch and self._pool is not None:
-            tidied = [handle.actor.tidy.remote() for handle in self._pool if handle.info]
-            # What a worker does not give back by then goes when the next run starts there.
-            if tidied:
-                ray.wait(tidied, num_returns=len(tidied), timeout=_GRACE_S)
+            cleaned = [handle.actor.clean_up.remote() for handle in self._pool if handle.info]
+            # What a worker leaves is removed when the next run starts there.
+            if cleaned:
+                ray.wait(cleaned, num_returns=len(cleaned), timeout=_GRACE_S)
             self._uses_scratch = False
 
     def _kill(self) -> None:
@@ -270,16 +270,16 @@ class RayExecutor:
 
     # --- the run ---------------------------------------------------------------------------
 
-    def run(self, sessions: Iterable[Sequence[Task]], observer: Observer) -> None:
+    def run(self, recordings: Iterable[Sequence[Task]], observer: Observer) -> None:
         assert self._pool is not None and self._connection is not None, "start() comes first"
-        tasks = tuple(chain.from_iterable(sessions))
+        tasks = tuple(chain.from_iterable(recordings))
         places = places_of(task.step for task in tasks)
         self._uses_scratch = bool(places.in_stores.videos or places.in_stores.roots)
         self._submissions = Submissions(
-            self._pool, self._coordinator, self._graphs, SharedIndexes(tasks)
+            self._pool, self._coordinator, self._artifacts, SharedIndexes(tasks)
         )
         self._observer: Observer = observer
-        with _terminated_like_interrupted(), ExitStack() as held:
+        with _sigterm_interrupts(), ExitStack() as held:
             try:
                 if not self._is_local:
                     held.enter_context(marked(places))
@@ -295,19 +295,19 @@ class RayExecutor:
             except ray.exceptions.RayError as error:
                 raise ClusterError(
                     f"the run lost the Ray cluster ({first_line(error)})",
-                    hint="Run the same command again: finished outputs stay done.",
+                    hint="Run the same command again: finished outputs are kept.",
                 ) from error
 
     def _loop(self, tasks: dict[str, Task]) -> None:
-        """Wait for what happens, until every task has ended."""
+        """Translate what happens into events until every task has ended."""
         assert self._pool is not None
         reported = watched = time.monotonic()
         while not self._scheduler.is_done:
-            _wait([*self._submissions.references, *self._pool.questions])
+            _wait([*self._submissions.references, *self._pool.pending])
             ended = list(self._submissions.ended())
             lost = any(isinstance(event, WorkersLost) for event, _ in ended)
             if lost or time.monotonic() - reported > _POLL_S:
-                # Before a loss is counted, it must be known which task was running.
+                # Which task was running must be known before a loss is counted.
                 reported = time.monotonic()
                 self._report_progress()
             for event, summary in ended:
@@ -324,26 +324,26 @@ class RayExecutor:
                 )
 
     def _report_progress(self) -> None:
-        # Ray waits for ever for what is to be started again on a node that is gone: the driver's.
-        drained = self._coordinator.drain.remote()
-        news: list[tuple[Progress, int]] = ray.get(drained, timeout=_CLUSTER_S)
-        for progress, attempt in news:
-            if self._submissions.has(progress.task, attempt):
+        # If the driver's node is lost, Ray waits for ever to restart the coordinator there.
+        polled = self._coordinator.poll_progress.remote()
+        latest: list[tuple[Progress, int]] = ray.get(polled, timeout=_CLUSTER_S)
+        for progress, attempt in latest:
+            if self._submissions.is_current(progress.task, attempt):
                 self._handle(Progressed(progress.task, attempt))
                 self._observer.progress(progress)
 
     def _handle(self, *events: Event) -> None:
-        """Tell the scheduler, and do what it answers."""
+        """Pass events to the scheduler, and execute its actions."""
         for event in events:
-            self._do(self._scheduler.handle(event))
+            self._execute(self._scheduler.handle(event))
 
-    def _do(self, actions: Sequence[Action]) -> None:
+    def _execute(self, actions: Sequence[Action]) -> None:
         assert self._pool is not None
         for action in actions:
             match action:
                 case Submit():
                     self._submissions.submit(action)
-                    self._expect(action)
+                    self._announce_videos(action)
                 case Cancel():
                     self._handle(*self._submissions.withdraw(action))
                 case Forget(output):
@@ -359,39 +359,39 @@ class RayExecutor:
                 case GiveUp(reason):
                     raise self._no_workers(reason)
 
-    def _expect(self, action: Submit) -> None:
-        """Tell a GPU worker of videos that it will need, so that it fetches them meanwhile."""
+    def _announce_videos(self, action: Submit) -> None:
+        """Tell a GPU worker which videos it will need, so that it fetches them meanwhile."""
         if action.task.gpu:
             for video in action.task.step.videos:
                 if is_url(video.path):
                     self._coordinator.expect.remote(action.worker, video.path)
 
     def _stop(self) -> None:
-        """Let running tasks come to their next report and clean up; then end them."""
+        """Let running tasks stop at their next report; then stop the workers."""
         ray.get(self._coordinator.stop.remote())
         running = self._submissions.references
         if running:
             ray.wait(running, num_returns=len(running), timeout=_GRACE_S)
-        self._tidy()
+        self._clean_up()
         self._kill()
 
 
 def _wait(references: list[Any]) -> None:
-    """Until one of them is ready, or a moment has passed; Ray takes no empty list."""
+    """Wait until one is ready or a moment has passed; Ray rejects an empty list."""
     if references:
         ray.wait(references, num_returns=1, timeout=_POLL_S)
     else:
         time.sleep(_POLL_S)
 
 
-class _terminated_like_interrupted:
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
     """SIGTERM ends a run as Ctrl-C does. Set after `ray.init`, which installs a handler too."""
-
-    def __enter__(self) -> None:
-        self._before: Any = None
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-
-    def __exit__(self, *_: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGTERM, self._before)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -1,8 +1,7 @@
-"""The actors of a run: starts and ends them, and says which are up and which are lost.
+"""Starts and stops the worker actors of a run, and says which are up and which are lost.
 
-A worker is up when it has described itself and, on a cluster, has seen that it can reach what the
-run reads and writes. That holds for those that a run begins with and for those that are started
-later, in the place of others: there is one way for all.
+A worker is up when it has described itself and, on a cluster, has checked that it can reach what
+the run reads and writes. Workers that replace lost ones go through the same steps.
 """
 
 from __future__ import annotations
@@ -21,83 +20,81 @@ from raypose.worker.storage_check import Places
 
 
 @dataclass
-class Handle:
+class WorkerHandle:
     """A worker as the driver sees it.
 
     Attributes:
-        actor: the actor's handle.
+        actor: Ray's handle of the actor.
         gpu: whether it runs networks.
-        answer: reference to what it was asked last.
-        info: what it is; None until it has said so.
-        up: whether it takes tasks.
+        pending: reference to the answer that the driver waits for.
+        info: what it is; None until it has described itself.
     """
 
     actor: Any
     gpu: bool
-    answer: Any
+    pending: Any = None
     info: WorkerInfo | None = None
-    up: bool = False
 
 
 class WorkerPool:
-    """All actors that do tasks.
+    """All worker actors of a run.
 
     Args:
-        start: makes the actor of a number, with a GPU or without.
+        start: creates the actor with this number, with a GPU or without.
     """
 
     def __init__(self, start: Callable[[int, bool], Any]) -> None:
         self._start = start
-        self._handles: dict[int, Handle] = {}
-        self._asked: dict[Any, int] = {}
+        self._handles: dict[int, WorkerHandle] = {}
+        self._pending: dict[Any, int] = {}
         self._places: Places | None = None
-        self._may_work = False
+        self._is_open = False
 
-    def __iter__(self) -> Iterator[Handle]:
+    def __iter__(self) -> Iterator[WorkerHandle]:
         return iter(self._handles.values())
 
-    def __getitem__(self, number: int) -> Handle:
+    def __getitem__(self, number: int) -> WorkerHandle:
         return self._handles[number]
 
     @property
-    def questions(self) -> list[Any]:
-        """References to what workers are being asked."""
-        return list(self._asked)
+    def pending(self) -> list[Any]:
+        """References to the answers of workers that are starting."""
+        return list(self._pending)
 
     def start(self, number: int, gpu: bool) -> None:
         """Start a worker, as soon as Ray has room for it."""
         actor = self._start(number, gpu)
-        self._handles[number] = Handle(actor, gpu, None)
+        self._handles[number] = WorkerHandle(actor, gpu)
         # The name is what `ps` and Ray's dashboard show of the process meanwhile.
         name = f"start {'GPU' if gpu else 'CPU'} worker {number}"
-        self._ask(number, actor.describe.options(name=name).remote())
+        self._await(number, actor.describe.options(name=name).remote())
 
     def stop(self, number: int) -> None:
-        """End a worker; it may be dead already."""
+        """Stop a worker; it may be dead already."""
         handle = self._handles.pop(number)
-        self._asked.pop(handle.answer, None)
+        self._pending.pop(handle.pending, None)
         ray.kill(handle.actor)
 
     def open(self, places: Places | None) -> list[Event]:
-        """From now on workers take tasks, once they can reach these places; None for all."""
-        self._places, self._may_work = places, True
+        """Let workers take tasks once they can reach these places; None skips the check."""
+        self._places, self._is_open = places, True
         described = [number for number, handle in self._handles.items() if handle.info]
-        return [event for number in described for event in self._next_step(number)]
+        return [event for number in described for event in self._described(number)]
 
     def events(self) -> list[Event]:
-        """What the workers that were asked something have answered meanwhile.
+        """What starting workers have answered since the last call.
 
         Raises:
             DeviceError: a worker can't use its GPU.
             ClusterError: a worker can't reach what the run reads or writes.
         """
-        if not self._asked:
+        if not self._pending:
             return []
-        answered, _ = ray.wait(self.questions, num_returns=len(self._asked), timeout=0)
-        return [event for answer in answered for event in self._answered(answer)]
+        ready, _ = ray.wait(self.pending, num_returns=len(self._pending), timeout=0)
+        return [event for reference in ready for event in self._answered(reference)]
 
     def watch(self, cpus_of_gpu_workers: float | None) -> list[Event]:
-        """Workers on nodes that are gone, and room for more.
+        """Workers on lost nodes, and room for more workers.
 
         Args:
             cpus_of_gpu_workers: cores that GPU workers hold; None where no more CPU workers are
@@ -117,17 +114,17 @@ class WorkerPool:
         return events
 
     def lost(self, event: WorkersLost) -> list[Event]:
-        """Workers were seen to be dead, and with them perhaps all others of their node."""
+        """The event, preceded by that of all workers on nodes that are lost as well."""
         if not any(number in self._handles for number in event.workers):
             return []
         return [*self.watch(None), event]
 
-    def _ask(self, number: int, answer: Any) -> None:
-        self._handles[number].answer = answer
-        self._asked[answer] = number
+    def _await(self, number: int, reference: Any) -> None:
+        self._handles[number].pending = reference
+        self._pending[reference] = number
 
     def _answered(self, reference: Any) -> list[Event]:
-        number = self._asked.pop(reference, -1)
+        number = self._pending.pop(reference, -1)
         handle = self._handles.get(number)
         if handle is None:
             return []
@@ -140,16 +137,13 @@ class WorkerPool:
             raise kind(answer.message, path=answer.path, hint=answer.hint)
         if handle.info is None:
             handle.info = answer
-            return self._next_step(number) if self._may_work else []
-        return self._is_up(number)
-
-    def _next_step(self, number: int) -> list[Event]:
-        """What follows once a worker has described itself."""
-        if self._places is None:
-            return self._is_up(number)
-        self._ask(number, self._handles[number].actor.check_storage.remote(self._places))
-        return []
-
-    def _is_up(self, number: int) -> list[Event]:
-        self._handles[number].up = True
+            return self._described(number) if self._is_open else []
         return [WorkerUp(number)]
+
+    def _described(self, number: int) -> list[Event]:
+        """A worker that has described itself is up, or checks the storage first."""
+        if self._places is None:
+            return [WorkerUp(number)]
+        check = self._handles[number].actor.check_storage.remote(self._places)
+        self._await(number, check)
+        return []

@@ -1,4 +1,4 @@
-"""Tasks that Ray has: hands them over with references to their inputs, and hears how they end."""
+"""Submits tasks to Ray with references to their inputs, and finds out how they end."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class _Submission:
 
 
 class Submissions:
-    """Everything that was handed to Ray and has not ended, and the results that are needed.
+    """All tasks that Ray has not finished, and the results that are still needed.
 
     Args:
         pool: the workers.
         coordinator: the run's coordinator.
-        graphs: fingerprint of a model → reference to its graph.
+        artifacts: fingerprint of a model → reference to its network artifact.
         indexes: those of the videos.
     """
 
@@ -55,55 +55,55 @@ class Submissions:
         self,
         pool: WorkerPool,
         coordinator: Any,
-        graphs: dict[str, Any],
+        artifacts: dict[str, Any],
         indexes: SharedIndexes,
     ) -> None:
         self._pool = pool
         self._coordinator = coordinator
-        self._graphs = graphs
+        self._artifacts = artifacts
         self._indexes = indexes
         self._submissions: dict[Any, _Submission] = {}
         self._current: dict[str, int] = {}
         self._values: dict[str, Any] = {}
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
 
     @property
     def references(self) -> list[Any]:
         """One reference for each task that Ray has."""
         return list(self._submissions)
 
-    def has(self, task: str, attempt: int) -> bool:
-        """Whether this is the attempt at a task that counts."""
+    def is_current(self, task: str, attempt: int) -> bool:
+        """Whether this is the latest attempt at a task, and has not ended."""
         return self._current.get(task) == attempt
 
     def submit(self, action: Submit) -> None:
-        """Hand a task to a worker."""
+        """Send a task to a worker."""
         task = action.task
         inputs = [self._values[name] for name in task.inputs]
         prints = [model.fingerprint for model in task.step.models]
-        graphs = {name: self._graphs[name] for name in prints if name in self._graphs}
+        artifacts = {name: self._artifacts[name] for name in prints if name in self._artifacts}
         actor = self._pool[action.worker].actor
-        summary, *results = actor.do.options(
+        summary, *results = actor.run_task.options(
             num_returns=1 + len(task.outputs), name=shown(task.id)
-        ).remote(task, action.attempt, graphs | self._indexes.of(task), *inputs)
+        ).remote(task, action.attempt, artifacts | self._indexes.of(task), *inputs)
         self._current[task.id] = action.attempt
         self._submissions[summary] = _Submission(
             task, action.attempt, action.worker, tuple(results)
         )
 
     def withdraw(self, action: Cancel) -> list[Event]:
-        """Take a task back from its worker's queue, unless it has started."""
+        """Remove a task from its worker's queue, unless it has started."""
         task, attempt = action.task.id, action.attempt
         if ray.get(self._coordinator.withdraw.remote(task, attempt)):
             return [Cancelled(task, attempt)]
         return []
 
     def forget(self, output: str) -> None:
-        """Let go of a result."""
+        """Release a result."""
         self._values.pop(output, None)
 
     def abandon(self, action: Abandon) -> Summary | None:
-        """Put a failure in the place of a task's results; returns what to tell of it."""
+        """Put a failure in the place of a task's results; returns what to report."""
         task = action.task
         failure = Failure(
             task.step.name,
@@ -115,10 +115,10 @@ class Submissions:
         )
         self._values.update(dict.fromkeys(task.outputs, failure))
         self._indexes.ended(task)
-        return self._news(Summary(task.id, failures=(failure,)))
+        return self._once(Summary(task.id, failures=(failure,)))
 
     def ended(self) -> Iterator[tuple[Event, Summary | None]]:
-        """What has ended meanwhile: the events, and what to tell of tasks that ended well."""
+        """The tasks that have ended since the last call: events, and summaries to report."""
         if not self._submissions:
             return
         ready, _ = ray.wait(self.references, num_returns=len(self._submissions), timeout=0)
@@ -130,30 +130,30 @@ class Submissions:
                 for event in self._lost(submission, error):
                     yield event, None
                 continue
-            if summary is not None and self.has(submission.task.id, submission.attempt):
+            if summary is not None and self.is_current(submission.task.id, submission.attempt):
                 del self._current[submission.task.id]
                 self._indexes.ended(submission.task)
                 outputs = submission.task.outputs
                 self._values.update(zip(outputs, submission.results, strict=True))
-                yield Finished(submission.task.id, submission.attempt), self._news(summary)
+                yield Finished(submission.task.id, submission.attempt), self._once(summary)
 
-    def _is(self, name: str, error: Exception) -> bool:
-        """Whether this is the result that Ray's error is about."""
+    def _is_about(self, error: Exception, name: str) -> bool:
+        """Whether Ray's error is about this result."""
         value = self._values.get(name)
         return isinstance(value, ray.ObjectRef) and value.hex() in str(error)
 
-    def _news(self, summary: Summary) -> Summary | None:
-        """The summary, unless the task has been told of: what it made was lost."""
-        if summary.task in self._told:
+    def _once(self, summary: Summary) -> Summary | None:
+        """The summary, unless the task was reported before its results were lost."""
+        if summary.task in self._reported:
             return None
-        self._told.add(summary.task)
+        self._reported.add(summary.task)
         return summary
 
     def _lost(self, submission: _Submission, error: Exception) -> list[Event]:
-        """What an error of Ray's means."""
+        """What an error from Ray means."""
         task, attempt = submission.task, submission.attempt
         if isinstance(error, _INPUT_ERRORS):
-            names = [name for name in task.inputs if self._is(name, error)]
+            names = [name for name in task.inputs if self._is_about(error, name)]
             lost = [ResultLost(name) for name in names or task.inputs]
             return [*lost, TaskLost(task.id, attempt, first_line(error), blameless=True)]
         if isinstance(error, ray.exceptions.RayActorError):

@@ -1,4 +1,4 @@
-"""The actor that does tasks: on the GPU that Ray gave it, or on CPUs."""
+"""The actor that runs tasks, on the GPU that Ray gave it or on CPUs."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ if TYPE_CHECKING:
     from raypose.video.index import VideoIndex
 
 _REPORT_EVERY_S = 0.3
-_ACTIVE_EVERY_S = 30.0
+_HEARTBEAT_S = 30.0
 
 Shared = Mapping[str, Any]
-"""Fingerprint of a model or path of a video → reference to its graph or its index."""
+"""Fingerprint of a model or path of a video → reference to its network artifact or its index."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """All that a worker is told of the run; every worker gets it when it starts.
+    """What every worker is told when it starts.
 
     Attributes:
         coordinator: name of the run's `Coordinator`.
         device: `auto`, `cpu` or `cuda`.
         threads: CPU threads of torch.
         allow_unsafe: whether checkpoints may be unpickled unsafely.
-        environment: the variables that say where stores are.
+        environment: the variables that say how to reach object stores.
         scratch: where copies go.
-        stall_timeout_s: how long a task may be silent; see `activity`.
+        stall_timeout_s: how long a task may make no progress; see `activity`.
         gpu_encoder: whether workers without a GPU of their own encode on one.
     """
 
@@ -57,12 +57,12 @@ class WorkerSettings:
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
-    """What a worker says of itself.
+    """How a worker describes itself.
 
     Attributes:
         name: `host:pid gpu 0`.
         node: id of its node.
-        device: torch's name of the device that it computes on; empty where it has no networks.
+        device: torch's name of the device that it computes on; empty where it runs no networks.
     """
 
     name: str
@@ -71,12 +71,12 @@ class WorkerInfo:
 
 
 class Worker:
-    """A process that does tasks.
+    """A process that runs tasks.
 
     Args:
         number: its number among the workers of the run.
         computes: whether it runs networks.
-        settings: what the run asks for.
+        settings: the same for all workers of the run.
     """
 
     def __init__(self, number: int, computes: bool, settings: WorkerSettings) -> None:
@@ -100,7 +100,7 @@ class Worker:
         self._progress: Progress | None = None
         gpus = ray.get_gpu_ids()
         if not gpus and settings.gpu_encoder:
-            os.environ["JAX_PLATFORMS"] = "cpu"  # which would take the GPU's memory for itself
+            os.environ["JAX_PLATFORMS"] = "cpu"  # JAX would reserve the GPU's memory
         elif self._device == "cpu" or not gpus:
             # Ray leaves the GPUs visible to actors that own none.
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -108,17 +108,17 @@ class Worker:
         self.name = f"{socket.gethostname()}:{os.getpid()}{gpu}"
         self._context = Context(
             device=self._device,
-            graph=self._graph,
+            graph=self._artifact,
             index=self._index,
             report=self._report,
             should_stop=lambda: self._stop,
             worker=self.name,
             allow_unsafe=settings.allow_unsafe,
         )
-        threading.Thread(target=self._say_that_it_is_active, daemon=True).start()
+        threading.Thread(target=self._send_heartbeats, daemon=True).start()
 
     def describe(self) -> WorkerInfo | Failure:
-        """What it is, once torch is there; a `Failure` if its GPU can't be used."""
+        """What it is, once torch is imported; a `Failure` if its GPU can't be used."""
         from raypose.inference.device import resolve_device
 
         device = ""
@@ -136,16 +136,16 @@ class Worker:
         """Why it can't reach what the run reads and writes; None where it can."""
         return refusal(places)
 
-    def tidy(self) -> None:
-        """Give back the scratch; the run is over."""
+    def clean_up(self) -> None:
+        """Remove this worker's scratch copies; the run is over."""
         self._context.staging.close()
         scratch.close()
 
-    def do(self, task: Task, attempt: int, shared: Shared, *inputs: Any) -> tuple[Any, ...]:
-        """Do a task; returns its `Summary`, None where it was withdrawn, then its results."""
+    def run_task(self, task: Task, attempt: int, shared: Shared, *inputs: Any) -> tuple[Any, ...]:
+        """Run a task; returns its `Summary` (None if it was withdrawn), then its results."""
         from raypose.steps.execute import execute
 
-        if not self._begins(task, attempt):
+        if not self._begin(task, attempt):
             return (None, *[None] * len(task.outputs))
         self._shared = shared
         try:
@@ -158,19 +158,19 @@ class Worker:
             self._progress = None
         return (summary, *results)
 
-    def _begins(self, task: Task, attempt: int) -> bool:
-        """Say that the task starts now; False where it was withdrawn meanwhile."""
+    def _begin(self, task: Task, attempt: int) -> bool:
+        """Report that the task starts now; False if it was withdrawn meanwhile."""
         self._attempt = attempt
         progress = Progress(task.id, 0, task.n_frames, self.name)
-        begins: bool = ray.get(self._coordinator.begin.remote(progress, attempt))
-        self._progress = progress if begins else None
-        return begins
+        may_begin: bool = ray.get(self._coordinator.begin.remote(progress, attempt))
+        self._progress = progress if may_begin else None
+        return may_begin
 
-    def _say_that_it_is_active(self) -> None:
-        """While a task runs and has nothing to report, say that it has not stalled."""
+    def _send_heartbeats(self) -> None:
+        """Report the last progress again while a task is active without making any."""
         activity = Activity()
         while True:
-            time.sleep(min(_ACTIVE_EVERY_S, self._settings.stall_timeout_s / 4))
+            time.sleep(min(_HEARTBEAT_S, self._settings.stall_timeout_s / 4))
             active, progress = activity.since_last(), self._progress
             if active and progress is not None:
                 self._coordinator.report.remote(progress, self._attempt, self._number)
@@ -184,7 +184,7 @@ class Worker:
             self._stop, expected = ray.get(report)
             self._context.staging.expect(expected)
 
-    def _graph(self, model: ModelSpec) -> bytes | None:
+    def _artifact(self, model: ModelSpec) -> bytes | None:
         reference = self._shared.get(model.fingerprint)
         return None if reference is None else ray.get(reference)
 
