@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from raypose.cli.base import app, command, console
-from raypose.cli.options import Device, Inline
+from raypose.cli.options import Device, Inline, given
 
 
 @app.command("demo")
@@ -17,8 +17,8 @@ def demo(
     directory: Annotated[Path, typer.Argument(help="Where the project goes.")] = Path(
         "raypose-demo"
     ),
-    inline: Inline = False,
-    device: Device = "auto",
+    inline: Inline = None,
+    device: Device = None,
 ) -> int:
     """Make a small project on the spot, train two models, and run the whole job on it."""
     from raypose.demo import run_demo
@@ -31,8 +31,7 @@ def demo(
         directory,
         display=live_display(out),
         say=lambda line: out.print(markup(line)),
-        inline=inline,
-        device=device,
+        **given({"inline": inline, "device": device}),
     )
     print_result(out, result.result)
     for line in result.lines():

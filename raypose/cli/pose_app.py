@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from raypose.cli.base import app, command
-from raypose.cli.options import DataDir, Device, Inline
+from raypose.cli.options import DataDir, Device, Inline, config_of
 from raypose.cli.run import run_and_show
 from raypose.storage import is_url
 
@@ -31,9 +31,7 @@ def _labels(full: bool, snippet: bool) -> tuple[str, ...]:
 
 def _run_as_pose_app(**values: Any) -> int:
     """A run with the Pose-app's file names; returns the exit code."""
-    from raypose.config import RunConfig
-
-    return run_and_show(RunConfig(layout="pose-app", **values)).exit_code
+    return run_and_show(config_of(None, {"layout": "pose-app", **values})).exit_code
 
 
 @app.command("process-videos")
@@ -44,8 +42,8 @@ def process_videos(
     compute_metrics: Flag,
     label_full: Flag,
     label_snippet: Flag,
-    inline: Inline = False,
-    device: Device = "auto",
+    inline: Inline = None,
+    device: Device = None,
     data_dir: DataDir = None,
 ) -> int:
     """One model over a directory of videos, with the files of the Pose-app."""
@@ -70,8 +68,8 @@ def process_videos_ensemble(
     label_snippet: Flag,
     compute_eks: Flag,
     eks_dir: Annotated[Path, typer.Argument(help="Directory of the smoothed outputs.")],
-    inline: Inline = False,
-    device: Device = "auto",
+    inline: Inline = None,
+    device: Device = None,
     data_dir: DataDir = None,
 ) -> int:
     """An ensemble over a directory of videos, smoothed by EKS, with the files of the Pose-app."""

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from raypose.config import EksOptions, RunConfig
+from raypose.config import EksOptions, RunConfig, option_name
 from raypose.eks import check_names
 from raypose.errors import LabelsError, ModelError, SmoothingError, UsageError, VideoError
 from raypose.inference.device import visible_gpus
@@ -22,13 +22,6 @@ from raypose.planning.model import Plan, Problem
 from raypose.specs import ModelSpec
 from raypose.storage import AnyPath, ledger
 from raypose.storage.layout import HIDDEN
-
-_EKS_OPTION_NAMES = {
-    "mode": "--eks-mode",
-    "blocks": "--block",
-    "keypoints": "--eks-keypoints",
-}
-"""Fields of `EksOptions` whose option has another name."""
 
 _MAX_NAME_BYTES = 255
 _MAX_PATH_BYTES = 4095
@@ -47,7 +40,7 @@ def check_options(config: RunConfig) -> None:
         )
     options, defaults = config.eks_options, EksOptions()
     given = [
-        _EKS_OPTION_NAMES.get(name, f"--{name.replace('_', '-')}")
+        option_name(RunConfig, ("eks_options", name))
         for name in EksOptions.model_fields
         if getattr(options, name) != getattr(defaults, name)
     ]
