@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from raypose.config import EksOptions
 from raypose.errors import Failure
 from raypose.specs import ModelSpec, Owner, VideoSpec
 
@@ -171,7 +172,7 @@ class SmoothArgs:
         params_output: path of the smoothing parameters.
         points_output: path of the points in space; empty where there is no calibration.
         recipes: what the table of each video is made from.
-        options: the fields of `EksOptions`.
+        options: of the smoother.
         mirrored: keypoints of each mirrored view.
         calibration: path of the cameras' calibration.
         final: whether a member that is left out now will be so ever again: the result then counts
@@ -184,7 +185,7 @@ class SmoothArgs:
     outputs: tuple[str, ...]
     params_output: str
     recipes: tuple[Mapping[str, Any], ...]
-    options: Mapping[str, Any]
+    options: EksOptions
     points_output: str = ""
     mirrored: tuple[tuple[str, ...], ...] = ()
     calibration: str = ""

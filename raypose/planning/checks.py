@@ -91,7 +91,7 @@ def check_smoothing(ensemble: ModelSpec, config: RunConfig) -> None:
     """Raises UsageError where options of the smoother name keypoints that there are not."""
     options = config.eks_options
     try:
-        check_names(options.model_dump(), options.keypoints or ensemble.keypoint_names)
+        check_names(options, options.keypoints or ensemble.keypoint_names)
     except SmoothingError as error:
         raise UsageError(error.message, hint=error.hint) from None
 

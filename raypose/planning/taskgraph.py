@@ -192,7 +192,7 @@ def _smooth_task(session: SessionPlan, config: RunConfig) -> Task:
         params_output=table.outputs["params"],
         points_output=table.outputs.get("points", ""),
         recipes=tuple(work.table.recipe for _, work in works),
-        options=config.eks_options.model_dump(),
+        options=config.eks_options,
         mirrored=session.mirrored,
         calibration=session.calibration,
     )

@@ -79,4 +79,4 @@ def execute(task: Task, inputs: Sequence[Any], context: Context) -> tuple[Summar
 def _can_do_without(task: Task) -> bool:
     """Whether a task may go on though something that it depends on came to nothing."""
     args = task.args
-    return isinstance(args, SmoothArgs) and args.options["min_members"] is not None
+    return isinstance(args, SmoothArgs) and args.options.min_members is not None

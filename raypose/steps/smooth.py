@@ -33,8 +33,8 @@ def run(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     }
     members = fitting_members(
         views,
-        keypoints=args.options["keypoints"],
-        min_members=args.options["min_members"],
+        keypoints=args.options.keypoints,
+        min_members=args.options.min_members,
     )
     digest = str(args.recipes[0].get("calibration", "")) if args.calibration else ""
     with verified(args.calibration, digest, "the calibration", SmoothingError):
@@ -63,7 +63,7 @@ def run(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
         "members": list(members.names),
         **left_out,
         **({"notes": list(members.notes)} if members.notes else {}),
-        "options": dict(args.options),
+        "options": args.options.model_dump(mode="json"),
         "smooth_params": result.smooth_params,
     }
     source = args.video.path

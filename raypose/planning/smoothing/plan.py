@@ -272,7 +272,7 @@ def smooth_tasks(step: SmoothStep, config: SmoothConfig) -> tuple[Task, ...]:
             params_output=str(step.params),
             points_output="" if step.points is None else str(step.points),
             recipes=(step.recipe,) * len(videos),
-            options=config.eks_options.model_dump(),
+            options=config.eks_options,
             calibration="" if config.calibration is None else str(config.calibration),
             final=True,
         ),

@@ -212,7 +212,7 @@ class TestSnippet:
 
 class TestSmooth:
     def args(self, owner: Owner, folder: Path, *videos: VideoSpec, final: bool) -> SmoothArgs:
-        options = RunConfig(videos=("v",), models=("m",)).eks_options.model_dump()
+        options = RunConfig(videos=("v",), models=("m",)).eks_options
         return SmoothArgs(
             videos=videos,
             root=str(folder),

@@ -371,9 +371,7 @@ class TestSnippet:
 
 class TestSmooth:
     def args(self, video: VideoSpec, owner: Owner, folder: Path, **options: Any) -> SmoothArgs:
-        given = RunConfig(
-            videos=("v",), models=("m",), eks_options=options
-        ).eks_options.model_dump()
+        given = RunConfig(videos=("v",), models=("m",), eks_options=options).eks_options
         return SmoothArgs(
             videos=(video,),
             root=str(folder),
