@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from raypose.inference import PASSIVE_THREADS
 from tests.stores import Store, start_proxy
+
+os.environ.setdefault(*PASSIVE_THREADS)  # before torch is imported
 
 # No test reaches a real store with somebody's real credentials; set before Ray is started, so
 # that its workers have them too.

@@ -143,10 +143,13 @@ def _read(model: ModelSpec, config: RunConfig, labels: Labels) -> None:
 def device_problems(plan: Plan) -> list[Problem]:
     """GPUs that are asked for and that this machine does not have.
 
-    Of a cluster only its own nodes know.
+    Only a cluster itself knows its GPUs.
     """
     config = plan.config
-    if plan.done or config.address not in (None, "local") or _has_joined_a_cluster():
+    on_a_cluster = config.address not in (None, "local") or (
+        not config.inline and _has_joined_a_cluster()
+    )
+    if plan.done or on_a_cluster:
         return []
     predicts = plan.frames_to_predict > 0
     draws = any(s.kind in ("label", "snippet") for _, _, s in plan.steps() if not s.done)
@@ -176,9 +179,15 @@ def device_problems(plan: Plan) -> list[Problem]:
 
 
 def _has_joined_a_cluster() -> bool:
-    """Whether this process, a notebook, is connected to a Ray cluster, which then decides."""
+    """Whether this process, a notebook, is connected to a Ray cluster, where the run then goes.
+
+    A Ray that the process has started is this machine alone, as in `execution.ray.connection`.
+    """
     ray = sys.modules.get("ray")
-    return ray is not None and bool(ray.is_initialized())
+    if ray is None or not ray.is_initialized():
+        return False
+    node = ray._private.worker._global_node  # None for a connection through Ray Client
+    return node is None or not node.is_head()
 
 
 def check_lengths(outputs: Iterable[AnyPath]) -> None:

@@ -97,7 +97,7 @@ class TestBeforeAnythingIsSent:
 
 class TestSmallParts:
     def test_env_files(self, tmp_path: Path) -> None:
-        text = "# comment\n\nexport A=1\nB='two words'\nC=x=y\nD=\n"
+        text = "# comment\n\nexport A=1\nB='two words'\nC=x=y  # as it is\nD=\n"
         (tmp_path / "env").write_text(text)
         read = read_env_file(tmp_path / "env")
         assert read == {"A": "1", "B": "two words", "C": "x=y", "D": ""}
