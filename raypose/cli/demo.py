@@ -14,13 +14,13 @@ from raypose.cli.options import Device, Inline, given
 @app.command("demo")
 @command
 def demo(
-    directory: Annotated[Path, typer.Argument(help="Where the project goes.")] = Path(
+    directory: Annotated[Path, typer.Argument(help="Directory of the demo's project.")] = Path(
         "raypose-demo"
     ),
     inline: Inline = None,
     device: Device = None,
 ) -> int:
-    """Make a small project on the spot, train two models, and run the whole job on it."""
+    """Make a small example project, train two models, and do a complete run on it."""
     from raypose.demo import run_demo
     from raypose.report.tables import print_result
     from raypose.report.terminal import live_display

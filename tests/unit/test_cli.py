@@ -289,7 +289,7 @@ def test_ctrl_c_is_exit_code_130(project: Project, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("raypose.pipeline.plan", interrupt)
     code, text = invoke("plan", "v", "-m", "m")
     assert code == 130
-    assert "the same command goes on from there" in text
+    assert "the same command continues from there" in text
 
 
 def test_a_reader_that_goes_away_hears_no_complaint(project: Project) -> None:
