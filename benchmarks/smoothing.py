@@ -22,7 +22,8 @@ from typing import Any
 import harness
 import numpy as np
 
-from raypose.eks import SmoothOptions, smooth_session
+from raypose.config import EksOptions
+from raypose.eks import smooth_session
 from raypose.tables.keypoints import COORDS, KeypointTable, read_csv, write_csv
 
 KEYPOINTS = tuple(f"keypoint{i}" for i in range(17))
@@ -56,7 +57,7 @@ def side(name: str, directory: Path, repeats: int) -> None:
     files = [directory / f"member{i}.csv" for i in range(MEMBERS)]
     if name == "raypose":
         members = [read_csv(file) for file in files]
-        options = SmoothOptions(s_frames=(choice_frames(members[0].n_frames),))
+        options = EksOptions(s_frames=(choice_frames(members[0].n_frames),))
 
         def ours() -> None:
             result = smooth_session(members, options)
@@ -159,7 +160,7 @@ def compare(directory: Path, members: list[KeypointTable]) -> dict[str, Any]:
     chosen = {name: json.loads((directory / f"{name}.json").read_text()) for name in names}
     params = {name: np.array([chosen[name][k] for k in KEYPOINTS]) for name in names}
     theirs = read_csv(directory / "eks" / "eks.csv")
-    given = SmoothOptions(smooth_param=tuple(params["eks"].tolist()))
+    given = EksOptions(smooth_param=chosen["eks"])
     ours = smooth_session(members, given).table
     exact = kalman_smoother(ours, params["eks"])
     equal = {

@@ -1,4 +1,4 @@
-"""The exceptions of raypose, and what becomes of them.
+"""The exceptions of raypose, all of which `raypose` itself exports, and errors as values.
 
 ```
 RayposeError                 everything below; prints as one line, never as a traceback
@@ -12,6 +12,7 @@ RayposeError                 everything below; prints as one line, never as a tr
 ├── LabelsError              training labels are not at hand or can't be used
 ├── SmoothingError           the ensemble can't be smoothed
 ├── OutputError              a file can't be written
+├── StorageError             an object in a store can't be read or written
 ├── DeviceError              a GPU that was asked for can't be used
 ├── ClusterError             Ray or the cluster can't be reached or used
 ├── WorkerLostError          a worker process died, more often than is tried again

@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from raypose.inference import PASSIVE_THREADS
 from tests.stores import Store, start_proxy
+
+os.environ.setdefault(*PASSIVE_THREADS)  # before torch is imported
 
 # No test reaches a real store with somebody's real credentials; set before Ray is started, so
 # that its workers have them too.

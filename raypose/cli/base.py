@@ -1,6 +1,6 @@
 """What all commands share: the app, errors as one line with an exit code, the console.
 
-Exit codes: 0 all is made, 1 something failed, 2 the command line is wrong, 130 stopped by Ctrl-C.
+Exit codes: 0 success, 1 something failed, 2 the command line is wrong, 130 stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="raypose",
-    help="Lightning Pose models over many, or very large, videos on every GPU there is.",
+    help="Run Lightning Pose models on many, or very large, videos, on every GPU there is.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -41,9 +41,14 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _common(
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error.")
+    ] = False,
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Show the version and exit."
+        ),
     ] = False,
 ) -> None:
     global _debug
@@ -60,10 +65,10 @@ def command(function: Callable[P, int]) -> Callable[P, None]:
         try:
             code = function(*args, **kwargs)
         except KeyboardInterrupt:
-            complain("stopped", "what is done stays done; the same command goes on from there")
+            complain("stopped", "finished outputs are kept; the same command continues from there")
             code = 130
         except BrokenPipeError:
-            # The reader of our output is gone (`raypose plan | head`): nothing to complain about.
+            # The reader of our output has ended (`raypose plan | head`), which is no error.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = 0
         except typer.Exit:
@@ -89,7 +94,7 @@ def complain(word: str, sentence: str) -> None:
 
 
 def console() -> Console:
-    """The console of the standard output; in a file, lines and paths are never broken."""
+    """The console of the standard output; in a file, lines are never broken."""
     from rich.console import Console
 
     if sys.stdout.isatty():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from raypose.cli.base import app, command, complain, console
-from raypose.cli.options import config_of
+from raypose.cli.options import config_of, given
 
 if TYPE_CHECKING:
     from raypose.cluster.submit import Cluster, Job
@@ -22,14 +22,15 @@ Address = Annotated[
     typer.Option(
         "--address",
         envvar="RAY_API_SERVER_ADDRESS",
-        help="The cluster's dashboard: http://HOST:8265.",
+        metavar="URL",
+        help="Address of the cluster's dashboard: http://HOST:8265.",
         show_default=False,
     ),
 ]
-JobId = Annotated[str, typer.Argument(help="Id of the job; see raypose jobs.")]
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job; see raypose jobs.")]
 
-# Settings that name places, which the cluster must see as they are written.
-_PLACES = (
+# Settings that name paths, which the cluster must see as they are written.
+_PATHS = (
     *("videos", "models", "output_dir", "eks_dir", "run_dir", "data_dir"),
     *("sessions", "calibration", "bbox_dir", "scratch_dir"),
 )
@@ -41,39 +42,50 @@ def submit(
     address: Address,
     arguments: Annotated[
         list[str] | None,
-        typer.Argument(help="-- run …: as on one machine.", show_default=False),
+        typer.Argument(
+            metavar="-- run",
+            help="The run, written as on one machine: -- run …",
+            show_default=False,
+        ),
     ] = None,
     env_file: Annotated[
         Path | None,
         typer.Option(
             "--env-file",
-            help="NAME=value lines: the job's environment. Who has the token can read it.",
+            metavar="PATH",
+            help="File of environment variables for the job, one NAME=value per line. Anyone with "
+            "the cluster's token can read them.",
         ),
     ] = None,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Return when it is sent.")] = False,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="Return once the job is sent.")
+    ] = False,
     follow: Annotated[
-        str | None, typer.Option("--follow", help="Follow this job instead of sending one.")
+        str | None,
+        typer.Option("--follow", metavar="JOB", help="Follow this job instead of sending one."),
     ] = None,
     code: Annotated[
         str,
         typer.Option(
-            "--code", help="[b]here[/]: this raypose goes along; [b]image[/]: the cluster has it."
+            "--code",
+            metavar="here|image",
+            help="The raypose to use: [b]here[/] sends the one of this machine, [b]image[/] uses "
+            "the one installed on the cluster.",
         ),
     ] = "here",
 ) -> int:
-    """Run on a cluster as a Ray job, and follow it: submit --address URL -- run …"""
+    """Send a run to a Ray cluster as a job, and follow it: submit --address URL -- run …"""
+    from raypose.cluster.submit import Cluster, read_env_file
     from raypose.errors import UsageError
 
     if follow is not None and arguments:
-        raise UsageError("--follow takes no run to send")
+        raise UsageError("--follow follows a job that exists: leave out the run")
     if code not in ("here", "image"):
         raise UsageError(f"--code is here or image, not {code!r}")
     if follow is None:
-        # All that can be wrong here is found before anything is sent.
+        # Mistakes are found before anything is sent.
         config = _run_config(arguments or [])
-        env = _environment(env_file)
-    from raypose.cluster.submit import Cluster
-
+        env = {} if env_file is None else read_env_file(env_file)
     cluster = Cluster(address)
     if follow is None:
         follow = cluster.submit(
@@ -84,7 +96,7 @@ def submit(
         )
         console().print(f"sent as job {follow}")
     if no_wait:
-        console().print(_way_back(cluster, follow))
+        console().print(_commands(cluster, follow))
         return 0
     return _follow(cluster, follow)
 
@@ -92,7 +104,7 @@ def submit(
 @app.command("jobs")
 @command
 def jobs(address: Address) -> int:
-    """List the jobs of a cluster, the latest first."""
+    """List the jobs of a cluster, newest first."""
     from rich.table import Table
 
     from raypose.cluster.submit import Cluster
@@ -110,18 +122,18 @@ def jobs(address: Address) -> int:
             duration(job.seconds),
             markup(job.command),
         )
-    console().print(table if found else "no job was submitted to this cluster")
+    console().print(table if found else "no jobs on this cluster")
     return 0
 
 
 @app.command("stop")
 @command
 def stop(job_id: JobId, address: Address) -> int:
-    """Stop a job of a cluster. What it has finished stays done."""
+    """Stop a job on a cluster. Finished outputs are kept."""
     from raypose.cluster.submit import Cluster
 
     stopped = Cluster(address).stop(job_id)
-    console().print(f"{job_id} is stopped" if stopped else f"{job_id} had ended before")
+    console().print(f"{job_id} is stopped" if stopped else f"{job_id} had already ended")
     return 0
 
 
@@ -129,10 +141,13 @@ def stop(job_id: JobId, address: Address) -> int:
 @command
 def status(
     run_dir: Annotated[
-        Path, typer.Argument(help="The run's directory: raypose/ below -o, or --run-dir.")
+        Path,
+        typer.Argument(
+            metavar="RUN_DIR", help="The run's directory: raypose/ in its -o, or its --run-dir."
+        ),
     ],
 ) -> int:
-    """Show how far a run is, also one that runs on another machine."""
+    """Show the progress of a run, on this machine or another."""
     from raypose.report.status import print_status, read_status
 
     found = read_status(run_dir)
@@ -141,17 +156,17 @@ def status(
 
 
 def _run_config(arguments: list[str]) -> RunConfig:
-    """The run that `-- run …` asks for, by the options of `raypose run` themselves.
+    """The run that `-- run …` asks for, parsed as `raypose run` parses it.
 
     Raises:
-        UsageError: it is no `run`, an option is wrong, or a path means nothing on a cluster.
+        UsageError: it is not a `run`, an option is wrong, or a path is relative.
     """
     from raypose.errors import UsageError
 
     if arguments[:1] != ["run"]:
         raise UsageError(
             "there is no run to send",
-            hint="Write it after two dashes: raypose submit --address URL -- run …",
+            hint="Write the run after two dashes: raypose submit --address URL -- run …",
         )
     run_command: Any = typer.main.get_command(app).commands["run"]  # type: ignore[attr-defined]
     try:
@@ -162,36 +177,29 @@ def _run_config(arguments: list[str]) -> RunConfig:
         raise UsageError(error.format_message(), hint="See raypose run --help") from None
     config_file = values.pop("config", None)
     config = config_of(config_file, values)
-    _check_places(config_file, values)
+    _check_paths(config_file, given(values))
     if config.output_dir is None and config.run_dir is None:
         raise UsageError(
-            "the job has no place for its log that outlives it",
-            hint="Give -o, or --run-dir, on storage that the cluster sees.",
+            "the job's log would be lost with the job",
+            hint="Give -o or --run-dir on storage that the cluster's machines see.",
         )
     return config
 
 
-def _check_places(config_file: Path | None, values: dict[str, Any]) -> None:
-    """A path that is relative here would be relative to something else there."""
+def _check_paths(config_file: str | None, values: dict[str, Any]) -> None:
+    """A relative path would be relative to another directory on the cluster."""
     from raypose.config import read_yaml
     from raypose.errors import UsageError
 
-    given = dict(read_yaml(config_file)) if config_file is not None else {}
-    given.update({name: value for name, value in values.items() if value not in (None, [], ())})
-    for name in _PLACES:
-        value = given.get(name)
-        for place in value if isinstance(value, list | tuple) else (value,):
-            if place is not None and not str(place).startswith("/") and "://" not in str(place):
+    settings = {**(read_yaml(config_file) if config_file is not None else {}), **values}
+    for name in _PATHS:
+        value = settings.get(name)
+        for path in value if isinstance(value, list | tuple) else (value,):
+            if path is not None and not str(path).startswith("/") and "://" not in str(path):
                 raise UsageError(
-                    f"{place}: the cluster can't know where that is",
-                    hint="Give the path from the root as the cluster's machines see it, or a URL.",
+                    f"{path}: the cluster can't resolve a relative path",
+                    hint="Give an absolute path as the cluster's machines see it, or a URL.",
                 )
-
-
-def _environment(path: Path | None) -> dict[str, str]:
-    from raypose.cluster.submit import read_env_file
-
-    return {} if path is None else read_env_file(path)
 
 
 def _follow(cluster: Cluster, job_id: str) -> int:
@@ -204,10 +212,10 @@ def _follow(cluster: Cluster, job_id: str) -> int:
     try:
         job = cluster.follow(job_id, write)
     except KeyboardInterrupt:
-        complain("left", f"the job goes on. {_way_back(cluster, job_id)}")
+        complain("detached", f"the job goes on. {_commands(cluster, job_id)}")
         return 130
     except ClusterError as error:
-        raise ClusterError(error.message, hint=_way_back(cluster, job_id)) from error
+        raise ClusterError(error.message, hint=_commands(cluster, job_id)) from error
     return _exit_code(job)
 
 
@@ -215,15 +223,16 @@ def _exit_code(job: Job) -> int:
     if job.state == "SUCCEEDED":
         return 0
     if job.state == "STOPPED":
-        complain("stopped", f"job {job.id} was stopped; submit the same run again to go on")
+        complain("stopped", f"job {job.id} was stopped; submit the same run again to continue")
         return 130
     if job.exit_code is None:
         complain("error", f"job {job.id} failed: {' '.join(job.message.split())}")
     return job.exit_code or 1
 
 
-def _way_back(cluster: Cluster, job_id: str) -> str:
+def _commands(cluster: Cluster, job_id: str) -> str:
+    """How to follow a job and how to stop it."""
     return (
         f"Follow it with: raypose submit --address {cluster.address} --follow {job_id}   "
-        f"End it with: raypose stop {job_id} --address {cluster.address}"
+        f"Stop it with: raypose stop {job_id} --address {cluster.address}"
     )

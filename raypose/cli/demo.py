@@ -8,19 +8,19 @@ from typing import Annotated
 import typer
 
 from raypose.cli.base import app, command, console
-from raypose.cli.options import Device, Inline
+from raypose.cli.options import Device, Inline, given
 
 
 @app.command("demo")
 @command
 def demo(
-    directory: Annotated[Path, typer.Argument(help="Where the project goes.")] = Path(
+    directory: Annotated[Path, typer.Argument(help="Directory of the demo's project.")] = Path(
         "raypose-demo"
     ),
-    inline: Inline = False,
-    device: Device = "auto",
+    inline: Inline = None,
+    device: Device = None,
 ) -> int:
-    """Make a small project on the spot, train two models, and run the whole job on it."""
+    """Make a small example project, train two models, and do a complete run on it."""
     from raypose.demo import run_demo
     from raypose.report.tables import print_result
     from raypose.report.terminal import live_display
@@ -31,8 +31,7 @@ def demo(
         directory,
         display=live_display(out),
         say=lambda line: out.print(markup(line)),
-        inline=inline,
-        device=device,
+        **given({"inline": inline, "device": device}),
     )
     print_result(out, result.result)
     for line in result.lines():

@@ -1,4 +1,4 @@
-"""The two commands that are called and name their files as the Pose-app's scripts do."""
+"""Two commands with the positional arguments and the file names of the Pose-app's scripts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from raypose.cli.base import app, command
-from raypose.cli.options import DataDir, Device, Inline
+from raypose.cli.options import DataDir, Device, Inline, config_of
 from raypose.cli.run import run_and_show
 from raypose.storage import is_url
 
@@ -22,7 +22,18 @@ def _flag(value: str) -> bool:
     return word == "true"
 
 
-Flag = Annotated[Any, typer.Argument(parser=_flag, metavar="true|false")]
+Metrics = Annotated[
+    Any, typer.Argument(parser=_flag, help="true or false: compute temporal norm and PCA errors.")
+]
+LabelFull = Annotated[
+    Any, typer.Argument(parser=_flag, help="true or false: draw whole labelled videos.")
+]
+LabelSnippet = Annotated[
+    Any, typer.Argument(parser=_flag, help="true or false: draw labelled snippets (of 30 s).")
+]
+ComputeEks = Annotated[
+    Any, typer.Argument(parser=_flag, help="true or false: smooth the ensemble with EKS.")
+]
 
 
 def _labels(full: bool, snippet: bool) -> tuple[str, ...]:
@@ -31,9 +42,7 @@ def _labels(full: bool, snippet: bool) -> tuple[str, ...]:
 
 def _run_as_pose_app(**values: Any) -> int:
     """A run with the Pose-app's file names; returns the exit code."""
-    from raypose.config import RunConfig
-
-    return run_and_show(RunConfig(layout="pose-app", **values)).exit_code
+    return run_and_show(config_of(None, {"layout": "pose-app", **values})).exit_code
 
 
 @app.command("process-videos")
@@ -41,14 +50,14 @@ def _run_as_pose_app(**values: Any) -> int:
 def process_videos(
     model_dir: Annotated[str, typer.Argument(help="Model directory.")],
     video_dir: Annotated[str, typer.Argument(help="Directory of videos.")],
-    compute_metrics: Flag,
-    label_full: Flag,
-    label_snippet: Flag,
-    inline: Inline = False,
-    device: Device = "auto",
+    compute_metrics: Metrics,
+    label_full: LabelFull,
+    label_snippet: LabelSnippet,
+    inline: Inline = None,
+    device: Device = None,
     data_dir: DataDir = None,
 ) -> int:
-    """One model over a directory of videos, with the files of the Pose-app."""
+    """Run one model on a directory of videos, with the Pose-app's arguments and file names."""
     return _run_as_pose_app(
         videos=(video_dir,),
         models=(model_dir,),
@@ -65,16 +74,16 @@ def process_videos(
 def process_videos_ensemble(
     model_dirs: Annotated[str, typer.Argument(help="Model directories, separated by colons.")],
     video_dir: Annotated[str, typer.Argument(help="Directory of videos.")],
-    compute_metrics: Flag,
-    label_full: Flag,
-    label_snippet: Flag,
-    compute_eks: Flag,
-    eks_dir: Annotated[Path, typer.Argument(help="Directory of the smoothed outputs.")],
-    inline: Inline = False,
-    device: Device = "auto",
+    compute_metrics: Metrics,
+    label_full: LabelFull,
+    label_snippet: LabelSnippet,
+    compute_eks: ComputeEks,
+    eks_dir: Annotated[Path, typer.Argument(help="Directory of the smoothed tables.")],
+    inline: Inline = None,
+    device: Device = None,
     data_dir: DataDir = None,
 ) -> int:
-    """An ensemble over a directory of videos, smoothed by EKS, with the files of the Pose-app."""
+    """Run an ensemble on a directory of videos, with the Pose-app's arguments and file names."""
     return _run_as_pose_app(
         videos=(video_dir,),
         models=tuple(split_models(model_dirs)),
@@ -91,10 +100,10 @@ def process_videos_ensemble(
 def split_models(text: str) -> list[str]:
     """Model directories from `M1:M2:…`, where a directory's own name may hold colons.
 
-    Old models are called `YYYY-MM-DD/HH:MM:SS`. A part that is no directory by itself is joined
-    to those after it until it is one.
+    Old models are named `YYYY-MM-DD/HH:MM:SS`. A part that is not a directory is joined with the
+    next ones until it is.
     """
-    # The colon of a URL is not one between models.
+    # The colon of a URL does not separate models.
     parts = [part for part in re.split(r":(?!//)", text) if part]
     models: list[str] = []
     while parts:

@@ -72,27 +72,26 @@ class Job:
 
 
 def read_env_file(path: Path) -> dict[str, str]:
-    """Variables from a file with one `NAME=value` per line, empty lines, and `#` comments.
+    """Variables from a file with one `NAME=value` per line, in the usual `.env` form.
 
     Raises:
-        UsageError: the file can't be read, or has any other line.
+        UsageError: the file can't be read, or a line holds something else.
     """
+    from dotenv.parser import parse_stream
+
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        with path.open(encoding="utf-8") as file:
+            bindings = list(parse_stream(file))
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"can't be read ({error})", path=path) from None
     values = {}
-    for number, line in enumerate(lines, 1):
-        text = line.strip().removeprefix("export ").strip()
-        if not text or text.startswith("#"):
-            continue
-        name, equals, value = text.partition("=")
-        if not equals or not name.isidentifier():
-            # Don't show the line: it may hold a secret.
-            raise UsageError(f"line {number} is not NAME=value", path=path)
-        if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
-            value = value[1:-1]
-        values[name] = value
+    for binding in bindings:
+        name, value = binding.key, binding.value
+        if binding.error or (name is not None and (value is None or not name.isidentifier())):
+            # The line itself may hold a secret, so it is not shown.
+            raise UsageError(f"line {binding.original.line} is no NAME=value", path=path)
+        if name is not None and value is not None:
+            values[name] = value
     return values
 
 

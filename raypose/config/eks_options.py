@@ -1,13 +1,18 @@
-"""How an ensemble is smoothed, as the command line, a file or a notebook asks for it."""
+"""How an ensemble is smoothed; the same object from the command line to the smoother."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
+from raypose.config.base import Checked
+from raypose.config.options import Option
 from raypose.config.schemas import Allowed
 from raypose.config.types import (
+    EMPTY,
+    NOTHING,
     AtLeastThree,
     AtLeastTwo,
     Flag,
@@ -15,18 +20,22 @@ from raypose.config.types import (
     Names,
     Percentage,
     Positive,
-    parts_of,
+    Takes,
+    comma_separated,
     split,
 )
 
 EksMode = Literal["auto", "singlecam", "mirrored", "multicam", "calibrated", "pupil"]
+FrameRange = tuple[Frame | None, Frame | None]
+
+_PANEL = "Smoothing with EKS"
 
 
 def _number_or_each(value: Any) -> Any:
     """`2.5`, or `nose=2.5,paw=4` as the command line writes it."""
     if not isinstance(value, str) or "=" not in value:
         return value
-    pairs = [part.partition("=") for part in parts_of(value)]
+    pairs = [part.partition("=") for part in comma_separated(value)]
     names = [name.strip() for name, _, _ in pairs]
     if not all(names) or not all(number.strip() for _, _, number in pairs):
         raise AssertionError  # `Allowed` says the rest
@@ -40,62 +49,94 @@ def _ranges(value: Any) -> Any:
     """`0:500,1000:` as the command line writes it."""
     if not isinstance(value, str):
         return value
-    pairs = [part.split(":") for part in parts_of(value)]
+    pairs = [part.split(":") for part in comma_separated(value)]
     return tuple(tuple(edge.strip() or None for edge in pair) for pair in pairs)
 
 
 def _groups(value: Any) -> Any:
     """Each group as `nose,paw` or as a list of names."""
-    return [split(group) for group in value] if isinstance(value, list | tuple) else value
+    if not isinstance(value, Iterable) or isinstance(value, str | bytes | Mapping):
+        return value
+    return tuple(split(group) for group in value)
 
 
-FrameRange = tuple[Frame | None, Frame | None]
-
-
-class EksOptions(BaseModel):
+class EksOptions(Checked):
     """How an ensemble is smoothed; the defaults are those of the `eks` package."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    mode: EksMode | None = Field(
-        default=None,
-        description="What of a recording is smoothed together; without it one video as one "
-        "camera, and several views together.",
-    )
-    smooth_param: Annotated[
-        Positive | dict[str, Positive] | None,
-        BeforeValidator(_number_or_each),
-        Allowed("a number above 0, or one for each keypoint, as in nose=2.5,paw=4"),
+    mode: Annotated[
+        EksMode | None,
+        Option(
+            _PANEL,
+            ("--eks-mode",),
+            default="singlecam for one video, auto for several views",
+            metavar="MODE",
+        ),
     ] = Field(
         default=None,
-        description="Variance of a step from frame to frame in pixels squared: a number, or one "
-        "for each keypoint; chosen by maximum likelihood if absent. Smaller values smooth more.",
+        description="singlecam, mirrored, multicam, calibrated or pupil; auto chooses from the "
+        "model's config, the views and the calibration.",
+    )
+    smooth_param: Annotated[
+        Takes[
+            Positive | dict[str, Positive] | None,
+            float | str | Mapping[str, float] | None,
+        ],
+        BeforeValidator(_number_or_each),
+        Allowed("a number above 0, or one for each keypoint, as in nose=2.5,paw=4"),
+        Option(_PANEL, default="chosen by maximum likelihood", metavar="NUMBER"),
+    ] = Field(
+        default=NOTHING,
+        description="Smoothing parameter: the variance of a keypoint's step from frame to frame, "
+        "in pixels squared; smaller values smooth more. One number, or one for each keypoint, as "
+        "in nose=2.5,paw=4.",
     )
     s_frames: Annotated[
-        tuple[FrameRange, ...],
+        Takes[tuple[FrameRange, ...], str | Iterable[tuple[int | None, int | None]]],
         BeforeValidator(_ranges),
         Allowed("ranges of frames, as in 0:500,1000:"),
-    ] = Field(default=(), description="Ranges of frames that the choice looks at; all if absent.")
+        Option(_PANEL, default="all", metavar="START:STOP"),
+    ] = Field(
+        default=EMPTY,
+        description="Frames from which the smoothing parameter is chosen, as in 0:500,1000:",
+    )
     blocks: Annotated[
-        tuple[tuple[str, ...], ...],
+        Takes[tuple[tuple[str, ...], ...], Iterable[str | Iterable[str]]],
         BeforeValidator(_groups),
-        Allowed("groups of keypoints, each as in nose,paw"),
-    ] = Field(default=(), description="Groups of keypoints that share a smoothing parameter.")
-    keypoints: Names = Field(default=(), description="Keypoints to smooth; else all.")
-    mirrored: Names = Field(
-        default=(), description="Last parts of the keypoints' names that tell mirrored views."
+        Allowed("groups of keypoints, each as in nose,paw", "NAME,NAME"),
+        Option(_PANEL, ("--block",), repeat=True),
+    ] = Field(default=EMPTY, description="Keypoints that share one smoothing parameter.")
+    keypoints: Annotated[Names, Option(_PANEL, ("--eks-keypoints",), default="all")] = Field(
+        default=EMPTY, description="Keypoints to smooth."
     )
-    avg_mode: Literal["median", "mean"] = "median"
-    var_mode: Literal["confidence_weighted_var", "var"] = "confidence_weighted_var"
-    inflate_vars: Flag = Field(
-        default=False, description="Weigh less what disagrees with the other views."
+    mirrored: Annotated[Names, Option(_PANEL)] = Field(
+        default=EMPTY,
+        description="Suffixes of the keypoint names that tell mirrored views apart: with top,bot "
+        "paw_top and paw_bot are the same point.",
     )
-    quantile_keep_pca: Percentage = Field(
-        default=95.0, description="Percentage of frames that the views' PCA takes."
+    avg_mode: Annotated[Literal["median", "mean"], Option(_PANEL)] = Field(
+        default="median", description="How the members' predictions are averaged."
     )
-    n_latent: AtLeastThree = Field(default=3, description="Dimensions of the views' subspace.")
-    min_members: AtLeastTwo | None = Field(
-        default=None, description="Members that are enough; all of them if absent."
+    var_mode: Annotated[
+        Literal["confidence_weighted_var", "var"], Option(_PANEL, metavar="METHOD")
+    ] = Field(
+        default="confidence_weighted_var",
+        description="Variance of the members: divided by their mean likelihood "
+        "(confidence_weighted_var), or as it is (var).",
+    )
+    inflate_vars: Annotated[Flag, Option(_PANEL, ("--inflate-vars/--no-inflate-vars",))] = Field(
+        default=False,
+        description="Several views: trust a prediction less where the other views contradict it.",
+    )
+    quantile_keep_pca: Annotated[Percentage, Option(_PANEL)] = Field(
+        default=95.0,
+        description="Several views: percentage of frames, those of least variance, that the PCA "
+        "is fitted on.",
+    )
+    n_latent: AtLeastThree = Field(
+        default=3, description="Several views: dimensions of their common subspace."
+    )
+    min_members: Annotated[AtLeastTwo | None, Option(_PANEL, default="all")] = Field(
+        default=None, description="Smooth a recording for which at least this many members exist."
     )
 
     @property

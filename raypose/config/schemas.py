@@ -8,9 +8,9 @@ was given, what is allowed, and the nearest name or value. Pydantic's own words 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -20,13 +20,20 @@ from raypose.text import shown
 _MOST_CHARACTERS = 60
 _MOST_NAMED = 5
 FieldPath = tuple[str, ...]
+Mark = TypeVar("Mark")
 
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """What a field may hold, as it goes on after "must be"."""
+    """What a field may hold: in a message, after "must be"; and on the command line.
+
+    Attributes:
+        words: as they go on after "must be".
+        metavar: stands for the value in `--help`.
+    """
 
     words: str
+    metavar: str = ""
 
 
 def finding(
@@ -35,7 +42,6 @@ def finding(
     *,
     given: object = None,
     name_of: Callable[[FieldPath], str] = ".".join,
-    what: str = "setting",
 ) -> tuple[str, str]:
     """What is wrong, in one sentence, and the nearest names and values as a hint; empty if none.
 
@@ -44,7 +50,6 @@ def finding(
         schema: the model that raised it.
         given: what it was made of, to show it as the user wrote it.
         name_of: the user's name of a field, from its path in the schema.
-        what: what a field is called.
     """
     sentences: dict[FieldPath | str, str] = {}
     guesses: list[str] = []
@@ -53,7 +58,7 @@ def finding(
         kind, value = item["type"], _as_written(given, path, item["input"])
         if kind == "extra_forbidden":
             key = str(item["loc"][len(path)])
-            sentences.setdefault((*path, key), f"there is no {what} {quoted(key)}")
+            sentences.setdefault((*path, key), f"there is no setting {quoted(key)}")
             fields = _model_at(schema, path).model_fields
             names = {name: name_of((*path, name)) for name in fields}
             guesses += nearest(key, {**names, **{name: name for name in names.values()}})
@@ -67,7 +72,7 @@ def finding(
             shown_value = f" is {quoted(value)}" if value not in ((), [], "") else ""
             sentences[path] = f"{name_of(path)}{shown_value}: {item['ctx']['error']}"
         else:
-            choices = [] if field is None else _literals(field.annotation)
+            choices = [] if field is None else choices_of(field.annotation)
             allowed = _allowed(field, choices)
             sentences[path] = f"{name_of(path)} is {quoted(value)}, and must be {allowed}"
             if isinstance(value, str):
@@ -104,10 +109,40 @@ def listed(words: Sequence[str]) -> str:
     return f"{', '.join(first)} or {last}" if first else last
 
 
+def field_at(schema: type[BaseModel], loc: Sequence[int | str]) -> FieldInfo | None:
+    """The deepest field of a schema that Pydantic's location leads to."""
+    return _field(schema, loc)[1]
+
+
+def model_of(annotation: Any) -> type[BaseModel] | None:
+    """The schema that a field holds; None where it holds a value."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((m for a in get_args(annotation) if (m := model_of(a)) is not None), None)
+
+
+def marks_of(field: FieldInfo, kind: type[Mark]) -> list[Mark]:
+    """What of a kind stands beside a field's type in `Annotated`, and then within the type."""
+
+    def within(parts: Iterable[Any]) -> Iterator[Mark]:
+        for part in parts:
+            if isinstance(part, kind):
+                yield part
+            yield from within((*getattr(part, "__metadata__", ()), *get_args(part)))
+
+    return [*within(field.metadata), *within([field.annotation])]
+
+
+def choices_of(annotation: Any) -> list[str]:
+    """The words of a `Literal` type, in a union too."""
+    if get_origin(annotation) is Literal:
+        return [str(value) for value in get_args(annotation)]
+    return [word for part in get_args(annotation) for word in choices_of(part)]
+
+
 def _field(
     schema: type[BaseModel], loc: Sequence[int | str]
 ) -> tuple[FieldPath, FieldInfo | None]:
-    """The deepest field of a schema that Pydantic's location leads to, and its path."""
     path: list[str] = []
     field: FieldInfo | None = None
     model: type[BaseModel] | None = schema
@@ -116,20 +151,13 @@ def _field(
             break
         field = model.model_fields[part]
         path.append(part)
-        model = _model_of(field.annotation)
+        model = model_of(field.annotation)
     return tuple(path), field
 
 
 def _model_at(schema: type[BaseModel], path: FieldPath) -> type[BaseModel]:
-    for part in path:
-        schema = _model_of(schema.model_fields[part].annotation) or schema
-    return schema
-
-
-def _model_of(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((m for a in get_args(annotation) if (m := _model_of(a)) is not None), None)
+    field = field_at(schema, path)
+    return (field and model_of(field.annotation)) or schema
 
 
 def _as_written(given: object, path: FieldPath, value: object) -> object:
@@ -139,25 +167,8 @@ def _as_written(given: object, path: FieldPath, value: object) -> object:
     return given if isinstance(given, str) else value
 
 
-def _literals(annotation: Any) -> list[str]:
-    if get_origin(annotation) is Literal:
-        return [str(value) for value in get_args(annotation)]
-    return [word for part in get_args(annotation) for word in _literals(part)]
-
-
 def _allowed(field: FieldInfo | None, choices: Sequence[str]) -> str:
-    said = [] if field is None else [*_words(field.metadata), *_words([field.annotation])]
+    said = [] if field is None else marks_of(field, Allowed)
     if said:
-        return said[0]
+        return said[0].words
     return listed(choices) if choices else "of another type"
-
-
-def _words(parts: Iterable[Any]) -> list[str]:
-    """The words of `Allowed` among metadata, and within types."""
-    words = []
-    for part in parts:
-        if isinstance(part, Allowed):
-            words.append(part.words)
-        inner = (*getattr(part, "__metadata__", ()), *get_args(part))
-        words += _words(inner) if inner else []
-    return words

@@ -1,14 +1,16 @@
-"""Types of settings: what each takes from a command line, a file or a notebook, and its words.
+"""Types of settings: what each takes from a command line, a file or a notebook, and in what words
+it is refused.
 
 Values are parsed as the command line writes them (`top,side`), and refused where they only look
-like what is meant: `true` is no number, no number is infinite, and no path is empty.
+right: `true` is no number, no number is infinite, and no path is empty.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 
@@ -18,9 +20,34 @@ from raypose.storage import AnyPath, as_path, is_url
 _BILLION = 1_000_000_000
 _DAY_S = 86_400
 
+if TYPE_CHECKING:
+    _Held = TypeVar("_Held", covariant=True)
+    _Taken = TypeVar("_Taken", contravariant=True)
 
-def parts_of(text: str) -> tuple[str, ...]:
-    """The names between commas."""
+    class Takes(Generic[_Held, _Taken]):
+        """A field that holds one type and takes another, wider one, for editors and checkers."""
+
+        def __get__(self, config: object, owner: Any = None) -> _Held: ...
+        def __set__(self, config: object, value: _Taken) -> None: ...
+
+else:
+
+    class Takes:
+        """The type that the field holds; validators make it of what is taken."""
+
+        def __class_getitem__(cls, types: tuple[Any, Any]) -> Any:
+            return types[0]
+
+
+# Defaults of such fields; a checker would take their own types for the fields'.
+NOTHING: Any = None
+EMPTY: Any = ()
+
+PathText = str | os.PathLike[str]
+
+
+def comma_separated(text: str) -> tuple[str, ...]:
+    """The parts between commas, without white space and empty ones."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
@@ -28,12 +55,12 @@ def split(value: Any) -> Any:
     """Names as the command line writes them: `top,side`."""
     if not isinstance(value, str):
         return value
-    if not parts_of(value):
+    if not comma_separated(value):
         raise AssertionError  # `,` names nothing; `Allowed` says the rest
-    return parts_of(value)
+    return comma_separated(value)
 
 
-def _place(value: Any) -> Any:
+def _path(value: Any) -> Any:
     if value is None:
         return None
     if isinstance(value, str | os.PathLike):
@@ -45,14 +72,10 @@ def _place(value: Any) -> Any:
     return as_path(value)
 
 
-def _local_place(value: Any) -> Any:
+def _local_path(value: Any) -> Any:
     if isinstance(value, str | os.PathLike) and is_url(value):
         raise ValueError("it is read and written as a directory, and can't be a URL")
-    return _place(value)
-
-
-def _named(value: Any) -> str | None:
-    return None if value is None else str(value)
+    return _path(value)
 
 
 def _no_bool(value: Any) -> Any:
@@ -61,9 +84,19 @@ def _no_bool(value: Any) -> Any:
     return value
 
 
-def _one_is_a_list(value: Any) -> Any:
-    # `label: full` in a file means the same as `--label full`.
-    return (value,) if isinstance(value, str) else value
+def _texts(value: Any) -> Any:
+    """One or many texts or paths; `label: full` in a file means the same as `--label full`."""
+    if not isinstance(value, Iterable) or isinstance(value, str):
+        return (_text(value),)
+    if isinstance(value, Mapping | bytes):
+        return value
+    return tuple(map(_text, value))
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return str(value) if hasattr(value, "fs") else value
 
 
 def _distinct(value: tuple[str, ...]) -> tuple[str, ...]:
@@ -73,30 +106,53 @@ def _distinct(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def _as_text(path: AnyPath | None) -> str | None:
+    return None if path is None else str(path)
+
+
 # Workers may run in another directory than the one that a path was written in: all are absolute.
-_PATH = Allowed("a path")
-Place = Annotated[AnyPath | None, BeforeValidator(_place), PlainSerializer(_named), _PATH]
-LocalPlace = Annotated[Path | None, BeforeValidator(_local_place), PlainSerializer(_named), _PATH]
+_WRITTEN = PlainSerializer(_as_text)
+_PATH = Allowed("a path", "PATH")
+Place = Annotated[
+    Takes[AnyPath | None, PathText | AnyPath | None], BeforeValidator(_path), _WRITTEN, _PATH
+]
+LocalPlace = Annotated[
+    Takes[Path | None, PathText | None], BeforeValidator(_local_path), _WRITTEN, _PATH
+]
 
 Flag = Annotated[bool, Allowed("true or false")]
-ONE_IS_A_LIST = BeforeValidator(_one_is_a_list)
-Texts = Annotated[tuple[str, ...], ONE_IS_A_LIST, Allowed("text, or a list of texts")]
+ONE_OR_MANY = BeforeValidator(_texts)
+Texts = Annotated[
+    Takes[tuple[str, ...], PathText | Iterable[PathText]],
+    ONE_OR_MANY,
+    Allowed("text, or a list of texts"),
+]
 Names = Annotated[
-    tuple[str, ...],
+    Takes[tuple[str, ...], str | Iterable[str]],
     BeforeValidator(split),
     AfterValidator(_distinct),
-    Allowed("names with commas between, or a list of names"),
+    Allowed("names with commas between, or a list of names", "NAME,NAME"),
 ]
 
 _Whole = Annotated[int, BeforeValidator(_no_bool)]
 _Number = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
-Count = Annotated[_Whole, Field(ge=1, le=_BILLION), Allowed("a whole number of at least 1")]
-Frame = Annotated[_Whole, Field(ge=0, le=2**53)]
-AtLeastTwo = Annotated[_Whole, Field(ge=2, le=_BILLION), Allowed("a whole number of at least 2")]
-AtLeastThree = Annotated[_Whole, Field(ge=3, le=_BILLION), Allowed("a whole number of at least 3")]
-Seconds = Annotated[
-    _Number, Field(gt=0, le=_DAY_S), Allowed("a number of seconds above 0 and up to a day")
+Count = Annotated[
+    _Whole, Field(ge=1, le=_BILLION), Allowed("a whole number of at least 1", "INTEGER")
 ]
-Gigabytes = Annotated[_Number, Field(gt=0, le=_BILLION), Allowed("a number of GB above 0")]
-Percentage = Annotated[_Number, Field(gt=0, le=100), Allowed("a percentage above 0 and up to 100")]
+Frame = Annotated[_Whole, Field(ge=0, le=2**53)]
+AtLeastTwo = Annotated[
+    _Whole, Field(ge=2, le=_BILLION), Allowed("a whole number of at least 2", "INTEGER")
+]
+AtLeastThree = Annotated[
+    _Whole, Field(ge=3, le=_BILLION), Allowed("a whole number of at least 3", "INTEGER")
+]
+Seconds = Annotated[
+    _Number,
+    Field(gt=0, le=_DAY_S),
+    Allowed("a number of seconds above 0 and up to a day", "SECONDS"),
+]
+Gigabytes = Annotated[_Number, Field(gt=0, le=_BILLION), Allowed("a number of GB above 0", "GB")]
+Percentage = Annotated[
+    _Number, Field(gt=0, le=100), Allowed("a percentage above 0 and up to 100", "PERCENT")
+]
 Positive = Annotated[_Number, Field(gt=0)]

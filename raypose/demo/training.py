@@ -23,10 +23,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
-# Also sets how torch's threads wait, which must be done before torch is imported.
-import raypose.inference  # noqa: F401
 from raypose.demo import figure
 from raypose.demo.project import METHOD, Project, labels_recipe
+from raypose.inference import passive_threads
 from raypose.storage import ledger
 
 if TYPE_CHECKING:
@@ -196,7 +195,7 @@ def _config(project: Project, seed: int, training: Training) -> dict[str, Any]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without the warnings and messages of libraries, which are not the user's business here."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), passive_threads():
         warnings.simplefilter("ignore")
         # Importing Lightning sets the level of its logger, so it comes first.
         import lightning.pytorch  # noqa: F401

@@ -10,7 +10,6 @@ Nothing here reads or writes a file.
 from __future__ import annotations
 
 from raypose.eks.members import Members, fitting_members
-from raypose.eks.options import SmoothOptions, SmoothResult, ViewsResult
 from raypose.eks.recording import (
     check_mode,
     check_names,
@@ -20,10 +19,10 @@ from raypose.eks.recording import (
     smooth_views,
     views_by_suffix,
 )
+from raypose.eks.results import SmoothResult, ViewsResult
 
 __all__ = [
     "Members",
-    "SmoothOptions",
     "SmoothResult",
     "ViewsResult",
     "check_mode",

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from raypose.eks.options import SmoothOptions
+from raypose.config import EksOptions
 from raypose.errors import SmoothingError
 from raypose.tables.keypoints import EKS_COORDS, EKS_SCORER, FloatArray, KeypointTable
 
@@ -65,7 +65,7 @@ def aligned(members: Sequence[KeypointTable], min_members: int = 2) -> list[Keyp
     return [member.select(names) for member in members]
 
 
-def ensemble_table(members: Sequence[KeypointTable], options: SmoothOptions) -> KeypointTable:
+def ensemble_table(members: Sequence[KeypointTable], options: EksOptions) -> KeypointTable:
     """Averages and variances of the members, in a table whose smoothed columns are NaN still.
 
     As `eks.core.ensemble`: NaN are left out of averages and variances, the likelihood is the mean
@@ -136,8 +136,3 @@ def check_smoothed(values: FloatArray, names: Sequence[str], where: str = "") ->
             f"first for frame {frame}",
             hint="Check the members' tables there, and the calibration if there is one.",
         )
-
-
-def raw_variances(table: KeypointTable) -> FloatArray:
-    """View of the ensemble's variances, shape (n_frames, n_keypoints, 2), pixels squared."""
-    return table.values[..., VARIANCE]

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from raypose.config import EksOptions
 from raypose.eks.ensemble import AVERAGE, POSTERIOR, VARIANCE, ensemble_table
-from raypose.eks.options import SmoothOptions, frame_slices
+from raypose.eks.options import PUPIL_PARAMS, frame_slices, given_params, without_params
 from raypose.eks.parameter import Float64
 from raypose.eks.singlecam import smooth_singlecam
 from raypose.errors import SmoothingError
@@ -22,7 +23,6 @@ from raypose.tables.keypoints import KeypointTable
 
 # The order that the filter's observations have.
 PUPIL_KEYPOINTS = ("pupil_top_r", "pupil_bottom_r", "pupil_right_r", "pupil_left_r")
-PUPIL_PARAMS = ("diameter", "center_of_mass")
 _NO_INFORMATION = 1e8  # px²: variance of a position that no member has seen
 
 # x and y of each keypoint from (diameter, x of the centre, y of the centre).
@@ -41,7 +41,7 @@ _OBSERVE = np.array(
 
 
 def smooth_pupil(
-    members: list[KeypointTable], options: SmoothOptions
+    members: list[KeypointTable], options: EksOptions
 ) -> tuple[KeypointTable, dict[str, float]]:
     """Smooths the pupil's keypoints together and any others by themselves.
 
@@ -56,18 +56,17 @@ def smooth_pupil(
     names = table.keypoint_names
     pupil_columns(names)
     given = options.smooth_param
-    if given is not None and not (isinstance(given, tuple) and len(given) == 2 and max(given) < 1):
+    if given is not None and not (
+        isinstance(given, dict) and set(given) == set(PUPIL_PARAMS) and max(given.values()) < 1
+    ):
         raise SmoothingError(
-            "smoothing a pupil takes two parameters, of diameter and centre, between 0 and 1"
+            f"smoothing a pupil takes two parameters between 0 and 1, {' and '.join(PUPIL_PARAMS)}"
         )
     params: dict[str, float] = {}
     others = [name for name in names if name not in PUPIL_KEYPOINTS]
     if others:
         alone = table.select(others)
-        plain = SmoothOptions(
-            s_frames=options.s_frames, avg_mode=options.avg_mode, var_mode=options.var_mode
-        )
-        params |= smooth_singlecam(alone, plain)
+        params |= smooth_singlecam(alone, without_params(options))
         table.values[:, [names.index(name) for name in others]] = alone.values
     diameter, centre = _smooth(table, options)
     return table, {**dict(zip(PUPIL_PARAMS, (diameter, centre), strict=True)), **params}
@@ -85,7 +84,7 @@ def pupil_columns(names: Sequence[str]) -> list[int]:
     return [names.index(name) for name in PUPIL_KEYPOINTS]
 
 
-def _smooth(table: KeypointTable, options: SmoothOptions) -> tuple[float, float]:
+def _smooth(table: KeypointTable, options: EksOptions) -> tuple[float, float]:
     from eks.ibl_pupil_smoother import (
         get_pupil_diameter,
         get_pupil_location,
@@ -103,8 +102,7 @@ def _smooth(table: KeypointTable, options: SmoothOptions) -> tuple[float, float]
     diameters, locations = get_pupil_diameter(tracks), get_pupil_location(tracks)
     level = locations.mean(axis=0)
     spread = [diameters.var(), *locations.var(axis=0)]
-    given = options.smooth_param
-    ranges = [(s.start, s.stop) for s in frame_slices(options.s_frames, table.n_frames)]
+    ranges = [(s.start, s.stop) for s in frame_slices(options, table.n_frames)]
     import jax.numpy as jnp
 
     params, means, covariances = run_pupil_kalman_smoother(
@@ -117,7 +115,7 @@ def _smooth(table: KeypointTable, options: SmoothOptions) -> tuple[float, float]
         x_var=spread[1],
         y_var=spread[2],
         s_frames=ranges if options.s_frames else None,
-        smooth_params=list(given) if isinstance(given, tuple) else None,
+        smooth_params=given_params(options, PUPIL_PARAMS),
     )
     smoothed = means @ _OBSERVE.T + np.tile(level, 4)
     posterior = np.einsum("cd,tde,ce->tc", _OBSERVE, covariances, _OBSERVE)

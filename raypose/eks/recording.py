@@ -5,18 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from raypose.config import EksOptions
 from raypose.eks.ensemble import AVERAGE, aligned, check_smoothed, ensemble_table
-from raypose.eks.options import SmoothOptions, SmoothResult, ViewsResult
-from raypose.eks.pupil import (
-    PUPIL_KEYPOINTS,
-    PUPIL_PARAMS,
-    pupil_columns,
-    smooth_pupil,
-)
+from raypose.eks.options import PUPIL_PARAMS, given_params
+from raypose.eks.pupil import PUPIL_KEYPOINTS, pupil_columns, smooth_pupil
+from raypose.eks.results import SmoothResult, ViewsResult
 from raypose.eks.singlecam import keypoint_groups, smooth_singlecam
 from raypose.eks.views import Calibration, smooth_mirrored_views, smooth_separate_views
 from raypose.errors import CancelledError, SmoothingError
@@ -29,21 +25,21 @@ Stop = Callable[[], bool] | None
 
 def smooth_recording(
     members: Mapping[str, Mapping[str, KeypointTable]],
-    options: Mapping[str, Any],
+    options: EksOptions,
     *,
     mirrored: Sequence[Sequence[str]] = (),
     calibration: str = "",
     on_progress: Progress = None,
     should_stop: Stop = None,
 ) -> ViewsResult:
-    """Smooths a recording of one view or of several, with the options of the command line.
+    """Smooths a recording of one view or of several.
 
     Without a mode, one video is smoothed as one camera, as the Pose-app does it, and several
     views together.
 
     Args:
         members: for each view the members' tables, from `fitting_members`.
-        options: the fields of `EksOptions`.
+        options: of the smoother.
         mirrored: as in `smooth_session`.
         calibration: path of the cameras' calibration; empty where there is none.
         on_progress: called with the frames done so far.
@@ -55,31 +51,22 @@ def smooth_recording(
     """
     views = {view: list(tables.values()) for view, tables in members.items()}
     (first, *_), *others = views.values()
-    mode = options["mode"]
-    if options["mirrored"] and not (mirrored or others) and mode in (None, "auto", "mirrored"):
-        mirrored = views_by_suffix(first.keypoint_names, options["mirrored"])
-    chosen = SmoothOptions(
-        mode=mode or ("auto" if others or mirrored else "singlecam"),
-        smooth_param=_param_of_each(options["smooth_param"], first.keypoint_names),
-        s_frames=tuple(options["s_frames"]),
-        blocks=tuple(options["blocks"]),
-        avg_mode=options["avg_mode"],
-        var_mode=options["var_mode"],
-        inflate_vars=options["inflate_vars"],
-        quantile_keep_pca=options["quantile_keep_pca"],
-        n_latent=options["n_latent"],
-    )
+    mode = options.mode
+    if options.mirrored and not (mirrored or others) and mode in (None, "auto", "mirrored"):
+        mirrored = views_by_suffix(first.keypoint_names, options.mirrored)
+    if not (mode or others or mirrored):
+        options = options.model_copy(update={"mode": "singlecam"})
     if others:
         return smooth_views(
             views,
-            chosen,
+            options,
             calibration=Path(calibration) if calibration else None,
             on_progress=on_progress,
             should_stop=should_stop,
         )
     ((view, tables),) = views.items()
     result = smooth_session(
-        tables, chosen, mirrored=mirrored, on_progress=on_progress, should_stop=should_stop
+        tables, options, mirrored=mirrored, on_progress=on_progress, should_stop=should_stop
     )
     reason = result.reason if mode or mirrored else "one video"
     return ViewsResult(
@@ -87,19 +74,21 @@ def smooth_recording(
     )
 
 
-def check_names(options: Mapping[str, Any], names: Sequence[str]) -> None:
-    """Whether options fit the keypoints, before there are any tables.
+def check_names(options: EksOptions, names: Sequence[str]) -> None:
+    """Check that options fit the keypoints, before there are any tables.
 
     Args:
         options: as of `smooth_recording`.
         names: the keypoints that are to be smoothed.
 
     Raises:
-        SmoothingError: they name keypoints that there are not, or not all.
+        SmoothingError: they name keypoints that do not exist, or not all of them.
     """
-    _param_of_each(options["smooth_param"], names)
-    keypoint_groups(tuple(names), options["blocks"])
-    if options["mode"] == "pupil":
+    given = options.smooth_param
+    by_keypoint = not isinstance(given, Mapping) or set(given) != set(PUPIL_PARAMS)
+    given_params(options, names if by_keypoint else PUPIL_PARAMS)
+    keypoint_groups(tuple(names), options.blocks)
+    if options.mode == "pupil":
         pupil_columns(names)
 
 
@@ -110,7 +99,7 @@ def check_mode(
     several: bool,
     calibration: Path | None,
 ) -> None:
-    """Whether a mode fits a recording, before there are any tables.
+    """Check that a mode fits a recording, before there are any tables.
 
     Args:
         mode: as of `smooth_recording`.
@@ -128,28 +117,9 @@ def check_mode(
         _mode_of_one(mode or "auto", names, mirrored)
 
 
-def _param_of_each(
-    given: float | Mapping[str, float] | None, names: Sequence[str]
-) -> float | tuple[float, ...] | None:
-    """The smoothing parameter of each keypoint, where they are given by name."""
-    if not isinstance(given, Mapping):
-        return given
-    if set(given) == set(PUPIL_PARAMS):
-        names = PUPIL_PARAMS
-    unknown = [name for name in given if name not in names]
-    lacking = [name for name in names if name not in given]
-    if unknown or lacking:
-        what = f"unknown: {', '.join(unknown)}" if unknown else f"missing: {', '.join(lacking)}"
-        raise SmoothingError(
-            f"smoothing parameters do not fit the keypoints ({what})",
-            hint="Give one for each keypoint, or a single number for all of them.",
-        )
-    return tuple(given[name] for name in names)
-
-
 def smooth_session(
     members: Sequence[KeypointTable],
-    options: SmoothOptions | None = None,
+    options: EksOptions | None = None,
     *,
     mirrored: Sequence[Sequence[str]] = (),
     on_progress: Progress = None,
@@ -170,10 +140,10 @@ def smooth_session(
         CancelledError: `should_stop` said so.
     """
     started = time.perf_counter()
-    options = options or SmoothOptions()
-    usable = aligned(members, options.min_members)
+    options = options or EksOptions()
+    usable = aligned(members, options.min_members or 2)
     _stop_if(should_stop)
-    mode, reason = _mode_of_one(options.mode, usable[0].keypoint_names, bool(mirrored))
+    mode, reason = _mode_of_one(options.mode or "auto", usable[0].keypoint_names, bool(mirrored))
     if mode == "mirrored":
         table, params = smooth_mirrored_views(usable, mirrored, options)
     elif mode == "pupil":
@@ -189,7 +159,7 @@ def smooth_session(
 
 def smooth_views(
     members: Mapping[str, Sequence[KeypointTable]],
-    options: SmoothOptions | None = None,
+    options: EksOptions | None = None,
     *,
     calibration: Path | None = None,
     on_progress: Progress = None,
@@ -209,8 +179,8 @@ def smooth_views(
         CancelledError: `should_stop` said so.
     """
     started = time.perf_counter()
-    options = options or SmoothOptions()
-    mode, reason = _mode_of_many(options.mode, calibration)
+    options = options or EksOptions()
+    mode, reason = _mode_of_many(options.mode or "auto", calibration)
     usable = _aligned_views(members, options)
     _stop_if(should_stop)
     if mode == "singlecam":
@@ -287,14 +257,14 @@ def _mode_of_many(mode: str, calibration: Path | None) -> tuple[str, str]:
 
 
 def _aligned_views(
-    members: Mapping[str, Sequence[KeypointTable]], options: SmoothOptions
+    members: Mapping[str, Sequence[KeypointTable]], options: EksOptions
 ) -> dict[str, list[KeypointTable]]:
     if len(members) < 2:
         raise SmoothingError("smoothing over views needs two views or more")
     usable: dict[str, list[KeypointTable]] = {}
     for view, tables in members.items():
         try:
-            usable[view] = aligned(tables, options.min_members)
+            usable[view] = aligned(tables, options.min_members or 2)
         except SmoothingError as error:
             raise SmoothingError(f"view {view}: {error.message}", hint=error.hint) from error
     first_view, first = next(iter(usable.items()))
@@ -314,7 +284,7 @@ def _aligned_views(
 
 
 def _one_by_one(
-    members: dict[str, list[KeypointTable]], options: SmoothOptions, reason: str, started: float
+    members: dict[str, list[KeypointTable]], options: EksOptions, reason: str, started: float
 ) -> ViewsResult:
     tables: dict[str, KeypointTable] = {}
     params: dict[str, float] = {}

@@ -18,8 +18,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from raypose.config import EksOptions
 from raypose.eks.ensemble import AVERAGE, POSTERIOR, VARIANCE
-from raypose.eks.options import SmoothOptions, frame_slices
+from raypose.eks.options import frame_slices, given_params
 from raypose.eks.parameter import (
     CoordinateLikelihood,
     Float64,
@@ -36,7 +37,7 @@ _THREADS = 4
 
 def smooth_singlecam(
     ensemble: KeypointTable,
-    options: SmoothOptions,
+    options: EksOptions,
     on_progress: Callable[[int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> dict[str, float]:
@@ -58,8 +59,8 @@ def smooth_singlecam(
     """
     names = ensemble.keypoint_names
     groups = keypoint_groups(names, options.blocks)
-    given = _given_params(names, options)
-    slices = frame_slices(options.s_frames, ensemble.n_frames)
+    given = given_params(options, names)
+    slices = frame_slices(options, ensemble.n_frames)
 
     def smooth_group(group: list[int]) -> list[float]:
         if should_stop is not None and should_stop():
@@ -99,20 +100,6 @@ def keypoint_groups(
         )
     blocks = [[names.index(name) for name in block] for block in all_blocks if block]
     return blocks + [[k] for k, name in enumerate(names) if name not in named]
-
-
-def _given_params(names: tuple[str, ...], options: SmoothOptions) -> list[float]:
-    given = options.smooth_param
-    if given is None:
-        return []
-    if not isinstance(given, tuple):
-        return [float(given)] * len(names)
-    if len(given) != len(names):
-        raise SmoothingError(
-            f"{len(given)} smoothing parameters are given for {len(names)} keypoints",
-            hint=f"Give one, or one each for {', '.join(names)}.",
-        )
-    return [float(value) for value in given]
 
 
 def _chosen(ensemble: KeypointTable, group: list[int], slices: list[slice]) -> float:

@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from raypose.config import EksOptions
 from raypose.eks.calibration import usable_cameras
 from raypose.eks.ensemble import AVERAGE, VARIANCE, check_smoothed, ensemble_table
-from raypose.eks.options import SmoothOptions, frame_slices
+from raypose.eks.options import frame_slices, given_params, without_params
 from raypose.eks.singlecam import smooth_singlecam
 from raypose.errors import SmoothingError
 from raypose.tables.keypoints import FloatArray, KeypointTable, PointTable
@@ -32,7 +33,6 @@ Float64 = npt.NDArray[np.float64]
 
 # Members are put this far apart, in pixels, where none has seen a keypoint.
 _UNSEEN_SPREAD = 1000.0
-_MIN_LATENT = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +63,7 @@ class Calibration:
 
 def smooth_separate_views(
     members: dict[str, list[KeypointTable]],
-    options: SmoothOptions,
+    options: EksOptions,
     calibration: Calibration | None = None,
 ) -> tuple[dict[str, KeypointTable], dict[str, float], PointTable | None]:
     """Smooths the same keypoints seen by several cameras.
@@ -95,7 +95,7 @@ def smooth_separate_views(
 def smooth_mirrored_views(
     members: list[KeypointTable],
     views: Sequence[Sequence[str]],
-    options: SmoothOptions,
+    options: EksOptions,
 ) -> tuple[KeypointTable, dict[str, float]]:
     """Smooths views that mirrors bring into one image.
 
@@ -118,7 +118,7 @@ def smooth_mirrored_views(
     rest = [name for name in names if not any(name in view for view in views)]
     if rest:
         alone = table.select(rest)
-        params |= smooth_singlecam(alone, _without_given(options))
+        params |= smooth_singlecam(alone, without_params(options))
         table.values[:, [names.index(name) for name in rest]] = alone.values
     view_names = [f"view{v}" for v in range(len(views))]
     values, chosen, _ = _run_eks(matched, parts, view_names, options, None)
@@ -126,13 +126,6 @@ def smooth_mirrored_views(
         _fill(table, view, values[v])
         params |= {names[k]: param for k, param in zip(view, chosen, strict=True)}
     return table, {name: params[name] for name in names}
-
-
-def _without_given(options: SmoothOptions) -> SmoothOptions:
-    """Options for keypoints of no view: parameters in the latent space do not fit them."""
-    return SmoothOptions(
-        s_frames=options.s_frames, avg_mode=options.avg_mode, var_mode=options.var_mode
-    )
 
 
 def _columns(names: Sequence[str], views: Sequence[Sequence[str]]) -> list[list[int]]:
@@ -151,7 +144,7 @@ def _run_eks(
     data: Float64,
     names: Sequence[str],
     views: Sequence[str],
-    options: SmoothOptions,
+    options: EksOptions,
     calibration: Calibration | None,
 ) -> tuple[FloatArray, list[float], FloatArray]:
     """Calls `eks` on data of shape (members, views, frames, keypoints, 3).
@@ -169,7 +162,7 @@ def _run_eks(
         MarkerArray(_without_gaps(data), data_fields=["x", "y", "likelihood"]),
         keypoint_names=list(names),
         camera_names=list(views),
-        smooth_param=list(given) if isinstance(given, tuple) else given,
+        smooth_param=given_params(options, names) if isinstance(given, dict) else given,
         quantile_keep_pca=options.quantile_keep_pca,
         s_frames=_ranges(options, data.shape[2]),
         avg_mode=options.avg_mode,
@@ -188,20 +181,12 @@ def _run_eks(
     return values, [float(p) for p in params], latent.to_numpy(np.float32).reshape(shape)
 
 
-def _check(
-    data: Float64, names: Sequence[str], views: Sequence[str], options: SmoothOptions
-) -> None:
-    given = options.smooth_param
-    if isinstance(given, tuple) and len(given) != len(names):
-        raise SmoothingError(
-            f"{len(given)} smoothing parameters are given for {len(names)} keypoints"
-        )
+def _check(data: Float64, names: Sequence[str], views: Sequence[str], options: EksOptions) -> None:
+    given_params(options, names)
     if options.blocks:
         raise SmoothingError("blocks are for single-camera smoothing only")
-    if not _MIN_LATENT <= options.n_latent <= 2 * len(views):
-        raise SmoothingError(
-            f"n_latent must be {_MIN_LATENT} to {2 * len(views)} with {len(views)} views"
-        )
+    if options.n_latent > 2 * len(views):
+        raise SmoothingError(f"n_latent must be 3 to {2 * len(views)} with {len(views)} views")
     if data.shape[2] <= 2 * len(views):
         raise SmoothingError(f"{data.shape[2]} frames are too few to relate {len(views)} views")
     # As `eks` chooses them: frames whose variance is at most the percentile.
@@ -221,10 +206,10 @@ def _check(
                 )
 
 
-def _ranges(options: SmoothOptions, n_frames: int) -> list[tuple[int, int]] | None:
+def _ranges(options: EksOptions, n_frames: int) -> list[tuple[int, int]] | None:
     if not options.s_frames:
         return None
-    return [(part.start, part.stop) for part in frame_slices(options.s_frames, n_frames)]
+    return [(part.start, part.stop) for part in frame_slices(options, n_frames)]
 
 
 def _without_gaps(data: Float64) -> Float64:

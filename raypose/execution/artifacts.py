@@ -108,9 +108,11 @@ def _build(request: Path, *, whole: bool) -> None:
         request: the models and whether they may be unpickled unsafely.
         whole: import all of Lightning Pose.
     """
+    from raypose.inference import PASSIVE_THREADS
     from raypose.inference.artifact import cached_graph
     from raypose.inference.minimal_import import leave_out_training
 
+    os.environ.setdefault(*PASSIVE_THREADS)
     models, allow_unsafe = pickle.loads(request.read_bytes())
     # Unpickled without limits, a checkpoint may name anything of Lightning Pose.
     whole = whole or allow_unsafe

@@ -38,9 +38,11 @@ class InlineExecutor:
     def start(self, models: Sequence[ModelSpec]) -> int:
         if not self._config.predicts:
             return 0
+        from raypose.inference import passive_threads
         from raypose.inference.device import resolve_device
 
-        self._device = f", on {resolve_device(self._config.device)}"
+        with passive_threads():
+            self._device = f", on {resolve_device(self._config.device)}"
         return 1
 
     @property
@@ -48,6 +50,7 @@ class InlineExecutor:
         return f"this process{self._device}"
 
     def run(self, recordings: Iterable[Sequence[Task]], observer: Observer) -> None:
+        from raypose.inference import passive_threads
         from raypose.inference.artifact import cached_graph
         from raypose.inputs.probe import known_index
 
@@ -61,7 +64,7 @@ class InlineExecutor:
             worker=f"{socket.gethostname()}:{os.getpid()}",
             allow_unsafe=allow_unsafe,
         )
-        with closing(context.staging):
+        with passive_threads(), closing(context.staging):
             _Process(context, observer).run(tuple(chain.from_iterable(recordings)))
 
     def close(self) -> None:

@@ -7,9 +7,27 @@ before the network, `subpixel` after it), `loop` sends whole videos through, and
 where. Nothing here knows of runs, files of results or Ray.
 """
 
-import os
+from __future__ import annotations
 
-# Threads of torch that wait by spinning take the core from the ones they wait for as soon as
-# anything else runs: measured with two threads on two busy cores, 6 frames/s instead of 140. Read
-# when torch loads its OpenMP library, so it is set before.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+PASSIVE_THREADS = ("OMP_WAIT_POLICY", "PASSIVE")
+"""What torch's OpenMP library reads when it is loaded. Threads that wait by spinning take the core
+from the ones they wait for as soon as anything else runs: measured with two threads on two busy
+cores, 6 frames/s instead of 140. Processes of raypose's own have it in their environment."""
+
+
+@contextmanager
+def passive_threads() -> Iterator[None]:
+    """In a user's process: the setting, for a torch that is first imported inside."""
+    name, value = PASSIVE_THREADS
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)

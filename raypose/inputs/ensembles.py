@@ -1,4 +1,4 @@
-"""Ensembles on disk, as the Lightning Pose app writes them: one argument for several models."""
+"""Ensembles on disk (`ensemble.yaml`), as the Lightning Pose app writes them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from raypose import storage
 from raypose.config import EksOptions, RunConfig
 from raypose.config.schemas import Allowed, finding, quoted
-from raypose.config.types import Names, Percentage
+from raypose.config.types import EMPTY, Names, Percentage
 from raypose.config.yaml_files import load_yaml
 from raypose.errors import ModelError
 from raypose.storage import AnyPath, as_path, is_url
@@ -25,15 +25,15 @@ _OURS = "# Written by raypose"
 
 
 def with_members(config: RunConfig) -> RunConfig:
-    """The configuration with the members of an ensemble in its place.
+    """The configuration with an ensemble replaced by its members.
 
-    A model argument that is a directory with `ensemble.yaml` stands for the models that this
-    names; the smoothed tables then belong into that directory, and views and options of the
-    smoother that were not given come from the file.
+    A model directory with `ensemble.yaml` stands for the models that this file lists. The smoothed
+    tables then go into that directory; the views and options of the smoother come from the file
+    unless they were given.
 
     Raises:
-        ModelError: the file can't be read, or a member is not there.
-        UsageError: what it says does not fit the other arguments.
+        ModelError: the file can't be read, or a member does not exist.
+        UsageError: the file does not fit the other arguments.
     """
     folders = [Path(m).expanduser() for m in config.models if not is_url(m)]
     ensembles = [folder for folder in folders if (folder / NAME).is_file()]
@@ -47,29 +47,30 @@ def with_members(config: RunConfig) -> RunConfig:
         )
     (folder,) = ensembles
     content = _read(folder / NAME)
-    members = [str(_member(folder, name)) for name in content.members]
-    values = config.model_dump()
-    options = values["eks_options"]
-    if options["smooth_param"] is None:
+    given = config.eks_options
+    options: dict[str, Any] = {}
+    if given.smooth_param is None:
         options["smooth_param"] = _smooth_param(content, folder / NAME)
-    chosen = config.eks_options.model_fields_set
-    if content.quantile_keep_pca is not None and "quantile_keep_pca" not in chosen:
+    if content.quantile_keep_pca is not None and "quantile_keep_pca" not in given.model_fields_set:
         options["quantile_keep_pca"] = content.quantile_keep_pca
-    views = content.view_names or ()
-    if not config.views and config.sessions is None and len(views) > 1:
-        values["views"] = views
-    values.update(models=members, eks=True)
+    changes: dict[str, Any] = {
+        "models": [_member(folder, name) for name in content.members],
+        "eks": True,
+        "eks_options": given.model_copy(update=options),
+    }
+    if not config.views and config.sessions is None and len(content.view_names) > 1:
+        changes["views"] = content.view_names
     if config.output_dir is None and config.eks_dir is None:
-        values["eks_dir"] = folder
-    return RunConfig(**values)
+        changes["eks_dir"] = folder
+    return config.model_copy(update=changes)
 
 
 def describe_ensemble(
     folder: AnyPath, members: Sequence[str], views: Sequence[str], options: EksOptions
 ) -> None:
-    """Leave `ensemble.yaml` beside smoothed tables, by which the Lightning Pose app knows them.
+    """Write `ensemble.yaml` beside smoothed tables, by which the Lightning Pose app finds them.
 
-    A file that somebody else wrote is left alone.
+    A file that raypose did not write is left alone.
 
     Args:
         folder: the ensemble's directory or URL.
@@ -113,7 +114,7 @@ class _Content(BaseModel):
         Field(min_length=1),
         Allowed("a list of model directories, in quotes where they are numbers"),
     ]
-    view_names: Names | None = None
+    view_names: Annotated[Names, BeforeValidator(lambda value: value or ())] = EMPTY
     smooth_param: Any = None
     quantile_keep_pca: Percentage | None = None
 
@@ -126,15 +127,15 @@ def _read(path: Path) -> _Content:
         return _Content(**{str(key): value for key, value in content.items()})
     except ValidationError as error:
         message, _ = finding(error, _Content, given=content)
-        hint = "List its models under `members:`." if not content.get("members") else ""
+        hint = "" if content.get("members") else "List its models under `members:`."
         raise ModelError(message, path=path, hint=hint) from None
 
 
 def _smooth_param(content: _Content, path: Path) -> float | dict[str, float] | None:
-    """The file's parameter, or one per keypoint; null and words mean that it is chosen.
+    """The file's parameter, or one per keypoint; None for null and words, which leave it open.
 
     Raises:
-        ModelError: it is something else, which another choice would silently replace.
+        ModelError: it is something else, which must not be replaced silently.
     """
     value = content.smooth_param
     if value is None or (isinstance(value, str) and _number(value) is None):
@@ -155,7 +156,7 @@ def _smooth_param(content: _Content, path: Path) -> float | dict[str, float] | N
 
 
 def _number(value: object) -> float | None:
-    """A finite number, also one that YAML takes for a word (`1e-3`)."""
+    """A finite number, even if YAML reads it as text (`1e-3`)."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -166,18 +167,18 @@ def _number(value: object) -> float | None:
 
 
 def _member(folder: Path, name: str) -> Path:
-    """A member's directory: an absolute path, or one below the ensemble's own or a parent of it,
-    or below the `models` of such a parent."""
+    """A member's directory: an absolute path, or one relative to the ensemble's directory, to a
+    parent of it, or to `models` in one of these."""
     if name.startswith("file://"):
         name = str(as_path(name))
     places = [folder, *folder.resolve().parents]
     candidates = [place / part / name for place in places for part in ("", "models")]
     for candidate in candidates:
-        with suppress(OSError):  # a name too long is that of no directory
+        with suppress(OSError):  # a name that is too long
             if candidate.is_dir():
                 return candidate
     raise ModelError(
-        f"the ensemble's member {name} is not there",
+        f"the ensemble's member {name} does not exist",
         path=folder / NAME,
         hint="Give the members one by one with -m.",
     )

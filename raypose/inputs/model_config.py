@@ -1,18 +1,19 @@
 """The config of a Lightning Pose model: read within bounds, checked once, never trusted.
 
-`read_config` is the only door: YAML → overrides → references → schema. The schema below names
-every field that raypose reads, of whatever module reads it; a field of the wrong type or a value
-out of range ends here, in one sentence with the option, its value and what is allowed. Fields
-that raypose does not read may hold anything.
+All reading goes through `read_config`: YAML → overrides → references → schema. The schema names
+every field that any module of raypose reads. A wrong type or a value out of range is refused here,
+in one sentence: the field, its value and what is allowed. Other fields may hold anything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from raypose.config.schemas import model_of, quoted
 from raypose.config.yaml_files import load_yaml
 from raypose.errors import ModelError, UsageError
 from raypose.inputs.references import ReferenceBoundError, resolve
@@ -23,24 +24,23 @@ MODEL_TYPES = ("heatmap", "regression", "heatmap_mhcrnn", "heatmap_multiview_tra
 _MAX_BYTES = 1 << 20
 _MAX_NODES = 100_000
 _MAX_SIDE = 4096
-_SHOWN = 60
 
 
-def _word(value: Any) -> Any:
-    """A value that names something: text, or a number that stands for its digits."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        value = str(value)
-    if not isinstance(value, str) or not value.strip() or not value.isprintable():
-        raise ValueError
-    return value
-
-
-def _text(value: Any) -> Any:
+def _text(value: Any) -> str:
+    """Text, or the digits of a number that was meant as text."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str) or "\0" in value:
         raise ValueError
     return value
+
+
+def _word(value: Any) -> str:
+    """Text that names something."""
+    text = _text(value)
+    if not text.strip() or not text.isprintable():
+        raise ValueError
+    return text
 
 
 def _folder_name(value: Any) -> Any:
@@ -56,7 +56,7 @@ def _resolved_word(value: Any) -> Any:
 
 
 def _words(value: Any) -> Any:
-    """A list of names; empty entries, as `losses_to_use: [""]` has, are left out."""
+    """A list of names, without empty ones (`losses_to_use: [""]`)."""
     if value == "":
         return None
     return [word for word in value if word not in ("", None)] if isinstance(value, list) else value
@@ -75,7 +75,7 @@ _NAMES = "a list of names, each a word (write it in quotes)"
 
 
 class _Section(BaseModel):
-    """Strict: 5 is no text, "5" no number, and yes is neither."""
+    """Strict: 5 is not text, "5" not a number, and yes neither."""
 
     model_config = ConfigDict(
         strict=True,
@@ -198,7 +198,7 @@ def read_config(path: AnyPath, overrides: Sequence[str] = ()) -> tuple[Config, d
     Raises:
         ModelError: the config can't be read, or a field has a value that is not allowed.
         StorageError: it can't be read from its store.
-        UsageError: an override can't be understood, or names a key that the config lacks.
+        UsageError: an override is malformed or names a key that the config lacks.
     """
     content = load_yaml(
         path, what="the config", error=ModelError, max_bytes=_MAX_BYTES, max_nodes=_MAX_NODES
@@ -262,12 +262,12 @@ def _apply_override(config: dict[str, Any], override: str) -> None:
 
 
 def _check_keypoints(config: Config, path: AnyPath, overrides: Sequence[str]) -> None:
-    """What the schema can't say of one field alone."""
+    """The rules that involve several fields."""
     names, data = config.keypoint_names, config.data
     if not names:
         raise _missing("data.keypoint_names", path)
     for option, given in (("keypoint_names", names), ("view_names", config.view_names)):
-        twice = _first_twice(given)
+        twice = next((name for name, n in Counter(given).items() if n > 1), None)
         if twice is not None:
             raise ModelError(
                 f"data.{option} names {twice!r} more than once",
@@ -275,7 +275,7 @@ def _check_keypoints(config: Config, path: AnyPath, overrides: Sequence[str]) ->
                 hint="Give each a name of its own.",
             )
     if config.view_names:
-        return  # columns are then of other tables, and nothing reads them
+        return  # nothing reads the columns then
     matches = data.mirrored_column_matches or []
     columns = [("data.columns_for_singleview_pca", data.columns_for_singleview_pca or [])]
     for v, view in enumerate(matches):
@@ -292,25 +292,16 @@ def _check_keypoints(config: Config, path: AnyPath, overrides: Sequence[str]) ->
         raise _not_allowed("data.mirrored_column_matches", matches, allowed, path, overrides)
 
 
-def _first_twice(names: Iterable[str]) -> str | None:
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            return name
-        seen.add(name)
-    return None
-
-
 def _refused(
     error: ValidationError, values: Mapping[str, Any], path: AnyPath, overrides: Sequence[str]
 ) -> ModelError:
-    """The first finding of the schema in our words; pydantic's own never leave this module."""
+    """The schema's first finding in raypose's words."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     option, allowed, required = "", _SECTION, False
     model: Any = Config
     node: Any = values
     for part in first["loc"]:
-        # Parts that lead nowhere are the branches of a union, as pydantic names them.
+        # Pydantic adds the branches of unions, which are no fields.
         if isinstance(part, int) and isinstance(node, list) and part < len(node):
             option, node = f"{option}[{part}]", node[part]
         elif isinstance(part, str) and model is not None and part in model.model_fields:
@@ -318,18 +309,10 @@ def _refused(
             option = f"{option}.{part}" if option else part
             node = node.get(part) if isinstance(node, Mapping) else None
             allowed, required = str(field.description), field.is_required()
-            model = _section_of(field.annotation)
+            model = model_of(field.annotation)
     if node is None and required:
         return _missing(option, path)
     return _not_allowed(option, node, allowed, path, overrides)
-
-
-def _section_of(annotation: Any) -> Any:
-    """The section that a field holds, None where it holds a value."""
-    for candidate in (annotation, *getattr(annotation, "__args__", ())):
-        if isinstance(candidate, type) and issubclass(candidate, _Section):
-            return candidate
-    return None
 
 
 def _missing(option: str, path: AnyPath) -> ModelError:
@@ -343,14 +326,11 @@ def _missing(option: str, path: AnyPath) -> ModelError:
 def _not_allowed(
     option: str, value: Any, allowed: str, path: AnyPath, overrides: Sequence[str]
 ) -> ModelError:
-    shown = repr(value)
-    if len(shown) > _SHOWN:
-        shown = f"{shown[:_SHOWN]}…"
     field = option.partition("[")[0]
     keys = [override.partition("=")[0].lstrip("+") for override in overrides]
     overridden = any(f"{field}.".startswith(f"{key}.") for key in keys)
     return ModelError(
-        f"{option} is {shown}, and must be {allowed}",
+        f"{option} is {quoted(value)}, and must be {allowed}",
         path=path,
         hint=f"Correct the --override of {field}."
         if overridden

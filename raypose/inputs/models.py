@@ -1,9 +1,7 @@
-"""Trained models: from a directory that the user names to a `ModelSpec`.
+"""Trained models: from a model directory of Lightning Pose to a `ModelSpec`.
 
-Stands at the entrance of the house: a model directory of Lightning Pose (config and
-checkpoint) becomes a small value that says all that the plan and the stages need to know. It
-reads the config and the bytes of the checkpoint, and never loads it: that is the business of
-`inference.checkpoint`, and so this module is cheap and does not import torch.
+The spec says all that plan and steps need to know. Of the checkpoint only the bytes are read, for
+their digest: `inference.checkpoint` loads it, and torch is not needed here.
 """
 
 from __future__ import annotations
@@ -25,8 +23,8 @@ from raypose.storage import AnyPath, as_path
 from raypose.storage.digests import remembered_digest
 
 _CONFIGS = ("config.yaml", os.path.join(".hydra", "config.yaml"))
-# What the config says of inference; all else (training, losses, callbacks) may change without
-# making predictions stale.
+# The config entries that decide about predictions; all others (training, losses, callbacks) may
+# change without making predictions stale.
 _INFERENCE_KEYS = {
     "data": (
         "image_resize_dims",
@@ -46,7 +44,6 @@ def open_model(
     *,
     name: str = "",
     overrides: Sequence[str] = (),
-    allow_unsafe: bool = False,
     runtime: str = "torch",
     precision: str = "auto",
 ) -> ModelSpec:
@@ -55,22 +52,18 @@ def open_model(
     Args:
         directory: the model directory or its URL, with `config.yaml` (or `.hydra/config.yaml`) and
             `tb_logs/<model_name>/version_*/checkpoints/*.ckpt`.
-        name: the model's name in the run; by default as `shortest_names` makes it of this
-            directory alone.
+        name: the model's name in the run; by default what `shortest_names` makes of the directory.
         overrides: Hydra-style changes to the config, `key=value`; `+key=value` adds a key.
-        allow_unsafe: accepted for symmetry with what loads the checkpoint; nothing is
-            unpickled here, so reading a directory is safe with either value.
-        runtime: what runs the network: `torch`, or `onnx` or `tensorrt` where Lightning Pose has
-            exported it.
+        runtime: what runs the network: `torch`, or `onnx` or `tensorrt` for a model that Lightning
+            Pose has exported.
         precision: which export; see `exports.find_engine`.
 
     Raises:
         ModelError: the directory, its config, its checkpoint or the export is missing, damaged
             or ambiguous.
-        StorageError: the store can't be asked, or the config not be read from it.
-        UsageError: an override can't be understood or names a key that is not there.
+        StorageError: the store refuses to answer.
+        UsageError: an override is malformed or names a key that the config lacks.
     """
-    del allow_unsafe
     path = as_path(directory)
     with storage.speaking_of(path):
         return _open(path, name, overrides, runtime, precision)
@@ -119,18 +112,18 @@ def _open(
 
 
 def find_checkpoint(directory: AnyPath, model_name: object = None) -> AnyPath:
-    """The checkpoint that Lightning Pose itself would take of a model directory.
+    """The checkpoint that Lightning Pose itself would load from a model directory.
 
-    The highest `version_*` that holds one; there a file marked `-best` before others, then the
-    highest `step=` in the name.
+    In the highest `version_*` that holds any, files marked `-best` come before others, then the
+    highest `step=` in the name decides.
 
     Raises:
-        ModelError: there is none, or several that can't be told apart.
+        ModelError: there is none, or several qualify.
     """
     logs = directory / "tb_logs"
     folders = [logs / str(model_name)] if model_name else []
     if not any(_checkpoints(folder) for folder in folders):
-        # A model that was renamed in its config: any folder will do if there is only one.
+        # The model was renamed in its config: take the only folder there is.
         try:
             folders = sorted(entry for entry in logs.iterdir() if entry.is_dir())
         except OSError:
@@ -138,8 +131,7 @@ def find_checkpoint(directory: AnyPath, model_name: object = None) -> AnyPath:
         folders = [folder for folder in folders if _checkpoints(folder)]
     if not folders:
         raise ModelError(
-            "there is no checkpoint (tb_logs/*/version_*/checkpoints/*.ckpt) in this model "
-            "directory",
+            "this model directory has no checkpoint (tb_logs/*/version_*/checkpoints/*.ckpt)",
             path=directory,
             hint="Copy the whole directory from where the model was trained.",
         )
@@ -156,10 +148,10 @@ def find_checkpoint(directory: AnyPath, model_name: object = None) -> AnyPath:
 
 
 def shortest_names(directories: Sequence[str | os.PathLike[str] | AnyPath]) -> list[str]:
-    """Names for models: the shortest tails of their paths that tell them apart.
+    """Names for models: the shortest ends of their paths that tell them apart, joined by `_`.
 
-    The parts are joined by `_`. The directory of a date and the one of a time below it, as
-    Hydra makes them, stay together: `outputs/2026-11-01/10-00-00` is `2026-11-01_10-00-00`.
+    A date and the time below it, as Hydra names directories, stay together:
+    `outputs/2026-11-01/10-00-00` becomes `2026-11-01_10-00-00`.
     """
     parts = [_parts(as_path(directory)) or ("model",) for directory in directories]
     lengths = [_least_length(names) for names in parts]
@@ -171,12 +163,12 @@ def shortest_names(directories: Sequence[str | os.PathLike[str] | AnyPath]) -> l
         names = [_as_file_name(tail) for tail in tails]
         if len({name.casefold() for name in names}) == len(names):
             return names
-    # The same directory twice, or paths that differ only where they are joined.
+    # The same directory twice, or paths that become equal when joined.
     return [f"{name}_{index}" for index, name in enumerate(names)] if parts else []
 
 
 def _parts(path: AnyPath) -> tuple[str, ...]:
-    """Names of the directories from the root, or the bucket, to the last one."""
+    """The parts of the path below the root or the bucket."""
     if isinstance(path, Path):
         return path.parts[1:]
     return tuple(name for name in path.path.split("/") if name)
@@ -188,7 +180,7 @@ def _least_length(names: Sequence[str]) -> int:
 
 
 def _as_file_name(tail: str) -> str:
-    # Colons (old time stamps) and white space are awkward in names of files on some systems.
+    # Colons (in old time stamps) and white space are awkward in file names.
     return re.sub(r"[:\s\\/]+", "-", tail).strip(".") or "model"
 
 
@@ -214,7 +206,7 @@ def _find_config(directory: AnyPath) -> AnyPath:
 
 
 def _checkpoints(folder: AnyPath) -> dict[int, list[AnyPath]]:
-    """Checkpoints of a model's log folder by version."""
+    """The checkpoints in a model's log folder, by version."""
     found: dict[int, list[AnyPath]] = {}
     files: list[AnyPath] = [*folder.glob("version_*/checkpoints/*.ckpt")]
     for file in sorted(files, key=str):
@@ -239,7 +231,7 @@ def _several(what: str, paths: Sequence[AnyPath], directory: AnyPath) -> ModelEr
 
 
 def _fingerprint(checkpoint: str, config: Mapping[str, Any], engine: Engine | None) -> str:
-    """Digest of a checkpoint's digest, and of what else decides about predictions."""
+    """A digest of all that decides about predictions."""
     told = {
         section: {key: (config.get(section) or {}).get(key) for key in keys}
         for section, keys in _INFERENCE_KEYS.items()

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from raypose.config import EksOptions, RunConfig
+from raypose.config import EksOptions, RunConfig, option_name
 from raypose.eks import check_names
 from raypose.errors import LabelsError, ModelError, SmoothingError, UsageError, VideoError
 from raypose.inference.device import visible_gpus
@@ -22,13 +22,6 @@ from raypose.planning.model import Plan, Problem
 from raypose.specs import ModelSpec
 from raypose.storage import AnyPath, ledger
 from raypose.storage.layout import HIDDEN
-
-_EKS_OPTION_NAMES = {
-    "mode": "--eks-mode",
-    "blocks": "--block",
-    "keypoints": "--eks-keypoints",
-}
-"""Fields of `EksOptions` whose option has another name."""
 
 _MAX_NAME_BYTES = 255
 _MAX_PATH_BYTES = 4095
@@ -47,7 +40,7 @@ def check_options(config: RunConfig) -> None:
         )
     options, defaults = config.eks_options, EksOptions()
     given = [
-        _EKS_OPTION_NAMES.get(name, f"--{name.replace('_', '-')}")
+        option_name(RunConfig, ("eks_options", name))
         for name in EksOptions.model_fields
         if getattr(options, name) != getattr(defaults, name)
     ]
@@ -98,7 +91,7 @@ def check_smoothing(ensemble: ModelSpec, config: RunConfig) -> None:
     """Raises UsageError where options of the smoother name keypoints that there are not."""
     options = config.eks_options
     try:
-        check_names(options.model_dump(), options.keypoints or ensemble.keypoint_names)
+        check_names(options, options.keypoints or ensemble.keypoint_names)
     except SmoothingError as error:
         raise UsageError(error.message, hint=error.hint) from None
 
@@ -150,9 +143,12 @@ def _read(model: ModelSpec, config: RunConfig, labels: Labels) -> None:
 def device_problems(plan: Plan, config: RunConfig) -> list[Problem]:
     """GPUs that are asked for and that this machine does not have.
 
-    Of a cluster only its own nodes know.
+    Only a cluster itself knows its GPUs.
     """
-    if plan.done or config.address not in (None, "local") or _has_joined_a_cluster():
+    on_a_cluster = config.address not in (None, "local") or (
+        not config.inline and _has_joined_a_cluster()
+    )
+    if plan.done or on_a_cluster:
         return []
     predicts = plan.frames_to_predict > 0
     needs_encoder = any(step.needs_gpu_encoder for step in plan.missing)
@@ -182,9 +178,15 @@ def device_problems(plan: Plan, config: RunConfig) -> list[Problem]:
 
 
 def _has_joined_a_cluster() -> bool:
-    """Whether this process, a notebook, is connected to a Ray cluster, which then decides."""
+    """Whether this process, a notebook, is connected to a Ray cluster, where the run then goes.
+
+    A Ray that the process has started is this machine alone, as in `execution.ray.connection`.
+    """
     ray = sys.modules.get("ray")
-    return ray is not None and bool(ray.is_initialized())
+    if ray is None or not ray.is_initialized():
+        return False
+    node = ray._private.worker._global_node  # None for a connection through Ray Client
+    return node is None or not node.is_head()
 
 
 def check_lengths(outputs: Iterable[AnyPath]) -> None:

@@ -84,7 +84,7 @@ class Smooth(OutputStep):
         with verified(self.calibration, digest, "the calibration", SmoothingError):
             result = smooth_recording(
                 members.tables,
-                self.options.model_dump(),
+                self.options,
                 mirrored=self.mirrored,
                 calibration=self.calibration,
                 on_progress=context.report,
@@ -147,7 +147,7 @@ class Smooth(OutputStep):
             **facts,
             **({"left_out": members.left_out} if members.left_out else {}),
             **({"notes": list(members.notes)} if members.notes else {}),
-            "options": self.options.model_dump(),
+            "options": self.options.model_dump(mode="json"),
             "smooth_params": result.smooth_params,
         }
         source = self.video.path

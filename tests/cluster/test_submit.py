@@ -64,13 +64,13 @@ class TestBeforeAnythingIsSent:
             (["run", "/v.mp4", "-m", "/m", "-o", "/o", "--label", "all"], "label"),
             (["run", "/v.mp4", "-m", "/m", "-o", "/o", "--gpus", "0"], "gpus"),
             (["run", "/v.mp4", "-o", "/o"], "--model: at least one"),
-            (["run", "v.mp4", "-m", "/m", "-o", "/o"], "v.mp4: the cluster can't know"),
-            (["run", "/v.mp4", "-m", "/m", "-o", "out"], "out: the cluster can't know"),
+            (["run", "v.mp4", "-m", "/m", "-o", "/o"], "v.mp4: the cluster can't resolve"),
+            (["run", "/v.mp4", "-m", "/m", "-o", "out"], "out: the cluster can't resolve"),
             *(
                 (["run", "/v.mp4", "-m", "/m", "-o", "/o", option, "x"], "x: the cluster can't")
                 for option in ("--calibration", "--bbox-dir", "--scratch-dir")
             ),
-            (["run", "/v.mp4", "-m", "/m"], "no place for its log"),
+            (["run", "/v.mp4", "-m", "/m"], "log would be lost"),
         ],
     )
     def test_a_wrong_run(self, arguments: list[str], word: str) -> None:
@@ -82,7 +82,7 @@ class TestBeforeAnythingIsSent:
         (tmp_path / "run.yaml").write_text("videos: [/v.mp4]\nmodels: [m]\noutput-dir: /o\n")
         arguments = ["--", "run", "--config", tmp_path / "run.yaml"]
         code, text = invoke("submit", "--address", NOWHERE, *arguments)
-        assert code == 2 and "m: the cluster can't know" in text
+        assert code == 2 and "m: the cluster can't resolve" in text
 
     def test_a_wrong_env_file(self, tmp_path: Path) -> None:
         (tmp_path / "env").write_text("A=1\nhunter2\n")
@@ -97,7 +97,7 @@ class TestBeforeAnythingIsSent:
 
 class TestParts:
     def test_env_files(self, tmp_path: Path) -> None:
-        text = "# comment\n\nexport A=1\nB='two words'\nC=x=y\nD=\n"
+        text = "# comment\n\nexport A=1\nB='two words'\nC=x=y  # as it is\nD=\n"
         (tmp_path / "env").write_text(text)
         read = read_env_file(tmp_path / "env")
         assert read == {"A": "1", "B": "two words", "C": "x=y", "D": ""}
@@ -300,7 +300,7 @@ class TestOnACluster:
         code, output = finish(follower, 60)
         assert code == 130 and "submit the same run again" in output
         code, output = finish(raypose(head, "stop", job_id, *address), 60)
-        assert code == 0 and "had ended before" in output
+        assert code == 0 and "had already ended" in output
 
     def test_the_exit_code_is_the_jobs(
         self,

@@ -46,7 +46,6 @@ def start(address=None):
         videos=["v"], models=["m"], output_dir="o", device="cpu", address=address
     )
     before = dict(os.environ)
-    before.pop("PYTHONBREAKPOINT", None)  # Ray sets it where the driver connects
     executor = RayExecutor(config, worker_class=Stub)
     try:
         executor.start([])
@@ -58,7 +57,6 @@ def start(address=None):
     finally:
         executor.close()
     after = dict(os.environ)
-    after.pop("PYTHONBREAKPOINT", None)
     assert after == before, after.items() ^ before.items()
 
 """

@@ -18,8 +18,7 @@ from typer.testing import CliRunner
 from raypose import cli
 from raypose.cli import pose_app
 from raypose.cli.pose_app import split_models
-from raypose.config import EksOptions, RunConfig, SmoothConfig
-from raypose.config.option_names import option_name
+from raypose.config import EksOptions, RunConfig, SmoothConfig, option_name
 from raypose.errors import ModelError
 from tests.projects import Project, fake_model
 
@@ -290,7 +289,7 @@ def test_ctrl_c_is_exit_code_130(project: Project, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("raypose.pipeline.plan", interrupt)
     code, text = invoke("plan", "v", "-m", "m")
     assert code == 130
-    assert "the same command goes on from there" in text
+    assert "the same command continues from there" in text
 
 
 def test_a_reader_that_goes_away_hears_no_complaint(project: Project) -> None:
@@ -318,7 +317,9 @@ def test_messages_call_options_by_their_names() -> None:
         for parameter in command.commands[kind].params  # type: ignore[attr-defined]
         for name in (*parameter.opts, parameter.name)
     }
-    fields = [(name,) for name in {*RunConfig.model_fields, *SmoothConfig.model_fields}]
-    fields += [("eks_options", name) for name in EksOptions.model_fields]
-    unknown = {option_name(field) for field in fields} - options
+    unknown = set()
+    for config in (RunConfig, SmoothConfig):
+        fields = [(name,) for name in config.model_fields]
+        fields += [("eks_options", name) for name in EksOptions.model_fields]
+        unknown |= {option_name(config, field) for field in fields} - options
     assert unknown == {"snippet_s", "eks_options", "eks_options.n_latent"}

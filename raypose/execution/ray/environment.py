@@ -23,6 +23,7 @@ from raypose.errors import ClusterError
 MODE = "RAY_AUTH_MODE"
 TOKEN = "RAY_AUTH_TOKEN"
 TOKEN_PATH = "RAY_AUTH_TOKEN_PATH"
+_SET_BY_RAY = "PYTHONBREAKPOINT"  # as soon as a driver connects
 _UV_RUN = "RAY_ENABLE_UV_RUN_RUNTIME_ENV"
 
 _SETTINGS = {
@@ -61,8 +62,9 @@ class RayEnvironment:
 
     def _set(self, values: Mapping[str, str | None]) -> None:
         ours = {name: value for name, value in _SETTINGS.items() if name not in os.environ}
-        for name, value in {**ours, **values}.items():
+        for name in (_SET_BY_RAY, *ours, *values):
             self._before.setdefault(name, os.environ.get(name))
+        for name, value in {**ours, **values}.items():
             _put(name, value)
         _read_again()
 

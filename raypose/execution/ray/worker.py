@@ -80,8 +80,11 @@ class Worker:
     """
 
     def __init__(self, number: int, computes: bool, settings: WorkerSettings) -> None:
+        from raypose.inference import PASSIVE_THREADS
         from raypose.worker.context import Context
         from raypose.worker.memory import limit_arenas
+
+        os.environ.setdefault(*PASSIVE_THREADS)
 
         limit_arenas()  # on a cluster that others have started
         apply_environment(settings.environment)

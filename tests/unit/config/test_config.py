@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pydantic
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from upath import UPath
 
 from raypose.config import EksOptions, RunConfig, read_yaml
 from raypose.errors import UsageError
@@ -45,6 +47,56 @@ def test_defaults_predict_and_measure_and_nothing_else() -> None:
 def test_only_a_gpus_encoder_needs_to_see_gpus() -> None:
     assert build(encoder="nvenc").gpu_encoder
     assert not build().gpu_encoder
+
+
+@pytest.mark.parametrize(
+    ("given", "held"),
+    [
+        ("a.mp4", ("a.mp4",)),
+        (Path("a.mp4"), ("a.mp4",)),
+        ([Path("a.mp4"), "s3://b/c.mp4"], ("a.mp4", "s3://b/c.mp4")),
+        ((name for name in ("a", "b")), ("a", "b")),
+        ({"a": 1}.keys(), ("a",)),
+        (UPath("memory://b/c.mp4"), ("memory://b/c.mp4",)),
+    ],
+)
+def test_one_or_many_paths_or_texts(given: Any, held: tuple[str, ...]) -> None:
+    assert build(videos=given).videos == held
+
+
+def test_names_and_sections_in_any_form() -> None:
+    config = build(views=["top", "side"], label="full", eks_options=EksOptions(mode="multicam"))
+    assert (config.views, config.label) == (("top", "side"), ("full",))
+    assert config.eks_options.mode == "multicam"
+    blocks = build(eks_options={"blocks": (x for x in ("a,b", ["c", "d"]))}).eks_options.blocks
+    assert blocks == (("a", "b"), ("c", "d"))
+
+
+def test_with_the_listed_recordings_no_videos_are_given() -> None:
+    assert RunConfig(models="m", sessions="recordings.csv").videos == ()
+
+
+def test_a_copy_is_checked_as_a_new_config_is() -> None:
+    config = build(gpus=2, eks_options={"mode": "pupil"})
+    copy = config.model_copy(update={"videos": Path("b.mp4"), "output_dir": "/o"})
+    assert (copy.videos, copy.output_dir, copy.gpus) == (("b.mp4",), Path("/o"), 2)
+    assert copy.eks_options == config.eks_options
+    assert copy.model_fields_set == {*config.model_fields_set, "output_dir"}
+    with pytest.raises(UsageError, match="--gpus is 0"):
+        config.model_copy(update={"gpus": 0})
+    with pytest.raises(UsageError, match="--avg-mode is 'x', and must be median or mean"):
+        config.eks_options.model_copy(update={"avg_mode": "x"})
+
+
+def test_options_of_the_smoother_alone_are_refused_in_the_same_words() -> None:
+    with pytest.raises(UsageError, match="--eks-mode is 'best', and must be auto") as caught:
+        EksOptions(mode="best")  # type: ignore[arg-type]
+    assert_plain(str(caught.value))
+
+
+def test_configs_can_be_sent_to_other_processes() -> None:
+    config = build(eks_options={"smooth_param": "nose=2"})
+    assert pickle.loads(pickle.dumps(config)) == config
 
 
 def test_is_frozen() -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raypose.eks import SmoothOptions, smooth_session, smooth_views
+from raypose.config import EksOptions
+from raypose.eks import smooth_session, smooth_views
 from raypose.tables.keypoints import KeypointTable
 from tests.unit.eks.ensembles import (
     NAMES,
@@ -53,9 +54,9 @@ OPTIONS = {"smooth_param": 2.0}
 class TestOneVideo:
     def test_of_all_members(self) -> None:
         members = make_members(150)
-        whole = smooth_session(members, SmoothOptions("singlecam", **OPTIONS)).table
+        whole = smooth_session(members, EksOptions(mode="singlecam", **OPTIONS)).table
         smoothed = smooth_session(
-            [without(member) for member in members], SmoothOptions("singlecam", **OPTIONS)
+            [without(member) for member in members], EksOptions(mode="singlecam", **OPTIONS)
         ).table
         assert np.isfinite(smoothed.xy).all()
         assert (smoothed.likelihood[GAP] == 0).all()
@@ -68,7 +69,7 @@ class TestOneVideo:
 
     def test_of_one_member_the_others_are_taken(self) -> None:
         members = make_members(150)
-        options = SmoothOptions("singlecam", avg_mode="mean", var_mode="var", **OPTIONS)
+        options = EksOptions(mode="singlecam", avg_mode="mean", var_mode="var", **OPTIONS)
         two = smooth_session(members[1:], options).table
         gapped = smooth_session([without(members[0]), *members[1:]], options).table
         np.testing.assert_allclose(gapped.values[65, :, 3:5], two.values[65, :, 3:5], atol=1e-3)
@@ -76,9 +77,9 @@ class TestOneVideo:
 
     def test_the_parameter_is_chosen_from_what_is_seen(self) -> None:
         members = make_members(150)
-        chosen = smooth_session(members, SmoothOptions("singlecam")).smooth_params
-        gapped = smooth_session([without(m) for m in members], SmoothOptions("singlecam"))
-        garbage = smooth_session([with_garbage(m) for m in members], SmoothOptions("singlecam"))
+        chosen = smooth_session(members, EksOptions(mode="singlecam")).smooth_params
+        gapped = smooth_session([without(m) for m in members], EksOptions(mode="singlecam"))
+        garbage = smooth_session([with_garbage(m) for m in members], EksOptions(mode="singlecam"))
         for name, param in chosen.items():
             assert 0.3 < gapped.smooth_params[name] / param < 3
             assert garbage.smooth_params[name] / param > 10, "garbage would have shown"
@@ -89,7 +90,7 @@ class TestOneVideo:
 def test_of_one_view_or_all(mode: str, views: tuple[str, ...], tmp_path: Path) -> None:
     calibration = tmp_path / "calibration.toml"
     members = make_views(calibration, n_frames=150)
-    options = SmoothOptions(mode, **OPTIONS)
+    options = EksOptions(mode=mode, **OPTIONS)
     path = calibration if mode == "calibrated" else None
     whole = smooth_views(members, options, calibration=path).tables
     gapped = {
@@ -118,7 +119,7 @@ def test_mirrored_views(tmp_path: Path) -> None:
     views = ("left", "right")
     members = mirrored_members(make_views(tmp_path / "calibration.toml", views))
     mirrored = [[f"{name}_{view}" for name in NAMES] for view in views]
-    options = SmoothOptions("mirrored", **OPTIONS)
+    options = EksOptions(mode="mirrored", **OPTIONS)
     whole = smooth_session(members, options, mirrored=mirrored).table
     gapped = [without(member) for member in members]
     check(whole, smooth_session(gapped, options, mirrored=mirrored).table)
@@ -126,6 +127,6 @@ def test_mirrored_views(tmp_path: Path) -> None:
 
 def test_pupil() -> None:
     members = pupil_members()
-    options = SmoothOptions("pupil", smooth_param=(0.9, 0.9))
+    options = EksOptions(mode="pupil", smooth_param={"diameter": 0.9, "center_of_mass": 0.9})
     whole = smooth_session(members, options).table
     check(whole, smooth_session([without(member) for member in members], options).table)

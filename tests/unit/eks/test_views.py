@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from raypose.config import EksOptions
 from raypose.eks import (
-    SmoothOptions,
     mirrored_views,
     smooth_session,
     smooth_views,
@@ -63,7 +63,7 @@ def test_cameras_without_a_calibration_are_smoothed_as_eks_does(
         camera_names=list(members),
         **{"quantile_keep_pca": 95.0, **theirs},
     )
-    result = smooth_views(members, SmoothOptions(**options))
+    result = smooth_views(members, EksOptions(**options))
     assert (result.mode, result.points) == ("multicam", None)
     np.testing.assert_allclose(list(result.smooth_params.values()), params, rtol=1e-5)
     for table, frame in zip(result.tables.values(), frames, strict=True):
@@ -86,7 +86,7 @@ def test_calibrated_cameras_are_smoothed_as_eks_does(tmp_path: Path) -> None:
     )
     # Views are matched by name, whatever order they come in.
     turned = dict(reversed(members.items()))
-    result = smooth_views(turned, SmoothOptions(smooth_param=2.0), calibration=calibration)
+    result = smooth_views(turned, EksOptions(smooth_param=2.0), calibration=calibration)
     assert result.mode == "calibrated" and "calibration.toml" in result.reason
     np.testing.assert_allclose(list(result.smooth_params.values()), params, rtol=1e-3)
     for view, frame in zip(members, frames, strict=True):
@@ -139,7 +139,7 @@ def test_frames_that_nobody_saw_do_not_spoil_the_rest(tmp_path: Path, calibrated
     """`eks` gives NaN for, or fails on, a keypoint that is missing in one frame."""
     calibration = tmp_path / "calibration.toml"
     members = make_views(calibration)
-    options = SmoothOptions(smooth_param=2.0)
+    options = EksOptions(smooth_param=2.0)
     path = calibration if calibrated else None
     whole = smooth_views(members, options, calibration=path)
     for tables in members.values():
@@ -162,8 +162,8 @@ def test_positions_that_are_no_numbers_are_an_error(tmp_path: Path) -> None:
     members = make_views(tmp_path / "calibration.toml")
     members["left"][1].values[50, 1, 0] = np.inf
     for smooth in (
-        lambda: smooth_views(members, SmoothOptions(smooth_param=2.0)),
-        lambda: smooth_session(members["left"], SmoothOptions(smooth_param=2.0)),
+        lambda: smooth_views(members, EksOptions(smooth_param=2.0)),
+        lambda: smooth_session(members["left"], EksOptions(smooth_param=2.0)),
     ):
         with pytest.raises(SmoothingError, match="member 2 has an infinite value of paw in frame"):
             smooth()
@@ -190,7 +190,7 @@ def test_a_calibration_is_checked_when_it_is_used(
     members = make_views(calibration)
     calibration.write_text(calibration_text(tuple(members), **last))
     with pytest.raises(SmoothingError, match=says) as caught:
-        smooth_views(members, SmoothOptions(smooth_param=2.0), calibration=calibration)
+        smooth_views(members, EksOptions(smooth_param=2.0), calibration=calibration)
     assert str(caught.value).startswith(str(calibration))
 
 
@@ -200,7 +200,7 @@ def test_a_pupil_is_smoothed_as_eks_does_under_the_right_names(tmp_path: Path) -
     members = pupil_members()
     files = write_views({"eye": members}, tmp_path)["eye"]
     frame, params, *_ = fit_eks_pupil(files, str(tmp_path / "out" / "o.csv"), s_frames=[(0, 50)])
-    options = SmoothOptions(s_frames=((0, 50),))
+    options = EksOptions(s_frames=((0, 50),))
     result = smooth_session(members, options)
     assert result.mode == "pupil"
     ours = [result.smooth_params[name] for name in ("diameter", "center_of_mass")]
@@ -219,7 +219,9 @@ def test_a_pupil_is_smoothed_as_eks_does_under_the_right_names(tmp_path: Path) -
 
     for member in members:
         member.values[50:55, :4, :2] = np.nan
-    given = smooth_session(members, SmoothOptions(mode="pupil", smooth_param=(0.99, 0.98)))
+    given = smooth_session(
+        members, EksOptions(mode="pupil", smooth_param={"diameter": 0.99, "center_of_mass": 0.98})
+    )
     assert np.isfinite(given.table.xy).all()
     assert given.table.values[52, 0, 7] > given.table.values[20, 0, 7]
 
@@ -236,15 +238,15 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
             {},
             {**members, "right": [t.slice(0, 100) for t in members["right"]]},
         ),
-        ("n_latent must be 3 to 6", {"n_latent": 2}, members),
+        ("n_latent must be 3 to 6", {"n_latent": 7}, members),
         ("for one video", {"mode": "mirrored"}, members),
         ("no calibration", {"mode": "calibrated"}, members),
         ("blocks", {"blocks": (("nose", "paw"),)}, members),
-        ("2 smoothing parameters", {"smooth_param": (1.0, 2.0)}, members),
+        ("missing: tail_base", {"smooth_param": {"nose": 1.0, "paw": 2.0}}, members),
     ]
     for says, options, views in cases:
         with pytest.raises(SmoothingError, match=says):
-            smooth_views(views, SmoothOptions(**options))
+            smooth_views(views, EksOptions(**options))
     blind = {
         **members,
         "right": [dataclasses.replace(t, values=t.values.copy()) for t in members["right"]],
@@ -260,9 +262,9 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
         smooth_views(members, calibration=tmp_path / "broken.toml")
     for mode, says in [("multicam", "several views"), ("mirrored", "not known")]:
         with pytest.raises(SmoothingError, match=says):
-            smooth_session(members["left"], SmoothOptions(mode=mode))
+            smooth_session(members["left"], EksOptions(mode=mode))
     with pytest.raises(SmoothingError, match="needs the keypoints pupil_top_r"):
-        smooth_session(members["left"], SmoothOptions(mode="pupil"))
+        smooth_session(members["left"], EksOptions(mode="pupil"))
     with pytest.raises(SmoothingError, match="each named once"):
         smooth_session(members["left"], mirrored=(("nose",), ("paw", "tail_base")))
     with pytest.raises(SmoothingError, match="suffixes"):
@@ -271,7 +273,7 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
 
 def test_views_can_be_smoothed_one_by_one(tmp_path: Path) -> None:
     members = make_views(tmp_path / "calibration.toml")
-    result = smooth_views(members, SmoothOptions(mode="singlecam"))
+    result = smooth_views(members, EksOptions(mode="singlecam"))
     np.testing.assert_array_equal(
         result.tables["top"].values, smooth_session(members["top"]).table.values
     )
@@ -295,7 +297,7 @@ def test_too_few_frames_for_the_subspace_are_named(
 ) -> None:
     views = make_views(tmp_path / "calibration.toml", n_frames=200)
     with pytest.raises(SmoothingError) as caught:
-        smooth_views(views, SmoothOptions(quantile_keep_pca=percentage))
+        smooth_views(views, EksOptions(quantile_keep_pca=percentage))
     said = f"--quantile-keep-pca {percentage:g} keeps {n_kept} of 200 frames, too few"
     assert said in caught.value.message
-    smooth_views(views, SmoothOptions(quantile_keep_pca=25))
+    smooth_views(views, EksOptions(quantile_keep_pca=25))

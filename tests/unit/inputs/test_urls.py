@@ -154,7 +154,7 @@ class TestModels:
     def test_without_a_checkpoint(self, store: Store, tmp_path: Path) -> None:
         model = fake_model(tmp_path / "m")
         store.put("m/config.yaml", model / "config.yaml")
-        with pytest.raises(ModelError, match="s3://lab/m: there is no checkpoint"):
+        with pytest.raises(ModelError, match="s3://lab/m: this model directory has no checkpoint"):
             open_model("s3://lab/m")
 
     def test_denied_access(self, store: Store) -> None:

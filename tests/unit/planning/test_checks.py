@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -276,6 +277,33 @@ class TestDevices:
     ) -> None:
         self.no_gpu(monkeypatch)
         assert not project.plan(**values).problems
+
+    @pytest.mark.parametrize(
+        ("started_here", "values", "is_checked"),
+        [
+            (True, {}, True),
+            (False, {}, False),
+            (None, {}, False),  # through Ray Client
+            (False, {"inline": True}, True),
+            (True, {"address": "head:6379"}, False),
+        ],
+    )
+    def test_in_a_notebook_that_is_connected_to_ray(
+        self,
+        project: Project,
+        monkeypatch: pytest.MonkeyPatch,
+        started_here: bool | None,
+        values: dict[str, Any],
+        is_checked: bool,
+    ) -> None:
+        """Ray on this machine has this machine's GPUs, a cluster its own."""
+        node = None if started_here is None else SimpleNamespace(is_head=lambda: started_here)
+        worker = SimpleNamespace(_global_node=node)
+        ray = SimpleNamespace(is_initialized=lambda: True, _private=SimpleNamespace(worker=worker))
+        monkeypatch.setitem(sys.modules, "ray", ray)
+        self.no_gpu(monkeypatch)
+        problems = project.plan(device="cuda", **values).problems
+        assert [problem.subject for problem in problems] == ["--device cuda"] * is_checked
 
     def test_what_is_done_needs_none(
         self, project: Project, monkeypatch: pytest.MonkeyPatch

@@ -548,5 +548,5 @@ class TestRecordings:
         assert plan.config.eks_options.smooth_param == 4
         assert plan.config.eks_options.quantile_keep_pca == 50
         (folder / "ensemble.yaml").write_text("members: [a, gone]\n")
-        with pytest.raises(ModelError, match="member gone is not there"):
+        with pytest.raises(ModelError, match="member gone does not exist"):
             project.plan(models=(str(folder),), output_dir=None)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from raypose.config import Layout
 from raypose.storage import as_path
 from raypose.storage.layout import (
     METRICS,
+    Layout,
     output_paths,
     owner_root,
     points_path,

@@ -1,0 +1,101 @@
+"""What the command line and a file call a setting: told beside each field, by an `Option`.
+
+A field's `description` is its help, and its `Option` says how the command line takes it. The
+command line is made of these (`cli.options`), messages name fields and files are read by them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from raypose.config.schemas import FieldPath, field_at, marks_of, model_of
+from raypose.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """How the command line takes a field.
+
+    Attributes:
+        panel: the heading under which `--help` lists it.
+        flags: its names, first the one that messages use; `--` and the field's name where there
+            are none. A name without dashes is that of a positional argument.
+        default: shown as the default in the place of the field's own.
+        repeat: whether it may be given several times.
+        metavar: stands for the value in `--help`, where the field's type has no word for it.
+    """
+
+    panel: str
+    flags: tuple[str, ...] = ()
+    default: str = ""
+    repeat: bool = False
+    metavar: str = ""
+
+    @classmethod
+    def of(cls, field: FieldInfo | None) -> Option | None:
+        """That of a field; None where it can be set in files and notebooks alone."""
+        return None if field is None else next(iter(marks_of(field, cls)), None)
+
+    def flags_of(self, name: str) -> tuple[str, ...]:
+        return self.flags or (f"--{name.replace('_', '-')}",)
+
+
+def options_of(config: type[BaseModel]) -> Iterator[tuple[FieldPath, FieldInfo, Option]]:
+    """All fields with an option, those of a section (`eks_options`) in its place."""
+    for name, field in config.model_fields.items():
+        section = model_of(field.annotation)
+        option = Option.of(field)
+        if option is not None:
+            yield (name,), field, option
+        elif section is not None:
+            for path, inner, of_inner in options_of(section):
+                yield (name, *path), inner, of_inner
+
+
+def option_name(config: type[BaseModel], field: FieldPath) -> str:
+    """What the command line calls a field: `("eks_options", "mode")` is `--eks-mode`."""
+    option = Option.of(field_at(config, field))
+    return option.flags_of(field[-1])[0].partition("/")[0] if option else ".".join(field)
+
+
+def fields_of(config: type[BaseModel], content: Mapping[Any, Any], path: object) -> dict[str, Any]:
+    """The settings in a file by the names of the fields; it may use the command line's names too.
+
+    Raises:
+        UsageError: a setting comes twice, under two names.
+    """
+    known = {}
+    for field, _, _ in options_of(config):
+        known[_plain(option_name(config, field).lstrip("-"))] = field
+    values: dict[str, Any] = {}
+
+    def put(field: FieldPath, value: Any) -> None:
+        *sections, name = field
+        place = values
+        for section in sections:
+            place = place.setdefault(section, {})
+        if not isinstance(place, dict) or name in place:
+            raise UsageError(
+                f"{name} is set twice, under two names", path=path, hint="Set it once."
+            )
+        place[name] = value
+
+    for key, value in content.items():
+        name = _plain(key)
+        declared = config.model_fields.get(name)
+        section = None if declared is None else model_of(declared.annotation)
+        if section is not None and isinstance(value, Mapping):
+            for inner, of_inner in fields_of(section, value, path).items():
+                put((name, inner), of_inner)
+        else:
+            put(known.get(name, (name,)), value)
+    return values
+
+
+def _plain(key: object) -> str:
+    return str(key).replace("-", "_")
