@@ -47,10 +47,10 @@ def run(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
             should_stop=context.should_stop,
         )
     facts = {"mode": result.mode, "reason": result.reason, "members": list(members.names)}
-    warnings = [f"EKS went on without {who}: it {why}" for who, why in members.left_out.items()]
+    warnings = [f"EKS went on without {who}: it {why}" for who, why in members.excluded.items()]
     warnings += members.notes
     # The next run makes it anew, as soon as there are more members.
-    left_out = {"left_out": members.left_out} if members.left_out else {}
+    left_out = {"left_out": members.excluded} if members.excluded else {}
     origins = [None if isinstance(table, Failure) else table.origin for table in inputs]
     made_from = [
         of_members(recipe if args.final else {**recipe, **left_out}, origins, n)
