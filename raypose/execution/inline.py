@@ -48,12 +48,12 @@ class InlineExecutor:
         return f"this process{self._device}"
 
     def run(self, sessions: Iterable[Sequence[Task]], observer: Observer) -> None:
-        from raypose.inference.artifact import cached_graph
+        from raypose.inference.artifact import cached_artifact
 
         allow_unsafe = self._config.allow_unsafe_checkpoint
         context = Context(
             device=self._config.device,
-            graph=lambda model: cached_graph(model, allow_unsafe=allow_unsafe),
+            graph=lambda model: cached_artifact(model, allow_unsafe=allow_unsafe),
             report=observer.progress,
             should_stop=lambda: False,  # Ctrl-C interrupts the process itself
             worker=f"{socket.gethostname()}:{os.getpid()}",

@@ -1,4 +1,4 @@
-"""A batch of decoded frames: of one video, or of the views of a recording in lockstep."""
+"""Consecutive frames on their way to the network: of one video, or of all views of a recording."""
 
 from __future__ import annotations
 
@@ -12,36 +12,35 @@ if TYPE_CHECKING:
     import torch
 
 Sizes = tuple[tuple[int, int], ...]
-"""Rows and columns of the frames of each view."""
+"""For each view the rows and columns of its frames."""
 
-Boxes = tuple[NDArray[np.int64], ...]
-"""For each view (B, 4) x, y, height, width of what is looked at, within the frame."""
+Bboxes = tuple[NDArray[np.int64], ...]
+"""For each view (B, 4) x, y, height, width of the network's field of view, within the frame."""
 
 
 @dataclass(frozen=True, slots=True)
-class Views:
-    """The same frames of one or several views.
-
-    Attributes:
-        pixels: for each view (B, H, W, 3) uint8 RGB; views may differ in height and width.
-        boxes: for each view what is looked at in the frames; None for all of them.
-    """
+class FrameBatch:
+    """The same frames of one or several views, which may differ in height and width."""
 
     pixels: tuple[torch.Tensor, ...]
-    boxes: Boxes | None = None
+    """For each view (B, H, W, 3) uint8 RGB."""
+    bboxes: Bboxes | None = None
+    """What the network sees; None for whole frames."""
 
     def __len__(self) -> int:
         return len(self.pixels[0])
-
-    def part(self, start: int, stop: int) -> Views:
-        """Frames `start` (included) to `stop` (excluded) of all views."""
-        boxes = self.boxes
-        return Views(
-            tuple(view[start:stop] for view in self.pixels),
-            None if boxes is None else tuple(view[start:stop] for view in boxes),
-        )
 
     @property
     def sizes(self) -> Sizes:
         """Rows and columns of each view."""
         return tuple((view.shape[1], view.shape[2]) for view in self.pixels)
+
+    def part(self, start: int, stop: int) -> FrameBatch:
+        """Frames `start` (included) to `stop` (excluded) of all views."""
+        pixels = tuple(view[start:stop] for view in self.pixels)
+        return FrameBatch(pixels, sliced(self.bboxes, start, stop))
+
+
+def sliced(bboxes: Bboxes | None, start: int, stop: int) -> Bboxes | None:
+    """The bounding boxes of frames `start` (included) to `stop` (excluded) of all views."""
+    return None if bboxes is None else tuple(view[start:stop] for view in bboxes)

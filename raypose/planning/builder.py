@@ -13,7 +13,7 @@ from raypose.config import RunConfig
 from raypose.eks import check_mode, mirrored_views, views_by_suffix
 from raypose.eks.calibration import usable_cameras
 from raypose.errors import SmoothingError, UsageError, VideoError
-from raypose.inference.boxes import boxes_path, read_boxes
+from raypose.inference.bbox import bbox_path, read_bboxes
 from raypose.inference.device import PRECISIONS_OF_AUTO
 from raypose.inputs.calibration import find_calibration
 from raypose.inputs.videos import Inspected
@@ -154,8 +154,8 @@ class SessionBuilder:
         boxes = ""
         recipe: dict[str, Any] = {"kind": "predictions", "method": METHOD}
         if self.config.bbox_dir is not None:
-            path = boxes_path(self.config.bbox_dir, as_path(video.path).stem)
-            read_boxes(path)
+            path = bbox_path(self.config.bbox_dir, as_path(video.path).stem)
+            read_bboxes(path)
             boxes = str(path)
             recipe["boxes"] = ledger.digest_file(path)
         works = []
@@ -169,9 +169,9 @@ class SessionBuilder:
             if owner.model.takes_views:
                 of_view = {other.view: other.fingerprint for other in session}
                 made_from["views"] = [of_view[view] for view in owner.model.view_names]
-            if owner.model.engine is not None:
+            if owner.model.exported is not None:
                 # It is in the model's fingerprint too; here for the reason why a table is stale.
-                made_from["runtime"] = owner.model.engine.runtime
+                made_from["runtime"] = owner.model.exported.runtime
             paths = self._paths(owner, video)
             check_lengths(_all_names(paths, self._metric_names(owner), self.config))
             outputs = {"table": paths.predictions}
@@ -199,10 +199,10 @@ class SessionBuilder:
             owner: whose tables.
             made_from: the recipe without settings.
         """
-        asked, engine = self.config.precision, owner.model.engine
+        asked, exported = self.config.precision, owner.model.exported
         precisions = PRECISIONS_OF_AUTO if asked == "auto" else (asked,)
-        if engine is not None:
-            precisions = (engine.precision,)
+        if exported is not None:
+            precisions = (exported.precision,)
         return acceptable(made_from, precisions=precisions, decoder=self.config.decoder)
 
     def _with_eks(self, session: SessionPlan, contents: Contents) -> SessionPlan:

@@ -65,7 +65,7 @@ def run(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
             stop=args.stop,
             batch_size=args.batch_size,
             decoder=args.decoder,
-            boxes=boxes_as_planned(args) if any(args.boxes) else None,
+            bboxes=boxes_as_planned(args) if any(args.boxes) else None,
             on_progress=context.progress(task),
             should_stop=context.should_stop,
         )
@@ -91,7 +91,7 @@ def run(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
             recipe = recipes.as_done(
                 args.recipes[output],
                 precision=predictor.precision,
-                decoder="cpu" if view.not_nvdec else args.decoder,
+                decoder="cpu" if view.fallback_reason else args.decoder,
             )
             if args.range_dirs and args.range_dirs[output]:
                 write_range(
@@ -104,8 +104,8 @@ def run(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
                     videos=videos,
                 )
             outcome.results.append(Predicted(view.values, view.frames, recipe, videos))
-        if member[0].not_nvdec:
-            outcome.warnings = [f"decoded on the CPU: {member[0].not_nvdec}"]
+        if member[0].fallback_reason:
+            outcome.warnings = [f"decoded on the CPU: {member[0].fallback_reason}"]
         outcome.facts = {
             "n_frames": len(member[0].values),
             COUNTS: count(np.concatenate([view.frames.statuses for view in member])),

@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 def boxes_as_planned(args: PredictArgs) -> list[NDArray[np.float64]]:
     """The bounding boxes of each video, which must be those that the recipes name."""
-    from raypose.inference.boxes import read_boxes
+    from raypose.inference.bbox import read_bboxes
 
     boxes = []
     for path, recipe in zip(args.boxes, args.recipes, strict=False):
         with verified(path, str(recipe.get("boxes", "")), "the bounding boxes", VideoError):
-            boxes.append(read_boxes(path))
+            boxes.append(read_bboxes(path))
     return boxes
 
 
