@@ -3,8 +3,8 @@
 Two steps, so that the second runs on a machine that has a GPU, torch and PyAV, and neither Ray
 nor Lightning Pose:
 
-    python benchmarks/gpu.py prepare DIR     # models as graphs, and videos; needs Lightning Pose
-    python benchmarks/gpu.py measure DIR     # there, with this repository on PYTHONPATH
+    python benchmarks/gpu.py prepare DIR     # models as artifacts, and videos; needs Lightning
+    Pose python benchmarks/gpu.py measure DIR     # there, with this repository on PYTHONPATH
 
 ResNet-50 at 256 px with random weights and 17 keypoints, H.264 at 640×480 and 1920×1080. Ceilings
 are decoding alone, and networks alone on images that lie on the device. Before a time counts, the
@@ -44,7 +44,7 @@ def prepare(
     sizes: Mapping[str, tuple[int, int, int]],
     build: Callable[[Any], bytes],
 ) -> None:
-    """Models, their graphs (as `build` gives them) and descriptions, and videos."""
+    """Models, their artifacts (as `build` gives them) and descriptions, and videos."""
     from labeled_video import make_video
 
     from raypose.inputs.models import open_model
@@ -55,7 +55,7 @@ def prepare(
         make_model(folder / "model", keypoint_names=KEYPOINTS, seed=i, **network)
         spec = open_model(folder / "model")
         (folder / "spec.pickle").write_bytes(pickle.dumps(spec))
-        (folder / "graph").write_bytes(build(spec))
+        (folder / "artifact").write_bytes(build(spec))
     for label, size in sizes.items():
         make_video(directory / f"{label}.mp4", *size)
 
@@ -66,7 +66,7 @@ def load(directory: Path, device: str, precision: str) -> list[Any]:
     predictors = []
     for folder in sorted(directory.glob("member-*")):
         spec = pickle.loads((folder / "spec.pickle").read_bytes())
-        predictors.append(Predictor(spec, (folder / "graph").read_bytes(), device, precision))
+        predictors.append(Predictor(spec, (folder / "artifact").read_bytes(), device, precision))
     return predictors
 
 
@@ -87,7 +87,7 @@ def graphed(members: list[Any], images: Any, sizes: Any) -> Callable[[], None]:
 
     def locate(member: Any) -> None:
         with torch.inference_mode():
-            member.locate(member.network.forward(images), sizes, None)
+            member.decode_heatmaps(member.network.forward(images), sizes, None)
 
     graphs = []
     for member in members:
@@ -115,11 +115,12 @@ def measure_video(
     """One video: the loop with 1 and 3 members, and the ceilings."""
     import torch
 
-    from raypose.inference.loop import MemberResult, predict_video
+    from raypose.inference.frame_batch import FrameBatch
+    from raypose.inference.loop import MemberResult
     from raypose.inference.nvdec import open_reader
-    from raypose.inference.views import Views
     from raypose.video.index import index_video
     from raypose.video.reader import FrameReader
+    from tests.predictions import predict_frames, predict_video
 
     index = index_video(video)
     batch_size = min(predictor.batch_size for predictor in predictors)
@@ -139,7 +140,7 @@ def measure_video(
     with FrameReader(index, stop=min(batch_size, index.n_frames), batch_size=batch_size) as reader:
         pixels = next(iter(reader)).frames
     n_batches = -(-index.n_frames // len(pixels))
-    images = predictors[0].prepare(Views((torch.from_numpy(pixels),), None))
+    images = predictors[0].prepare(FrameBatch((torch.from_numpy(pixels),)))
     sizes = ((index.height, index.width),)
     facts: dict[str, Any] = {"frames": index.n_frames, "batch_size": batch_size}
     facts["decode_alone_fps"] = index.n_frames / median_s(decode, repeats)
@@ -150,7 +151,7 @@ def measure_video(
             for _ in range(n_batches):
                 for member in members:
                     with torch.inference_mode():
-                        member.locate(member.network.forward(images), sizes, None)
+                        member.decode_heatmaps(member.network.forward(images), sizes, None)
             synchronize()
 
         found: list[Any] = []
@@ -164,9 +165,9 @@ def measure_video(
         apart = []
         for member, result in zip(members, found, strict=True):
             assert isinstance(result, MemberResult), result
-            if result.not_nvdec:
-                raise SystemExit(f"it was decoded on the CPU: {result.not_nvdec}")
-            alone = member.predict(pixels).float().cpu().numpy()
+            if result.fallback_reason:
+                raise SystemExit(f"it was decoded on the CPU: {result.fallback_reason}")
+            alone = predict_frames(member, pixels).float().cpu().numpy()
             apart.append(np.abs(result.values[: len(pixels)] - alone)[..., :2])
         # Random weights make heatmaps with peaks of equal height, between which a softmax jumps
         # when its input is rounded otherwise; nearly all keypoints must agree all the same.
@@ -270,9 +271,9 @@ def main() -> None:
         parser.error("say prepare or measure, and a directory; or --tiny")
     elif args.step == "prepare":
         args.directory.mkdir(parents=True, exist_ok=True)
-        from raypose.inference.artifact import build_graph
+        from raypose.inference.artifact import build_artifact
 
-        prepare(args.directory, NETWORK, SIZES, build_graph)
+        prepare(args.directory, NETWORK, SIZES, build_artifact)
     else:
         measure(args, args.directory)
 

@@ -21,10 +21,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 
 def raypose_side(model: Path, video: Path, output: Path, repeats: int) -> None:
-    from raypose.inference.loop import MemberResult, predict_video
+    from raypose.inference.loop import MemberResult
     from raypose.inference.predictor import Predictor
     from raypose.inputs.models import open_model
     from raypose.worker.memory import limit_arenas
+    from tests.predictions import predict_video
 
     limit_arenas()  # as workers do
     predictor = Predictor(open_model(model))

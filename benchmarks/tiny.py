@@ -65,11 +65,11 @@ def make(root: Path) -> Project:
 
     import gpu
 
-    from raypose.inference.artifact import cached_graph
+    from raypose.inference.artifact import cached_artifact
 
     project = Project(root)
     with mock.patch.dict(os.environ, RAYPOSE_CACHE_DIR=str(project.cache)):
-        gpu.prepare(project.gpu, NETWORK, {project.clip.stem: CLIP}, cached_graph)
+        gpu.prepare(project.gpu, NETWORK, {project.clip.stem: CLIP}, cached_artifact)
     write_labels(project.labels)
     return project
 

@@ -212,7 +212,7 @@ def _description(made: Plan) -> dict[str, Any]:
                 "type": model.model_type,
                 "backbone": model.backbone,
                 "fingerprint": model.fingerprint,
-                "engine": asdict(model.engine) if model.engine else None,
+                "engine": asdict(model.exported) if model.exported else None,
             }
             for model in made.models
         ],

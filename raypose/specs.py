@@ -13,8 +13,8 @@ from raypose.storage.digests import Identity
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
-    """A network that Lightning Pose exported, which runs in the place of the checkpoint's.
+class ExportedModel:
+    """A network that Lightning Pose exported, which runs in place of the checkpoint's.
 
     Attributes:
         runtime: `onnx` or `tensorrt`.
@@ -30,7 +30,7 @@ class Engine:
 
     @property
     def path(self) -> str:
-        """The `.onnx` file, which stands for the engine in messages."""
+        """The `.onnx` file, which messages name."""
         return self.files[0]
 
 
@@ -44,7 +44,7 @@ class ModelSpec:
         config_path: absolute path of `config.yaml` (or `.hydra/config.yaml`).
         checkpoint: absolute path of the checkpoint in use.
         fingerprint: digest of the checkpoint's bytes, of what the config says of inference and,
-            where there is one, of the engine.
+            if there is one, of the export.
         model_type: `heatmap`, `regression`, `heatmap_mhcrnn` or `heatmap_multiview_transformer`.
         backbone: the network's backbone, as the config names it.
         keypoint_names: in the order of the network's outputs.
@@ -56,7 +56,7 @@ class ModelSpec:
         losses: unsupervised losses the model was trained with (they name the PCA metrics).
         config: the whole config as plain containers.
         overrides: the user's overrides of the config, `("key=value", …)`, already applied.
-        engine: the exported network that predicts; None where torch does.
+        exported: the exported network that predicts; None if torch does.
         checkpoint_digest: of the checkpoint's bytes as the plan saw them; empty where any will do.
     """
 
@@ -76,7 +76,7 @@ class ModelSpec:
     losses: tuple[str, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     overrides: tuple[str, ...] = ()
-    engine: Engine | None = None
+    exported: ExportedModel | None = None
     checkpoint_digest: str = ""
 
     @property

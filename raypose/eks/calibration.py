@@ -1,15 +1,14 @@
-"""Calibrations of Anipose: the cameras in a `calibration.toml`, checked once for all who use them.
+"""Calibrations of Anipose: the cameras of a `calibration.toml`, checked once for all users.
 
-A calibration of which one number is not finite gives 3-D keypoints that are empty, or far away,
-beside likelihoods that look fine. So `read_cameras` takes only what locates keypoints in 3-D, and
-says which value does not. Planning and smoothing both read through it.
+If one number of a calibration is not finite, 3-D keypoints are empty or far away, beside
+likelihoods that look fine. So `read_cameras` accepts only what locates keypoints in 3-D, and names
+the value that does not. Planning and smoothing both read through it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,7 +21,7 @@ _MAX_BYTES = 256 << 10
 _SHOWN = 60
 _N_DISTORTIONS = (4, 5, 8, 12, 14)
 # Among OpenCV's coefficients the denominator k4, k5, k6 and the tilt of the sensor, which eks
-# takes for something else or leaves out.
+# misreads or ignores.
 _UNKNOWN_TO_EKS = (5, 6, 7, 12, 13)
 _SAME_PLACE = 1e-9
 
@@ -30,35 +29,51 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Three = Annotated[list[Finite], Field(min_length=3, max_length=3)]
 
 
-@dataclass(frozen=True, slots=True)
-class Camera:
-    """A camera as Anipose's file has it; the names of the fields are the file's.
+class Camera(BaseModel):
+    """A camera as Anipose's file has it. Descriptions are what messages say is allowed."""
 
-    Attributes:
-        name: the view.
-        size: width and height in pixels.
-        matrix: 3×3, in pixels.
-        distortions: OpenCV's coefficients.
-        rotation: from the world to the camera, as a vector (Rodrigues).
-        translation: from the world to the camera, in the calibration's unit.
-        fisheye: whether its lens is one.
-    """
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
-    name: str
-    size: tuple[int, ...]
-    matrix: tuple[tuple[float, ...], ...]
-    distortions: tuple[float, ...]
-    rotation: tuple[float, ...]
-    translation: tuple[float, ...]
-    fisheye: bool = False
+    name: str = Field(description="a name in quotes", min_length=1, max_length=200)
+    size: Annotated[list[Annotated[int, Field(gt=0)]], Field(min_length=2, max_length=2)] = Field(
+        description="[width, height] in pixels"
+    )
+    matrix: Annotated[list[Three], Field(min_length=3, max_length=3)] = Field(
+        description="[[fx, 0, cx], [0, fy, cy], [0, 0, 1]] with finite numbers, fx and fy above 0"
+    )
+    distortions: list[Finite] = Field(
+        description="4, 5, 8, 12 or 14 finite coefficients of OpenCV"
+    )
+    # From the world to the camera: a rotation vector (Rodrigues), and the calibration's unit.
+    rotation: Three = Field(description="a vector of 3 finite numbers")
+    translation: Three = Field(description="a vector of 3 finite numbers")
+    fisheye: bool = Field(default=False, description="true or false")
 
-    def as_dict(self) -> dict[str, Any]:
-        """The fields, as aniposelib takes them."""
-        return asdict(self)
+    @field_validator("name")
+    @classmethod
+    def _is_printable(cls, name: str) -> str:
+        if not name.isprintable():
+            raise ValueError
+        return name
+
+    @field_validator("matrix")
+    @classmethod
+    def _is_camera_matrix(cls, matrix: list[list[float]]) -> list[list[float]]:
+        (fx, skew, _), (zero, fy, _), last = matrix
+        if not (fx > 0 and fy > 0 and skew == zero == 0 and last == [0, 0, 1]):
+            raise ValueError
+        return matrix
+
+    @field_validator("distortions")
+    @classmethod
+    def _are_of_opencv(cls, distortions: list[float]) -> list[float]:
+        if len(distortions) not in _N_DISTORTIONS:
+            raise ValueError
+        return distortions
 
     @property
     def centre(self) -> tuple[float, ...]:
-        """Where it stands in the world."""
+        """Its position in the world."""
         angle = math.hypot(*self.rotation)
         x, y, z = self.translation
         if not angle:
@@ -75,54 +90,8 @@ class Camera:
         return tuple(-value for value in turned)
 
 
-class _Entry(BaseModel):
-    """One camera of the file. Descriptions are what messages say is allowed."""
-
-    model_config = ConfigDict(strict=True, extra="ignore")
-
-    name: str = Field(description="a name in quotes", min_length=1, max_length=200)
-    size: Annotated[list[Annotated[int, Field(gt=0)]], Field(min_length=2, max_length=2)] = Field(
-        description="[width, height] in pixels"
-    )
-    matrix: Annotated[list[Three], Field(min_length=3, max_length=3)] = Field(
-        description="[[fx, 0, cx], [0, fy, cy], [0, 0, 1]] with finite numbers, fx and fy above 0"
-    )
-    distortions: list[Finite] = Field(
-        description="4, 5, 8, 12 or 14 finite coefficients of OpenCV"
-    )
-    rotation: Three = Field(description="a vector of 3 finite numbers")
-    translation: Three = Field(description="a vector of 3 finite numbers")
-    fisheye: bool = Field(default=False, description="true or false")
-
-    @field_validator("name")
-    @classmethod
-    def _is_printable(cls, name: str) -> str:
-        if not name.isprintable():
-            raise ValueError
-        return name
-
-    @field_validator("matrix")
-    @classmethod
-    def _is_of_a_camera(cls, matrix: list[list[float]]) -> list[list[float]]:
-        (fx, skew, _), (zero, fy, _), last = matrix
-        if not (fx > 0 and fy > 0 and skew == zero == 0 and last == [0, 0, 1]):
-            raise ValueError
-        return matrix
-
-    @field_validator("distortions")
-    @classmethod
-    def _are_of_opencv(cls, distortions: list[float]) -> list[float]:
-        if len(distortions) not in _N_DISTORTIONS:
-            raise ValueError
-        return distortions
-
-
 def read_cameras(path: Path, *, error: type[RayposeError] = UsageError) -> tuple[Camera, ...]:
     """The cameras of a calibration, in Anipose's order.
-
-    Args:
-        path: the file.
-        error: the class to raise.
 
     Raises:
         RayposeError: of the class `error`: the file can't be read, is no calibration of several
@@ -134,7 +103,7 @@ def read_cameras(path: Path, *, error: type[RayposeError] = UsageError) -> tuple
     try:
         text = regular.read_file(path, _MAX_BYTES).decode("utf-8-sig")
         if "[[[[" in text:  # the parser takes minutes for many
-            raise ValueError("lists in lists in lists in lists")
+            raise ValueError("lists nested too deeply")
         content: Any = toml.loads(text)
     except OSError as problem:
         raise error(
@@ -142,7 +111,7 @@ def read_cameras(path: Path, *, error: type[RayposeError] = UsageError) -> tuple
             path=path,
             hint="Check the path and who may read it.",
         ) from None
-    except Exception as problem:  # the parser raises anything of what is no TOML
+    except Exception as problem:  # the parser can raise anything for what is no TOML
         reason = (str(problem).splitlines() or [type(problem).__name__])[0][:160]
         raise error(f"can't be read (it is no TOML: {reason})", path=path, hint=hint) from None
     entries = {key: content[key] for key in sorted(content) if key != "metadata"}
@@ -159,7 +128,7 @@ def read_cameras(path: Path, *, error: type[RayposeError] = UsageError) -> tuple
 
 
 def usable_cameras(path: Path, views: Sequence[str]) -> tuple[Camera, ...]:
-    """The cameras of some views, checked for what smoothing in 3-D needs of them.
+    """The cameras of some views, checked for what smoothing in 3-D needs.
 
     Raises:
         SmoothingError: the file can't be used, lacks a view, or its cameras can't locate a
@@ -194,8 +163,8 @@ def usable_cameras(path: Path, views: Sequence[str]) -> tuple[Camera, ...]:
     apart = max(math.dist(centres[0], centre) for centre in centres)
     if not apart > _SAME_PLACE * scale:
         raise SmoothingError(
-            "the cameras of this calibration all stand in the same place, from where nothing can "
-            "be located in 3-D",
+            "the cameras of this calibration all stand in the same place, from where no keypoint "
+            "can be located in 3-D",
             path=path,
             hint=f"Check its rotations and translations. {linear}",
         )
@@ -204,7 +173,7 @@ def usable_cameras(path: Path, views: Sequence[str]) -> tuple[Camera, ...]:
 
 def _camera(key: str, entry: dict[str, Any], path: Path, error: type[RayposeError]) -> Camera:
     try:
-        checked = _Entry.model_validate(entry)
+        return Camera.model_validate(entry)
     except ValidationError as problem:
         field = str(problem.errors()[0]["loc"][0])
         shown = repr(entry.get(field))
@@ -213,16 +182,7 @@ def _camera(key: str, entry: dict[str, Any], path: Path, error: type[RayposeErro
         of = f" of camera {name!r:.40}" if isinstance(name, str) and field != "name" else ""
         value = f"is {shown}" if field in entry else "is missing"
         raise error(
-            f"{key}.{field}{of} {value}, and must be {_Entry.model_fields[field].description}",
+            f"{key}.{field}{of} {value}, and must be {Camera.model_fields[field].description}",
             path=path,
             hint="Calibrate again with Anipose, or correct the file.",
         ) from None
-    return Camera(
-        checked.name,
-        tuple(checked.size),
-        tuple(tuple(row) for row in checked.matrix),
-        tuple(checked.distortions),
-        tuple(checked.rotation),
-        tuple(checked.translation),
-        checked.fisheye,
-    )

@@ -1,7 +1,4 @@
-"""Members of an ensemble put together: are they of one kind, where do they agree.
-
-The first step of smoothing: the tables of all members become one of averages and variances.
-"""
+"""The first step of smoothing: the members' tables become one of averages and variances."""
 
 from __future__ import annotations
 
@@ -93,14 +90,14 @@ def ensemble_table(members: Sequence[KeypointTable], options: EksOptions) -> Key
 def _average_and_variance(
     xy: npt.NDArray[np.float64], avg_mode: str
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Over members, the first axis; entries with gaps take the slow functions that know NaN."""
+    """Over members, the first axis; only entries with gaps take the slow functions for NaN."""
     mean = xy.mean(axis=0)
     variance = np.square(xy - mean).mean(axis=0)
     average = _median(xy) if avg_mode == "median" else mean
     gaps = np.isnan(mean)
     if gaps.any():
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # of entries with no member at all
+            warnings.simplefilter("ignore", RuntimeWarning)  # entries without any member
             known = xy[:, gaps]
             over = np.nanmedian if avg_mode == "median" else np.nanmean
             average[gaps] = over(known, axis=0)
@@ -117,12 +114,12 @@ def _median(xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def check_smoothed(values: FloatArray, names: Sequence[str], where: str = "") -> None:
-    """Refuse positions that are no numbers, which a table would show as empty.
+    """Refuse positions that are not finite, which a table would show as empty.
 
     Args:
-        values: (n_frames, n_keypoints, n), of which nothing should be missing.
+        values: (n_frames, n_keypoints, n).
         names: the keypoints.
-        where: said after the keypoint's name.
+        where: words after the keypoint's name.
 
     Raises:
         SmoothingError: a value is not finite.

@@ -15,18 +15,18 @@ class Members:
     """The members of one recording that fit each other.
 
     Attributes:
-        tables: for each view, for each member by name its table; the same keypoints everywhere.
-        left_out: member → why it is not among them.
+        tables: view → member → its table; the same keypoints everywhere.
+        excluded: member → why it can't be smoothed.
         notes: what was added to tables that end before the others.
     """
 
     tables: dict[str, dict[str, KeypointTable]]
-    left_out: dict[str, str]
+    excluded: dict[str, str]
     notes: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The members that are left, in their order."""
+        """The members that are smoothed, in their order."""
         return tuple(next(iter(self.tables.values())))
 
 
@@ -36,21 +36,18 @@ def fitting_members(
     keypoints: Sequence[str] = (),
     min_members: int | None = None,
 ) -> Members:
-    """Sorts out members that failed, lack keypoints, or are of another length than the others.
+    """Exclude members that failed, lack keypoints, or are of another length than the others.
 
-    SLEAP's tables end at the last frame with an animal; they get the frames that others have
-    after it, without keypoints.
+    SLEAP's tables end at the last frame with an animal; they get the frames that others have after
+    it, without keypoints.
 
     Args:
-        tables: for each view, for each member its table, or why there is none.
+        tables: view → member → its table, or why there is none.
         keypoints: those to smooth; by default those that most members have.
         min_members: members that are enough; None for all of them.
 
-    Returns:
-        the members that fit each other.
-
     Raises:
-        SmoothingError: too few of them do.
+        SmoothingError: too few members fit each other.
     """
     names = list(next(iter(tables.values())))
     reasons: dict[str, str] = {}
@@ -80,9 +77,8 @@ def fitting_members(
     least = min_members or len(names)
     if len(usable) < least:
         parts = "; ".join(f"{name} {reasons[name]}" for name in names if name in reasons)
-        fewer = (
-            ", or let fewer do with --min-members" if len(usable) >= 2 and not min_members else ""
-        )
+        enough = len(usable) >= 2 and not min_members
+        fewer = ", or accept fewer with --min-members" if enough else ""
         raise SmoothingError(
             f"{len(usable)} of {len(names)} members can be smoothed together: {parts}",
             hint=f"Make them alike and run again{fewer}.",
@@ -97,10 +93,10 @@ def fitting_members(
 def _with_ends(
     members: Mapping[str, Mapping[str, KeypointTable]],
 ) -> tuple[dict[str, dict[str, KeypointTable]], tuple[str, ...]]:
-    """The members with open-ended tables brought to the length of the others, and notes on it.
+    """The members, open-ended tables extended to the length of the others, and notes about that.
 
-    All views of a recording have the same frames. Tables that name every frame say how many there
-    are; where there are none, the longest table does.
+    All views of a recording have the same frames. Tables that name every frame tell how many there
+    are; without any, the longest table does.
     """
     tables = [table for views in members.values() for table in views.values()]
     whole = Counter(table.n_frames for table in tables if not table.open_ended)
@@ -133,7 +129,7 @@ def _usual(names: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
 
 
 def _misfit(views: Mapping[str, KeypointTable], wanted: Sequence[str], *, exactly: bool) -> str:
-    """Why a member's tables can't be used; empty where they can."""
+    """Why a member's tables can't be used; empty if they can."""
     lengths = {view: table.n_frames for view, table in views.items()}
     for table in views.values():
         lacks = [name for name in wanted if name not in table.keypoint_names]
@@ -143,5 +139,7 @@ def _misfit(views: Mapping[str, KeypointTable], wanted: Sequence[str], *, exactl
             what += [f"has {', '.join(more[:5])} besides"] if more else []
             return " and ".join(what)
     if len(set(lengths.values())) > 1:
-        return "has views of unlike lengths " + ", ".join(f"{v}: {n}" for v, n in lengths.items())
+        return "has views of different lengths " + ", ".join(
+            f"{v}: {n}" for v, n in lengths.items()
+        )
     return ""

@@ -4,14 +4,14 @@ The model is that of `eks` 4.6.2 for one camera: a coordinate is a random walk w
 variance s, seen with a noise of constant variance R (the median of the ensemble's variance), and
 its first position has variance S0 about the mean. `eks` runs a Kalman filter over all frames for
 each value of s that it tries. Here the likelihood is exact and in float64, without a filter: the
-random walk's precision matrix is diagonal in the discrete cosine basis but for a correction of
-rank one (the prior on the first frame), so that each value costs a few sums over frequencies.
+random walk's precision matrix is diagonal in the discrete cosine basis except for a correction of
+rank one (the prior on the first frame), so each value costs a few sums over frequencies.
 
-The search is the one of `eks`: Adam with a step of 1 on log s, from the same start, stopped by
-the same rule. With `eks` in float64 the values agree to five digits. In its usual float32, the
-rule (a step that changes the sum over all frames by less than about 0.1) can be decided by
-rounding: now and then, oftener with many frames, `eks` stops some steps earlier or later and its
-parameter is a few per cent off.
+The search is that of `eks`: Adam with a step of 1 on log s, from the same start, stopped by the
+same rule. With `eks` in float64 the values agree to five digits. In its usual float32, rounding
+can decide the rule (a step that changes the sum over all frames by less than about 0.1):
+sometimes, more often with many frames, `eks` stops some steps earlier or later and its parameter
+is a few per cent off.
 """
 
 from __future__ import annotations
@@ -35,14 +35,8 @@ _MAX_STEPS = 300
 
 
 def initial_guess(variances: npt.NDArray[np.float32]) -> float:
-    """Where the search starts, as `eks.core.compute_initial_guesses`.
-
-    Args:
-        variances: of the ensemble, shape (n_frames, 2).
-
-    Returns:
-        standard deviation of the variance's changes from frame to frame.
-    """
+    """Where the search starts, as `eks.core.compute_initial_guesses`: the standard deviation of
+    the changes from frame to frame of the ensemble's variances, (n_frames, 2)."""
     steps = np.diff(variances[:_GUESS_FRAMES], axis=0)
     with np.errstate(over="ignore", invalid="ignore"):
         guess = round(float(np.std(steps)), 5) if steps.size else 0.0

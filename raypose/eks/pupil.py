@@ -1,10 +1,9 @@
 """EKS of a pupil, as the International Brain Laboratory uses it.
 
 Four keypoints on the pupil's edge are explained by its diameter and its centre, each an
-autoregressive process. The filter is `eks.ibl_pupil_smoother` (4.6.2). Its own table is not used:
-it has the positions of the right edge under the name of the bottom one and the other way round,
-and posterior variances of other coordinates; here each keypoint has its own. Other keypoints of
-the table (tube, eyelids) are smoothed each by itself.
+autoregressive process. The filter is `eks.ibl_pupil_smoother` (4.6.2). Its table is not used: it
+swaps the names of the right and the bottom edge, and has posterior variances of other coordinates.
+Other keypoints (tube, eyelids) are smoothed each by itself.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from raypose.tables.keypoints import KeypointTable
 
 # The order that the filter's observations have.
 PUPIL_KEYPOINTS = ("pupil_top_r", "pupil_bottom_r", "pupil_right_r", "pupil_left_r")
-_NO_INFORMATION = 1e8  # px²: variance of a position that no member has seen
+_NO_INFORMATION = 1e8  # px²: variance of a position that no member sees
 
 # x and y of each keypoint from (diameter, x of the centre, y of the centre).
 _OBSERVE = np.array(
@@ -73,7 +72,7 @@ def smooth_pupil(
 
 
 def pupil_columns(names: Sequence[str]) -> list[int]:
-    """Where the keypoints of the pupil are among others.
+    """The columns of the pupil's keypoints.
 
     Raises:
         SmoothingError: one is missing.
@@ -125,7 +124,7 @@ def _smooth(table: KeypointTable, options: EksOptions) -> tuple[float, float]:
 
 
 def _bridged(positions: Float64) -> Float64:
-    """Positions with gaps filled from the frames beside them."""
+    """Positions with gaps interpolated."""
     frames = np.arange(len(positions))
     filled: Float64 = positions.copy()
     for c in range(filled.shape[1]):

@@ -2,11 +2,10 @@
 
 The model is that of `eks.singlecam_smoother` 4.6.2 (state transition and observation are the
 identity, all covariances diagonal), so x and y of every keypoint are smoothed on their own. The
-posterior mean is then the solution of one tridiagonal system a coordinate, and the posterior
-variance follows from its pivots from both ends; both in float64, by LAPACK. Nothing of `eks` or
-jax is imported.
+posterior mean then solves one tridiagonal system per coordinate, and the posterior variance
+follows from its pivots from both ends; both in float64, by LAPACK, without `eks` or jax.
 
-Where no member has a position, there is no observation: the walk goes on through the gap and its
+If no member has a position, there is no observation: the walk goes on through the gap and its
 posterior variance grows. (`eks` gives NaN for every frame of such a keypoint.) A keypoint that is
 never seen stays NaN.
 """
@@ -86,10 +85,10 @@ def smooth_singlecam(
 def keypoint_groups(
     names: tuple[str, ...], all_blocks: Sequence[Sequence[str]]
 ) -> list[list[int]]:
-    """Keypoints that share a parameter; those of no block are each a group.
+    """Keypoints that share a parameter; each of those of no block is a group.
 
     Raises:
-        SmoothingError: a block names what is no keypoint, or a keypoint twice.
+        SmoothingError: a block names an unknown keypoint, or blocks name one twice.
     """
     named = [name for block in all_blocks for name in block]
     unknown = [name for name in named if name not in names]
@@ -171,6 +170,6 @@ def smooth_walk(positions: Float64, variances: Float64, param: float) -> tuple[F
     backward, _, _ = dpttrf(diagonal[::-1].copy(), beside)
     right = weight * np.where(seen, positions - level, 0.0)
     mean, _ = dpttrs(forward, factor, right)
-    # 1 / (what comes from before + what comes from after − what both count).
+    # 1 / (information from before + information from after − what both count).
     inverse = 1.0 / (forward + backward[::-1] - diagonal)
     return mean.reshape(n_frames) + level, param * inverse

@@ -1,14 +1,14 @@
-"""EKS over several views of one scene: mirrors in one image, or cameras of their own.
+"""EKS over several views of one scene: mirrors in one image, or several cameras.
 
 A keypoint's positions in all views are explained by a latent position of three dimensions: in the
-subspace that a PCA finds (linear), or in space (with an Anipose calibration). The work is done by
-`eks.multicam_smoother` (4.6.2) in memory, in its float32; views go in as arrays, in an order that
-is known, and never by matching names in file names.
+subspace that a PCA finds (linear), or in 3-D (with an Anipose calibration).
+`eks.multicam_smoother` (4.6.2) does the work in memory, in its float32; views go in as arrays in a
+known order, never matched by names in file names.
 
-Where `eks` would fail or give NaN for the whole video, its input is mended: a frame in which no
+Where `eks` would fail or give NaN for the whole video, its input is repaired: a frame in which no
 member sees a keypoint gets positions between its neighbours, with a variance that tells the
-smoother nothing. What is not mended: with a calibration, the library adds the first camera's
-ensemble variance to the posterior variances of all cameras.
+smoother nothing. Not repaired: with a calibration, the library adds the first camera's ensemble
+variance to the posterior variances of all cameras.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from raypose.tables.keypoints import FloatArray, KeypointTable, PointTable
 
 Float64 = npt.NDArray[np.float64]
 
-# Members are put this far apart, in pixels, where none has seen a keypoint.
+# Members are put this far apart, in pixels, where none sees a keypoint.
 _UNSEEN_SPREAD = 1000.0
 
 
@@ -57,7 +57,7 @@ class Calibration:
         from aniposelib.cameras import CameraGroup
 
         cameras = usable_cameras(path, views)
-        group = CameraGroup.from_dicts([camera.as_dict() for camera in cameras])
+        group = CameraGroup.from_dicts([camera.model_dump() for camera in cameras])
         return cls(tuple(camera.name for camera in cameras), group)
 
 
@@ -74,8 +74,8 @@ def smooth_separate_views(
         calibration: of these views; without it, the linear model.
 
     Returns:
-        the table of each view, the parameter of each keypoint, and with a calibration the
-        keypoints in space.
+        the table of each view, the parameter of each keypoint, and with a calibration the 3-D
+        keypoints.
 
     Raises:
         SmoothingError: the options do not fit.
@@ -88,8 +88,8 @@ def smooth_separate_views(
     for v, view in enumerate(views):
         _fill(tables[view], list(range(len(names))), values[v])
     smoothed = {view: tables[view] for view in members}
-    in_space = PointTable(names, points) if calibration is not None else None
-    return smoothed, dict(zip(names, params, strict=True)), in_space
+    points_3d = PointTable(names, points) if calibration is not None else None
+    return smoothed, dict(zip(names, params, strict=True)), points_3d
 
 
 def smooth_mirrored_views(
@@ -132,7 +132,7 @@ def _columns(names: Sequence[str], views: Sequence[Sequence[str]]) -> list[list[
     flat = [name for view in views for name in view]
     unknown = [name for name in flat if name not in names]
     if unknown:
-        raise SmoothingError(f"views name keypoints that are not there: {', '.join(unknown)}")
+        raise SmoothingError(f"views name unknown keypoints: {', '.join(unknown)}")
     if len(views) < 2 or len({len(view) for view in views}) != 1 or len(set(flat)) < len(flat):
         raise SmoothingError(
             "mirrored views must be two or more, of equally many keypoints, each named once"
@@ -150,7 +150,7 @@ def _run_eks(
     """Calls `eks` on data of shape (members, views, frames, keypoints, 3).
 
     Returns:
-        values of shape (views, frames, keypoints, 9), a parameter a keypoint, and the latent
+        values of shape (views, frames, keypoints, 9), one parameter per keypoint, and the latent
         positions and variances of shape (frames, keypoints, 6).
     """
     _check(data, names, views, options)
@@ -213,9 +213,9 @@ def _ranges(options: EksOptions, n_frames: int) -> list[tuple[int, int]] | None:
 
 
 def _without_gaps(data: Float64) -> Float64:
-    """Positions everywhere: what one member lacks from the others, what all lack from frames near.
+    """A copy with positions everywhere, from the other members, or from the frames nearby.
 
-    A copy. Where all lack a keypoint, members are spread so widely that it weighs nothing.
+    Where all lack a keypoint, members are spread so widely that it weighs nothing.
     """
     data = data.copy()
     spread = np.linspace(-_UNSEEN_SPREAD, _UNSEEN_SPREAD, len(data))
@@ -236,9 +236,10 @@ def _without_gaps(data: Float64) -> Float64:
 
 
 def _fill(table: KeypointTable, columns: list[int], values: FloatArray) -> None:
-    """Smoothed positions and variances into an ensemble's table, whose own columns stay.
+    """Put smoothed positions and variances into an ensemble's table, whose own columns stay.
 
-    The ensemble's variance is the library's (which may have raised it) but where nobody saw.
+    The ensemble's variance is the library's (which may have inflated it), except where no member
+    saw the keypoint.
     """
     unseen = np.isnan(table.values[:, columns, AVERAGE]).any(axis=2)
     kept = table.values[:, columns, 2:7]

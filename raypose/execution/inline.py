@@ -51,13 +51,13 @@ class InlineExecutor:
 
     def run(self, recordings: Iterable[Sequence[Task]], observer: Observer) -> None:
         from raypose.inference import passive_threads
-        from raypose.inference.artifact import cached_graph
+        from raypose.inference.artifact import cached_artifact
         from raypose.inputs.probe import known_index
 
         allow_unsafe = self._config.allow_unsafe_checkpoint
         context = Context(
             device=self._config.device,
-            graph=lambda model: cached_graph(model, allow_unsafe=allow_unsafe),
+            graph=lambda model: cached_artifact(model, allow_unsafe=allow_unsafe),
             index=known_index,
             report=observer.progress,
             should_stop=lambda: False,  # Ctrl-C interrupts the process itself

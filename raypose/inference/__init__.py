@@ -1,10 +1,12 @@
-"""Inference: checkpoint → network → graph → predictor → keypoints.
+"""Inference: checkpoint → network → network artifact → predictor → keypoints.
 
-`checkpoint` reads weights safely, `network` builds Lightning Pose's layers around them, `graph`
-makes of both the bytes that travel and wait in the cache (in their place, `exports` finds and
-`engines` runs what Lightning Pose exported), `predictor` keeps a model loaded (`preprocess`
-before the network, `subpixel` after it), `loop` sends whole videos through, and `device` says
-where. Nothing here knows of runs, files of results or Ray.
+```
+checkpoint (with archive: safe reading) → network (Lightning Pose's layers) → artifact (bytes)
+exports (finds and packs what Lightning Pose exported) → exported (runs it)
+artifact or exported → predictor (preprocess, network, subpixel; gpu_memory) → loop
+loop: frame_source → batch_executor → member → one result per model and view
+```
+`device` says where. Nothing here knows of runs, files of results or Ray.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What a checkpoint asks for before it is loaded: its archive and its pickle, read without effect.
+"""What a checkpoint claims to hold, checked before it is loaded.
 
 torch allocates what a file claims to hold: a compressed archive of a megabyte can claim ten
-gigabytes, a tensor more values than its record has (torch then reads beyond it), and a pickle
-can ask for a buffer of any size. `check_archive` compares the claims with the bytes. The pickle
-is walked by Python's own unpickler with inert stand-ins for every class, so that nothing runs.
+gigabytes, a tensor more values than its record has (torch then reads beyond it), and a pickle can
+ask for a buffer of any size. `check_archive` compares the claims with the bytes. Python's own
+unpickler walks the pickle with inert stand-ins for every class, so that nothing runs.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import Any, ClassVar
 from raypose.errors import ModelError
 
 _MAX_GROWTH = 4
-"""Checkpoints are stored as they are; one that was packed again hardly shrinks."""
+"""Checkpoints are stored uncompressed; compression hardly shrinks one."""
 _SLACK_BYTES = 1 << 20
 _BUFFERS = ("bytearray", "Storage", "Tensor", "Parameter")
-"""Ends of the names of classes that make a buffer as large as a number says."""
+"""Ends of the names of classes that allocate a buffer of a given size."""
 _VALUE_BYTES = {
     **dict.fromkeys(("ByteStorage", "CharStorage", "BoolStorage", "UntypedStorage"), 1),
     **dict.fromkeys(("HalfStorage", "BFloat16Storage", "ShortStorage"), 2),
@@ -33,12 +33,8 @@ _VALUE_BYTES = {
 def check_archive(content: bytes, path: object) -> None:
     """Refuse a checkpoint that claims to hold more than its bytes can.
 
-    Args:
-        content: the checkpoint's bytes.
-        path: of the checkpoint, for messages.
-
     Raises:
-        ModelError: it is no archive as torch writes them, or claims too much.
+        ModelError: it is no archive of torch's, or claims too much.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -58,13 +54,13 @@ def check_archive(content: bytes, path: object) -> None:
     except ModelError:
         raise
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
-        raise _damaged("it is no archive as torch writes them", path) from error
-    except Exception as error:  # a pickle that is none can make an unpickler raise anything
-        raise _damaged(f"its pickle can't be read: {error}", path) from error
+        raise damaged("it is no archive of torch's", path) from error
+    except Exception as error:  # bytes that are no pickle can make an unpickler raise anything
+        raise damaged(f"its pickle can't be read: {error}", path) from error
 
 
 class _StandIn:
-    """An object of any class: takes whatever a pickle does to it, and does nothing."""
+    """An object of any class that ignores whatever a pickle does to it."""
 
     __slots__ = ("name",)
 
@@ -82,7 +78,7 @@ class _StandIn:
     def add(self, value: Any) -> None: ...
 
 
-_PythonUnpickler: Any = getattr(pickle, "_Unpickler")  # noqa: B009  (the one that can be watched)
+_PythonUnpickler: Any = getattr(pickle, "_Unpickler")  # noqa: B009  (in Python, so it can be subclassed)
 
 
 class _Walker(_PythonUnpickler):  # type: ignore[misc]
@@ -92,7 +88,7 @@ class _Walker(_PythonUnpickler):  # type: ignore[misc]
 
     def __init__(self, pickled: bytes, records: dict[str, int], path: object) -> None:
         super().__init__(io.BytesIO(pickled), fix_imports=False)
-        # What is passed to functions is copied by some, and may be passed again and again.
+        # Some functions copy their arguments, and a pickle may pass the same ones again and again.
         self._may_pass = len(pickled) + _SLACK_BYTES
         self._records = records
         self._path = path
@@ -117,7 +113,7 @@ class _Walker(_PythonUnpickler):  # type: ignore[misc]
             raise _bomb(f"it asks for a {name[:40]} of a given size", self._path)
         self._may_pass -= sum(len(a) for a in arguments if hasattr(a, "__len__"))
         if self._may_pass < 0:
-            raise _bomb("it passes the same values on many times", self._path)
+            raise _bomb("it passes the same values many times", self._path)
         return _StandIn("object")
 
     def load_reduce(self) -> None:
@@ -163,7 +159,8 @@ def _bomb(claim: str, path: object) -> ModelError:
     )
 
 
-def _damaged(reason: str, path: object) -> ModelError:
+def damaged(reason: str, path: object) -> ModelError:
+    """The error of a checkpoint that can't be read."""
     return ModelError(
         f"the checkpoint is damaged or no checkpoint ({reason[:160]})",
         path=path,

@@ -1,13 +1,13 @@
-"""A model as a self-contained graph: what travels to workers and waits in the cache.
+"""A model as a network artifact: the bytes that travel to workers and wait in the cache.
 
-Third station of inference: checkpoint → bytes that load in a tenth of a second with torch
-alone, where building the same network takes Lightning Pose and 8 to 20 s. The bytes are a header
-(one line of JSON) and a payload: a TorchScript graph with its weights, batch norms folded into
+Third station of inference: checkpoint → bytes that load in a tenth of a second with torch alone,
+where building the same network takes Lightning Pose and 8 to 20 s. The bytes are a header (one
+line of JSON) and a payload: a TorchScript graph with its weights, batch norms folded into
 convolutions, or, for a network that can't be traced exactly, its weights alone, from which
-`load_network` then builds Lightning Pose's module.
+`load_network` builds Lightning Pose's module.
 
-torch calls TorchScript deprecated. It is used because it is what torch itself can load without
-compiling: exporting takes longer, loads in seconds, and runs no faster.
+torch calls TorchScript deprecated. It is used because torch itself can load it without compiling:
+`torch.export` takes longer, loads in seconds, and runs no faster.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ import io
 import json
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raypose.errors import ModelError
-from raypose.inference.exports import pack_engine
+from raypose.inference.exports import pack_export
 from raypose.inference.upstream import installed_code
 from raypose.specs import ModelSpec
 from raypose.storage.cache import cache_dir, store
+from raypose.storage.digests import digest_of_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -35,10 +36,13 @@ if TYPE_CHECKING:
 
     from raypose.inference.network import Architecture
 
+NetworkArtifact = bytes
+"""What `build_artifact` makes of a checkpoint, or `exports.pack_export` of an exported model."""
+
 _MAGIC = b"raypose graph\n"
 _FORMAT = 2
-# Largest difference between graph and module, as a share of a heatmap's maximum. Below it
-# keypoints move by less than 0.001 px.
+# Largest difference between the traced and the original module, as a share of a heatmap's maximum.
+# Below it keypoints move by less than 0.001 px.
 _TOLERANCE = 2e-5
 _CHECKED_BATCHES = (1, 3, 8)
 
@@ -66,47 +70,47 @@ class Network:
     batch_size: int | None = None
 
 
-def cached_graph(spec: ModelSpec, *, allow_unsafe: bool = False) -> bytes:
-    """The graph of a model, from the cache or built and put there.
+def cached_artifact(spec: ModelSpec, *, allow_unsafe: bool = False) -> NetworkArtifact:
+    """The artifact of a model, from the cache or built and put there.
 
-    The name in the cache says the model's fingerprint, the versions of the libraries that made
-    the graph, and Lightning Pose's code; the content is verified by its digest. It is built of the
-    checkpoint that the fingerprint was taken of, or not at all. A model with an engine has no
-    graph, and its engine is what travels.
+    Its name in the cache holds the model's fingerprint, the versions of the libraries that made
+    it, and a digest of Lightning Pose's code; its content is verified. An exported model is packed
+    and not cached.
 
     Raises:
-        ModelChangedError: checkpoint or engine changed after the run was planned.
+        ModelChangedError: checkpoint or export changed after the run was planned.
         ModelError: the model can't be built.
     """
-    if spec.engine is not None:
-        return pack_engine(spec.engine)
-    path = cache_dir("graphs") / f"{spec.fingerprint}-{_versions_digest()}.graph"
-    kept = _read_intact(path)
-    if kept is not None:
-        return kept
-    graph = build_graph(spec, allow_unsafe=allow_unsafe)
-    store(path, graph)
-    return graph
+    if spec.exported is not None:
+        return pack_export(spec.exported)
+    path = _cache_path(spec)
+    with contextlib.suppress(OSError, ModelError):
+        cached = path.read_bytes()
+        _unpack(cached)
+        return cached
+    artifact = build_artifact(spec, allow_unsafe=allow_unsafe)
+    store(path, artifact)
+    return artifact
 
 
 def is_cached(spec: ModelSpec) -> bool:
-    """Whether `cached_graph` has nothing to build; quick, nothing is verified."""
-    if spec.engine is not None:
-        return True
-    return (cache_dir("graphs") / f"{spec.fingerprint}-{_versions_digest()}.graph").is_file()
+    """Whether `cached_artifact` has nothing to build; quick, nothing is verified."""
+    return spec.exported is not None or _cache_path(spec).is_file()
 
 
-def build_graph(spec: ModelSpec, *, allow_unsafe: bool = False) -> bytes:
-    """Turn a model into a graph with its weights. Takes 8 to 20 s; downloads nothing.
+def _cache_path(spec: ModelSpec) -> Path:
+    return cache_dir("graphs") / f"{spec.fingerprint}-{_versions_digest()}.graph"
 
-    Args:
-        spec: the model.
-        allow_unsafe: unpickle whatever is in the checkpoint.
+
+def build_artifact(spec: ModelSpec, *, allow_unsafe: bool = False) -> NetworkArtifact:
+    """Build a model's artifact from its checkpoint. Takes 8 to 20 s; downloads nothing.
 
     Raises:
         ModelError: the checkpoint can't be read, or does not fit the config.
         UnsafeCheckpointError: it holds objects that only unsafe unpickling makes.
     """
+    import torch
+
     from raypose.inference.network import fold_batch_norms, load_module
 
     module, architecture = load_module(spec, allow_unsafe=allow_unsafe)
@@ -114,19 +118,18 @@ def build_graph(spec: ModelSpec, *, allow_unsafe: bool = False) -> bytes:
         payload = _traced_exactly(candidate, module, architecture)
         if payload is not None:
             return _pack("torchscript", architecture, payload)
-    return _pack("weights", architecture, _saved_weights(module))
+    buffer = io.BytesIO()
+    torch.save(module.state_dict(), buffer)
+    return _pack("weights", architecture, buffer.getvalue())
 
 
 def load_network(
-    graph: bytes, device: str = "cpu", precision: str = "fp32", *, path: str = ""
+    artifact: NetworkArtifact, device: str = "cpu", precision: str = "fp32", *, path: str = ""
 ) -> Network:
-    """Load a graph on a device.
+    """Load what `build_artifact` made on a device.
 
-    Args:
-        graph: what `build_graph` gave.
-        device: `cpu`, or `cuda:0` and so on.
-        precision: `fp32`, `bf16` or `fp16`: of weights and layers; heatmaps are float32.
-        path: of the model, for messages.
+    Weights and layers are in the precision `fp32`, `bf16` or `fp16`, heatmaps in float32. The
+    model's path is for messages.
 
     Raises:
         ModelError: the bytes are damaged or of another version of raypose, or the weights are
@@ -136,7 +139,7 @@ def load_network(
 
     from raypose.inference.network import Architecture, empty_module
 
-    header, payload = _unpack(graph)
+    header, payload = _unpack(artifact)
     architecture = Architecture(**header["architecture"])
     module: Any
     if header["kind"] == "torchscript":
@@ -148,23 +151,18 @@ def load_network(
         module.to(memory_format=torch.channels_last)
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     module = module.eval().to(device=device, dtype=dtype)
-    _check_range(module, precision, path)
-    heads = module.heads if architecture.has_context else None
-    return Network(architecture, module, torch.device(device), dtype, heads)
-
-
-def _check_range(module: Any, precision: str, path: str) -> None:
-    """Refuse a precision in which a weight becomes infinite (fp16 ends at 65504)."""
     if precision == "fp16" and not all(bool(w.isfinite().all()) for w in module.parameters()):
-        raise ModelError(
+        raise ModelError(  # fp16 ends at 65504
             "weights of this model are too large for fp16",
             path=path,
             hint="Run it with --precision bf16 or fp32.",
         )
+    heads = module.heads if architecture.has_context else None
+    return Network(architecture, module, torch.device(device), dtype, heads)
 
 
 def _traced_exactly(candidate: nn.Module, module: Any, architecture: Architecture) -> bytes | None:
-    """The candidate as a saved graph if it answers as the module does, else None."""
+    """The candidate traced and saved, if it gives what the module gives; else None."""
     import torch
 
     from raypose.inference.network import example_images
@@ -205,34 +203,26 @@ def _agree(expected: torch.Tensor, got: torch.Tensor) -> bool:
     return bool(worst <= _TOLERANCE)
 
 
-def _saved_weights(module: nn.Module) -> bytes:
-    import torch
-
-    buffer = io.BytesIO()
-    torch.save(module.state_dict(), buffer)
-    return buffer.getvalue()
-
-
-def _pack(kind: str, architecture: Architecture, payload: bytes) -> bytes:
+def _pack(kind: str, architecture: Architecture, payload: bytes) -> NetworkArtifact:
     header = {
         "format": _FORMAT,
         "kind": kind,
-        "architecture": architecture.as_dict(),
+        "architecture": asdict(architecture),
         "versions": _versions(),
-        "digest": _digest(payload),
+        "digest": digest_of_bytes(payload),
     }
     return _MAGIC + json.dumps(header).encode() + b"\n" + payload
 
 
-def _unpack(graph: bytes) -> tuple[dict[str, Any], bytes]:
+def _unpack(artifact: NetworkArtifact) -> tuple[dict[str, Any], bytes]:
     start = len(_MAGIC)
-    end = graph.find(b"\n", start)
+    end = artifact.find(b"\n", start)
     try:
-        if not graph.startswith(_MAGIC):
-            raise ValueError("it is no graph")
-        header = json.loads(graph[start:end])
-        payload = graph[end + 1 :]
-        if header["format"] != _FORMAT or header["digest"] != _digest(payload):
+        if not artifact.startswith(_MAGIC):
+            raise ValueError("it is no network artifact")
+        header = json.loads(artifact[start:end])
+        payload = artifact[end + 1 :]
+        if header["format"] != _FORMAT or header["digest"] != digest_of_bytes(payload):
             raise ValueError("it is damaged or of another version")
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(
@@ -240,19 +230,6 @@ def _unpack(graph: bytes) -> tuple[dict[str, Any], bytes]:
             hint="Delete raypose's cache directory and run the same command again.",
         ) from error
     return header, payload
-
-
-def _read_intact(path: Path) -> bytes | None:
-    try:
-        graph = path.read_bytes()
-        _unpack(graph)
-    except (OSError, ModelError):
-        return None
-    return graph
-
-
-def _digest(payload: bytes) -> str:
-    return hashlib.blake2b(payload, digest_size=16).hexdigest()
 
 
 def _versions() -> dict[str, str]:
@@ -272,9 +249,8 @@ def _torchscript() -> Iterator[Any]:
     jit: Any = torch.jit
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=FutureWarning)
-        # Shapes that Python code looks at become constants; `_agree` sees to it that this does
-        # no harm.
+        # Shapes that Python code inspects become constants; `_agree` checks that it does no harm.
         warnings.filterwarnings("ignore", category=jit.TracerWarning)
-        # Tracing looks at every attribute of a transformer, deprecated ones too.
+        # Tracing touches every attribute of a transformer, deprecated ones too.
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
         yield jit

@@ -1,9 +1,9 @@
-"""Reading a checkpoint of Lightning Pose without running what is in it.
+"""Reading a checkpoint of Lightning Pose without running code in it.
 
 First station of inference: file → weights and hyperparameters. A checkpoint is a pickle, and
-unpickling can run code of whoever wrote the file; so it is read with torch's restricted
-unpickler and a list of ten harmless globals that Lightning Pose's checkpoints hold. Building
-the network is the next station (`network`).
+unpickling can run code of whoever wrote the file; so it is read with torch's restricted unpickler
+and a list of ten harmless globals that Lightning Pose's checkpoints hold. The next station,
+`network`, builds the network.
 """
 
 from __future__ import annotations
@@ -16,24 +16,27 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from raypose import storage
-from raypose.errors import (
-    ModelChangedError,
-    ModelError,
-    StorageError,
-    UnsafeCheckpointError,
-)
-from raypose.inference.archive import check_archive
+from raypose.errors import ModelChangedError, ModelError, StorageError, UnsafeCheckpointError
+from raypose.inference.archive import check_archive, damaged
 from raypose.storage import as_path
 from raypose.storage.digests import RUN_AGAIN, digest_of_bytes
 
-if TYPE_CHECKING:
-    import torch
-
 # Weights that only training uses, and that older versions of Lightning Pose saved.
 _TRAINING_ONLY = ("loss_factory", "rmse_loss")
+# In torch's message if it refused an object, as opposed to not understanding the file.
+_REFUSALS = r"GLOBAL |Unsupported (global|class)|unrecognized function|Can only (build|create)"
+# The hyperparameters that inference needs, and the largest value of a number.
+_HYPERPARAMETERS = {
+    "backbone": None,
+    "num_keypoints": 10_000,
+    "num_views": 100,
+    "downsample_factor": 3,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +44,8 @@ class Checkpoint:
     """The parts of a checkpoint that inference needs.
 
     Attributes:
-        weights: tensors by name, on the CPU, with today's names.
-        hyperparameters: of the arguments that the module was made with those that inference
-            needs, where they were saved.
+        weights: tensors on the CPU, by the names that Lightning Pose gives them today.
+        hyperparameters: those of the module's arguments that were saved and that inference needs.
     """
 
     weights: Mapping[str, torch.Tensor]
@@ -61,20 +63,18 @@ def read_checkpoint(
 
     Args:
         path: the `.ckpt` file, or its URL.
-        model_type: which names older checkpoints of this type used.
-        allow_unsafe: unpickle whatever is in the file, as the user asked by name.
-        digest: of the file's bytes when the run was planned; empty for whatever they are.
+        model_type: decides which names older checkpoints used.
+        allow_unsafe: unpickle whatever is in the file.
+        digest: of the file's bytes when the run was planned; empty if any bytes will do.
 
     Raises:
-        ModelChangedError: the bytes are others.
+        ModelChangedError: the bytes have another digest.
         UnsafeCheckpointError: the file holds objects that only unsafe unpickling makes.
         ModelError: the file is missing, truncated or no checkpoint.
         StorageError: it can't be read from its store.
     """
-    import torch
-
     content = _load(path, allow_unsafe, digest)
-    # A dict of its own kind would do more than look up: OmegaConf's reads the environment.
+    # Only a plain dict: OmegaConf's reads the environment.
     weights = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(weights, dict) or not any(
         isinstance(value, torch.Tensor) for value in weights.values()
@@ -91,10 +91,11 @@ def read_checkpoint(
 
 
 def load_weights(module: torch.nn.Module, weights: Mapping[str, torch.Tensor], path: str) -> None:
-    """Put the weights into the module; every one must have its place, and every place a weight.
+    """Put the weights into the module; names and shapes must match exactly.
 
     Raises:
-        ModelError: weights are missing, left over, or of another shape; the message names them.
+        ModelError: weights are missing, unexpected, of another shape, or not finite; it names
+            them.
     """
     wanted = module.state_dict()
     missing = [name for name in wanted if name not in weights]
@@ -121,12 +122,6 @@ def load_weights(module: torch.nn.Module, weights: Mapping[str, torch.Tensor], p
             hint="Check model_type, backbone and keypoint_names in the config, and that the "
             "checkpoint is of this model.",
         )
-    _check_finite(weights, path)
-    module.load_state_dict(dict(weights))
-
-
-def _check_finite(weights: Mapping[str, torch.Tensor], path: str) -> None:
-    """Refuse weights of which every prediction would be empty."""
     broken = [name for name, tensor in weights.items() if not tensor.isfinite().all()]
     if broken:
         raise ModelError(
@@ -134,6 +129,7 @@ def _check_finite(weights: Mapping[str, torch.Tensor], path: str) -> None:
             path=path,
             hint="The training diverged, or the file is damaged: use another checkpoint.",
         )
+    module.load_state_dict(dict(weights))
 
 
 def _some(names: list[str]) -> str:
@@ -142,16 +138,12 @@ def _some(names: list[str]) -> str:
 
 
 def _load(path: str | Path, allow_unsafe: bool, digest: str) -> Any:
-    import torch
-
     try:
-        # In one piece: the bytes that are compared with the plan are those that are loaded.
+        # Read once: the bytes that are compared with the plan are those that are loaded.
         content = storage.read_bytes(as_path(path))
         if digest and digest_of_bytes(content) != digest:
             raise ModelChangedError(
-                "the checkpoint changed after the run was planned",
-                path=path,
-                hint=RUN_AGAIN,
+                "the checkpoint changed after the run was planned", path=path, hint=RUN_AGAIN
             )
         if allow_unsafe:
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=False)
@@ -165,8 +157,8 @@ def _load(path: str | Path, allow_unsafe: bool, digest: str) -> Any:
             hint="Check that the file is there and who may read it.",
         ) from error
     except pickle.UnpicklingError as error:
-        if not _asks_for_a_global(error):
-            raise _damaged(path, error) from error
+        if not re.search(_REFUSALS, str(error)):
+            raise damaged(_first_line(error), path) from error
         raise UnsafeCheckpointError(
             "reading this checkpoint would run code that is stored in it "
             f"({_named_global(error)})",
@@ -174,22 +166,17 @@ def _load(path: str | Path, allow_unsafe: bool, digest: str) -> Any:
             hint="If you trust whoever made the file, add --allow-unsafe-checkpoint.",
         ) from error
     except (MemoryError, ModelError, StorageError):
-        raise  # of this machine or the store, or said already
-    except Exception as error:  # what is no pickle can make an unpickler raise anything
-        raise _damaged(path, error) from error
+        raise
+    except Exception as error:  # bytes that are no pickle can make an unpickler raise anything
+        raise damaged(_first_line(error), path) from error
 
 
-def _damaged(path: str | Path, error: Exception) -> ModelError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return ModelError(
-        f"the checkpoint is damaged or no checkpoint ({reason[:160]})",
-        path=path,
-        hint="Copy the file again from where the model was trained.",
-    )
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _harmless_globals() -> list[Any]:
-    """What checkpoints of Lightning Pose hold beside tensors: containers that run no code."""
+    """What checkpoints of Lightning Pose hold besides tensors: containers that run no code."""
     from collections import defaultdict
 
     from omegaconf.base import ContainerMetadata, Metadata
@@ -197,28 +184,12 @@ def _harmless_globals() -> list[Any]:
     from omegaconf.listconfig import ListConfig
     from omegaconf.nodes import AnyNode
 
-    return [
-        DictConfig,
-        ListConfig,
-        Metadata,
-        ContainerMetadata,
-        AnyNode,
-        Any,
-        defaultdict,
-        dict,
-        list,
-        int,
-    ]
-
-
-def _asks_for_a_global(error: Exception) -> bool:
-    """Whether torch refused an object, as opposed to not understanding the file."""
-    refusals = r"GLOBAL |Unsupported (global|class)|unrecognized function|Can only (build|create)"
-    return re.search(refusals, str(error)) is not None
+    of_omegaconf = [DictConfig, ListConfig, Metadata, ContainerMetadata, AnyNode]
+    return [*of_omegaconf, Any, defaultdict, dict, list, int]
 
 
 def _named_global(error: Exception) -> str:
-    """`module.name` of what the checkpoint wanted to call, as torch's message has it."""
+    """`module.name` of what the checkpoint wanted to call, from torch's message."""
     words = str(error).replace("`", " ").replace(",", " ").split()
     for before, word in itertools.pairwise(words):
         if before in ("GLOBAL", "global", "class", "function") and "." in word:
@@ -247,9 +218,7 @@ def _with_todays_names(
 
 
 def _usable(weights: Mapping[str, Any], path: str | Path) -> dict[str, torch.Tensor]:
-    """The same weights, each a plain tensor with a value of its own in every place."""
-    import torch
-
+    """The same weights, each checked to be a plain dense tensor that holds all its values."""
     for name, value in weights.items():
         if not isinstance(value, torch.Tensor):
             raise _misfit(f"its weight {name} is no tensor", path)
@@ -261,17 +230,8 @@ def _usable(weights: Mapping[str, Any], path: str | Path) -> dict[str, torch.Ten
     return dict(weights)
 
 
-# Those that inference needs, and the largest value of a number.
-_HYPERPARAMETERS = {
-    "backbone": None,
-    "num_keypoints": 10_000,
-    "num_views": 100,
-    "downsample_factor": 3,
-}
-
-
 def _hyperparameters(saved: Any, path: str | Path) -> dict[str, Any]:
-    """The arguments that inference needs, as plain values; nothing in them is resolved."""
+    """The hyperparameters that inference needs, as plain values; no interpolation is resolved."""
     from omegaconf import DictConfig, OmegaConf
 
     if saved is None:

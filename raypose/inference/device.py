@@ -1,13 +1,13 @@
 """Which device and precision inference uses.
 
-Asked before a predictor is made. A GPU that is there and that torch can't use is an error and
-no silent fall-back: a run on the CPU takes ten to a hundred times as long, and nobody would
-notice until the next morning. Nothing here starts CUDA unless torch sees a GPU.
+Asked before a predictor is made. A GPU that torch can't use is an error and no silent fallback: a
+run on the CPU takes ten to a hundred times as long, and no one would notice until the next
+morning. Nothing here starts CUDA unless torch sees a GPU.
 """
 
 from __future__ import annotations
 
-import ctypes
+import contextlib
 import glob
 import os
 from collections.abc import Callable
@@ -16,21 +16,18 @@ from raypose.errors import DeviceError, UsageError
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 PRECISIONS_OF_AUTO = ("fp32",)
-"""What `auto` can come to, on any device: a plan can't know on which one a model will run."""
+"""What `auto` can mean, on any device: a plan can't know on which one a model will run."""
 
 
 def resolve_device(request: str = "auto", *, find_gpus: Callable[[], int] | None = None) -> str:
-    """The torch device that a request stands for.
+    """The torch device that a request means: `cpu` or `cuda:N`.
 
     Args:
-        request: `auto` (a GPU where there is one, else the CPU), `cpu`, `cuda` or `cuda:N`.
+        request: `auto` (a GPU if there is one, else the CPU), `cpu`, `cuda` or `cuda:N`.
         find_gpus: counts the NVIDIA GPUs of this machine without torch; for tests.
 
-    Returns:
-        `cpu` or `cuda:N`.
-
     Raises:
-        DeviceError: a GPU is asked for and there is none, or there is one that torch can't use.
+        DeviceError: a GPU is asked for and there is none, or torch can't use it.
         UsageError: the request is none of these.
     """
     kind, _, number = request.partition(":")
@@ -50,18 +47,18 @@ def resolve_device(request: str = "auto", *, find_gpus: Callable[[], int] | None
     if n_gpus > 0:
         raise _unusable(torch.version.cuda)
     raise DeviceError(
-        "a GPU is asked for, and this machine has none that NVIDIA's driver knows",
+        "a GPU was requested, but NVIDIA's driver knows none on this machine",
         hint="Run with --device cpu, or on a machine with a GPU.",
     )
 
 
 def resolve_precision(request: str = "auto", device: str = "cpu") -> str:
-    """The precision that a request stands for on a device.
+    """The precision that a request means on a device.
 
-    `auto` is float32 everywhere. The sub-pixel step, a softmax at temperature 1000, magnifies
-    what half precisions round away: an EfficientNet-B0 at 128 px on frames of 396×406 moves its
+    `auto` is float32 everywhere. The sub-pixel step, a softmax at temperature 1000, magnifies what
+    half precisions round away: an EfficientNet-B0 at 128 px on frames of 396×406 moves its
     confident keypoints by 0.2 px on average and up to 2.5 in bfloat16, by 0.03 and up to 0.7 in
-    float16. Results are held to 0.05 px, so a half precision must be asked for by name.
+    float16. Results must stay within 0.05 px, so a half precision must be requested by name.
 
     Raises:
         UsageError: the request is unknown.
@@ -76,9 +73,16 @@ def resolve_precision(request: str = "auto", device: str = "cpu") -> str:
 
 
 def count_gpus() -> int:
-    """NVIDIA GPUs of this machine, as the driver tells, whether or not torch can use them."""
+    """NVIDIA GPUs of this machine that the driver knows, whether or not torch can use them."""
+    import pynvml
+
+    n_gpus = 0
+    with contextlib.suppress(pynvml.NVMLError):  # NVMLError_LibraryNotFound without a driver
+        pynvml.nvmlInit()
+        n_gpus = int(pynvml.nvmlDeviceGetCount())
+        pynvml.nvmlShutdown()
     listed = ("/proc/driver/nvidia/gpus/*", "/dev/nvidia[0-9]*")
-    return _from_nvml() or max(len(glob.glob(pattern)) for pattern in listed)
+    return n_gpus or max(len(glob.glob(pattern)) for pattern in listed)
 
 
 def visible_gpus() -> int:
@@ -90,20 +94,7 @@ def visible_gpus() -> int:
     if shown is None or n_gpus == 0:
         return n_gpus
     n_shown = len(shown.split(","))
-    return n_shown if "MIG" in shown else min(n_gpus, n_shown)  # one GPU may be several of MIG
-
-
-def _from_nvml() -> int:
-    try:
-        nvml = ctypes.CDLL("libnvidia-ml.so.1")
-        if nvml.nvmlInit_v2() != 0:
-            return 0
-        count = ctypes.c_uint(0)
-        status = nvml.nvmlDeviceGetCount_v2(ctypes.byref(count))
-        nvml.nvmlShutdown()
-    except (OSError, AttributeError):
-        return 0
-    return int(count.value) if status == 0 else 0
+    return n_shown if "MIG" in shown else min(n_gpus, n_shown)  # MIG makes several of one GPU
 
 
 def _hidden_on_purpose() -> bool:
@@ -114,7 +105,7 @@ def _hidden_on_purpose() -> bool:
 def _unusable(cuda_version: str | None) -> DeviceError:
     if cuda_version is None:
         return DeviceError(
-            "there is a GPU, but the torch that is installed was built without CUDA",
+            "there is a GPU, but the installed torch was built without CUDA",
             hint="Install torch from https://pytorch.org with CUDA, or run with --device cpu.",
         )
     blocked = [node for node in glob.glob("/dev/nvidia[0-9]*") if not os.access(node, os.R_OK)]

@@ -1,9 +1,9 @@
-"""Networks that Lightning Pose exported, run by ONNX Runtime.
+"""Models that Lightning Pose exported, run by ONNX Runtime.
 
-The other way to a `Network`, beside `graph`: what `exports` packed is opened on the worker and
+The other way to a `Network`, beside `artifact`: the worker opens what `exports` packed, and it
 takes the place of torch's forward, on a CPU or with CUDA, or through TensorRT below ONNX Runtime,
-as Lightning Pose itself runs it. The images, and all that comes after the heatmaps, are those of
-the torch path; only the layers' arithmetic is another library's.
+as Lightning Pose itself runs it. The images, and everything after the heatmaps, are those of the
+torch path; only the layers' arithmetic is another library's.
 
 On a CPU this is tested. The CUDA and TensorRT providers have not been run on a GPU yet.
 """
@@ -14,89 +14,78 @@ import io
 import json
 import tempfile
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import torch
 
 from raypose.errors import DeviceError, ModelError
+from raypose.inference.artifact import Network, NetworkArtifact
 from raypose.inference.exports import METADATA, how_to_export, not_installed
-from raypose.specs import Engine, ModelSpec
+from raypose.inference.network import Architecture
+from raypose.specs import ExportedModel, ModelSpec
 from raypose.storage import as_path
 
-if TYPE_CHECKING:
-    import torch
-
-    from raypose.inference.artifact import Network
-    from raypose.inference.network import Architecture
-
-# What a batch on a GPU amounts to, in pixels of the network's input, where no engine says what it
-# was built for. What it takes can't be measured, as it is for torch: the memory is not torch's.
+# A batch on a GPU, in pixels of the network's input, where the export does not say what it was
+# built for. It can't be measured as for torch: the memory is not torch's.
 _GPU_BATCH_PIXELS = 32 * 256 * 256
-# An export of one frame at a time has a network with batch 1 inside; one of two shows it.
+# An export that takes one frame at a time has a network with batch 1 inside; a batch of two shows
+# it.
 _PROBE = 2
 
 
-def load_engine(spec: ModelSpec, packed: bytes, device: str = "cpu") -> Network:
-    """Open an engine on a device.
-
-    Args:
-        spec: the model, with its engine.
-        packed: what `exports.pack_engine` gave.
-        device: `cpu`, or `cuda:0` and so on.
+def load_exported(spec: ModelSpec, packed: NetworkArtifact, device: str = "cpu") -> Network:
+    """Open what `exports.pack_export` packed on a device.
 
     Raises:
-        ModelError: a package is missing, the files are damaged, or they are of a network that
-            the model's config does not describe.
-        DeviceError: the device can't be used, or the engine was built for another GPU or TensorRT.
+        ModelError: a package is missing, the files are damaged, or they are of a network that the
+            model's config does not describe.
+        DeviceError: the device can't be used, or the TensorRT engine was built for another GPU or
+            TensorRT.
     """
-    import torch
-
-    from raypose.inference.artifact import Network
-
-    assert spec.engine is not None
+    exported = spec.exported
+    assert exported is not None
     where = torch.device(device)
-    with tempfile.TemporaryDirectory(prefix="raypose-engine-") as name:
+    with tempfile.TemporaryDirectory(prefix="raypose-export-") as name:
         folder = Path(name)
         with zipfile.ZipFile(io.BytesIO(packed)) as archive:
             archive.extractall(folder)
-        built_for = _built_for(spec.engine, folder, where)
-        engines = _states(folder.glob("*.engine"))
+        built_for = {}
+        if exported.runtime == "tensorrt":
+            built_for = _what_it_was_built_for(exported, folder, where)
+        engines = _engine_states(folder)
         # ONNX Runtime tells its engines by the name of the .onnx file, not by its folder.
-        session = _open_session(spec.engine, folder, where, built_for)
-        batch = built_for.get("opt_batch_size"), built_for.get("max_batch_size")
-        forward = _Forward(session, spec, where, max_batch=batch[1])
-        if _states(folder.glob("*.engine")) != engines:
-            # Minutes on every worker, and what it made is not what the results are said to be of.
+        session = _open_session(exported, folder, where, built_for)
+        forward = SessionForward(session, spec, where, built_for.get("max_batch_size"))
+        if _engine_states(folder) != engines:
+            # It takes minutes on every worker, and results would be recorded as the old engine's.
             raise DeviceError(
-                "ONNX Runtime did not take the TensorRT engine, and built another",
-                path=spec.engine.path,
-                hint=f"Make it again on this machine: {how_to_export(spec)}.",
+                "ONNX Runtime did not use the TensorRT engine, and built another",
+                path=exported.path,
+                hint=f"Export it again on this machine: {how_to_export(spec)}.",
             )
-    pixels = spec.image_height * spec.image_width * forward.architecture.n_views
-    suits = batch[0] or max(1, min(64, _GPU_BATCH_PIXELS // pixels))
-    return Network(
-        forward.architecture,
-        forward,
-        where,
-        forward.input_dtype,
-        batch_size=suits if where.type == "cuda" else None,
-    )
+    batch_size = None
+    if where.type == "cuda":
+        pixels = spec.image_height * spec.image_width * forward.architecture.n_views
+        suits = max(1, min(64, _GPU_BATCH_PIXELS // pixels))
+        batch_size = built_for.get("opt_batch_size") or suits
+    return Network(forward.architecture, forward, where, forward.dtype, batch_size=batch_size)
 
 
-def _built_for(engine: Engine, folder: Path, device: torch.device) -> dict[str, Any]:
-    """What a TensorRT engine was built for, which must be what is here; empty for ONNX."""
-    if engine.runtime != "tensorrt":
-        return {}
-    import torch
-
+def _what_it_was_built_for(
+    exported: ExportedModel, folder: Path, device: torch.device
+) -> dict[str, Any]:
+    """The metadata of a TensorRT engine, which must have been built for this GPU and TensorRT."""
     if device.type != "cuda":
         raise DeviceError(
             "TensorRT runs on NVIDIA GPUs alone, and this worker has none",
-            path=engine.path,
+            path=exported.path,
             hint="Use --runtime onnx, or a machine with a GPU.",
         )
     try:
-        import tensorrt  # its libraries, which ONNX Runtime looks for, are loaded by this
+        import tensorrt  # this loads its libraries, which ONNX Runtime looks for
     except ImportError:
         raise not_installed("tensorrt", "tensorrt") from None
     try:
@@ -104,86 +93,70 @@ def _built_for(engine: Engine, folder: Path, device: torch.device) -> dict[str, 
     except ValueError as error:
         raise ModelError(
             f"the TensorRT export's {METADATA} can't be read ({error})",
-            path=engine.path,
-            hint="Make the export again with litpose export.",
+            path=exported.path,
+            hint="Export it again with litpose export.",
         ) from error
-    _check_built_for(
-        engine,
-        metadata,
-        {
-            "gpu_name": torch.cuda.get_device_name(device),
-            "tensorrt_version": tensorrt.__version__,
-        },
-    )
-    return metadata
-
-
-def _check_built_for(engine: Engine, metadata: Mapping[str, Any], here: Mapping[str, str]) -> None:
-    """An engine runs on the kind of GPU and with the TensorRT that it was built with.
-
-    Raises:
-        DeviceError: this is another.
-    """
-    for key, what in (("gpu_name", "the GPU"), ("tensorrt_version", "TensorRT")):
-        built = metadata.get(key)
-        if built is not None and built != here[key]:
+    for key, what, here in (
+        ("gpu_name", "the GPU", torch.cuda.get_device_name(device)),
+        ("tensorrt_version", "TensorRT", tensorrt.__version__),
+    ):
+        if metadata.get(key) not in (None, here):
             raise DeviceError(
-                f"the TensorRT engine was built for {what} {built}, and here is {here[key]}",
-                path=engine.path,
+                f"the TensorRT engine was built for {what} {metadata[key]}, and here is {here}",
+                path=exported.path,
                 hint="Export it again on this machine (litpose export … --runtime tensorrt), or "
                 "use --runtime onnx.",
             )
+    return metadata
 
 
-def _states(files: Iterable[Path]) -> dict[str, tuple[int, int]]:
+def _engine_states(folder: Path) -> dict[str, tuple[int, int]]:
+    files = folder.glob("*.engine")
     return {f.name: (f.stat().st_size, f.stat().st_mtime_ns) for f in files}
 
 
 def _open_session(
-    engine: Engine, folder: Path, device: torch.device, built_for: Mapping[str, Any]
+    exported: ExportedModel, folder: Path, device: torch.device, built_for: Mapping[str, Any]
 ) -> Any:
-    """ONNX Runtime's session of the engine, with the provider that was asked for.
+    """An ONNX Runtime session with the provider that was asked for, or an error.
 
-    Raises:
-        ModelError: it can't be read.
-        DeviceError: ONNX Runtime can't use the GPU; it would go on without, on the CPU.
+    By itself, ONNX Runtime would go on on the CPU if it can't use the GPU.
     """
     try:
         import onnxruntime
     except ImportError:
-        raise not_installed("onnxruntime", engine.runtime) from None
+        raise not_installed("onnxruntime", exported.runtime) from None
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what is an error comes as an exception
-    # Batches go side by side, each on one core (see `lanes`).
+    options.log_severity_level = 4  # errors come as exceptions
+    # On a CPU, batches run side by side, each on one core (`batch_executor`).
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    onnx = folder / as_path(engine.path).name
-    providers = _providers(engine, device, folder)
-    wanted = providers[0][0]
-    there = wanted in onnxruntime.get_available_providers()
+    onnx = str(folder / as_path(exported.path).name)
+    providers = _providers(exported, device, folder)
+    wanted, settings = providers[0]
+    session = None
     try:
-        if there and wanted == "TensorrtExecutionProvider":
-            shape = _image_shape(onnxruntime, onnx, options)
-            providers[0][1].update(_profile(built_for, *shape))
-        session = (
-            onnxruntime.InferenceSession(str(onnx), options, providers=providers)
-            if there
-            else None
-        )
+        if wanted in onnxruntime.get_available_providers():
+            if wanted == "TensorrtExecutionProvider":
+                probe = onnxruntime.InferenceSession(
+                    onnx, options, providers=["CPUExecutionProvider"]
+                )
+                settings.update(_profile(built_for, probe.get_inputs()[0]))
+            session = onnxruntime.InferenceSession(onnx, options, providers=providers)
     except Exception as error:  # ONNX Runtime's errors have no common class but this
-        raise _unusable(engine, error) from error
+        raise _unusable(exported, error) from error
     if session is None or wanted not in session.get_providers():
         raise DeviceError(
             f"ONNX Runtime can't use the GPU: it has no {wanted}",
-            hint="Install onnxruntime-gpu in the place of onnxruntime"
-            f"{' (raypose[tensorrt])' if engine.runtime == 'tensorrt' else ''}, built for the "
-            "CUDA of the torch that is installed, or run with --device cpu.",
+            hint="Install onnxruntime-gpu instead of onnxruntime"
+            f"{' (raypose[tensorrt])' if exported.runtime == 'tensorrt' else ''}, built for the "
+            "CUDA of the installed torch, or run with --device cpu.",
         )
     return session
 
 
 def _providers(
-    engine: Engine, device: torch.device, folder: Path
+    exported: ExportedModel, device: torch.device, folder: Path
 ) -> list[tuple[str, dict[str, Any]]]:
     """ONNX Runtime's providers, the one that must be used first."""
     if device.type != "cuda":
@@ -191,82 +164,60 @@ def _providers(
     gpu = {"device_id": device.index or 0}
     # The default doubles the memory it holds, which networks of an ensemble share.
     cuda = ("CUDAExecutionProvider", {**gpu, "arena_extend_strategy": "kSameAsRequested"})
-    if engine.runtime == "onnx":
+    if exported.runtime == "onnx":
         return [cuda, ("CPUExecutionProvider", {})]
     tensorrt = {
         **gpu,
         "trt_engine_cache_enable": True,
         "trt_engine_cache_path": str(folder),
-        "trt_fp16_enable": engine.precision == "fp16",
+        "trt_fp16_enable": exported.precision == "fp16",
     }
     return [("TensorrtExecutionProvider", tensorrt), cuda]
 
 
-def _image_shape(onnxruntime: Any, onnx: Path, options: Any) -> tuple[str, Sequence[int]]:
-    probe = onnxruntime.InferenceSession(str(onnx), options, providers=["CPUExecutionProvider"])
-    entry = probe.get_inputs()[0]
-    return entry.name, entry.shape[1:]
-
-
-def _profile(built_for: Mapping[str, Any], name: str, shape: Sequence[int]) -> dict[str, str]:
-    """The range of batches that the engine was built for; with another, it is built anew."""
-    tail = "x".join(str(side) for side in shape)
+def _profile(built_for: Mapping[str, Any], images: Any) -> dict[str, str]:
+    """The range of batches that the engine was built for; with another, it would be rebuilt."""
+    size = "x".join(str(side) for side in images.shape[1:])
     most = built_for.get("max_batch_size") or 8
     batches = {"min": 1, "opt": built_for.get("opt_batch_size") or most, "max": most}
-    return {f"trt_profile_{k}_shapes": f"{name}:{batch}x{tail}" for k, batch in batches.items()}
+    return {f"trt_profile_{k}_shapes": f"{images.name}:{n}x{size}" for k, n in batches.items()}
 
 
-class _Forward:
-    """Images → heatmaps, or coordinates, through a session; see `graph.Network.forward`.
+class SessionForward:
+    """Images → heatmaps, or coordinates, through a session; see `artifact.Network.forward`.
 
-    Args:
-        session: ONNX Runtime's.
-        spec: the model.
-        device: where its images are.
-        max_batch: frames that the engine takes at a time; None for any number.
-
-    Attributes:
-        architecture: of the network, as far as the config and the shapes tell.
-        input_dtype: of the images it takes.
+    It takes images of `dtype` on the device, up to `max_batch` frames at a time, or any number.
 
     Raises:
         ModelError: the session is not of the network that the config describes.
     """
 
     def __init__(
-        self, session: Any, spec: ModelSpec, device: torch.device, *, max_batch: int | None
+        self, session: Any, spec: ModelSpec, device: torch.device, max_batch: int | None = None
     ) -> None:
-        assert spec.engine is not None
+        assert spec.exported is not None
         self._session = session
-        self._engine = spec.engine
+        self._exported = spec.exported
         self._device = device
         self._max_batch = max_batch
-        self._input, self._output = session.get_inputs()[0], session.get_outputs()[0]
-        self.input_dtype = _torch_type(self._input.type)
-        self._output_dtype = _torch_type(self._output.type)
+        (self._input, *_), (self._output, *_) = session.get_inputs(), session.get_outputs()
+        self.dtype = _torch_type(self._input.type)
         n_views = len(spec.view_names) if spec.takes_views else 1
-        images = (
-            *((n_views,) if spec.takes_views else ()),
-            3,
-            spec.image_height,
-            spec.image_width,
-        )
+        views = (n_views,) if spec.takes_views else ()
+        images = (*views, 3, spec.image_height, spec.image_width)
         if tuple(self._input.shape[1:]) != images:
             raise _misfit(spec, f"takes images of {_times(self._input.shape[1:])}", images)
-        self._tail = self._probe(images)
-        self.architecture = _architecture(spec, n_views, self._tail)
-        self._shape = (-1, 2) if self.architecture.gives_coordinates else self._tail
+        self._shape = self._output_shape(images)
+        self.architecture = _architecture(spec, n_views, self._shape)
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        import torch
-
+        """Heatmaps (B, V·K, h, w) or coordinates (B, K, 2), in float32."""
         most = self._max_batch or len(images)
         if len(images) > most:
-            starts = range(0, len(images), most)
-            return torch.cat([self(images[start : start + most]) for start in starts])
+            return torch.cat([self(part) for part in torch.split(images, most)])
         images = images.contiguous()
         outputs = torch.empty(
-            (len(images), *self._tail), dtype=self._output_dtype, device=self._device
+            (len(images), *self._shape), dtype=_torch_type(self._output.type), device=self._device
         )
         # Both stay where they are: the session reads and writes torch's memory.
         binding = self._session.io_binding()
@@ -290,59 +241,46 @@ class _Forward:
         except Exception as error:  # ONNX Runtime's errors have no common class but this
             if self._device.type == "cuda" and "allocate memory" in str(error):
                 raise torch.cuda.OutOfMemoryError(str(error)) from error
-            raise _unusable(self._engine, error) from error
-        return outputs.to(torch.float32).view(len(outputs), *self._shape)
+            raise _unusable(self._exported, error) from error
+        shape = (-1, 2) if self.architecture.gives_coordinates else self._shape
+        return outputs.to(torch.float32).view(len(outputs), *shape)
 
-    def _probe(self, images: Sequence[int]) -> tuple[int, ...]:
-        """The shape of what the network gives for one frame, of what it does give."""
-        import numpy as np
-
+    def _output_shape(self, images: Sequence[int]) -> tuple[int, ...]:
+        """The shape of what the network gives for one frame, found by running it."""
         batch = min(_PROBE, self._max_batch or _PROBE)
-        zeros = np.zeros((batch, *images), _numpy_type(self.input_dtype))
+        zeros = np.zeros((batch, *images), _numpy_type(self.dtype))
         try:
             (outputs,) = self._session.run([self._output.name], {self._input.name: zeros})
         except Exception as error:  # as above
-            raise _unusable(self._engine, error) from error
+            raise _unusable(self._exported, error) from error
         return tuple(outputs.shape[1:])
 
 
-def _architecture(spec: ModelSpec, n_views: int, tail: Sequence[int]) -> Architecture:
-    """The architecture, from the config and the shape of what the network gives for a frame.
-
-    Raises:
-        ModelError: the two contradict each other.
-    """
-    from raypose.inference.network import Architecture
-
+def _architecture(spec: ModelSpec, n_views: int, shape: Sequence[int]) -> Architecture:
+    """The architecture, from the config and the shape of a frame's output, which must agree."""
     n_keypoints = len(spec.keypoint_names)
     size = (spec.image_height, spec.image_width)
-    smaller = 0
+    downsample_factor = 0
     if spec.model_type == "regression":
-        if tuple(tail) != (2 * n_keypoints,):
-            raise _misfit(spec, f"gives {_times(tail)} coordinates", (2 * n_keypoints,))
+        if tuple(shape) != (2 * n_keypoints,):
+            raise _misfit(spec, f"gives {_times(shape)} coordinates", (2 * n_keypoints,))
     else:
-        if len(tail) == 3:
-            smaller = max(0, (size[0] // max(1, tail[1])).bit_length() - 1)
-        wanted = (n_views * n_keypoints, *(side >> smaller for side in size))
-        if tuple(tail) != wanted:
-            raise _misfit(spec, f"gives heatmaps of {_times(tail)}", wanted)
+        if len(shape) == 3:
+            downsample_factor = max(0, (size[0] // max(1, shape[1])).bit_length() - 1)
+        wanted = (n_views * n_keypoints, *(side >> downsample_factor for side in size))
+        if tuple(shape) != wanted:
+            raise _misfit(spec, f"gives heatmaps of {_times(shape)}", wanted)
     return Architecture(
-        model_type=spec.model_type,
-        backbone=spec.backbone,
-        n_keypoints=n_keypoints,
-        n_views=n_views,
-        downsample_factor=smaller,
-        image_height=size[0],
-        image_width=size[1],
+        spec.model_type, spec.backbone, n_keypoints, n_views, downsample_factor, *size
     )
 
 
 def _misfit(spec: ModelSpec, what: str, wanted: Sequence[int]) -> ModelError:
-    assert spec.engine is not None
+    assert spec.exported is not None
     return ModelError(
         f"the exported network {what}, and by the config it would be {_times(wanted)}",
-        path=spec.engine.path,
-        hint=f"Make the export again: {how_to_export(spec)}.",
+        path=spec.exported.path,
+        hint=f"Export it again: {how_to_export(spec)}.",
     )
 
 
@@ -350,22 +288,17 @@ def _times(shape: Sequence[object]) -> str:
     return "×".join(str(side) for side in shape)
 
 
-def _unusable(engine: Engine, error: Exception) -> ModelError:
+def _unusable(exported: ExportedModel, error: Exception) -> ModelError:
     return ModelError(
         f"ONNX Runtime can't run the export ({error})",
-        path=engine.path,
-        hint="Make it again with litpose export, or run with --runtime torch.",
+        path=exported.path,
+        hint="Export it again with litpose export, or run with --runtime torch.",
     )
 
 
 def _torch_type(name: str) -> torch.dtype:
-    import torch
-
-    return {"tensor(float16)": torch.float16}.get(name, torch.float32)
+    return torch.float16 if name == "tensor(float16)" else torch.float32
 
 
 def _numpy_type(dtype: torch.dtype) -> Any:
-    import numpy as np
-    import torch
-
     return np.float16 if dtype == torch.float16 else np.float32

@@ -1,22 +1,21 @@
-"""Networks that Lightning Pose exported: which files they are, and how they travel.
+"""Models that Lightning Pose exported: which files they are, and how they travel.
 
-`litpose export` writes a network into the model directory, named by the checkpoint:
+`litpose export` writes into the model directory, named by the checkpoint:
 
 ```
 exports_onnx/<checkpoint>_<precision>.onnx (and .onnx.data, the weights)
-exports_trt/<checkpoint>_<precision>/      engines that ONNX Runtime's TensorRT provider built of
-                                           that .onnx file, and trt_metadata.json: for what GPU
+exports_trt/<checkpoint>_<precision>/      TensorRT engines that ONNX Runtime built from that .onnx
+                                           file, and trt_metadata.json: for which GPU
 ```
 
-`find_engine` finds them when the plan is made, and their digest becomes part of the model's
-fingerprint; `pack_engine` reads them where the driver is, so that models may be URLs; `engines`
-opens them on the worker. Nothing is exported or built here: an engine for a GPU takes minutes,
-which belong to `litpose export` and not to every worker.
+`find_export` finds them for the plan, and their digest becomes part of the model's fingerprint;
+`pack_export` reads them on the driver, so that models may be URLs; `exported` opens them on the
+worker. Nothing is exported or built here: a TensorRT engine takes minutes, which belong to
+`litpose export` and not to every worker.
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import io
 import json
@@ -26,21 +25,21 @@ from collections.abc import Mapping
 
 from raypose import storage
 from raypose.errors import ModelChangedError, ModelError
-from raypose.specs import Engine, ModelSpec
+from raypose.specs import ExportedModel, ModelSpec
 from raypose.storage import AnyPath, as_path
 from raypose.storage.digests import RUN_AGAIN, digest_of_bytes, remembered_digest
 
 METADATA = "trt_metadata.json"
-"""Says for which GPU and which TensorRT an engine was built."""
+"""Names the GPU and the TensorRT version that an engine was built for."""
 
-# A copy of a model directory can give its files times in any order, this close to each other; the
+# Copying a model directory can give its files times in any order, this close to each other; the
 # next training takes longer.
 _COPIED_WITHIN_NS = 600 * 10**9
 
 
-def find_engine(
+def find_export(
     directory: AnyPath, checkpoint: AnyPath, model_type: str, runtime: str, precision: str
-) -> Engine:
+) -> ExportedModel:
     """The export of a checkpoint, as Lightning Pose names it.
 
     Args:
@@ -51,7 +50,7 @@ def find_engine(
         precision: `fp32` or `fp16`: which of the exports; `auto` means `fp32`.
 
     Raises:
-        ModelError: there is none.
+        ModelError: there is no such export.
     """
     if model_type == "heatmap_mhcrnn":
         raise ModelError(
@@ -77,40 +76,37 @@ def find_engine(
             raise ModelError(
                 f"the TensorRT export is not complete: it has no {METADATA}",
                 path=folder,
-                hint=f"Make it again: {_how_to_export(directory, runtime, precision)}.",
+                hint=f"Redo it: {_how_to_export(directory, runtime, precision)}.",
             )
         files += [f for f in built if f.suffix in (".engine", ".profile") or f.name == METADATA]
     try:
         digests = {file.name: remembered_digest(file) for file in files}
     except OSError as error:
-        raise ModelError(
-            f"the export can't be read ({error.strerror})",
-            path=onnx,
-            hint="Check who may read it.",
-        ) from error
-    return Engine(runtime, precision, tuple(str(file) for file in files), _joint_digest(digests))
+        raise _unreadable(onnx, error) from error
+    paths = tuple(str(file) for file in files)
+    return ExportedModel(runtime, precision, paths, _joint_digest(digests))
 
 
 def is_outdated(spec: ModelSpec) -> bool:
     """Whether the export is older than the checkpoint, by the files' times.
 
-    A model that was trained again in the same directory can have a checkpoint of the same name,
-    and then an export of other weights. Times are only a hint (a copy can have any, and objects in
-    a store have none): it makes a warning, not an error.
+    A model trained again in the same directory can have a checkpoint of the same name, and an
+    export of other weights. Times are only a hint (a copy can have any, objects in a store have
+    none), so this makes a warning, not an error.
     """
-    if spec.engine is None:
+    if spec.exported is None:
         return False
     exported, trained = (
         storage.stat(as_path(path)).mark.get("mtime_ns", 0)
-        for path in (spec.engine.path, spec.checkpoint)
+        for path in (spec.exported.path, spec.checkpoint)
     )
     return bool(exported + _COPIED_WITHIN_NS < trained)
 
 
 def how_to_export(spec: ModelSpec) -> str:
     """The commands that make the export that `spec` needs."""
-    assert spec.engine is not None
-    return _how_to_export(as_path(spec.directory), spec.engine.runtime, spec.engine.precision)
+    assert spec.exported is not None
+    return _how_to_export(as_path(spec.directory), spec.exported.runtime, spec.exported.precision)
 
 
 def _how_to_export(directory: AnyPath, runtime: str, precision: str) -> str:
@@ -124,12 +120,10 @@ def _how_to_export(directory: AnyPath, runtime: str, precision: str) -> str:
 
 def _no_export(directory: AnyPath, missing: AnyPath, runtime: str, precision: str) -> ModelError:
     name = "TensorRT" if missing.parent.name == "exports_trt" else "ONNX"
-    hint = f"Make it: {_how_to_export(directory, runtime, precision)}"
+    hint = f"Export it: {_how_to_export(directory, runtime, precision)}"
     other = "fp16" if precision == "fp32" else "fp32"
     if storage.exists(missing.with_name(missing.name.replace(f"_{precision}", f"_{other}"))):
-        hint = f"There is one in {other}: take it with --precision {other}. Or make this one" + (
-            hint.removeprefix("Make it")
-        )
+        hint = f"There is one in {other}: use it with --precision {other}. Or e{hint[1:]}"
     return ModelError(
         f"there is no {name} export of this model's checkpoint in {precision} "
         f"({missing.parent.name}/{missing.name})",
@@ -139,51 +133,49 @@ def _no_export(directory: AnyPath, missing: AnyPath, runtime: str, precision: st
 
 
 def _joint_digest(digests: Mapping[str, str]) -> str:
-    told = json.dumps(sorted(digests.items())).encode()
-    return hashlib.blake2b(told, digest_size=16).hexdigest()
+    return digest_of_bytes(json.dumps(sorted(digests.items())).encode())
 
 
-def pack_engine(engine: Engine) -> bytes:
-    """The files of an engine in one piece, for `load_engine`.
+def pack_export(exported: ExportedModel) -> bytes:
+    """The files of an exported model in one piece, for `exported.load_exported`.
 
     Raises:
         ModelChangedError: they changed after the run was planned.
-        ModelError: what runs them is not installed, or they can't be read.
+        ModelError: the package that runs them is not installed, or they can't be read.
     """
-    _require(engine.runtime)
+    needed = ("onnxruntime", "tensorrt") if exported.runtime == "tensorrt" else ("onnxruntime",)
+    for package in needed:
+        if importlib.util.find_spec(package) is None:  # here, before any worker is started
+            raise not_installed(package, exported.runtime)
     buffer = io.BytesIO()
     digests = {}
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for path in map(as_path, engine.files):
+        for path in map(as_path, exported.files):
             try:
                 content = storage.read_bytes(path)
             except OSError as error:
-                raise ModelError(
-                    f"the export can't be read ({error.strerror})",
-                    path=path,
-                    hint="Check that the file is there and who may read it.",
-                ) from error
+                raise _unreadable(path, error) from error
             digests[path.name] = digest_of_bytes(content)
             # A `ZipInfo` has a fixed date: the same files give the same bytes.
             archive.writestr(zipfile.ZipInfo(path.name), content)
-    if _joint_digest(digests) != engine.digest:
+    if _joint_digest(digests) != exported.digest:
         raise ModelChangedError(
-            "the export changed after the run was planned", path=engine.path, hint=RUN_AGAIN
+            "the export changed after the run was planned", path=exported.path, hint=RUN_AGAIN
         )
     return buffer.getvalue()
 
 
-def _require(runtime: str) -> None:
-    """Before anything is started: whether the packages are there, without importing them."""
-    needed = ("onnxruntime", "tensorrt") if runtime == "tensorrt" else ("onnxruntime",)
-    for package in needed:
-        if importlib.util.find_spec(package) is None:
-            raise not_installed(package, runtime)
+def _unreadable(path: AnyPath, error: OSError) -> ModelError:
+    return ModelError(
+        f"the export can't be read ({error.strerror})",
+        path=path,
+        hint="Check that the file is there and who may read it.",
+    )
 
 
 def not_installed(package: str, runtime: str) -> ModelError:
     """The error of a runtime whose package can't be imported."""
-    gpu = " With a GPU, install onnxruntime-gpu in the place of onnxruntime."
+    gpu = " With a GPU, install onnxruntime-gpu instead of onnxruntime."
     return ModelError(
         f"--runtime {runtime} needs the package {package}, which is not installed",
         hint=f"pip install 'raypose[{runtime}]' on every machine of the run."

@@ -1,11 +1,11 @@
 """Lightning Pose's layers without what only its training needs.
 
 `import lightning_pose.models` takes 19 s, of which the layers use 4: the rest is Lightning's
-trainer, losses, data sets and what these import in turn (pandas, matplotlib, scikit-learn, the
-compiler of torch). `leave_out_training` puts empty modules in their place, for a process that
-builds networks and does nothing else (`raypose.execution.artifacts`); such a process can't train,
-nor predict with Lightning Pose's own functions. The layers stay Lightning Pose's, and every
-weight must fit them, so a network is either the same or not built at all.
+trainer, losses, data sets and what these import in turn (pandas, matplotlib, scikit-learn, torch's
+compiler). `exclude_training` puts empty modules in their place, for a process that builds networks
+and does nothing else (`raypose.execution.artifacts`); it can't train, nor predict with Lightning
+Pose's own functions. The layers stay Lightning Pose's, and every weight must fit them, so a
+network is either the same or not built at all.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-_LEFT_OUT = (
+_EXCLUDED = (
     "kornia",  # softmax and filters of heatmaps; `network` and `subpixel` have their own
     "lightning",  # a tracker's base class, see `_tracker_base`
     "lightning_pose.data",  # names in annotations
@@ -26,18 +26,18 @@ _LEFT_OUT = (
 )
 
 
-def leave_out_training() -> None:
-    """From here on, in the whole process, what is in `_LEFT_OUT` is imported empty."""
+def exclude_training() -> None:
+    """From here on, in the whole process, modules in `_EXCLUDED` are imported empty."""
     sys.meta_path.insert(0, _Finder())
 
 
 class _Finder(MetaPathFinder, Loader):
-    """Finds an empty module under each name that is left out, and below it."""
+    """Finds an empty module for each excluded name, and for each below it."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if any(f"{fullname}.".startswith(f"{name}.") for name in _LEFT_OUT):
+        if any(f"{fullname}.".startswith(f"{name}.") for name in _EXCLUDED):
             return ModuleSpec(fullname, self, is_package=True)
         return None
 
@@ -49,9 +49,9 @@ class _Finder(MetaPathFinder, Loader):
 
 
 class _Module(ModuleType):
-    """Has every name: each is a class that can be named and made, but not called with anything.
+    """Has every name: each is a class that can be named and made, but takes no arguments.
 
-    So what would really use one of them fails, with a `TypeError` or `AttributeError`.
+    So code that really uses one of them fails, with a `TypeError` or `AttributeError`.
     """
 
     def __getattr__(self, name: str) -> Any:
@@ -63,13 +63,13 @@ class _Module(ModuleType):
 
 
 def _tracker_base() -> type:
-    """torch's module with what else of Lightning's a tracker uses while it is made."""
+    """torch's module with the parts of Lightning's that a tracker uses while it is made."""
     from torch import nn
 
     class LightningModule(nn.Module):
         local_rank = 0
 
         def save_hyperparameters(self, *_: Any, **__: Any) -> None:
-            """Only a checkpoint that is written would hold them."""
+            """They would only go into a checkpoint."""
 
     return LightningModule

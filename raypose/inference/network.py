@@ -2,17 +2,18 @@
 
 Second station of inference: weights → a torch module from normalised images to heatmaps (or
 coordinates). The layers are Lightning Pose's own classes; nothing is ever downloaded, because
-every weight comes from the checkpoint. Importing Lightning Pose costs about 20 s (4 s where
-`lean` leaves out its training), so this module is used once a checkpoint and machine, and `graph`
-keeps the result.
+every weight comes from the checkpoint. Importing Lightning Pose costs about 20 s (4 s if
+`minimal_import` leaves out its training), so this happens once per checkpoint and machine, and
+`artifact` keeps the result.
 """
 
 from __future__ import annotations
 
 import contextlib
 import copy
+import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from raypose.errors import ModelError
-from raypose.inference.checkpoint import Checkpoint, load_weights, read_checkpoint
+from raypose.inference.checkpoint import load_weights, read_checkpoint
 from raypose.inference.upstream import check_imported
 from raypose.inference.vit import offline_backbones
 from raypose.specs import ModelSpec
@@ -31,13 +32,9 @@ class Architecture:
     """What a network is made of, without its weights.
 
     Attributes:
-        model_type: as in the config.
-        backbone: as in the config.
-        n_keypoints: keypoints that the head gives (of one view, in multi-view models).
-        n_views: views that go through the network together; 1 but for multi-view transformers.
+        n_keypoints: of one view.
+        n_views: views that go through the network together; 1 except in multi-view transformers.
         downsample_factor: heatmaps are smaller than the input by two to this power.
-        image_height: rows of the input.
-        image_width: columns of the input.
     """
 
     model_type: str
@@ -48,10 +45,6 @@ class Architecture:
     image_height: int
     image_width: int
 
-    def as_dict(self) -> dict[str, Any]:
-        """The same as plain values, for a file's header."""
-        return asdict(self)
-
     @property
     def has_context(self) -> bool:
         """Whether a frame is predicted from its neighbours too."""
@@ -59,7 +52,7 @@ class Architecture:
 
     @property
     def gives_coordinates(self) -> bool:
-        """Whether the network answers with coordinates instead of heatmaps."""
+        """Whether the network gives coordinates instead of heatmaps."""
         return self.model_type == "regression"
 
 
@@ -84,8 +77,8 @@ def load_module(spec: ModelSpec, *, allow_unsafe: bool = False) -> tuple[nn.Modu
     """The network of a model with its weights, ready for prediction on the CPU.
 
     Raises:
-        ModelError: the checkpoint can't be read, does not fit the config, or is another than
-            when the run was planned.
+        ModelError: the checkpoint can't be read, does not fit the config, or changed after the run
+            was planned.
     """
     checkpoint = read_checkpoint(
         spec.checkpoint,
@@ -101,22 +94,13 @@ def load_module(spec: ModelSpec, *, allow_unsafe: bool = False) -> tuple[nn.Modu
             path=spec.directory,
             hint="Check that config and checkpoint are of the same model.",
         )
-    return build_module(architecture, checkpoint, path=spec.checkpoint), architecture
-
-
-def build_module(architecture: Architecture, checkpoint: Checkpoint, *, path: str) -> nn.Module:
-    """The network of the architecture with the checkpoint's weights.
-
-    Raises:
-        ModelError: the architecture is not one of Lightning Pose's, or the weights do not fit.
-    """
-    tracker = _tracker(architecture, path)
-    load_weights(tracker, checkpoint.weights, path)
-    return _for_prediction(tracker, architecture)
+    tracker = _tracker(architecture, spec.checkpoint)
+    load_weights(tracker, checkpoint.weights, spec.checkpoint)
+    return _for_prediction(tracker, architecture), architecture
 
 
 def empty_module(architecture: Architecture) -> nn.Module:
-    """The same network with weights that mean nothing yet."""
+    """The network with meaningless weights, to be replaced."""
     return _for_prediction(_tracker(architecture, ""), architecture)
 
 
@@ -136,7 +120,8 @@ def _tracker(architecture: Architecture, path: str) -> nn.Module:
 
     arguments: dict[str, Any] = {
         "num_keypoints": architecture.n_keypoints,
-        "backbone": _same_architecture(architecture.backbone),
+        # The backbone of the same layers that is built without downloading weights.
+        "backbone": re.sub("^resnet50_.*", "resnet50", architecture.backbone),
         "pretrained": False,
         "image_size": architecture.image_height,
     }
@@ -145,7 +130,7 @@ def _tracker(architecture: Architecture, path: str) -> nn.Module:
     if architecture.model_type == "heatmap_multiview_transformer":
         arguments["num_views"] = architecture.n_views
     try:
-        # Semi-supervised variants have the same layers; what they add is only for training.
+        # Semi-supervised variants have the same layers; the rest is only for training.
         # Without gradients: the wrapper of SAM keeps a tensor of its own that could not be copied.
         with _offline(architecture.backbone), torch.no_grad():
             tracker: nn.Module = get_model_class(architecture.model_type, semi_supervised=False)(
@@ -161,15 +146,10 @@ def _tracker(architecture: Architecture, path: str) -> nn.Module:
 
 
 def _offline(backbone: str) -> contextlib.AbstractContextManager[None]:
-    """Keeps a transformer from being downloaded; others need none of transformers' 4 s."""
+    """Keeps a transformer from being downloaded; other backbones need not import transformers."""
     if backbone.startswith(("resnet", "efficientnet")):
         return contextlib.nullcontext()
     return offline_backbones()
-
-
-def _same_architecture(backbone: str) -> str:
-    """The backbone of the same layers that Lightning Pose builds without downloading weights."""
-    return "resnet50" if backbone.startswith("resnet50_") else backbone
 
 
 def _for_prediction(tracker: nn.Module, architecture: Architecture) -> nn.Module:
@@ -191,7 +171,7 @@ class HeatmapNetwork(nn.Module):
         self.layers = tracker.head.upsampling_layers
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """The heatmaps, as `HeatmapHead.forward` makes them of the logits."""
+        """The heatmaps, as `HeatmapHead.forward` computes them from the logits."""
         return _heatmaps(self.layers(self.backbone(images)))
 
 
@@ -274,8 +254,8 @@ class CoordinateNetwork(nn.Module):
 def fold_batch_norms(module: nn.Module) -> nn.Module:
     """A copy in which batch norms that directly follow a convolution are part of it.
 
-    The caller must check that the copy gives the same answers: that a norm is listed after a
-    convolution says only by custom that it is also applied after it.
+    The caller must check that the copy gives the same outputs: a norm listed after a convolution
+    is applied after it by custom only.
     """
     folded = copy.deepcopy(module)
     _fold_children(folded)

@@ -1,20 +1,21 @@
 """Frames that a GPU decodes and that stay there.
 
-Takes the place of `video.reader.FrameReader` before the network, where `--decoder nvdec` asks for
-it. FFmpeg (within PyAV) drives NVDEC, so that frames are numbered, sought and missed as on the
-CPU; each comes as NV12 in the GPU's memory, is copied beside the others of its batch, and all are
-turned into RGB at once, with the values that OpenCV gives. All of that is queued on the stream
-that the network runs on: nothing waits for the GPU but FFmpeg itself.
+Takes the place of `video.reader.FrameReader` before the network if `--decoder nvdec` asks for it.
+FFmpeg (within PyAV) drives NVDEC, so frames are numbered, sought and reported missing as on the
+CPU; each arrives as NV12 in the GPU's memory, is copied beside the others of its batch, and the
+batch is converted to RGB with the values that OpenCV gives. All of that is queued on the stream
+that the network runs on: nothing waits for the GPU except FFmpeg itself.
 
-No video is believed without a look: its first frames are decoded on the CPU too and compared. What
-NVDEC can't do, or does otherwise, is decoded on the CPU, and the reason is told.
+No video is trusted unchecked: its first frames are decoded on the CPU too and compared. What NVDEC
+can't decode, or decodes differently, is decoded on the CPU, and the reason is reported.
 
 NVDEC does not say which blocks of a picture it could not decode. FFmpeg still parses every packet,
 and reports those that are cut, unreadable, or build on a missing picture; from the first sign of
-damage to the next keyframe frames are decoded on the CPU (`decoding`), so that statuses are its.
+damage to the next keyframe frames are decoded on the CPU (`decoding`), so their statuses are the
+CPU's.
 
-This module has not been run on a GPU. What does not need one (conversion, batches, comparison,
-the way back to the CPU) is tested with frames that the CPU decodes.
+This module has not been run on a GPU. What does not need one (conversion, batches, comparison, the
+fallback to the CPU) is tested with frames that the CPU decodes.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from raypose.inference.preprocess import nv12_to_rgb
 from raypose.video.decoding import iter_frames
 from raypose.video.frames import FrameStatus, Statuses
 from raypose.video.pixels import FULL_RANGE
@@ -39,45 +41,12 @@ if TYPE_CHECKING:
 _CODECS = {"h264", "hevc", "av1", "vp8", "vp9", "mpeg2video", "mpeg4", "vc1", "mjpeg"}
 _FORMATS = {"yuv420p", "yuvj420p"}
 _N_COMPARED = 4
-# Here, frames that the CPU decodes come out bit for bit; another processor's swscale may round
-# otherwise.
+# Frames that this machine's CPU decodes come out bit for bit; another processor's swscale may
+# round differently.
 _MOST_APART, _MEAN_APART = 2, 0.1
-# Frames that are turned into RGB at a time: their float values take 12 bytes a pixel.
+# Frames that are converted to RGB at a time: their float values take 12 bytes a pixel.
 _CONVERTED = 8
 _BT709 = 1
-
-
-def nv12_to_rgb(
-    luma: torch.Tensor, chroma: torch.Tensor, *, full_range: bool, bt709: bool
-) -> torch.Tensor:
-    """RGB as swscale makes it, and so OpenCV: each chroma value serves its four pixels.
-
-    Args:
-        luma: (B, H, W) uint8.
-        chroma: (B, H/2, W/2, 2) uint8, Cb and Cr.
-        full_range: whether values go from 0 to 255, else from 16 to 235 (240 for chroma).
-        bt709: whether the matrix is that of BT.709, else of BT.601.
-
-    Returns:
-        (B, H, W, 3) uint8.
-    """
-    red, blue = (0.2126, 0.0722) if bt709 else (0.299, 0.114)
-    green = 1 - red - blue
-    gain, chroma_gain, black = (1.0, 1.0, 0.0) if full_range else (255 / 219, 255 / 224, 16.0)
-    cb, cr = ((chroma.float() - 128) * (2 * chroma_gain)).unbind(-1)
-    # As swscale does: each product is cut off to whole numbers before they are added up.
-    parts = (
-        torch.floor((1 - red) * cr),
-        torch.floor(-(blue * (1 - blue) / green) * cb)
-        + torch.floor(-(red * (1 - red) / green) * cr),
-        torch.floor((1 - blue) * cb),
-    )
-    y = torch.floor((luma.float() - black) * gain)
-    rgb = torch.empty((*luma.shape, 3), dtype=torch.uint8, device=luma.device)
-    for channel, part in enumerate(parts):
-        spread = part.repeat_interleave(2, 1).repeat_interleave(2, 2)
-        rgb[..., channel] = (y + spread).clamp_(0, 255).to(torch.uint8)
-    return rgb
 
 
 def open_reader(
@@ -92,14 +61,13 @@ def open_reader(
     """A reader of a range of a video, by `decoder`: `cpu`, or `nvdec` of the device."""
     if decoder == "cpu":
         return FrameReader(index, start=start, stop=stop, batch_size=batch_size)
-    return DeviceReader(
-        index, device, nvdec(device), start=start, stop=stop, batch_size=batch_size
-    )
+    hwaccel = nvdec(device)
+    return DeviceReader(index, device, hwaccel, start=start, stop=stop, batch_size=batch_size)
 
 
-@functools.lru_cache(maxsize=4)  # a worker does a video's ranges one after the other
-def why_not(index: VideoIndex, device: torch.device) -> str:
-    """Why a video is better decoded on the CPU; empty where NVDEC agrees with it."""
+@functools.lru_cache(maxsize=4)  # a worker predicts a video's ranges one after the other
+def unsupported_reason(index: VideoIndex, device: torch.device) -> str:
+    """Why a video must be decoded on the CPU; empty if NVDEC agrees with it."""
     if device.type != "cuda":
         return "the network is not on a GPU"
     if index.codec not in _CODECS or index.pix_fmt not in _FORMATS:
@@ -111,7 +79,7 @@ def why_not(index: VideoIndex, device: torch.device) -> str:
 
 
 def disagreement(index: VideoIndex, reader: DeviceReader) -> str:
-    """How a reader's first frames differ from those that the CPU decodes; empty if they don't."""
+    """How a reader's first frames differ from those of the CPU; empty if they don't."""
     import av
 
     try:
@@ -137,22 +105,13 @@ class DeviceReader(FrameReader):
         index: the video.
         device: the GPU.
         hwaccel: PyAV's settings of the hardware (`nvdec`); None to decode on the CPU.
-        start: first frame.
-        stop: frame after the last; None for the end.
-        batch_size: frames a batch; the last one may be shorter.
+        options: `start`, `stop` and `batch_size`, as of `FrameReader`.
     """
 
     def __init__(
-        self,
-        index: VideoIndex,
-        device: torch.device,
-        hwaccel: Any,
-        *,
-        start: int = 0,
-        stop: int | None = None,
-        batch_size: int = 32,
+        self, index: VideoIndex, device: torch.device, hwaccel: Any, **options: Any
     ) -> None:
-        super().__init__(index, start=start, stop=stop, batch_size=batch_size)
+        super().__init__(index, **options)
         self._device = device
         self._hwaccel = hwaccel
 
@@ -171,7 +130,7 @@ class DeviceReader(FrameReader):
                     if frame is None:
                         luma[k], chroma[k] = 0, 128
                         continue
-                    y, uv = _planes(frame)
+                    y, uv = planes(frame)
                     luma[k].copy_(y)
                     chroma[k].copy_(uv)
                     colours = (frame.color_range == FULL_RANGE, frame.colorspace == _BT709)
@@ -195,8 +154,8 @@ class DeviceReader(FrameReader):
         return rgb
 
 
-def _planes(frame: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Luma and chroma of a frame, where the decoder has put them."""
+def planes(frame: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Luma and chroma of a frame, in the memory that the decoder put them in."""
     if frame.format.name != "cuda":
         same = {"src_color_range": frame.color_range, "dst_color_range": frame.color_range}
         frame = frame.reformat(format="nv12", **same)

@@ -1,12 +1,12 @@
 """Frames to the images that a network takes.
 
-Station of inference between decoding and the network: uint8 RGB frames → resized, normalised
-float images. The numbers are those of Lightning Pose: values divided by 255, bilinear
-interpolation without antialiasing, then mean and standard deviation of ImageNet. On the CPU
-OpenCV resizes, which gives the same numbers as `torch.nn.functional.interpolate` within
-rounding in a third of its time; on a GPU torch does.
-
-Bounding boxes are cropped here, as Lightning Pose's `crop_and_resize_frames` does it.
+Station of inference between decoding and the network: planes of luma and chroma → RGB
+(`nv12_to_rgb`, where a GPU decodes; on the CPU swscale converts) → resized, normalised float
+images (`prepare_images`). The numbers are those of Lightning Pose: values divided by 255, bilinear
+interpolation without antialiasing, then mean and standard deviation of ImageNet. On the CPU OpenCV
+resizes, which gives the same numbers as `torch.nn.functional.interpolate` within rounding in a
+third of its time; on a GPU torch does. Bounding boxes are cropped as Lightning Pose's
+`crop_and_resize_frames` does it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,39 @@ MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
 
+def nv12_to_rgb(
+    luma: torch.Tensor, chroma: torch.Tensor, *, full_range: bool, bt709: bool
+) -> torch.Tensor:
+    """RGB as swscale makes it, and so OpenCV: each chroma value serves its four pixels.
+
+    Args:
+        luma: (B, H, W) uint8.
+        chroma: (B, H/2, W/2, 2) uint8, Cb and Cr.
+        full_range: whether values go from 0 to 255, else from 16 to 235 (240 for chroma).
+        bt709: whether the matrix is that of BT.709, else of BT.601.
+
+    Returns:
+        (B, H, W, 3) uint8.
+    """
+    red, blue = (0.2126, 0.0722) if bt709 else (0.299, 0.114)
+    green = 1 - red - blue
+    gain, chroma_gain, black = (1.0, 1.0, 0.0) if full_range else (255 / 219, 255 / 224, 16.0)
+    cb, cr = ((chroma.float() - 128) * (2 * chroma_gain)).unbind(-1)
+    # As in swscale: each product is cut off to whole numbers before they are added up.
+    parts = (
+        torch.floor((1 - red) * cr),
+        torch.floor(-(blue * (1 - blue) / green) * cb)
+        + torch.floor(-(red * (1 - red) / green) * cr),
+        torch.floor((1 - blue) * cb),
+    )
+    y = torch.floor((luma.float() - black) * gain)
+    rgb = torch.empty((*luma.shape, 3), dtype=torch.uint8, device=luma.device)
+    for channel, part in enumerate(parts):
+        spread = part.repeat_interleave(2, 1).repeat_interleave(2, 2)
+        rgb[..., channel] = (y + spread).clamp_(0, 255).to(torch.uint8)
+    return rgb
+
+
 def prepare_images(
     frames: torch.Tensor,
     height: int,
@@ -29,59 +62,50 @@ def prepare_images(
     *,
     device: torch.device,
     dtype: torch.dtype = torch.float32,
-    boxes: NDArray[np.int64] | None = None,
+    bboxes: NDArray[np.int64] | None = None,
 ) -> torch.Tensor:
-    """Resize and normalise frames.
+    """Crop, resize and normalise frames.
 
     Args:
         frames: (B, H, W, 3) uint8 RGB, on the CPU or on `device`.
-        height: rows of the images.
-        width: columns of the images.
-        device: where the images shall be.
-        dtype: of the images.
-        boxes: (B, 4) x, y, height and width of what is cropped, within the frame
-            (`clamp_boxes`); None for whole frames.
+        height, width, device, dtype: of the images.
+        bboxes: (B, 4) of the crops, from `clamp_bboxes`; None for whole frames.
 
     Returns:
         (B, 3, height, width) images, channels last in memory.
     """
     if device.type == "cpu":
-        resized = _resize_on_cpu(frames, height, width, boxes)
+        resized = _resize_with_opencv(frames, height, width, bboxes)
     else:
-        resized = _resize_on_gpu(_to_gpu(frames, device), height, width, boxes)
+        if frames.device.type == "cpu":
+            frames = frames.pin_memory()  # so that the copy does not hold up the CPU
+        resized = resize_with_torch(frames.to(device, non_blocking=True), height, width, bboxes)
     scale, shift = _normalisation(str(device))
     return resized.mul_(scale).add_(shift).permute(0, 3, 1, 2).to(dtype)
 
 
-def clamp_boxes(
-    boxes: NDArray[np.float64], frame_height: int, frame_width: int
+def clamp_bboxes(
+    bboxes: NDArray[np.float64], frame_height: int, frame_width: int
 ) -> NDArray[np.int64]:
-    """Bounding boxes within the frame, at least one pixel large.
+    """(B, 4) x, y, height, width within the frame, at least one pixel large.
 
-    Args:
-        boxes: (B, 4) x, y, height, width in pixels; cut to whole pixels, as upstream does.
-        frame_height: rows of the frame.
-        frame_width: columns of the frame.
-
-    Returns:
-        (B, 4) x, y, height, width.
+    Cut to whole pixels, as upstream does.
     """
-    # Halves of a box are cut towards zero, as `int` does.
-    x, y, h, w = (boxes[:, i].astype(np.int64) for i in range(4))
+    x, y, h, w = (bboxes[:, i].astype(np.int64) for i in range(4))  # towards zero, as `int` does
     x1, y1 = np.clip(x, 0, frame_width - 1), np.clip(y, 0, frame_height - 1)
     x2 = np.maximum(x1 + 1, np.minimum(frame_width, x + w))
     y2 = np.maximum(y1 + 1, np.minimum(frame_height, y + h))
     return np.stack((x1, y1, y2 - y1, x2 - x1), axis=1)
 
 
-def _resize_on_cpu(
-    frames: torch.Tensor, height: int, width: int, boxes: NDArray[np.int64] | None
+def _resize_with_opencv(
+    frames: torch.Tensor, height: int, width: int, bboxes: NDArray[np.int64] | None
 ) -> torch.Tensor:
     pixels = frames.numpy()
     resized = np.empty((len(pixels), height, width, 3), np.float32)
     for i, frame in enumerate(pixels):
-        if boxes is not None:
-            x, y, h, w = boxes[i]
+        if bboxes is not None:
+            x, y, h, w = bboxes[i]
             frame = frame[y : y + h, x : x + w]
         # In floating point: OpenCV would round the interpolated values of integers.
         cv2.resize(
@@ -90,23 +114,16 @@ def _resize_on_cpu(
     return torch.from_numpy(resized)
 
 
-def _to_gpu(frames: torch.Tensor, device: torch.device) -> torch.Tensor:
-    if frames.device.type == "cpu":
-        # From pinned memory the copy does not hold up the CPU.
-        frames = frames.pin_memory()
-    return frames.to(device, non_blocking=True)
-
-
-def _resize_on_gpu(
-    frames: torch.Tensor, height: int, width: int, boxes: NDArray[np.int64] | None
+def resize_with_torch(
+    frames: torch.Tensor, height: int, width: int, bboxes: NDArray[np.int64] | None
 ) -> torch.Tensor:
-    """Also right on the CPU, where tests compare it with the other way."""
+    """(B, height, width, 3) float values of 0 to 255, on the device of the frames."""
     images = frames.permute(0, 3, 1, 2)
-    if boxes is None:
+    if bboxes is None:
         return _interpolate(images, height, width)
     crops = [
         _interpolate(images[i : i + 1, :, y : y + h, x : x + w], height, width)
-        for i, (x, y, h, w) in enumerate(boxes.tolist())
+        for i, (x, y, h, w) in enumerate(bboxes.tolist())
     ]
     return torch.cat(crops)
 

@@ -1,13 +1,11 @@
 """Heatmaps to keypoints with sub-pixel accuracy.
 
-Second-last station of inference: heatmaps → (x, y, likelihood) in pixels of the network's
-input. The result is that of Lightning Pose's `run_subpixelmaxima`, and the way there is
-shorter. Lightning Pose doubles each heatmap `downsample_factor` times (bicubic, then the 5×5
-Gaussian of image pyramids with zeros beyond the border), takes a softmax at temperature 1000,
-its expectation, and the mass within two pixels of it. Doubling and blurring are linear and
-separable, so all of the upsampling is one matrix from the left and one from the right.
-
-It does not scale to the frame; that is `predictor`'s.
+Station of inference after the network: heatmaps → (x, y, likelihood) in pixels of its input;
+`predictor` scales to the frame. The result is that of Lightning Pose's `run_subpixelmaxima`, found
+faster. Lightning Pose doubles each heatmap `downsample_factor` times (bicubic, then the 5×5
+Gaussian of image pyramids with zeros beyond the border), takes a softmax at temperature 1000, its
+expectation, and the mass within two pixels of it. Doubling and blurring are linear and separable,
+so all of the upsampling is one matrix from the left and one from the right.
 """
 
 from __future__ import annotations
@@ -24,12 +22,12 @@ TEMPERATURE = 1000.0
 _RADIUS = 2
 # The grid of the upsampled heatmap starts this far right and below of that of the input image.
 _OFFSETS = {0: 0.0, 1: 0.5, 2: 1.5, 3: 2.5}
-# Upsampled heatmaps that are worked on at a time, in values: what a core's cache holds.
+# Upsampled heatmaps that are processed at a time, in values: what a core's cache holds.
 _CHUNK_VALUES = 1 << 18
 # Side of the window around a clear peak, in pixels of the heatmap before upsampling: six
 # standard deviations of what Lightning Pose trains for, and some room.
 _WINDOW = 8
-# By how many pixels all that lies outside the window may move a keypoint.
+# By how many pixels everything outside the window may move a keypoint.
 _NEGLIGIBLE = 1e-5
 
 
@@ -49,7 +47,7 @@ def keypoints_from_heatmaps(heatmaps: torch.Tensor, downsample_factor: int) -> t
     columns = _upsampling(width, downsample_factor, str(maps.device))
     window = _WINDOW << downsample_factor
     if maps.device.type != "cpu":
-        # All of every map: which of them have a clear peak can't be told without waiting.
+        # All of every map: to find out which have a clear peak would mean waiting for the GPU.
         found = _soft_argmax(maps, rows, columns)
     elif min(rows.shape[0], columns.shape[0]) <= window:
         found = _in_chunks(maps, rows, columns)
@@ -77,12 +75,11 @@ def _soft_argmax_near_peak(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The same from a window around the peak, and for which maps that is exact.
 
-    With A and B for the matrices `rows` and `columns`, an upsampled value is
-    u[p, q] = sum over i, j of A[p, i] B[q, j] h[i, j]. So no value of row p is above
-    L · sum over i of |A[p, i]| · max over j of h[i, j], where L is the largest sum over j of
-    |B[q, j]|; and likewise for columns. Where these bounds of all rows and columns outside the
-    window are below the maximum within by `_MARGIN`, the softmax has no weight there that
-    float32 could hold.
+    With A and B for the matrices `rows` and `columns`, an upsampled value is u[p, q] = sum over i,
+    j of A[p, i] B[q, j] h[i, j]. So no value of row p is above L · sum over i of |A[p, i]| · max
+    over j of h[i, j], where L is the largest sum over j of |B[q, j]|; the same holds for columns.
+    If these bounds of all rows and columns outside the window are below the maximum within by a
+    margin, the softmax has no weight there that float32 could hold.
 
     Returns:
         (N, 3) as `_soft_argmax`, and (N,) whether the row may be used.
@@ -137,7 +134,7 @@ def _mass_around(
 ) -> torch.Tensor:
     """Sum of (N, height·width) values in the square of two pixels around (x, y)."""
     reach = torch.arange(-_RADIUS, _RADIUS + 1, device=mass.device)
-    # `nan_to_num`: the heatmaps of a diverged network; their likelihood is NaN in the end.
+    # `nan_to_num` for the heatmaps of a diverged network; their likelihood becomes NaN.
     column = x.nan_to_num().long()[:, None] + reach
     row = y.nan_to_num().long()[:, None] + reach
     inside = ((row >= 0) & (row < height))[:, :, None] & ((column >= 0) & (column < width))[

@@ -1,8 +1,8 @@
 """Which Lightning Pose builds networks: its code, and that it is the installed one.
 
-A version says little of a clone under development: artifacts are kept by the code itself. A script
-or notebook beside a clone imports that one, where our own processes import what is installed; it
-must not build what they will use.
+A version says little about a clone under development, so artifacts are cached by the code itself.
+A script or notebook beside a clone imports the clone, while our own processes import the installed
+package; it must not build what they will use.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _PACKAGE = "lightning_pose"
 
 @functools.cache
 def installed_code() -> str:
-    """A digest of the code of the installed Lightning Pose; empty where there is none."""
+    """A digest of the code of the installed Lightning Pose; empty if there is none."""
     folder = installed_folder(_PACKAGE)
     if folder is None:
         return ""
@@ -33,7 +33,7 @@ def installed_code() -> str:
 
 
 def check_imported() -> None:
-    """Check that this process imports the installed Lightning Pose, where it finds any.
+    """Check that this process imports the installed Lightning Pose, if it finds any.
 
     Raises:
         ModelError: it imports another one.
@@ -41,15 +41,11 @@ def check_imported() -> None:
     found = find_spec(_PACKAGE)
     here = next(iter(found.submodule_search_locations or ()), None) if found else None
     installed = installed_folder(_PACKAGE)
-    if here is None or (installed is not None and _same(here, installed)):
+    if here is None or (installed and Path(here).resolve() == Path(installed).resolve()):
         return
     raise ModelError(
-        "this process imports Lightning Pose from here, and not the one that is installed"
+        "this process imports Lightning Pose from here, and not the installed one"
         + (f" ({installed})" if installed else ""),
         path=here,
         hint="Start it in another directory; or install this one with pip install -e.",
     )
-
-
-def _same(one: str, other: str) -> bool:
-    return Path(one).resolve() == Path(other).resolve()

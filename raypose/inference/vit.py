@@ -1,8 +1,8 @@
 """Vision transformers from their architecture alone, without a hub.
 
 Lightning Pose makes these backbones with `from_pretrained`, which downloads weights that the
-checkpoint then replaces. Here that function makes the same module from what is published of its
-architecture; `load_weights` sees to it that every weight fits. Used by `network`.
+checkpoint then replaces. Here that function makes the same module from its published architecture;
+`load_weights` checks that every weight fits. Used by `network`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
+from unittest import mock
 
 from raypose.errors import ModelError
 
@@ -48,41 +49,23 @@ _HIERA_BASE_PLUS: dict[str, Any] = {
 def offline_backbones() -> Iterator[None]:
     """Within it, Lightning Pose's modules make transformer backbones without downloading.
 
-    There is no argument that would do it: for as long, the functions that download make an
-    empty network of the same architecture.
-    """
-    from transformers import AutoModel, PreTrainedModel
-
-    owners: list[Any] = [AutoModel, PreTrainedModel]
-    with contextlib.ExitStack() as stack:
-        for owner in owners:
-            stack.enter_context(_replaced(owner))
-        yield
-
-
-@contextlib.contextmanager
-def _replaced(owner: Any) -> Iterator[None]:
-    own = owner.__dict__.get("from_pretrained")
-
-    def build(cls: Any, /, name: str, **arguments: Any) -> Any:
-        return empty_transformer(name)
-
-    owner.from_pretrained = classmethod(build)
-    try:
-        yield
-    finally:
-        if own is None:
-            del owner.from_pretrained
-        else:
-            owner.from_pretrained = own
-
-
-def empty_transformer(name: str) -> Any:
-    """The network that the hub has under this name, with weights that mean nothing.
+    No argument does that, so the functions that download are replaced: they make an empty network
+    of the same architecture.
 
     Raises:
         ModelError: the architecture is not known here.
     """
+    from transformers import AutoModel, PreTrainedModel
+
+    with (
+        mock.patch.object(AutoModel, "from_pretrained", _empty_transformer),
+        mock.patch.object(PreTrainedModel, "from_pretrained", _empty_transformer),
+    ):
+        yield
+
+
+def _empty_transformer(name: str, **_: Any) -> Any:
+    """The network of this name on the hub, with meaningless weights."""
     if name not in _MODELS:
         raise ModelError(
             f"raypose can't build the backbone {name} without downloading it",
@@ -140,4 +123,4 @@ _MODELS: dict[str, tuple[Callable[[dict[str, Any]], Any], dict[str, Any]]] = {
     "facebook/sam2.1-hiera-small": (_sam2, _HIERA_SMALL),
     "facebook/sam2.1-hiera-base-plus": (_sam2, _HIERA_BASE_PLUS),
 }
-"""Name on the hub, as Lightning Pose asks for it → how its network is made."""
+"""Name on the hub, as Lightning Pose asks for it → how to make its network."""

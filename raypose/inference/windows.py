@@ -1,14 +1,14 @@
 """Windows of five frames, for models with temporal context.
 
-Used by `loop`: per-frame features come in batch by batch, and what the heads need goes out: the
-same features with two frames more on either side. Which frames must be read for a range of
-rows, and what becomes of the first and last two rows of a video, is decided here.
+Features of single frames come in batch by batch, and go out with two more frames on either side,
+as the heads need them. Which frames must be read for a range of rows, and what the first and last
+two rows of a video hold, is decided here.
 
-Lightning Pose predicts frame 2 to frame N−3 of N; rows 0 and 1 then repeat row 2, and the last
-two repeat row N−3. Its tails depend on the length of its batches; here every row is what this
-rule says. Videos of up to four frames have no such window, and Lightning Pose answers nothing;
-here the first and the last frame are repeated, as Lightning Pose itself pads sequences in
-training (`get_context_from_sequence`).
+Lightning Pose predicts frame 2 to frame N−3 of N; rows 0 and 1 repeat row 2, and the last two
+repeat row N−3. Its tails depend on the length of its batches; here every row follows this rule.
+Videos of up to four frames have no such window, and Lightning Pose predicts nothing; here the
+first and last frame are repeated, as Lightning Pose pads sequences in training
+(`get_context_from_sequence`).
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Windows:
         """Take the features (B, …) of the next frames.
 
         Returns:
-            (T + 4, …) features, of which T frames have two on either side; None where there are
-            not yet five.
+            (T + 4, …) features, of which T frames have two on either side; None until there are
+            five.
         """
         joined = features if self._kept is None else torch.cat((self._kept, features))
         self._n_pushed += len(features)
@@ -60,16 +60,14 @@ class Windows:
 
 
 def with_edges(rows: torch.Tensor, n_frames: int) -> torch.Tensor:
-    """Rows for all frames that were read, of those that had a window.
+    """(T + 4, …) rows for all frames that were read: the first and last of `rows` repeated.
+
+    If the range that was read ends within the video, the repeated rows are wrong, and not wanted.
 
     Args:
-        rows: (T, …) rows of the frames that have two on either side, or all rows of a video of
-            up to four frames.
+        rows: (T, …) of the frames that have two on either side, or all of a video of up to four
+            frames.
         n_frames: frames of the video.
-
-    Returns:
-        (T + 4, …) rows, the first and last of `rows` repeated. Where the range that was read
-        ends within the video these are not right, and not asked for.
     """
     if n_frames < _LENGTH:
         return rows

@@ -16,9 +16,9 @@ from typing import Any
 
 from raypose import storage
 from raypose.errors import ModelError
-from raypose.inference.exports import find_engine
+from raypose.inference.exports import find_export
 from raypose.inputs.model_config import MODEL_TYPES, Evaluation, read_config
-from raypose.specs import Engine, ModelSpec
+from raypose.specs import ExportedModel, ModelSpec
 from raypose.storage import AnyPath, as_path
 from raypose.storage.digests import remembered_digest
 
@@ -56,7 +56,7 @@ def open_model(
         overrides: Hydra-style changes to the config, `key=value`; `+key=value` adds a key.
         runtime: what runs the network: `torch`, or `onnx` or `tensorrt` for a model that Lightning
             Pose has exported.
-        precision: which export; see `exports.find_engine`.
+        precision: which export; see `exports.find_export`.
 
     Raises:
         ModelError: the directory, its config, its checkpoint or the export is missing, damaged
@@ -86,15 +86,15 @@ def _open(
     size = config.data.image_resize_dims
     checkpoint = find_checkpoint(path, config.model.model_name)
     checkpoint_digest = _digest_of_file(checkpoint)
-    engine = None
+    exported = None
     if runtime != "torch":
-        engine = find_engine(path, checkpoint, model_type, runtime, precision)
+        exported = find_export(path, checkpoint, model_type, runtime, precision)
     return ModelSpec(
         name=name or shortest_names([path])[0],
         directory=str(path),
         config_path=str(config_path),
         checkpoint=str(checkpoint),
-        fingerprint=_fingerprint(checkpoint_digest, values, engine),
+        fingerprint=_fingerprint(checkpoint_digest, values, exported),
         model_type=model_type,
         backbone=config.model.backbone,
         keypoint_names=config.keypoint_names,
@@ -106,7 +106,7 @@ def _open(
         losses=tuple(config.model.losses_to_use or ()),
         config=values,
         overrides=tuple(overrides),
-        engine=engine,
+        exported=exported,
         checkpoint_digest=checkpoint_digest,
     )
 
@@ -230,16 +230,18 @@ def _several(what: str, paths: Sequence[AnyPath], directory: AnyPath) -> ModelEr
     )
 
 
-def _fingerprint(checkpoint: str, config: Mapping[str, Any], engine: Engine | None) -> str:
-    """A digest of all that decides about predictions."""
+def _fingerprint(
+    checkpoint: str, config: Mapping[str, Any], exported: ExportedModel | None
+) -> str:
+    """Digest of a checkpoint's digest, and of what else decides about predictions."""
     told = {
         section: {key: (config.get(section) or {}).get(key) for key in keys}
         for section, keys in _INFERENCE_KEYS.items()
     }
     digest = hashlib.blake2b(checkpoint.encode(), digest_size=16)
     digest.update(json.dumps(told, sort_keys=True, default=str).encode())
-    if engine is not None:
-        digest.update(f"{engine.runtime} {engine.digest}".encode())
+    if exported is not None:
+        digest.update(f"{exported.runtime} {exported.digest}".encode())
     return digest.hexdigest()
 
 

@@ -12,7 +12,7 @@ from raypose.config import EksOptions, RunConfig
 from raypose.eks import check_mode, mirrored_views, views_by_suffix
 from raypose.eks.calibration import usable_cameras
 from raypose.errors import SmoothingError, UsageError, VideoError
-from raypose.inference.boxes import boxes_path, read_boxes
+from raypose.inference.bbox import bbox_path, read_bboxes
 from raypose.inference.device import PRECISIONS_OF_AUTO
 from raypose.inputs.calibration import find_calibration
 from raypose.metrics.compute import TEMPORAL_NORM, wanted_metrics
@@ -144,8 +144,8 @@ class RecordingBuilder:
         bbox = ""
         shared: dict[str, Any] = {"kind": "predictions", "method": METHOD}
         if self.config.bbox_dir is not None:
-            path = boxes_path(self.config.bbox_dir, as_path(video.path).stem)
-            read_boxes(path)
+            path = bbox_path(self.config.bbox_dir, as_path(video.path).stem)
+            read_bboxes(path)
             bbox = str(path)
             shared["boxes"] = ledger.digest_file(path)
         members = tuple(self._member(model, video, views, shared, contents) for model in models)
@@ -169,9 +169,9 @@ class RecordingBuilder:
         if model.takes_views:
             of_view = {other.view: other.fingerprint for other in views}
             recipe["views"] = [of_view[view] for view in model.view_names]
-        if model.engine is not None:
+        if model.exported is not None:
             # It is in the model's fingerprint too; here for the reason why a table is stale.
-            recipe["runtime"] = model.engine.runtime
+            recipe["runtime"] = model.exported.runtime
         recipes = self._with_settings(model, recipe)
         table = Table(
             videos=(video,),
@@ -201,8 +201,8 @@ class RecordingBuilder:
         """The recipes of tables that what was asked for can lead to."""
         asked = self.config.precision
         precisions = PRECISIONS_OF_AUTO if asked == "auto" else (asked,)
-        if model.engine is not None:
-            precisions = (model.engine.precision,)
+        if model.exported is not None:
+            precisions = (model.exported.precision,)
         return acceptable(recipe, precisions=precisions, decoder=self.config.decoder)
 
     def _paths(self, owner: Owner, video: VideoSpec) -> OutputPaths:

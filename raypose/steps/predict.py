@@ -99,7 +99,7 @@ class Predict(Step):
             stop=self.stop,
             batch_size=self.batch_size,
             decoder=self.decoder,
-            boxes=bbox_as_planned(self.bboxes, self.recipes) if any(self.bboxes) else None,
+            bboxes=bbox_as_planned(self.bboxes, self.recipes) if any(self.bboxes) else None,
             on_progress=context.report,
             should_stop=context.should_stop,
         )
@@ -114,8 +114,8 @@ class Predict(Step):
                 continue
             assert not isinstance(predictor, Failure)
             outcome.results += self._results(i, member, predictor, read)
-            if member[0].not_nvdec:
-                outcome.warnings = [f"decoded on the CPU: {member[0].not_nvdec}"]
+            if member[0].fallback_reason:
+                outcome.warnings = [f"decoded on the CPU: {member[0].fallback_reason}"]
             outcome.facts = {
                 "n_frames": len(member[0].values),
                 COUNTS: count(np.concatenate([view.frames.statuses for view in member])),
@@ -147,7 +147,7 @@ class Predict(Step):
             recipe = recipes.as_done(
                 self.recipes[output],
                 precision=predictor.precision,
-                decoder="cpu" if view.not_nvdec else self.decoder,
+                decoder="cpu" if view.fallback_reason else self.decoder,
             )
             if self.range_dirs and self.range_dirs[output]:
                 write_range(

@@ -37,12 +37,12 @@ def bbox_as_planned(
     Raises:
         VideoError: a file is another than the plan saw.
     """
-    from raypose.inference.boxes import read_boxes
+    from raypose.inference.bbox import read_bboxes
 
     found = []
     for path, recipe in zip(paths, recipes_of_videos, strict=False):
         with verified(path, str(recipe.get("boxes", "")), "the bounding boxes", VideoError):
-            found.append(read_boxes(path))
+            found.append(read_bboxes(path))
     return found
 
 

@@ -99,7 +99,7 @@ class Smooth(OutputStep):
         from raypose.video.frames import describe
 
         # The next run smooths again as soon as there are more members.
-        left_out = {"left_out": members.left_out} if members.left_out else {}
+        left_out = {"left_out": members.excluded} if members.excluded else {}
         made_from = {
             video: of_members(
                 {**self.recipe_of(video), **({} if self.final else left_out)},
@@ -113,7 +113,7 @@ class Smooth(OutputStep):
         outcome = Outcome([])
         outcome.made = self._commit_shared(result, made_from[self.video], read, facts, members)
         outcome.warnings = [
-            f"EKS went on without {who}: it {why}" for who, why in members.left_out.items()
+            f"EKS went on without {who}: it {why}" for who, why in members.excluded.items()
         ]
         outcome.warnings += members.notes
         damaged: dict[str, Mapping[str, int]] = {}
@@ -145,7 +145,7 @@ class Smooth(OutputStep):
 
         params = {
             **facts,
-            **({"left_out": members.left_out} if members.left_out else {}),
+            **({"left_out": members.excluded} if members.excluded else {}),
             **({"notes": list(members.notes)} if members.notes else {}),
             "options": self.options.model_dump(mode="json"),
             "smooth_params": result.smooth_params,

@@ -17,7 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raypose.config import Settings
 from raypose.errors import ClusterError, DeviceError
-from raypose.execution.artifacts import GraphBuilder
+from raypose.execution.artifacts import ArtifactBuilder
 from raypose.execution.base import Observer
 from raypose.execution.events import (
     Abandon,
@@ -106,7 +106,7 @@ class RayExecutor:
     def start(self, models: Sequence[ModelSpec]) -> int:
         unsafe = self._config.allow_unsafe_checkpoint
         # What the cache lacks is built in another process while Ray and the workers start.
-        with GraphBuilder(models, allow_unsafe=unsafe) as builder:
+        with ArtifactBuilder(models, allow_unsafe=unsafe) as builder:
             self._connection = connect(self._config.address, self._config.gpus)
             n_gpu, n_cpu, gpu_options, threads = self._sizes()
             self._pool = self._make_pool(gpu_options, threads)
@@ -118,7 +118,9 @@ class RayExecutor:
             )
             self._cpus_of_gpu_workers = n_gpu * gpu_options.get("num_cpus", 0)
             self._execute(self._scheduler.start())
-            self._artifacts = {m.fingerprint: ray.put(graph) for m, graph in builder.graphs()}
+            self._artifacts = {
+                m.fingerprint: ray.put(artifact) for m, artifact in builder.artifacts()
+            }
         first = self._wait_for_workers(n_gpu)
         self._description = self._describe(first, n_gpu, n_cpu, "num_gpus" in gpu_options)
         return n_gpu

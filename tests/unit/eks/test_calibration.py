@@ -26,7 +26,7 @@ def test_cameras_are_read(path: Path) -> None:
     path.write_text(calibration_text(("top", "side", "front")) + "[metadata]\nadjusted = false\n")
     cameras = read_cameras(path)
     assert [camera.name for camera in cameras] == ["top", "side", "front"]
-    assert cameras[1].matrix == ((100, 0, 50), (0, 100, 50), (0, 0, 1))
+    assert cameras[1].matrix == [[100, 0, 50], [0, 100, 50], [0, 0, 1]]
     assert [c.name for c in usable_cameras(path, ("front", "top"))] == ["top", "front"]
 
 
@@ -131,7 +131,7 @@ def vectors(largest: float) -> st.SearchStrategy[list[float]]:
 def test_centres_are_those_of_opencv(rotation: list[float], translation: list[float]) -> None:
     import cv2
 
-    camera = Camera("a", (1, 1), (), (), tuple(rotation), tuple(translation))
+    camera = Camera.model_construct(rotation=rotation, translation=translation)
     matrix, _ = cv2.Rodrigues(np.array(rotation))
     np.testing.assert_allclose(camera.centre, -matrix.T @ np.array(translation), atol=1e-9)
 

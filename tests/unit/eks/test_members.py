@@ -30,7 +30,7 @@ def test_open_ended_tables_get_the_frames_of_the_longest() -> None:
     assert (tables["b"].likelihood[57:] == 0).all()
     (note,) = members.notes
     assert note.startswith("b: SLEAP's table ends after 57 frames") and "3 more, without" in note
-    assert not members.left_out
+    assert not members.excluded
 
 
 def test_tables_that_name_every_frame_say_how_many_there_are() -> None:

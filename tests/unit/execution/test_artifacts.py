@@ -1,4 +1,4 @@
-"""The process that builds what the cache lacks: what it hands over, and when it starts over."""
+"""The process that builds what the cache lacks: its answers, and when it starts over."""
 
 from __future__ import annotations
 
@@ -13,11 +13,9 @@ from typing import Any, NoReturn
 import pytest
 
 from raypose.errors import Failure, ModelChangedError, ModelError, UnsafeCheckpointError
-from raypose.execution import artifacts as graphs
-from raypose.execution.artifacts import GraphBuilder
-from raypose.inference import artifact as graph
-from raypose.inference import minimal_import as lean
-from raypose.inference.artifact import is_cached, load_network
+from raypose.execution.artifacts import ArtifactBuilder, build_requested
+from raypose.inference import artifact, minimal_import
+from raypose.inference.artifact import cached_artifact, is_cached, load_network
 from raypose.inputs.models import open_model
 from tests.models import make_model
 
@@ -27,16 +25,16 @@ def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("RAYPOSE_CACHE_DIR", str(tmp_path / "cache"))
 
 
-def test_graphs_of_all_models(tmp_path: Path) -> None:
+def test_artifacts_of_all_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     specs = [open_model(make_model(tmp_path / str(seed), seed=seed)) for seed in range(2)]
-    with GraphBuilder(specs, allow_unsafe=False) as builder:
-        made = list(builder.graphs())
+    with ArtifactBuilder(specs, allow_unsafe=False) as builder:
+        made = list(builder.artifacts())
     assert [spec for spec, _ in made] == specs
     assert all(is_cached(spec) for spec in specs)
     assert load_network(made[0][1]).architecture.backbone == "resnet18"
-    with GraphBuilder(specs, allow_unsafe=False) as builder:
-        assert builder._process is None
-        assert list(builder.graphs()) == made
+    monkeypatch.setattr(sys, "executable", "/nowhere")  # no process is needed
+    with ArtifactBuilder(specs, allow_unsafe=False) as builder:
+        assert list(builder.artifacts()) == made
 
 
 def test_what_is_wrong_is_told(tmp_path: Path) -> None:
@@ -45,22 +43,22 @@ def test_what_is_wrong_is_told(tmp_path: Path) -> None:
     config = directory / "config.yaml"
     config.write_text(config.read_text().replace("  - nose\n", ""))
     with (
-        GraphBuilder([open_model(directory)], allow_unsafe=False) as builder,
+        ArtifactBuilder([open_model(directory)], allow_unsafe=False) as builder,
         pytest.raises(ModelError, match="3 keypoints, and the config names 2"),
     ):
-        list(builder.graphs())
+        list(builder.artifacts())
 
 
-def test_a_model_that_changed_after_the_plan_is_left_out(tmp_path: Path) -> None:
+def test_a_model_that_changed_after_the_plan_is_skipped(tmp_path: Path) -> None:
     """The others go on, and nothing is kept under the name of what it was."""
     specs = [open_model(make_model(tmp_path / str(seed), seed=seed)) for seed in range(2)]
     shutil.copy(specs[1].checkpoint, specs[0].checkpoint)
-    with GraphBuilder(specs, allow_unsafe=False) as builder:
-        made = list(builder.graphs())
+    with ArtifactBuilder(specs, allow_unsafe=False) as builder:
+        made = list(builder.artifacts())
     assert [spec for spec, _ in made] == specs[1:]
     assert not is_cached(specs[0])
     with pytest.raises(ModelChangedError):
-        graph.cached_graph(specs[0])
+        cached_artifact(specs[0])
 
 
 class StartedOver(Exception):
@@ -76,7 +74,7 @@ def build(
     def run(error: Exception | None, *, whole: bool, unsafe: bool) -> Any:
         done: list[str] = []
 
-        def cached_graph(model: str, *, allow_unsafe: bool) -> None:
+        def fail_or_not(model: str, *, allow_unsafe: bool) -> None:
             done.append(model)
             if error is not None:
                 raise error
@@ -86,12 +84,12 @@ def build(
             assert arguments == [*sys.orig_argv, "--whole"]
             raise StartedOver
 
-        monkeypatch.setattr(graph, "cached_graph", cached_graph)
-        monkeypatch.setattr(lean, "leave_out_training", lambda: done.append("lean"))
+        monkeypatch.setattr(artifact, "cached_artifact", fail_or_not)
+        monkeypatch.setattr(minimal_import, "exclude_training", lambda: done.append("minimal"))
         monkeypatch.setattr(os, "execv", execv)
         request = tmp_path / "request"
         request.write_bytes(pickle.dumps((["model"], unsafe)))
-        graphs._build(request, whole=whole)
+        build_requested(request, whole=whole)
         return pickle.loads((tmp_path / "answer").read_bytes()), done
 
     return run
@@ -99,14 +97,14 @@ def build(
 
 def test_starts_over_with_everything(build: Callable[..., Any]) -> None:
     with pytest.raises(StartedOver):
-        build(AttributeError("it was left out"), whole=False, unsafe=False)
+        build(AttributeError("it was excluded"), whole=False, unsafe=False)
     failure, done = build(AttributeError("it is not there"), whole=True, unsafe=False)
     assert "it is not there" in failure.message
     assert done == ["model"]
 
 
 def test_starts_over_for_nothing_else(build: Callable[..., Any]) -> None:
-    assert build(None, whole=False, unsafe=False) == (None, ["lean", "model"])
+    assert build(None, whole=False, unsafe=False) == (None, ["minimal", "model"])
     failure, _ = build(UnsafeCheckpointError("no"), whole=False, unsafe=False)
     assert failure.error == "UnsafeCheckpointError"
     assert build(None, whole=False, unsafe=True) == (None, ["model"])

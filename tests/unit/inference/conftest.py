@@ -20,7 +20,7 @@ from tests.models import export_onnx, make_model
 
 @pytest.fixture(autouse=True, scope="session")
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Graphs and digests of the tests' own, shared within a test session."""
+    """A cache of the tests' own, shared within a test session."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAYPOSE_CACHE_DIR", str(tmp_path_factory.mktemp("raypose-cache")))
         yield
@@ -51,9 +51,11 @@ def model(exported: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(exported, tmp_path / "a model"))
 
 
-def put_engine(model: Path, metadata: Mapping[str, Any] | None = None) -> None:
+def put_engine(
+    model: Path, metadata: Mapping[str, Any] | None = None, precision: str = "fp32"
+) -> None:
     """Beside the model's ONNX export, something like what TensorRT's would be."""
-    (onnx,) = (model / "exports_onnx").glob("*_fp32.onnx")
+    (onnx,) = (model / "exports_onnx").glob(f"*_{precision}.onnx")
     folder = model / "exports_trt" / onnx.stem
     folder.mkdir(parents=True)
     (folder / "TensorrtExecutionProvider_graph_1_0_sm90.engine").write_bytes(b"an engine")

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import glob
+import subprocess
+import sys
+
 import pytest
 
 from raypose.errors import DeviceError, UsageError
-from raypose.inference.device import count_gpus, resolve_device, resolve_precision
+from raypose.inference.device import (
+    count_gpus,
+    resolve_device,
+    resolve_precision,
+    visible_gpus,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +36,35 @@ def torch_without_gpu(monkeypatch: pytest.MonkeyPatch, cuda: str | None) -> None
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", cuda)
+
+
+def test_a_machine_without_the_driver_has_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    import pynvml
+
+    def no_library() -> None:
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
+
+    monkeypatch.setattr(pynvml, "nvmlInit", no_library)
+    monkeypatch.setattr(glob, "glob", lambda pattern: [])
+    assert count_gpus() == visible_gpus() == 0
+
+
+def test_gpus_are_counted_by_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    import pynvml
+
+    for name, answer in (("nvmlInit", None), ("nvmlDeviceGetCount", 3), ("nvmlShutdown", None)):
+        monkeypatch.setattr(pynvml, name, lambda answer=answer: answer)
+    assert count_gpus() == visible_gpus() == 3
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert visible_gpus() == 2
+
+
+def test_counting_gpus_does_not_import_torch() -> None:
+    code = (
+        "import sys; from raypose.inference.device import visible_gpus; visible_gpus(); "
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_the_cpu_when_it_is_asked_for_whatever_there_is() -> None:
@@ -56,7 +94,7 @@ def test_a_gpu_that_torch_can_not_use_is_an_error_that_says_what_to_install(
 
 def test_a_gpu_that_is_asked_for_and_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     torch_without_gpu(monkeypatch, "13.0")
-    with pytest.raises(DeviceError, match="has none"):
+    with pytest.raises(DeviceError, match="knows none on this machine"):
         resolve_device("cuda", find_gpus=no_gpu)
 
 

@@ -5,24 +5,25 @@ from __future__ import annotations
 import shutil
 import sys
 import types
-from dataclasses import replace
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 
 from raypose import RunConfig, run
 from raypose.errors import DeviceError, ModelError
-from raypose.inference import exported as engines
-from raypose.inference import exports
-from raypose.inference.artifact import cached_graph
-from raypose.inference.loop import MemberResult, predict_video
+from raypose.inference.artifact import cached_artifact
+from raypose.inference.exported import SessionForward, load_exported
+from raypose.inference.loop import MemberResult
 from raypose.inference.predictor import Predictor
 from raypose.inputs.models import open_model
 from raypose.specs import ModelSpec
 from tests.models import export_onnx, make_model
+from tests.predictions import predict_frames, predict_video
 from tests.unit.inference.conftest import put_engine, smooth_frames
 from tests.videos import make_video
 
@@ -50,7 +51,10 @@ class TestAgainstTorch:
         by_torch = Predictor(open_model(exported))
         by_onnx = Predictor(open_model(exported, runtime="onnx"))
         for where in (None, boxes):
-            expected, got = by_torch.predict(frames, where), by_onnx.predict(frames, where)
+            expected, got = (
+                predict_frames(by_torch, frames, where),
+                predict_frames(by_onnx, frames, where),
+            )
             assert got.dtype == torch.float32
             assert difference(got, expected) < UPSTREAM_SPREAD_PX
             assert (got - expected)[..., 2].abs().max() < 1e-3
@@ -60,27 +64,27 @@ class TestAgainstTorch:
         directory = make_model(tmp_path / "m", model_type="regression")
         export_onnx(directory)
         frames = smooth_frames(5, 100, 120)
-        expected = Predictor(open_model(directory)).predict(frames)
-        got = Predictor(open_model(directory, runtime="onnx")).predict(frames)
+        expected = predict_frames(Predictor(open_model(directory)), frames)
+        got = predict_frames(Predictor(open_model(directory, runtime="onnx")), frames)
         assert difference(got, expected) < UPSTREAM_SPREAD_PX
 
     def test_several_views(self, tmp_path: Path) -> None:
         directory = make_model(tmp_path / "m", **MULTIVIEW)
         export_onnx(directory)
         frames = [smooth_frames(3, 100, 120), smooth_frames(3, 80, 90, seed=1)]
-        expected = Predictor(open_model(directory)).predict(frames)
-        got = Predictor(open_model(directory, runtime="onnx")).predict(frames)
+        expected = predict_frames(Predictor(open_model(directory)), frames)
+        got = predict_frames(Predictor(open_model(directory, runtime="onnx")), frames)
         assert got.shape == (3, 6, 3)
         assert (got - expected).abs().max() < UPSTREAM_SPREAD_PX
 
     def test_half_precision_is_the_exports_own(self, exported: Path) -> None:
         spec = open_model(exported, runtime="onnx", precision="fp16")
-        assert spec.engine is not None and spec.engine.path.endswith("_fp16.onnx")
+        assert spec.exported is not None and spec.exported.path.endswith("_fp16.onnx")
         predictor = Predictor(spec)
         assert predictor.network.dtype == torch.float16
         frames = smooth_frames(9, 100, 120)
-        expected = Predictor(open_model(exported)).predict(frames)
-        assert difference(predictor.predict(frames), expected) < 0.5
+        expected = predict_frames(Predictor(open_model(exported)), frames)
+        assert difference(predict_frames(predictor, frames), expected) < 0.5
 
     @pytest.mark.slow
     def test_a_real_model_and_video(self, shared_data: Path, tmp_path: Path) -> None:
@@ -103,7 +107,7 @@ class TestLoading:
         self, exported: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         spec = open_model(exported, runtime="onnx")
-        packed = cached_graph(spec)
+        packed = cached_artifact(spec)
         monkeypatch.setitem(sys.modules, "onnxruntime", None)
         with pytest.raises(ModelError, match="needs the package onnxruntime"):
             Predictor(spec, packed)
@@ -134,8 +138,8 @@ class TestLoading:
     @pytest.mark.parametrize("which", [0, -1])
     def test_a_damaged_file(self, model: Path, which: int) -> None:
         spec = open_model(model, runtime="onnx")
-        assert spec.engine is not None
-        path = Path(spec.engine.files[which])
+        assert spec.exported is not None
+        path = Path(spec.exported.files[which])
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
         with pytest.raises(ModelError, match="ONNX Runtime can't run the export") as caught:
             Predictor(open_model(model, runtime="onnx"))
@@ -143,21 +147,20 @@ class TestLoading:
 
     def test_an_onnxruntime_without_cuda(self, exported: Path) -> None:
         spec = open_model(exported, runtime="onnx")
-        assert spec.engine is not None
-        folder = exported / "exports_onnx"
         with pytest.raises(DeviceError, match="no CUDAExecutionProvider") as caught:
-            engines._open_session(spec.engine, folder, torch.device("cuda:0"), {})
+            load_exported(spec, cached_artifact(spec), "cuda:0")
         assert "onnxruntime-gpu" in caught.value.hint
 
-    def test_an_engine_that_takes_few_frames_at_a_time(self, exported: Path) -> None:
+    def test_an_export_that_takes_few_frames_at_a_time(self, exported: Path) -> None:
         """As TensorRT's do, whatever batch is asked for."""
         spec = open_model(exported, runtime="onnx")
-        assert spec.engine is not None
+        assert spec.exported is not None
         device = torch.device("cpu")
-        session = engines._open_session(spec.engine, exported / "exports_onnx", device, {})
+        providers = ["CPUExecutionProvider"]
+        session = onnxruntime.InferenceSession(spec.exported.path, providers=providers)
         images = torch.randn(5, 3, 64, 96).to(memory_format=torch.channels_last)
-        several = engines._Forward(session, spec, device, max_batch=None)(images)
-        few = engines._Forward(session, spec, device, max_batch=2)(images)
+        several = SessionForward(session, spec, device)(images)
+        few = SessionForward(session, spec, device, max_batch=2)(images)
         assert few.shape == several.shape == (5, 3, 16, 24)
         assert torch.allclose(few, several, atol=1e-6)
 
@@ -176,66 +179,83 @@ class TestTensorrt:
         put_engine(model, self.BUILT_FOR)
         return open_model(model, runtime="tensorrt")
 
-    def packed(self, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> bytes:
-        assert spec.engine is not None
-        monkeypatch.setattr(exports, "_require", lambda runtime: None)
-        return exports.pack_engine(spec.engine)
+    @pytest.fixture(autouse=True)
+    def installed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """TensorRT as this machine would have it."""
+        module = types.ModuleType("tensorrt")
+        module.__spec__ = ModuleSpec("tensorrt", None)
+        module.__version__ = self.BUILT_FOR["tensorrt_version"]
+        monkeypatch.setitem(sys.modules, "tensorrt", module)
+        gpu = self.BUILT_FOR["gpu_name"]
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: gpu)
 
-    def test_it_has_no_cpu(self, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        spec = self.spec(model)
+    def test_it_has_no_cpu(self, model: Path) -> None:
         with pytest.raises(DeviceError, match="TensorRT runs on NVIDIA GPUs alone") as caught:
-            Predictor(spec, self.packed(spec, monkeypatch), "cpu")
+            Predictor(self.spec(model), device="cpu")
         assert "--runtime onnx" in caught.value.hint
 
     def test_a_worker_without_the_package(
         self, model: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         spec = self.spec(model)
+        packed = cached_artifact(spec)
         monkeypatch.setitem(sys.modules, "tensorrt", None)
         with pytest.raises(ModelError, match="needs the package tensorrt"):
-            Predictor(spec, self.packed(spec, monkeypatch), "cuda:0")
+            Predictor(spec, packed, "cuda:0")
 
-    def test_damaged_metadata(self, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_damaged_metadata(self, model: Path) -> None:
         self.spec(model)
         (metadata,) = model.rglob("trt_metadata.json")
         metadata.write_text("{")
-        spec = open_model(model, runtime="tensorrt")
-        monkeypatch.setitem(sys.modules, "tensorrt", types.ModuleType("tensorrt"))
         with pytest.raises(ModelError, match=r"trt_metadata\.json can't be read"):
-            Predictor(spec, self.packed(spec, monkeypatch), "cuda:0")
+            Predictor(open_model(model, runtime="tensorrt"), device="cuda:0")
 
     @pytest.mark.parametrize(
-        ("here", "words"),
+        ("built_for", "words"),
         [
-            ({"gpu_name": "NVIDIA B"}, "built for the GPU NVIDIA A, and here is NVIDIA B"),
-            ({"tensorrt_version": "11.0"}, "built for TensorRT 10.1, and here is 11.0"),
+            ({"gpu_name": "NVIDIA B"}, "built for the GPU NVIDIA B, and here is NVIDIA A"),
+            ({"tensorrt_version": "11.0"}, "built for TensorRT 11.0, and here is 10.1"),
+            ({}, "no TensorrtExecutionProvider"),
+            ({"gpu_name": None}, "no TensorrtExecutionProvider"),
         ],
     )
     def test_an_engine_of_another_machine(
-        self, model: Path, here: dict[str, str], words: str
+        self, model: Path, built_for: dict[str, str | None], words: str
     ) -> None:
-        engine = self.spec(model).engine
-        assert engine is not None
-        is_here = {key: str(self.BUILT_FOR[key]) for key in ("gpu_name", "tensorrt_version")}
-        engines._check_built_for(engine, self.BUILT_FOR, is_here)
-        engines._check_built_for(engine, {"gpu_name": None}, is_here)
+        put_engine(model, {**self.BUILT_FOR, **built_for})
         with pytest.raises(DeviceError, match=words):
-            engines._check_built_for(engine, self.BUILT_FOR, {**is_here, **here})
+            Predictor(open_model(model, runtime="tensorrt"), device="cuda:0")
 
-    def test_what_onnxruntime_is_told(self, model: Path, tmp_path: Path) -> None:
-        spec = self.spec(model)
-        assert spec.engine is not None
-        device = torch.device("cuda:1")
-        (name, options), (fallback, _) = engines._providers(spec.engine, device, tmp_path)
-        assert (name, fallback) == ("TensorrtExecutionProvider", "CUDAExecutionProvider")
-        assert options["device_id"] == 1 and options["trt_engine_cache_path"] == str(tmp_path)
-        assert options["trt_fp16_enable"] is False
-        half = replace(spec.engine, precision="fp16")
-        assert engines._providers(half, device, tmp_path)[0][1]["trt_fp16_enable"] is True
-        assert engines._profile(self.BUILT_FOR, "images", (3, 64, 96)) == {
-            "trt_profile_min_shapes": "images:1x3x64x96",
-            "trt_profile_opt_shapes": "images:4x3x64x96",
-            "trt_profile_max_shapes": "images:8x3x64x96",
+    @pytest.mark.parametrize("precision", ["fp32", "fp16"])
+    def test_what_onnxruntime_is_told(
+        self, model: Path, monkeypatch: pytest.MonkeyPatch, precision: str
+    ) -> None:
+        asked: list[list[tuple[str, dict[str, Any]]]] = []
+        open_session = onnxruntime.InferenceSession
+
+        def record(path: str, options: Any, providers: Any) -> Any:
+            if providers == ["CPUExecutionProvider"]:
+                return open_session(path, options, providers=providers)
+            asked.append(providers)
+            raise RuntimeError("this machine has no GPU")
+
+        monkeypatch.setattr(onnxruntime, "InferenceSession", record)
+        known = ["TensorrtExecutionProvider", "CUDAExecutionProvider"]
+        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: known)
+        put_engine(model, self.BUILT_FOR, precision)
+        spec = open_model(model, runtime="tensorrt", precision=precision)
+        with pytest.raises(ModelError, match="this machine has no GPU"):
+            Predictor(spec, device="cuda:1")
+        (((name, options), (fallback, _)),) = asked
+        assert [name, fallback] == known
+        assert options["device_id"] == 1 and options["trt_engine_cache_enable"]
+        assert options["trt_fp16_enable"] is (precision == "fp16")
+        assert {
+            key: value.partition(":")[2] for key, value in options.items() if "shapes" in key
+        } == {
+            "trt_profile_min_shapes": "1x3x64x96",
+            "trt_profile_opt_shapes": "4x3x64x96",
+            "trt_profile_max_shapes": "8x3x64x96",
         }
 
 

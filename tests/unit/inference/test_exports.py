@@ -11,24 +11,25 @@ import pytest
 import torch
 
 from raypose.errors import ModelChangedError, ModelError
-from raypose.execution.artifacts import GraphBuilder
-from raypose.inference.artifact import cached_graph, is_cached
+from raypose.execution.artifacts import ArtifactBuilder
+from raypose.inference.artifact import cached_artifact, is_cached
 from raypose.inference.exports import is_outdated
 from raypose.inference.predictor import Predictor
 from raypose.inputs.models import open_model
 from tests.models import make_model
+from tests.predictions import predict_frames
 from tests.stores import Store
 from tests.unit.inference.conftest import put_engine, smooth_frames
 
 
 class TestFinding:
     def test_none_is_needed_for_torch(self, exported: Path) -> None:
-        assert open_model(exported).engine is None
+        assert open_model(exported).exported is None
 
-    def test_the_weights_beside_the_graph_belong_to_it(self, exported: Path) -> None:
-        engine = open_model(exported, runtime="onnx").engine
-        assert engine is not None and engine.precision == "fp32"
-        names = [Path(file).name for file in engine.files]
+    def test_the_weights_beside_the_onnx_file_belong_to_it(self, exported: Path) -> None:
+        export = open_model(exported, runtime="onnx").exported
+        assert export is not None and export.precision == "fp32"
+        names = [Path(file).name for file in export.files]
         assert names[0] == "epoch=9-step=100-best_fp32.onnx"
         assert set(names[1:]) <= {f"{names[0]}.data"}
 
@@ -64,9 +65,9 @@ class TestFinding:
     def test_half_precision_is_not_taken_unasked(self, model: Path) -> None:
         for file in (model / "exports_onnx").glob("*_fp32*"):
             file.unlink()
-        with pytest.raises(ModelError, match="take it with --precision fp16"):
+        with pytest.raises(ModelError, match="use it with --precision fp16"):
             open_model(model, runtime="onnx")
-        assert open_model(model, runtime="onnx", precision="fp16").engine is not None
+        assert open_model(model, runtime="onnx", precision="fp16").exported is not None
 
     def test_context_models_have_no_export_to_use(self, tmp_path: Path) -> None:
         directory = make_model(tmp_path / "m", model_type="heatmap_mhcrnn")
@@ -86,17 +87,17 @@ class TestFinding:
     def test_an_export_older_than_the_checkpoint(self, model: Path) -> None:
         spec = open_model(model, runtime="onnx")
         assert not is_outdated(spec) and not is_outdated(open_model(model))
-        assert spec.engine is not None
-        os.utime(spec.engine.path, (1, 1))
+        assert spec.exported is not None
+        os.utime(spec.exported.path, (1, 1))
         assert is_outdated(spec)
 
     def test_a_model_in_a_store(self, store: Store, exported: Path) -> None:
         here = open_model(exported, runtime="onnx")
         there = open_model(store.put_folder("m", exported), runtime="onnx")
-        assert there.fingerprint == here.fingerprint and there.engine is not None
-        assert there.engine.path.startswith("s3://lab/m/exports_onnx/")
+        assert there.fingerprint == here.fingerprint and there.exported is not None
+        assert there.exported.path.startswith("s3://lab/m/exports_onnx/")
         frames = smooth_frames(3, 100, 120)
-        (got, expected) = (Predictor(spec).predict(frames) for spec in (there, here))
+        (got, expected) = (predict_frames(Predictor(spec), frames) for spec in (there, here))
         assert torch.equal(got, expected)
         with pytest.raises(ModelError, match="no TensorRT export"):
             open_model("s3://lab/m", runtime="tensorrt")
@@ -107,21 +108,20 @@ class TestCarrying:
     def test_nothing_is_built(self, exported: Path) -> None:
         spec = open_model(exported, runtime="onnx")
         assert is_cached(spec)
-        with GraphBuilder([spec], allow_unsafe=False) as builder:
-            assert builder._process is None
-            ((of, packed),) = builder.graphs()
-        assert of == spec and packed == cached_graph(spec)
+        with ArtifactBuilder([spec], allow_unsafe=False) as builder:
+            ((of, packed),) = builder.artifacts()
+        assert of == spec and packed == cached_artifact(spec)
 
     def test_files_that_changed_since_the_plan(self, model: Path) -> None:
         spec = open_model(model, runtime="onnx")
-        assert spec.engine is not None
-        with open(spec.engine.files[-1], "ab") as file:
+        assert spec.exported is not None
+        with open(spec.exported.files[-1], "ab") as file:
             file.write(b"\n")
         with pytest.raises(ModelChangedError, match="changed after the run was planned"):
-            cached_graph(spec)
-        os.unlink(spec.engine.files[-1])
+            cached_artifact(spec)
+        os.unlink(spec.exported.files[-1])
         with pytest.raises(ModelError, match="can't be read"):
-            cached_graph(spec)
+            cached_artifact(spec)
 
     @pytest.mark.parametrize(
         ("runtime", "package"),
@@ -134,5 +134,5 @@ class TestCarrying:
         spec = open_model(model, runtime=runtime)
         monkeypatch.setitem(sys.modules, package, None)
         with pytest.raises(ModelError, match=f"needs the package {package}") as caught:
-            cached_graph(spec)
+            cached_artifact(spec)
         assert f"pip install 'raypose[{runtime}]'" in caught.value.hint

@@ -14,13 +14,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from raypose.errors import CancelledError, Failure, VideoError
-from raypose.inference.loop import MemberResult, _fill_gaps, predict_video
+from raypose.inference.frame_source import fill_gaps
+from raypose.inference.loop import MemberResult
 from raypose.inference.predictor import Predictor
 from raypose.inference.windows import frames_to_read
 from raypose.inputs.models import open_model
 from raypose.specs import ModelSpec
 from raypose.video.frames import FrameStatus
 from raypose.video.reader import FrameReader
+from tests.predictions import predict_frames, predict_video
 from tests.unit.inference.conftest import smooth_frames
 from tests.videos import damage_packets, make_video
 
@@ -68,7 +70,7 @@ def test_every_frame_and_member(video: Path, heatmap: Predictor, context: Predic
     for rows, predictor in zip(got, (heatmap, context), strict=True):
         assert rows.shape == (N, 3, 3)
         assert rows.dtype == np.float32
-        np.testing.assert_allclose(rows, predictor.predict(frames).numpy(), atol=2e-3)
+        np.testing.assert_allclose(rows, predict_frames(predictor, frames).numpy(), atol=2e-3)
     assert told == sorted(told)
     assert told[-1] == N
 
@@ -148,8 +150,8 @@ def test_split_equals_unsplit_equals_frame_by_frame(
     ]
     frames = frames_of(video)
     alone = [
-        np.concatenate([heatmap.predict(frames[i : i + 1]).numpy() for i in range(n)]),
-        context.predict(frames).numpy(),
+        np.concatenate([predict_frames(heatmap, frames[i : i + 1]).numpy() for i in range(n)]),
+        predict_frames(context, frames).numpy(),
     ]
     for member, all_rows in enumerate(whole):
         assert all_rows.shape == (n, 3, 3)
@@ -163,21 +165,23 @@ def test_short_videos(tmp_path: Path, heatmap: Predictor, context: Predictor, n:
     video = make_video(tmp_path / "short.mp4", n_frames=n)
     got = values(predict_video(video, [heatmap, context]))
     frames = frames_of(video)
-    np.testing.assert_allclose(got[0], heatmap.predict(frames).numpy(), atol=2e-3)
-    np.testing.assert_allclose(got[1], context.predict(frames).numpy(), atol=2e-3)
+    np.testing.assert_allclose(got[0], predict_frames(heatmap, frames).numpy(), atol=2e-3)
+    np.testing.assert_allclose(got[1], predict_frames(context, frames).numpy(), atol=2e-3)
 
 
 def test_boxes_follow_their_frames(video: Path, heatmap: Predictor, context: Predictor) -> None:
-    from raypose.inference.preprocess import clamp_boxes
+    from raypose.inference.preprocess import clamp_bboxes
 
     boxes = np.stack(
         [np.arange(N) % 30, np.arange(N) % 20, 40 + np.arange(N), 50 + np.arange(N)], axis=1
     ).astype(float)
-    got = values(predict_video(video, [heatmap, context], boxes=boxes[:-3], batch_size=4))
-    used = clamp_boxes(boxes[np.minimum(np.arange(N), N - 4)], 80, 112)
+    got = values(predict_video(video, [heatmap, context], bboxes=boxes[:-3], batch_size=4))
+    used = clamp_bboxes(boxes[np.minimum(np.arange(N), N - 4)], 80, 112)
     frames = frames_of(video)
     for rows, predictor in zip(got, (heatmap, context), strict=True):
-        np.testing.assert_allclose(rows, predictor.predict(frames, used).numpy(), atol=2e-3)
+        np.testing.assert_allclose(
+            rows, predict_frames(predictor, frames, used).numpy(), atol=2e-3
+        )
 
 
 def test_one_member_fails_alone(
@@ -239,10 +243,10 @@ def test_undecodable_frames_keep_their_rows(
 def test_gaps_are_filled_from_their_neighbours() -> None:
     frames = np.arange(5, dtype=np.uint8)[:, None, None, None].repeat(3, axis=3)
     ok = np.array([False, True, False, False, True])
-    held = _fill_gaps(frames, ok, None)
+    held = fill_gaps(frames, ok, None)
     assert frames[:, 0, 0, 0].tolist() == [1, 1, 1, 1, 4]
     frames = np.zeros((2, 1, 1, 3), np.uint8)
-    held = _fill_gaps(frames, np.array([False, False]), held)
+    held = fill_gaps(frames, np.array([False, False]), held)
     assert frames[:, 0, 0, 0].tolist() == [4, 4]
     assert held is not None
 

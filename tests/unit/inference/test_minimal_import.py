@@ -11,35 +11,35 @@ from pathlib import Path
 import pytest
 import torch
 
-from raypose.inference.artifact import build_graph, load_network
+from raypose.inference.artifact import build_artifact, load_network
 from raypose.inference.network import example_images
 from raypose.specs import ModelSpec
 
 BUILD = """
 import pathlib, pickle, sys
-from raypose.inference.artifact import build_graph
-from raypose.inference.minimal_import import leave_out_training
+from raypose.inference.artifact import build_artifact
+from raypose.inference.minimal_import import exclude_training
 
-leave_out_training()
+exclude_training()
 request = pathlib.Path(sys.argv[1])
-graphs = [build_graph(spec) for spec in pickle.loads(request.read_bytes())]
-request.write_bytes(pickle.dumps((graphs, sorted(sys.modules))))
+artifacts = [build_artifact(spec) for spec in pickle.loads(request.read_bytes())]
+request.write_bytes(pickle.dumps((artifacts, sorted(sys.modules))))
 """
 
 
-def build_lean(specs: Sequence[ModelSpec], folder: Path) -> tuple[list[bytes], set[str]]:
-    """The graphs, and the modules that the process that made them had imported."""
+def build_minimal(specs: Sequence[ModelSpec], folder: Path) -> tuple[list[bytes], set[str]]:
+    """The artifacts, and the modules that the process that built them had imported."""
     request = folder / "request"
     request.write_bytes(pickle.dumps(specs))
     done = subprocess.run([sys.executable, "-c", BUILD, request], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    graphs, modules = pickle.loads(request.read_bytes())
-    return graphs, set(modules)
+    artifacts, modules = pickle.loads(request.read_bytes())
+    return artifacts, set(modules)
 
 
 def assert_same(got: bytes, spec: ModelSpec) -> None:
-    """Both graphs are of the same kind, and give exactly the same."""
-    expected = build_graph(spec)
+    """Both artifacts are of the same kind, and give exactly the same."""
+    expected = build_artifact(spec)
     assert (b'"torchscript"' in got[:400]) == (b'"torchscript"' in expected[:400])
     ours, theirs = load_network(got), load_network(expected)
     assert ours.architecture == theirs.architecture
@@ -58,12 +58,12 @@ def test_convolutional_networks(make_spec: Callable[..., ModelSpec], tmp_path: P
         make_spec(model_type="regression", height=64, width=128),
         make_spec(model_type="heatmap_mhcrnn"),
     ]
-    graphs, modules = build_lean(specs, tmp_path)
+    artifacts, modules = build_minimal(specs, tmp_path)
     # What took the time; a Lightning Pose that needs it elsewhere is a reason to look again.
     heavy = {"torch._dynamo", "lightning.fabric", "matplotlib", "pandas", "transformers"}
     assert not heavy & modules
-    for graph, spec in zip(graphs, specs, strict=True):
-        assert_same(graph, spec)
+    for artifact, spec in zip(artifacts, specs, strict=True):
+        assert_same(artifact, spec)
 
 
 @pytest.mark.long
@@ -76,6 +76,6 @@ def test_transformers(make_spec: Callable[..., ModelSpec], tmp_path: Path) -> No
             view_names=("top", "side"),
         )
     )
-    graphs, _ = build_lean(specs, tmp_path)
-    for graph, spec in zip(graphs, specs, strict=True):
-        assert_same(graph, spec)
+    artifacts, _ = build_minimal(specs, tmp_path)
+    for artifact, spec in zip(artifacts, specs, strict=True):
+        assert_same(artifact, spec)

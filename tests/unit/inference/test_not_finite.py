@@ -1,4 +1,4 @@
-"""Numbers that are none: a sentence with model, video and frame, and never an empty field."""
+"""Values that are not finite: an error with model, video and frame, and never an empty field."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import pytest
 import torch
 
 from raypose.errors import Failure, ModelError
-from raypose.inference.artifact import build_graph, load_network
-from raypose.inference.loop import MemberResult, predict_video
+from raypose.inference.artifact import build_artifact, load_network
+from raypose.inference.loop import MemberResult
 from raypose.inference.predictor import Predictor
 from raypose.inputs.models import open_model
 from raypose.specs import ModelSpec
 from raypose.video.frames import without_picture
+from tests.predictions import predict_video
 from tests.unit.inference.conftest import smooth_frames
 from tests.videos import damage_packets, make_video
 
@@ -96,10 +97,10 @@ def test_weights_too_large_for_half_precision(make_spec: Callable[..., ModelSpec
     content = torch.load(spec.checkpoint, weights_only=False)
     content["state_dict"]["head.upsampling_layers.1.weight"].view(-1)[0] = 1e6
     torch.save(content, spec.checkpoint)
-    graph = build_graph(open_model(spec.directory))
-    load_network(graph, "cpu", "bf16")
+    artifact = build_artifact(open_model(spec.directory))
+    load_network(artifact, "cpu", "bf16")
     with pytest.raises(ModelError, match=r"x/m: weights of this model are too large for fp16"):
-        load_network(graph, "cpu", "fp16", path="x/m")
+        load_network(artifact, "cpu", "fp16", path="x/m")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -111,4 +112,4 @@ def test_a_weight_that_is_not_finite_fails_the_model(
     content["state_dict"]["head.upsampling_layers.1.bias"][1] = value
     torch.save(content, spec.checkpoint)
     with pytest.raises(ModelError, match=r"not finite \(head\.upsampling_layers\.1\.bias\)"):
-        build_graph(open_model(spec.directory))
+        build_artifact(open_model(spec.directory))

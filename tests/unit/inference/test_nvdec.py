@@ -1,4 +1,4 @@
-"""What decoding on a GPU shares with a CPU: colours, batches, the comparison, the way back."""
+"""What decoding on a GPU shares with a CPU: colours, batches, the comparison, the fallback."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ import pytest
 import torch
 
 from raypose.inference import nvdec
-from raypose.inference.loop import MemberResult, predict_video
-from raypose.inference.nvdec import DeviceReader, disagreement, nv12_to_rgb, why_not
+from raypose.inference.loop import MemberResult
+from raypose.inference.nvdec import DeviceReader, disagreement, unsupported_reason
 from raypose.inference.predictor import Predictor
+from raypose.inference.preprocess import nv12_to_rgb
 from raypose.specs import ModelSpec
 from raypose.video.index import VideoIndex, index_video
 from raypose.video.reader import FrameReader
+from tests.predictions import predict_video
 from tests.unit.inference.conftest import smooth_frames
 from tests.videos import damage_packets, make_video
 
@@ -84,12 +86,15 @@ def test_a_lost_frame_keeps_its_place(tmp_path: Path) -> None:
     assert disagreement(index, DeviceReader(index, CPU, None, stop=4)) == ""
 
 
-def test_frames_that_differ_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_that_differ_are_noticed(tmp_path: Path) -> None:
     index = index_video(clouds(tmp_path / "clouds.mp4"))
     assert disagreement(index, DeviceReader(index, CPU, None, stop=4)) == ""
-    planes = nvdec._planes
-    monkeypatch.setattr(nvdec, "_planes", lambda frame: (planes(frame)[0] // 2, planes(frame)[1]))
-    assert "differ by up to" in disagreement(index, DeviceReader(index, CPU, None, stop=4))
+    dark = smooth_frames(20, 80, 112) // 2
+    other = make_video(
+        tmp_path / "dark.mp4", n_frames=20, width=112, height=80, picture=lambda i, w, h: dark[i]
+    )
+    reader = DeviceReader(index_video(other), CPU, None, stop=4)
+    assert "differ by up to" in disagreement(index, reader)
 
 
 @pytest.mark.parametrize(
@@ -102,24 +107,24 @@ def test_frames_that_differ_are_noticed(tmp_path: Path, monkeypatch: pytest.Monk
 )
 def test_why_not(options: dict[str, Any], device: str, reason: str, tmp_path: Path) -> None:
     index = index_video(make_video(tmp_path / "video.mkv", **options))
-    assert reason in why_not(index, torch.device(device))
+    assert reason in unsupported_reason(index, torch.device(device))
 
 
 def test_a_video_is_compared_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     index = index_video(make_video(tmp_path / "video.mp4"))
     compared = []
     monkeypatch.setattr(nvdec, "disagreement", lambda index, _: compared.append(index) or "no")
-    assert [why_not(index, torch.device("cuda:0")) for _ in range(3)] == ["no"] * 3
+    assert [unsupported_reason(index, torch.device("cuda:0")) for _ in range(3)] == ["no"] * 3
     assert compared == [index]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_no_driver_is_a_reason(tmp_path: Path) -> None:
     index = index_video(make_video(tmp_path / "video.mp4"))
-    assert "NVDEC can't decode it" in why_not(index, torch.device("cuda:0"))
+    assert "NVDEC can't decode it" in unsupported_reason(index, torch.device("cuda:0"))
 
 
-def test_the_way_back_to_the_cpu_is_told(
+def test_the_fallback_to_the_cpu_is_reported(
     make_spec: Callable[..., ModelSpec], tmp_path: Path
 ) -> None:
     video = clouds(tmp_path / "clouds.mp4")
@@ -128,8 +133,8 @@ def test_the_way_back_to_the_cpu_is_told(
     (asked,) = predict_video(video, [predictor], decoder="nvdec")
     assert isinstance(plain, MemberResult)
     assert isinstance(asked, MemberResult)
-    assert plain.not_nvdec == ""
-    assert asked.not_nvdec == "the network is not on a GPU"
+    assert plain.fallback_reason == ""
+    assert asked.fallback_reason == "the network is not on a GPU"
     np.testing.assert_array_equal(plain.values, asked.values)
 
 
@@ -145,7 +150,7 @@ def test_predictions_from_such_frames(
     video = damage_packets(whole, tmp_path / "damaged.mp4", [3, 9])
     predictor = Predictor(make_spec(model_type=model_type))
     (expected,) = predict_video(video, [predictor])
-    monkeypatch.setattr(nvdec, "why_not", lambda index, device: "")
+    monkeypatch.setattr(nvdec, "unsupported_reason", lambda index, device: "")
     monkeypatch.setattr(nvdec, "nvdec", lambda device: None)
     (got,) = predict_video(video, [predictor], decoder="nvdec", batch_size=6)
     assert isinstance(expected, MemberResult)
@@ -156,4 +161,7 @@ def test_predictions_from_such_frames(
 
 @pytest.mark.gpu
 def test_nvdec_agrees_with_the_cpu(tmp_path: Path) -> None:
-    assert why_not(index_video(clouds(tmp_path / "clouds.mp4")), torch.device("cuda:0")) == ""
+    assert (
+        unsupported_reason(index_video(clouds(tmp_path / "clouds.mp4")), torch.device("cuda:0"))
+        == ""
+    )

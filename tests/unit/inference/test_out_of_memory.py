@@ -16,10 +16,11 @@ import pytest
 import torch
 
 from raypose.errors import DeviceError, Failure
-from raypose.inference.artifact import cached_graph
-from raypose.inference.loop import MemberResult, predict_video
+from raypose.inference.artifact import cached_artifact
+from raypose.inference.loop import MemberResult
 from raypose.inference.predictor import Predictor
 from raypose.specs import ModelSpec
+from tests.predictions import predict_frames, predict_video
 from tests.unit.inference.conftest import smooth_frames
 from tests.videos import make_video
 
@@ -27,7 +28,7 @@ N = 23
 
 
 @pytest.fixture(autouse=True)
-def _one_lane() -> Iterator[None]:
+def _one_thread() -> Iterator[None]:
     """One batch after another, as on a GPU."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -45,13 +46,13 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def heatmap(make_spec: Callable[..., ModelSpec]) -> tuple[ModelSpec, bytes]:
     spec = make_spec()
-    return spec, cached_graph(spec)
+    return spec, cached_artifact(spec)
 
 
 @pytest.fixture(scope="module")
 def context(make_spec: Callable[..., ModelSpec]) -> tuple[ModelSpec, bytes]:
     spec = make_spec(model_type="heatmap_mhcrnn")
-    return spec, cached_graph(spec)
+    return spec, cached_artifact(spec)
 
 
 def full(error: str = "CUDA out of memory. Tried to allocate 2.00 GiB.") -> RuntimeError:
@@ -103,8 +104,8 @@ def test_batches_become_smaller_than_those_of_the_reader(
     np.testing.assert_allclose(got, expected, atol=0.05)
     np.testing.assert_allclose(beside, expected, atol=0.05)
     fits = {1: 1, 3: 2, 7: 4}[room]
-    assert predictor.most_frames == fits
-    assert other.most_frames is None
+    assert predictor.limit.n_frames == fits
+    assert other.limit.n_frames is None
     # 8, and half of it until it fits: no batch fails twice, and none is larger ever after.
     assert [size for size in crowded.sizes if size > room] == [8, 4, 2][: len(crowded.kept)]
     assert sum(size for size in crowded.sizes if size <= room) == N
@@ -133,13 +134,13 @@ def test_nothing_of_the_failed_batch_is_kept_when_memory_is_released(
     predictor = Predictor(*heatmap)
     crowded = crowd(predictor, "forward", 2)
     seen = []
-    note = predictor.note_too_many
+    lower = predictor.limit.lower
 
     def watched(tried: int) -> None:
         seen.append([kept() is None for kept in crowded.kept])
-        note(tried)
+        lower(tried)
 
-    monkeypatch.setattr(predictor, "note_too_many", watched)
+    monkeypatch.setattr(predictor.limit, "lower", watched)
     rows(predict_video(video, [predictor], batch_size=8))
     assert seen == [[True], [True, True]]
 
@@ -158,7 +159,7 @@ def test_a_frame_that_does_not_fit_fails_the_model_by_name(
     assert set(crowded.sizes[4:]) <= {1}, "of the batch that was on its way already"
     assert isinstance(fine, MemberResult)
     with pytest.raises(DeviceError, match="too small for one frame"):
-        predictor.predict(smooth_frames(2, 80, 112))
+        predict_frames(predictor, smooth_frames(2, 80, 112))
 
 
 def test_memory_that_runs_out_elsewhere_has_a_name() -> None:

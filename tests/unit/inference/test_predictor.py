@@ -10,16 +10,18 @@ import pytest
 import torch
 
 from raypose.errors import ModelError
-from raypose.inference import artifact as graphs
-from raypose.inference.artifact import build_graph, cached_graph, is_cached, load_network
+from raypose.inference import artifact
+from raypose.inference.artifact import build_artifact, cached_artifact, is_cached, load_network
+from raypose.inference.frame_batch import FrameBatch
+from raypose.inference.gpu_memory import batch_size_that_fits
 from raypose.inference.network import load_module
-from raypose.inference.predictor import Predictor, batch_size_that_fits
-from raypose.inference.preprocess import clamp_boxes
-from raypose.inference.views import Views
+from raypose.inference.predictor import Predictor
+from raypose.inference.preprocess import clamp_bboxes
 from raypose.inference.vit import offline_backbones
 from raypose.inputs.models import open_model
 from raypose.specs import ModelSpec
 from tests.models import make_model
+from tests.predictions import predict_frames
 from tests.unit.inference.conftest import (
     smooth_frames,
     upstream_images,
@@ -43,7 +45,7 @@ from tests.unit.inference.conftest import (
 def test_heatmap_models(make_spec: Callable[..., ModelSpec], arguments: dict[str, object]) -> None:
     spec = make_spec(**arguments)
     frames = smooth_frames(7, 100, 120)
-    got = Predictor(spec).predict(frames).numpy()
+    got = predict_frames(Predictor(spec), frames).numpy()
     expected = upstream_prediction(spec, frames)
     assert got.shape == (7, 3, 3)
     confident = expected[..., 2] > 0.1
@@ -57,7 +59,7 @@ def test_regression_is_in_the_frame(make_spec: Callable[..., ModelSpec]) -> None
     spec = make_spec(model_type="regression", height=64, width=128)
     frames = smooth_frames(5, 100, 120)
     in_image = upstream_prediction(spec, frames)
-    got = Predictor(spec).predict(frames).numpy()
+    got = predict_frames(Predictor(spec), frames).numpy()
     np.testing.assert_allclose(got[..., 0], in_image[..., 0] / 128 * 120, atol=0.01)
     np.testing.assert_allclose(got[..., 1], in_image[..., 1] / 64 * 100, atol=0.01)
     assert (got[..., 2] == 1).all()
@@ -66,9 +68,7 @@ def test_regression_is_in_the_frame(make_spec: Callable[..., ModelSpec]) -> None
 def test_context_models(make_spec: Callable[..., ModelSpec]) -> None:
     spec = make_spec(model_type="heatmap_mhcrnn")
     frames = smooth_frames(12, 100, 120)
-    predictor = Predictor(spec)
-    predictor.batch_size = 5
-    got = predictor.predict(frames).numpy()
+    got = predict_frames(Predictor(spec), frames, batch_size=5).numpy()
     expected = upstream_prediction(spec, frames)  # of the frames that have two on either side
     assert got.shape == (12, 3, 3)
     confident = expected[..., 2] > 0.1
@@ -82,10 +82,10 @@ def test_context_models(make_spec: Callable[..., ModelSpec]) -> None:
 def test_context_model_on_fewer_frames_than_a_window(
     make_spec: Callable[..., ModelSpec], n: int
 ) -> None:
-    """Lightning Pose answers nothing here; its padding of sequences in training is the rule."""
+    """Lightning Pose predicts nothing here; its padding of sequences in training is the rule."""
     spec = make_spec(model_type="heatmap_mhcrnn")
     frames = smooth_frames(n, 100, 120)
-    got = Predictor(spec).predict(frames).numpy()
+    got = predict_frames(Predictor(spec), frames).numpy()
     padded = np.concatenate((frames[[0, 0]], frames, frames[[-1, -1]]))
     expected = upstream_prediction(spec, padded)
     assert np.abs(got - expected)[..., :2][expected[..., 2] > 0.1].max() < 0.01
@@ -96,7 +96,7 @@ def test_bounding_boxes(make_spec: Callable[..., ModelSpec]) -> None:
 
     spec = make_spec()
     frames = smooth_frames(4, 100, 120)
-    boxes = clamp_boxes(
+    boxes = clamp_bboxes(
         np.array([[10, 20, 60, 50], [0, 0, 100, 120], [70, 60, 99, 99], [-9, 5, 40, 80]]), 100, 120
     )
     import pandas as pd
@@ -107,7 +107,7 @@ def test_bounding_boxes(make_spec: Callable[..., ModelSpec]) -> None:
     crops, used = crop_and_resize_frames(whole, table, [64, 64])
     batch = {"frames": crops, "bbox": used, "is_multiview": False}
     expected = upstream_prediction(spec, frames, batch=batch)
-    got = Predictor(spec).predict(frames, boxes).numpy()
+    got = predict_frames(Predictor(spec), frames, boxes).numpy()
     confident = expected[..., 2] > 0.1
     assert np.abs(got - expected)[..., :2][confident].max() < 0.01
 
@@ -115,11 +115,10 @@ def test_bounding_boxes(make_spec: Callable[..., ModelSpec]) -> None:
 def test_any_batch_size_gives_the_same(make_spec: Callable[..., ModelSpec]) -> None:
     predictor = Predictor(make_spec())
     frames = smooth_frames(9, 100, 120)
-    at_once = predictor.predict(frames)
+    at_once = predict_frames(predictor, frames)
     for size in (1, 2, 4, 8):
-        predictor.batch_size = size
-        torch.testing.assert_close(predictor.predict(frames), at_once, atol=1e-3, rtol=0)
-    assert predictor.predict(frames[:0]).shape == (0, 3, 3)
+        got = predict_frames(predictor, frames, batch_size=size)
+        torch.testing.assert_close(got, at_once, atol=1e-3, rtol=0)
 
 
 def test_names_of_pretrained_backbones_download_nothing(tmp_path: Path) -> None:
@@ -152,16 +151,16 @@ def test_multiview_transformer(make_spec: Callable[..., ModelSpec]) -> None:
         "bbox": torch.tensor([[*whole[0], *whole[1]]] * 3, dtype=torch.float32),
         "is_multiview": True,
     }
-    graph = build_graph(spec)
-    assert b'"torchscript"' in graph[:400]
-    predictor = Predictor(spec, graph)
+    built = build_artifact(spec)
+    assert b'"torchscript"' in built[:400]
+    predictor = Predictor(spec, built)
     with torch.inference_mode():
         heatmaps = upstream_model(spec)(batch["frames"])
         ours = predictor.network.forward(batch["frames"])
         keypoints, confidence = upstream_model(spec).predict_step(batch, 0)
     assert ours.shape == (3, 6, 16, 16)
     torch.testing.assert_close(ours, heatmaps, atol=1e-5, rtol=1e-4)
-    got = predictor.predict(views)
+    got = predict_frames(predictor, views)
     assert got.shape == (3, 6, 3)
     sure = confidence > 0.1
     assert sure.any()
@@ -169,7 +168,7 @@ def test_multiview_transformer(make_spec: Callable[..., ModelSpec]) -> None:
     torch.testing.assert_close(got[..., 2], confidence, atol=1e-3, rtol=0)
     # Boxes of whole frames say the same.
     boxes = [np.array([box] * 3) for box in whole]
-    torch.testing.assert_close(predictor.predict(views, boxes), got, atol=1e-3, rtol=0)
+    torch.testing.assert_close(predict_frames(predictor, views, boxes), got, atol=1e-3, rtol=0)
 
 
 @pytest.mark.slow
@@ -181,7 +180,7 @@ def test_transformers_give_the_same_heatmaps(
     images = upstream_images(smooth_frames(3, 100, 120), 64, 64)
     with torch.inference_mode():
         expected = upstream_model(spec)(images)
-        got = load_network(build_graph(spec)).forward(images)
+        got = load_network(build_artifact(spec)).forward(images)
     assert expected.std() > 1e-6
     torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-3)
 
@@ -195,14 +194,14 @@ def test_unknown_transformer_is_not_downloaded() -> None:
     assert AutoModel.from_pretrained.__func__ is downloads
 
 
-def test_graph_needs_no_lightning_pose(
+def test_an_artifact_needs_no_lightning_pose(
     make_spec: Callable[..., ModelSpec], tmp_path: Path
 ) -> None:
     import subprocess
     import sys
 
-    path = tmp_path / "graph"
-    path.write_bytes(build_graph(make_spec()))
+    path = tmp_path / "artifact"
+    path.write_bytes(build_artifact(make_spec()))
     code = (
         "import sys, pathlib, torch; from raypose.inference.artifact import load_network; "
         f"network = load_network(pathlib.Path({str(path)!r}).read_bytes()); "
@@ -219,20 +218,20 @@ def test_cache(
     monkeypatch.setenv("RAYPOSE_CACHE_DIR", str(tmp_path))
     spec = make_spec(seed=5)
     assert not is_cached(spec)
-    graph = cached_graph(spec)
+    built = cached_artifact(spec)
     assert is_cached(spec)
     (file,) = (tmp_path / "graphs").iterdir()
-    assert cached_graph(spec) == graph
-    file.write_bytes(graph[:-100])  # damaged: made again
-    assert load_network(cached_graph(spec)).architecture.backbone == "resnet18"
+    assert cached_artifact(spec) == built
+    file.write_bytes(built[:-100])  # damaged: rebuilt
+    assert load_network(cached_artifact(spec)).architecture.backbone == "resnet18"
     assert load_network(file.read_bytes()).architecture.backbone == "resnet18"
     monkeypatch.setenv("RAYPOSE_CACHE_DIR", "/proc/nobody/can/write/here")
-    assert load_network(cached_graph(spec)).architecture.n_keypoints == 3
+    assert load_network(cached_artifact(spec)).architecture.n_keypoints == 3
 
 
-def test_damaged_graph(make_spec: Callable[..., ModelSpec]) -> None:
-    graph = build_graph(make_spec())
-    for content in (b"", b"junk", graph[:2000], graph[:-1] + b"x"):
+def test_a_damaged_artifact(make_spec: Callable[..., ModelSpec]) -> None:
+    built = build_artifact(make_spec())
+    for content in (b"", b"junk", built[:2000], built[:-1] + b"x"):
         with pytest.raises(ModelError, match="can't be used"):
             load_network(content)
 
@@ -240,13 +239,15 @@ def test_damaged_graph(make_spec: Callable[..., ModelSpec]) -> None:
 def test_network_that_cannot_be_traced_travels_as_weights(
     make_spec: Callable[..., ModelSpec], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(graphs, "_TOLERANCE", -1.0)  # no graph is exact enough
+    monkeypatch.setattr(artifact, "_TOLERANCE", -1.0)  # no trace is exact enough
     spec = make_spec()
-    graph = build_graph(spec)
+    built = build_artifact(spec)
     monkeypatch.undo()
     frames = smooth_frames(3, 80, 80)
-    expected = Predictor(spec).predict(frames)
-    torch.testing.assert_close(Predictor(spec, graph).predict(frames), expected, atol=1e-3, rtol=0)
+    expected = predict_frames(Predictor(spec), frames)
+    torch.testing.assert_close(
+        predict_frames(Predictor(spec, built), frames), expected, atol=1e-3, rtol=0
+    )
 
 
 def test_config_and_checkpoint_that_do_not_belong_together(tmp_path: Path) -> None:
@@ -255,10 +256,10 @@ def test_config_and_checkpoint_that_do_not_belong_together(tmp_path: Path) -> No
     text = config.read_text()
     config.write_text(text.replace("  - nose\n", ""))
     with pytest.raises(ModelError, match="3 keypoints, and the config names 2"):
-        build_graph(open_model(directory))
+        build_artifact(open_model(directory))
     config.write_text(text.replace("model_type: heatmap", "model_type: regression"))
     with pytest.raises(ModelError, match="does not fit the network"):
-        build_graph(open_model(directory))
+        build_artifact(open_model(directory))
 
 
 @pytest.mark.parametrize(("precision", "limit"), [("bf16", 3.0), ("fp16", 0.3)])
@@ -267,8 +268,8 @@ def test_half_precisions_run(
 ) -> None:
     spec = make_spec()
     frames = smooth_frames(4, 100, 120)
-    exact = Predictor(spec).predict(frames)
-    half = Predictor(spec, precision=precision).predict(frames)
+    exact = predict_frames(Predictor(spec), frames)
+    half = predict_frames(Predictor(spec, precision=precision), frames)
     assert half.dtype == torch.float32
     confident = exact[..., 2] > 0.9
     assert (half - exact)[..., :2][confident].abs().median() < limit
@@ -293,5 +294,5 @@ def test_shared_models_agree_with_expected_images(shared_data: Path) -> None:
         heatmaps = module(upstream_images(frames, 128, 128))
     predictor = Predictor(spec)
     with torch.inference_mode():
-        got = predictor.network.forward(predictor.prepare(Views((torch.from_numpy(frames),))))
+        got = predictor.network.forward(predictor.prepare(FrameBatch((torch.from_numpy(frames),))))
     torch.testing.assert_close(got, heatmaps, atol=1e-5, rtol=0)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from raypose.inference.preprocess import _resize_on_gpu, clamp_boxes, prepare_images
+from raypose.inference.preprocess import clamp_bboxes, prepare_images, resize_with_torch
 from tests.unit.inference.conftest import smooth_frames, upstream_images
 
 CPU = torch.device("cpu")
@@ -37,8 +37,8 @@ def test_both_ways_agree() -> None:
     frames = torch.from_numpy(smooth_frames(3, 90, 120))
     boxes = np.array([[0, 0, 90, 120], [10, 20, 33, 47], [119, 89, 1, 1]])
     for chosen in (None, boxes):
-        on_cpu = prepare_images(frames, 64, 48, device=CPU, boxes=chosen)
-        other = _resize_on_gpu(frames, 64, 48, chosen)
+        on_cpu = prepare_images(frames, 64, 48, device=CPU, bboxes=chosen)
+        other = resize_with_torch(frames, 64, 48, chosen)
         scale = torch.tensor([0.229, 0.224, 0.225]) * 255
         shift = torch.tensor([0.485, 0.456, 0.406]) * 255
         expected = ((other - shift) / scale).permute(0, 3, 1, 2)
@@ -63,7 +63,7 @@ def test_boxes_as_lightning_pose_crops_them() -> None:
     std = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
     table = pd.DataFrame(rows, columns=["x", "y", "h", "w"])
     expected, used = crop_and_resize_frames((unresized - mean) / std, table, [64, 64])
-    boxes = clamp_boxes(rows, 90, 120)
+    boxes = clamp_bboxes(rows, 90, 120)
     np.testing.assert_array_equal(boxes, used.numpy())
-    got = prepare_images(torch.from_numpy(frames), 64, 64, device=CPU, boxes=boxes)
+    got = prepare_images(torch.from_numpy(frames), 64, 64, device=CPU, bboxes=boxes)
     torch.testing.assert_close(got, expected, atol=5e-5, rtol=0)

@@ -47,7 +47,7 @@ def test_a_clone_in_the_current_directory_is_not_what_is_installed(
     monkeypatch.chdir(clone(tmp_path))
     monkeypatch.syspath_prepend("")  # as in a notebook
     assert _versions_digest() == before
-    with pytest.raises(ModelError, match="and not the one that is installed") as raised:
+    with pytest.raises(ModelError, match="and not the installed one") as raised:
         upstream.check_imported()
     assert raised.value.path == str(tmp_path / "lightning_pose")
     assert "pip install -e" in raised.value.hint

@@ -1,4 +1,4 @@
-"""Bounding boxes: what part of each frame the networks look at."""
+"""Bounding boxes from CSV files: the part of each frame that the networks see."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _MOST_PIXELS = 1_000_000
 _HINT = f"A CSV with the columns {', '.join(COLUMNS)} and one row per frame is needed."
 
 
-def boxes_path(folder: Path, stem: str) -> Path:
-    """Where the boxes of a video are, named as Lightning Pose names them."""
+def bbox_path(folder: Path, stem: str) -> Path:
+    """The file of a video's bounding boxes, named as Lightning Pose names it."""
     return folder / f"{stem}_bbox.csv"
 
 
-def read_boxes(path: str | os.PathLike[str]) -> NDArray[np.float64]:
-    """The boxes of a video.
+def read_bboxes(path: str | os.PathLike[str]) -> NDArray[np.float64]:
+    """The bounding boxes of a video.
 
     Args:
         path: a CSV with the columns x, y, h, w (in pixels of the frame), one row per frame.
@@ -41,22 +41,22 @@ def read_boxes(path: str | os.PathLike[str]) -> NDArray[np.float64]:
             raise TableError(f"there is no column {' and no column '.join(lacking)}")
         columns = read_columns(head, COLUMNS)
     except OSError as error:
-        raise VideoError(f"the boxes can't be read ({error.strerror})", path=path) from None
+        message = f"the bounding boxes can't be read ({error.strerror})"
+        raise VideoError(message, path=path) from None
     except TableError as error:
-        message = f"these are no bounding boxes ({error.message})"
+        message = f"this is no file of bounding boxes ({error.message})"
         raise VideoError(message, path=path, hint=_HINT) from None
-    boxes: NDArray[np.float64] = np.stack([columns[name] for name in COLUMNS], axis=1)
+    bboxes: NDArray[np.float64] = np.stack([columns[name] for name in COLUMNS], axis=1)
+    if not len(bboxes):
+        raise VideoError("there are no bounding boxes in it", path=path, hint=_HINT)
     with np.errstate(invalid="ignore"):
-        bad = np.flatnonzero(
-            ~(np.abs(boxes) <= _MOST_PIXELS).all(axis=1) | (boxes[:, 2:] <= 0).any(axis=1)
-        )
-    if not len(boxes):
-        raise VideoError("the boxes can't be used: there is no row", path=path, hint=_HINT)
+        too_far = ~(np.abs(bboxes) <= _MOST_PIXELS).all(axis=1)
+        bad = np.flatnonzero(too_far | (bboxes[:, 2:] <= 0).any(axis=1))
     if len(bad):
-        values = ", ".join(f"{n} {v:g}" for n, v in zip(COLUMNS, boxes[bad[0]], strict=True))
+        values = ", ".join(f"{n} {v:g}" for n, v in zip(COLUMNS, bboxes[bad[0]], strict=True))
         raise VideoError(
-            f"the boxes can't be used: that of frame {bad[0]} has no area in any frame ({values})",
+            f"the bounding box of frame {bad[0]} has no area in any frame ({values})",
             path=path,
             hint="Each needs numbers of pixels, h and w above 0.",
         )
-    return boxes
+    return bboxes

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raypose.errors import VideoError
-from raypose.inference.boxes import read_boxes
+from raypose.inference.bbox import read_bboxes
 
-BOXES = [[10.5, 20, 30, 40], [11, 21, 31.25, 41]]
+BBOXES = [[10.5, 20, 30, 40], [11, 21, 31.25, 41]]
 
 
 def write(folder: Path, content: str | bytes) -> Path:
@@ -36,7 +36,7 @@ def write(folder: Path, content: str | bytes) -> Path:
     ],
 )
 def test_what_spreadsheets_write_is_read(tmp_path: Path, content: str | bytes) -> None:
-    np.testing.assert_array_equal(read_boxes(write(tmp_path, content)), BOXES)
+    np.testing.assert_array_equal(read_bboxes(write(tmp_path, content)), BBOXES)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_what_spreadsheets_write_is_read(tmp_path: Path, content: str | bytes) -
     [
         ("", "it ends within its header rows"),
         ("x,y,h,w", "it ends within its header rows"),
-        ("x,y,h,w\n", "there is no row"),
+        ("x,y,h,w\n", "there are no bounding boxes in it"),
         ("x,y,h\n1,2,3\n", "there is no column w"),
         ("x,y,width,height\n1,2,3,4\n", "there is no column h and no column w"),
         ("x,y,h,w,w\n1,2,3,4,5\n", "column w comes more than once"),
@@ -60,7 +60,7 @@ def test_what_spreadsheets_write_is_read(tmp_path: Path, content: str | bytes) -
 def test_what_is_wrong_is_said(tmp_path: Path, content: str, says: str) -> None:
     path = write(tmp_path, content)
     with pytest.raises(VideoError) as caught:
-        read_boxes(path)
+        read_bboxes(path)
     assert says in caught.value.message
     assert caught.value.path == str(path)
     assert "frame" in caught.value.hint or "pixels" in caught.value.hint
@@ -69,8 +69,8 @@ def test_what_is_wrong_is_said(tmp_path: Path, content: str, says: str) -> None:
 def test_what_is_no_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path, says in ((tmp_path / "none", "No such file"), (tmp_path / "pipe", "a named pipe")):
-        with pytest.raises(VideoError, match=f"the boxes can't be read .{says}"):
-            read_boxes(path)
+        with pytest.raises(VideoError, match=f"the bounding boxes can't be read .{says}"):
+            read_bboxes(path)
 
 
 @settings(max_examples=200, deadline=None)
@@ -80,13 +80,13 @@ def test_what_is_no_file(tmp_path: Path) -> None:
     .map("".join)
     .map(lambda rows: f"x,y,h,w\n1,2,3,4\n{rows}".encode())
 )
-def test_any_bytes_are_boxes_or_an_error(content: bytes) -> None:
+def test_any_bytes_are_bboxes_or_an_error(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = write(Path(folder), content)
         try:
-            boxes = read_boxes(path)
+            bboxes = read_bboxes(path)
         except VideoError as error:
             assert error.path == str(path)
         else:
-            assert boxes.shape == (len(boxes), 4) and len(boxes)
-            assert np.isfinite(boxes).all() and (boxes[:, 2:] > 0).all()
+            assert bboxes.shape == (len(bboxes), 4) and len(bboxes)
+            assert np.isfinite(bboxes).all() and (bboxes[:, 2:] > 0).all()
