@@ -25,10 +25,10 @@ from raypose.planning import Plan, Problem, make_plan
 from raypose.planning.smoothing.plan import SmoothPlan, make_smooth_plan, smooth_tasks
 from raypose.planning.taskgraph import arranged_tasks
 from raypose.specs import ModelSpec
-from raypose.storage import AnyPath, as_path, ledger, scratch
+from raypose.storage import AnyPath, as_path, local_path, run_log, scratch, temporary_files
 from raypose.tasks import Progress, Summary, Task
 from raypose.video.frames import damage
-from raypose.worker.storage_check import places_of, refusal
+from raypose.worker.storage_check import check_storage, io_paths
 
 
 class Planned(Protocol):
@@ -179,8 +179,9 @@ def run_directory(config: Settings, output_dir: AnyPath | None) -> Path:
     """
     if config.run_dir is not None:
         return config.run_dir
-    if isinstance(output_dir, Path):
-        return output_dir / "raypose"
+    local = None if output_dir is None else local_path(output_dir)
+    if local is not None:
+        return local / "raypose"
     return Path.cwd() / "raypose-runs" / time.strftime("%Y-%m-%dT%H-%M-%S")
 
 
@@ -250,8 +251,8 @@ def carry_out(
     if made.done:
         result.seconds = time.perf_counter() - began
         return result
-    ledger.remove_leftovers(made.output_folders)
-    log = ledger.RunLog(made.run_dir)
+    temporary_files.remove_leftovers(made.output_folders)
+    log = run_log.RunLog(made.run_dir)
     executor = make_executor(config)
     try:
         log.describe(
@@ -281,7 +282,7 @@ def carry_out(
         if display is not None:
             display.ended()
         executor.close()
-        ledger.remove_leftovers(made.output_folders)
+        temporary_files.remove_leftovers(made.output_folders)
         result.seconds = time.perf_counter() - began
         log.event("ended", seconds=round(result.seconds, 2), failures=len(result.failures))
         log.close()
@@ -303,13 +304,13 @@ def _execute(
     tasks_for: Callable[[int], Sequence[Sequence[Task]]],
     executor: Executor,
     result: RunResult[Any],
-    log: ledger.RunLog,
+    log: run_log.RunLog,
     display: Display | None,
 ) -> None:
     sessions = tasks_for(executor.start(result.plan.models))
     tasks = {task.id: task for session in sessions for task in session}
-    places = places_of(tasks.values())
-    refused = refusal(places.in_stores)
+    in_stores = io_paths(tasks.values()).in_stores
+    refused = None if in_stores is None else check_storage(in_stores)
     if refused is not None:
         raise StorageError(refused.message, path=refused.path, hint=refused.hint)
     log.event(
@@ -322,7 +323,7 @@ def _execute(
     if display is not None:
         display.started(executor.description, list(tasks.values()))
     recorder = _Recorder(tasks, result, log, display)
-    with ledger.pulse(log, recorder.running):
+    with run_log.heartbeat(log, recorder.running):
         executor.run(sessions, recorder)
 
 
@@ -333,7 +334,7 @@ class _Recorder:
         self,
         tasks: Mapping[str, Task],
         result: RunResult[Any],
-        log: ledger.RunLog,
+        log: run_log.RunLog,
         display: Display | None,
     ) -> None:
         self._tasks = tasks

@@ -10,7 +10,7 @@ import yaml
 from raypose.config import RunConfig
 from raypose.planning import Plan, SessionPlan, make_plan
 from raypose.specs import VideoSpec
-from raypose.storage import ledger
+from raypose.storage import commits
 from raypose.storage.digests import content_digest
 from raypose.storage.origins import VideoRead
 from tests.models import make_config
@@ -49,7 +49,7 @@ def commit_all(session: SessionPlan, *, n_bad: int = 0) -> list[Path]:
             behind = all_read if plan.eks is not None and owner is plan.eks.owner else [read]
             for name, path in step.outputs.items():
                 source = plan.video.path
-                with ledger.committing(
+                with commits.committing(
                     Path(path), step.recipe, source=source, videos=lambda read=behind: read
                 ) as temporary:
                     temporary.write_text(f"{owner.name} {name}\n" * 20)

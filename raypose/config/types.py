@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 
 from raypose.config.schemas import Allowed
-from raypose.storage import AnyPath, as_path, is_url
+from raypose.storage import AnyPath, as_path, local_path
 
 _BILLION = 1_000_000_000
 _DAY_S = 86_400
@@ -46,7 +46,7 @@ def _place(value: Any) -> Any:
 
 
 def _local_place(value: Any) -> Any:
-    if isinstance(value, str | os.PathLike) and is_url(value):
+    if isinstance(value, str | os.PathLike) and local_path(value) is None:
         raise ValueError("it is read and written as a directory, and can't be a URL")
     return _place(value)
 

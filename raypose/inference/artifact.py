@@ -13,7 +13,6 @@ compiling: exporting takes longer, loads in seconds, and runs no faster.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib.metadata
 import io
 import json
@@ -28,6 +27,7 @@ from raypose.inference.exports import pack_engine
 from raypose.inference.upstream import installed_code
 from raypose.specs import ModelSpec
 from raypose.storage.cache import cache_dir, store
+from raypose.storage.digests import digest_of_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -219,7 +219,7 @@ def _pack(kind: str, architecture: Architecture, payload: bytes) -> bytes:
         "kind": kind,
         "architecture": architecture.as_dict(),
         "versions": _versions(),
-        "digest": _digest(payload),
+        "digest": digest_of_bytes(payload),
     }
     return _MAGIC + json.dumps(header).encode() + b"\n" + payload
 
@@ -232,7 +232,7 @@ def _unpack(graph: bytes) -> tuple[dict[str, Any], bytes]:
             raise ValueError("it is no graph")
         header = json.loads(graph[start:end])
         payload = graph[end + 1 :]
-        if header["format"] != _FORMAT or header["digest"] != _digest(payload):
+        if header["format"] != _FORMAT or header["digest"] != digest_of_bytes(payload):
             raise ValueError("it is damaged or of another version")
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(
@@ -251,17 +251,13 @@ def _read_intact(path: Path) -> bytes | None:
     return graph
 
 
-def _digest(payload: bytes) -> str:
-    return hashlib.blake2b(payload, digest_size=16).hexdigest()
-
-
 def _versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in ("torch", "lightning-pose")}
 
 
 def _versions_digest() -> str:
     told = json.dumps([_FORMAT, _versions(), installed_code()]).encode()
-    return hashlib.blake2b(told, digest_size=4).hexdigest()
+    return digest_of_bytes(told)[:8]
 
 
 @contextlib.contextmanager

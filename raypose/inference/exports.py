@@ -16,7 +16,6 @@ which belong to `litpose export` and not to every worker.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import io
 import json
@@ -101,7 +100,7 @@ def is_outdated(spec: ModelSpec) -> bool:
     if spec.engine is None:
         return False
     exported, trained = (
-        storage.stat(as_path(path)).mark.get("mtime_ns", 0)
+        int(storage.identity_of(as_path(path)).as_dict().get("mtime_ns", 0))
         for path in (spec.engine.path, spec.checkpoint)
     )
     return bool(exported + _COPIED_WITHIN_NS < trained)
@@ -139,8 +138,7 @@ def _no_export(directory: AnyPath, missing: AnyPath, runtime: str, precision: st
 
 
 def _joint_digest(digests: Mapping[str, str]) -> str:
-    told = json.dumps(sorted(digests.items())).encode()
-    return hashlib.blake2b(told, digest_size=16).hexdigest()
+    return digest_of_bytes(json.dumps(sorted(digests.items())).encode())
 
 
 def pack_engine(engine: Engine) -> bytes:

@@ -8,12 +8,10 @@ reads the config and the bytes of the checkpoint, and never loads it: that is th
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from raypose import storage
@@ -22,7 +20,7 @@ from raypose.inference.exports import find_engine
 from raypose.inputs.model_config import MODEL_TYPES, Evaluation, read_config
 from raypose.specs import Engine, ModelSpec
 from raypose.storage import AnyPath, as_path
-from raypose.storage.digests import remembered_digest
+from raypose.storage.digests import digest_of_bytes, remembered_digest
 
 _CONFIGS = ("config.yaml", os.path.join(".hydra", "config.yaml"))
 # What the config says of inference; all else (training, losses, callbacks) may change without
@@ -72,7 +70,7 @@ def open_model(
     """
     del allow_unsafe
     path = as_path(directory)
-    with storage.speaking_of(path):
+    with storage.map_store_errors(path):
         return _open(path, name, overrides, runtime, precision)
 
 
@@ -161,7 +159,7 @@ def shortest_names(directories: Sequence[str | os.PathLike[str] | AnyPath]) -> l
     The parts are joined by `_`. The directory of a date and the one of a time below it, as
     Hydra makes them, stay together: `outputs/2026-11-01/10-00-00` is `2026-11-01_10-00-00`.
     """
-    parts = [_parts(as_path(directory)) or ("model",) for directory in directories]
+    parts = [storage.parts(as_path(directory)) or ("model",) for directory in directories]
     lengths = [_least_length(names) for names in parts]
     for extra in range(max(len(names) for names in parts) + 1 if parts else 0):
         tails = [
@@ -173,13 +171,6 @@ def shortest_names(directories: Sequence[str | os.PathLike[str] | AnyPath]) -> l
             return names
     # The same directory twice, or paths that differ only where they are joined.
     return [f"{name}_{index}" for index, name in enumerate(names)] if parts else []
-
-
-def _parts(path: AnyPath) -> tuple[str, ...]:
-    """Names of the directories from the root, or the bucket, to the last one."""
-    if isinstance(path, Path):
-        return path.parts[1:]
-    return tuple(name for name in path.path.split("/") if name)
 
 
 def _least_length(names: Sequence[str]) -> int:
@@ -244,11 +235,9 @@ def _fingerprint(checkpoint: str, config: Mapping[str, Any], engine: Engine | No
         section: {key: (config.get(section) or {}).get(key) for key in keys}
         for section, keys in _INFERENCE_KEYS.items()
     }
-    digest = hashlib.blake2b(checkpoint.encode(), digest_size=16)
-    digest.update(json.dumps(told, sort_keys=True, default=str).encode())
-    if engine is not None:
-        digest.update(f"{engine.runtime} {engine.digest}".encode())
-    return digest.hexdigest()
+    exported = "" if engine is None else f"{engine.runtime} {engine.digest}"
+    text = checkpoint + json.dumps(told, sort_keys=True, default=str) + exported
+    return digest_of_bytes(text.encode())
 
 
 def _digest_of_file(path: AnyPath) -> str:

@@ -10,17 +10,15 @@ its part of the recordings, find the same names.
 from __future__ import annotations
 
 import itertools
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from raypose import storage
-from raypose.inputs.records import recorded_below
 from raypose.inputs.sessions import Recording
 from raypose.inputs.videos import FoundVideo
-from raypose.storage import AnyPath, as_path, ledger
+from raypose.storage import AnyPath, as_path, records
+from raypose.storage.records import recorded_below
 
 
 class GivenNames:
@@ -72,7 +70,7 @@ class GivenNames:
         """The video of the output of this name, for each owner that has one."""
         if name not in self._sources:
             self._sources[name] = [
-                ledger.source_of(as_path(folder) / f"{name}{self._suffix}")
+                records.source_of(as_path(folder) / f"{name}{self._suffix}")
                 for folder, names in self._names.items()
                 if name in names
             ]
@@ -83,12 +81,13 @@ def _is_one_of(source: str, paths: Sequence[AnyPath]) -> bool:
     """Whether a recorded path is that of one of the files, or was before their folders moved."""
     if source in map(str, paths):
         return True
-    if not source or storage.is_url(source):
+    recorded = storage.local_path(source) if source else None
+    if recorded is None:
         return False
-    local = [path for path in paths if isinstance(path, Path)]
-    if os.path.exists(source):
-        return any(path.exists() and path.samefile(source) for path in local)
-    return any(path.parts[-2:] == Path(source).parts[-2:] for path in local)
+    local = [path for path in map(storage.local_path, paths) if path is not None]
+    if recorded.exists():
+        return any(path.exists() and path.samefile(recorded) for path in local)
+    return any(path.parts[-2:] == recorded.parts[-2:] for path in local)
 
 
 def name_videos(videos: Sequence[FoundVideo], given: GivenNames | None = None) -> list[str]:
@@ -137,7 +136,7 @@ def name_recordings(recordings: Sequence[Recording], given: GivenNames) -> list[
 
 def _base_names(paths: Sequence[AnyPath]) -> list[str]:
     stems = Counter(path.stem for path in paths)
-    folders = [_folders(path) for path in paths]
+    folders = [storage.parts(path.parent) for path in paths]
     n_common = sum(
         1
         for _ in itertools.takewhile(
@@ -155,14 +154,9 @@ def _base_names(paths: Sequence[AnyPath]) -> list[str]:
     ]
 
 
-def _folders(path: AnyPath) -> list[str]:
-    # A bucket is a folder like others: `s3://lab/v` → `s3`, `lab`, `v`.
-    return [name for name in str(path.parent).replace("://", "/").split("/") if name]
-
-
 def _tails(path: AnyPath, last: str) -> list[str]:
     """`last`, and below more and more of the file's folders."""
-    folders = _folders(path)
+    folders = storage.parts(path.parent)
     return ["/".join((*folders[i:], last)) for i in range(len(folders), -1, -1)]
 
 

@@ -9,23 +9,18 @@ tells whether it was put right. No frame is decoded beyond what the index needs.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby, pairwise, repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from raypose import storage
 from raypose.errors import VideoError
-from raypose.storage import AnyPath, cache, scratch
-from raypose.storage import regular_files as regular
-from raypose.storage.digests import Identity
-
-if TYPE_CHECKING:
-    from upath import UPath
+from raypose.storage import AnyPath, cache, identity_of, regular_files, scratch
+from raypose.storage.digests import note_path
+from raypose.storage.identity import Identity
 
 _KIND = "videos"
 
@@ -87,27 +82,28 @@ def look_into(path: AnyPath) -> Look:
         VideoError: the video can't be used.
         StorageError: it can't be read from its store.
     """
-    if not isinstance(path, Path):
+    local = storage.local_path(path)
+    if local is None:
         return _look_into_object(path)
     try:
-        before = Identity.of(path)
+        before = identity_of(path)
     except OSError:
-        return _read(path)  # which says what is wrong
-    place = _place(path)
+        return _read(local)  # which says what is wrong
+    place = note_path(_KIND, path)
     look = _recall(place, before)
     if look is None:
-        look = _read(path)
+        look = _read(local)
         # A file that is still being written is not what it was when the look began. Tasks see
         # that, by the identity.
-        if _still(path, before):
+        if _still(local, before):
             cache.store(place, _encode(look, before))
     return replace(look, identity=before)
 
 
-def _look_into_object(url: UPath) -> Look:
-    with storage.speaking_of(url):
-        before = Identity.of(url)
-    place = _place(url)
+def _look_into_object(url: AnyPath) -> Look:
+    with storage.map_store_errors(url):
+        before = identity_of(url)
+    place = note_path(_KIND, url)
     look = _recall(place, before)
     if look is None:
         with scratch.current().copy_of(url, identity=before) as copy:
@@ -118,7 +114,7 @@ def _look_into_object(url: UPath) -> Look:
 
 def _still(path: Path, before: Identity) -> bool:
     try:
-        return Identity.of(path) == before
+        return identity_of(path) == before
     except OSError:
         return False  # it is gone
 
@@ -142,12 +138,6 @@ def _read(path: Path) -> Look:
     )
 
 
-def _place(path: AnyPath) -> Path:
-    """The cached file of a video; a changed video takes the place of what it was."""
-    name = hashlib.blake2b(os.fsencode(str(path)), digest_size=16).hexdigest()
-    return cache.cache_dir(_KIND) / name[:2] / f"{name}.json"
-
-
 def _basis(identity: Identity) -> dict[str, Any]:
     """What must be the same for a remembered look to hold."""
     from raypose.video.index import INDEX_VERSION
@@ -157,7 +147,7 @@ def _basis(identity: Identity) -> dict[str, Any]:
 
 def _recall(place: Path, identity: Identity) -> Look | None:
     try:
-        stored = json.loads(regular.read_file(place))
+        stored = json.loads(regular_files.read_file(place))
         if stored["of"] != _basis(identity):
             return None
         values = stored["look"]

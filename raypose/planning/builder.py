@@ -26,7 +26,7 @@ from raypose.planning.recordings import Group
 from raypose.specs import ModelSpec, Owner, VideoSpec
 from raypose.steps.frame_files import frames_recipe, recorded_damage
 from raypose.steps.ranges import finished_ranges, range_folder
-from raypose.storage import AnyPath, as_path, ledger
+from raypose.storage import AnyPath, as_path, digests, records
 from raypose.storage.digests import remembered_digest
 from raypose.storage.layout import (
     OutputPaths,
@@ -157,7 +157,7 @@ class SessionBuilder:
             path = boxes_path(self.config.bbox_dir, as_path(video.path).stem)
             read_boxes(path)
             boxes = str(path)
-            recipe["boxes"] = ledger.digest_file(path)
+            recipe["boxes"] = digests.digest_of_file(path)
         works = []
         done_ranges = []
         for owner in owners:
@@ -237,7 +237,7 @@ class SessionBuilder:
             "kind": "smoothed",
             "method": METHOD,
             "members": [
-                [ledger.digest_of(work.table.recipe) for work in plan.models]
+                [digests.digest_of_json(work.table.recipe) for work in plan.models]
                 for plan in session.videos
             ],
             "options": options.model_dump(mode="json"),
@@ -278,7 +278,7 @@ class SessionBuilder:
         config, paths, model = self.config, self._paths(owner, video), owner.model
         steps = [table]
         below: dict[str, Any] = {
-            "table": ledger.digest_of(table.recipe),
+            "table": digests.digest_of_json(table.recipe),
             "video": video.fingerprint,
         }
         drawn: dict[str, Any] = {
@@ -334,7 +334,7 @@ class SessionBuilder:
         reason, digest, clash = "", "", None
         frames: Mapping[str, int] = {}
         for name, path in outputs.items():
-            verdict = ledger.check(path, *recipes, why_stale=contents.why_stale)
+            verdict = records.check(path, *recipes, why_stale=contents.why_stale)
             reason = reason or verdict.reason
             if verdict.recipe is not None:
                 recipes = (verdict.recipe,)  # the others must be of the same
@@ -345,7 +345,7 @@ class SessionBuilder:
                 frames = recorded_damage(verdict.facts)
                 # Without the file that says which rows to trust, the table is not complete.
                 if frames and not reason:
-                    beside = ledger.check(frames_beside(path), frames_recipe(verdict.recipe))
+                    beside = records.check(frames_beside(path), frames_recipe(verdict.recipe))
                     reason = beside.reason and f"its file of frames is {beside.reason}"
         if reason:
             return Step(kind, paths, expected, False, reason, clash)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from raypose import storage
 from raypose.pipeline import RunResult
 from raypose.planning import OwnerWork, Plan, VideoPlan
 from raypose.report.terminal import duration, print_problems
@@ -114,12 +113,7 @@ def _print_totals(console: Console, plan: Plan) -> None:
 
 def _free_bytes(plan: Plan) -> int | None:
     """Bytes free where the outputs go; None where that is a store."""
-    path = as_path(plan.pending[0].works[0].table.outputs["table"])
-    if not isinstance(path, Path):
-        return None
-    while not path.exists():
-        path = path.parent
-    return shutil.disk_usage(path).free
+    return storage.free_bytes(as_path(plan.pending[0].works[0].table.outputs["table"]).parent)
 
 
 def print_result(console: Console, result: RunResult[Any]) -> None:

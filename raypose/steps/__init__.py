@@ -51,13 +51,13 @@ def execute(task: Task, inputs: Sequence[Any], context: Context) -> tuple[Summar
     if failed is not None and not _can_do_without(task):
         outcome = Outcome([failed.as_skipped(task.kind)] * len(task.outputs))
     else:
-        with context.staging.task(), context.witness.task():
+        with context.staging.task(), context.video_check.task():
             try:
                 outcome = STEPS[task.kind](task, inputs, context)
             except CancelledError:
                 raise
             except Exception as error:  # every error of one task stays an error of that task
-                named = Failure.of(task.kind, context.witness.explained(error))
+                named = Failure.of(task.kind, context.video_check.explained(error))
                 outcome = Outcome([named] * len(task.outputs))
             outcome.results = [context.staging.named(result) for result in outcome.results]
     release_memory()

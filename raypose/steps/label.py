@@ -21,7 +21,7 @@ def run(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     (table,) = inputs
     model = args.owner.model
     index = context.index(args.video)
-    with made_of(table, args.output, args.recipe, args.video, context.witness) as temporary:
+    with made_of(table, args.output, args.recipe, args.video, context.video_check) as temporary:
         stats = draw_labeled_video(
             index,
             table.xy,

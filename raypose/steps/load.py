@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from raypose.steps.outcome import Outcome
-from raypose.storage import as_path, ledger
+from raypose.storage import as_path, records
 from raypose.storage.digests import verified
 from raypose.tasks import LoadArgs, Task
 from raypose.worker.context import Context
@@ -24,7 +24,7 @@ def run(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     with verified(path, args.digest, "the table"):
         table = load_table(path)
     table = with_frames(table, as_path(args.path), local)
-    known = ledger.recorded(as_path(args.path)) if args.recorded else None
+    known = records.recorded(as_path(args.path)) if args.recorded else None
     if known is not None and known.digest == args.digest:
         table = replace(table, origin=known.origin)
     return Outcome([table], warnings=list(table.notes))

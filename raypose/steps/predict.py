@@ -55,7 +55,7 @@ def run(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
             broken[i] = Failure.of(task.kind, error)
     indexes = [context.index(video) for video in args.videos] if predictors else []
     for video in args.videos if predictors and args.start == 0 else ():
-        context.witness.hash_along(video)
+        context.video_check.hash_along(video)
     began = time.perf_counter()
     members = (
         predict_views(
@@ -74,7 +74,7 @@ def run(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     )
     took_s = time.perf_counter() - began
     outcome = Outcome([])
-    videos = videos_read(args, members, context.witness)
+    videos = videos_read(args, members, context.video_check)
     used = iter(predictors)
     remaining = iter(members)
     for i in range(len(args.models)):

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from raypose.errors import Failure, TableError, VideoError
 from raypose.specs import VideoSpec
-from raypose.storage import as_path, ledger, recipes
+from raypose.storage import as_path, commits, recipes
 from raypose.storage.digests import RUN_AGAIN, content_digest, verified
 from raypose.storage.origins import Origin, VideoRead, merged
 from raypose.tables.keypoints import KeypointTable
 from raypose.tasks import PredictArgs
-from raypose.worker.video_check import Witness
+from raypose.worker.video_check import VideoCheck
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,7 +41,7 @@ def boxes_as_planned(args: PredictArgs) -> list[NDArray[np.float64]]:
 
 
 def videos_read(
-    args: PredictArgs, members: Sequence[Sequence[MemberResult] | Failure], witness: Witness
+    args: PredictArgs, members: Sequence[Sequence[MemberResult] | Failure], video_check: VideoCheck
 ) -> tuple[VideoRead, ...]:
     """What a prediction has read, just after it has read it.
 
@@ -60,7 +60,7 @@ def videos_read(
                 for video, view in zip(args.videos, member, strict=True)
             }
     # The digest of all bytes is wanted once for a video that is predicted in ranges.
-    seen = witness.seen(args.videos, whole=args.start == 0)
+    seen = video_check.seen(args.videos, whole=args.start == 0)
     return tuple(replace(read, n_bad=n_bad.get(read.fingerprint, 0)) for read in seen)
 
 
@@ -102,18 +102,18 @@ def made_of(
     output: str,
     recipe: Mapping[str, Any],
     video: VideoSpec,
-    witness: Witness | None = None,
+    video_check: VideoCheck | None = None,
     *,
     facts: dict[str, Any] | None = None,
 ) -> AbstractContextManager[Path]:
-    """Commit what is made of a table; as `ledger.committing`.
+    """Commit what is made of a table; as `commits.committing`.
 
     Args:
         table: the table.
         output: path of the output.
         recipe: as planned.
         video: whose table it is.
-        witness: of the video, where the task reads it too.
+        video_check: of the video, where the task reads it too.
         facts: what to remember of the output.
     """
     origin = table.origin
@@ -121,11 +121,11 @@ def made_of(
         recipe = {**recipe, "table": origin.recipe}
 
     def videos() -> tuple[VideoRead, ...]:
-        if witness is not None:
-            return witness.seen([video], behind=origin)
+        if video_check is not None:
+            return video_check.seen([video], behind=origin)
         return origin.videos if origin is not None else ()
 
-    return ledger.committing(
+    return commits.committing(
         as_path(output), recipe, source=video.path, facts=facts, videos=videos
     )
 

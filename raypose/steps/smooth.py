@@ -9,7 +9,7 @@ from typing import Any
 from raypose.errors import Failure, SmoothingError
 from raypose.steps.outcome import Outcome
 from raypose.steps.provenance import of_members
-from raypose.storage import as_path, ledger
+from raypose.storage import as_path, commits, digests
 from raypose.storage.digests import verified
 from raypose.storage.origins import Origin, union
 from raypose.tasks import SmoothArgs, Task
@@ -70,12 +70,12 @@ def run(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     made = [args.params_output]
     results: list[Any] = []
     params_output = as_path(args.params_output)
-    with ledger.committing(
+    with commits.committing(
         params_output, made_from[0], source=source, videos=lambda: read
     ) as temporary:
         temporary.write_text(json_text(params, indent=1), encoding="utf-8")
     if args.points_output and result.points is not None:
-        points = ledger.committing(
+        points = commits.committing(
             as_path(args.points_output),
             made_from[0],
             source=source,
@@ -89,7 +89,7 @@ def run(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     for video, path, recipe in zip(args.videos, args.outputs, made_from, strict=True):
         output = as_path(path)
         frames = frames_of_members(list(members.tables[video.view].values()))
-        origin = Origin(ledger.digest_of(recipe), read)
+        origin = Origin(digests.digest_of_json(recipe), read)
         table = replace(result.tables[video.view], origin=origin, frames=frames)
         noted: dict[str, Any] = {"n_rows": table.n_frames, **facts, **left_out}
         if frames is not None:
@@ -99,7 +99,7 @@ def run(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
                 warnings.append(f"{video.key}: {describe(frames.counts)}")
         else:
             drop_frames(output)
-        with ledger.committing(
+        with commits.committing(
             output, recipe, source=video.path, facts=noted, videos=lambda: read
         ) as temporary:
             write_csv(table, temporary)

@@ -36,8 +36,8 @@ def run(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     facts: dict[str, Any] = {"start": start, "stop": stop}
 
     def commit(output: str) -> Any:
-        witness = context.witness
-        return made_of(table, output, args.recipe, args.video, witness, facts=facts)
+        video_check = context.video_check
+        return made_of(table, output, args.recipe, args.video, video_check, facts=facts)
 
     with commit(args.clip) as temporary:
         cut_snippet(index, start, stop, temporary, should_stop=context.should_stop)

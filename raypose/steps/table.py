@@ -7,7 +7,7 @@ from typing import Any
 
 from raypose.steps.outcome import Outcome
 from raypose.steps.provenance import joined
-from raypose.storage import as_path, ledger
+from raypose.storage import as_path, commits, digests, records
 from raypose.storage.layout import HIDDEN
 from raypose.storage.origins import Origin, VideoRead
 from raypose.tasks import TableArgs, Task
@@ -33,7 +33,7 @@ def run(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     for _, _, path in args.ranges:
         if path:
             values, frames = read_range(as_path(path))
-            known = ledger.recorded(as_path(path))
+            known = records.recorded(as_path(path))
             made_from.append(args.recipe if known is None else known.made_from)
             videos += [] if known is None else known.origin.videos
         else:
@@ -49,7 +49,7 @@ def run(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     if args.strict:
         refuse_damage(frames, args.video.path)
     model = args.owner.model
-    origin = Origin(ledger.digest_of(recipe), read)
+    origin = Origin(digests.digest_of_json(recipe), read)
     table = KeypointTable(
         model.scorer,
         model.keypoint_names,
@@ -62,7 +62,7 @@ def run(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     output = as_path(args.output)
     source = args.video.path
     made = commit_frames(output, recipe, frames, source=source, videos=read)
-    with ledger.committing(
+    with commits.committing(
         output, recipe, source=source, facts=facts, videos=lambda: read
     ) as temporary:
         write_csv(table, temporary)

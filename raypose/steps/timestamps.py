@@ -31,7 +31,7 @@ def run(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
         args.table_recipe,
         frames,
         source=args.video.path,
-        videos=context.witness.seen([args.video], behind=table.origin),
+        videos=context.video_check.seen([args.video], behind=table.origin),
         always=True,
         origin=table.origin,
     )

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from raypose.storage import AnyPath
+from raypose.storage.paths import AnyPath
 from raypose.text import shown
 
 Layout = Literal["app", "pose-app"]
@@ -110,7 +110,7 @@ def output_paths(root: AnyPath, key: str, layout: Layout) -> OutputPaths:
 
 
 def _name_in(root: AnyPath, name: str) -> str:
-    """The name of a file below `root`: in a store, names are UTF-8 without control characters."""
+    """A name that is valid below `root`: in a store, UTF-8 without control characters."""
     return name if isinstance(root, Path) else shown(name)
 
 

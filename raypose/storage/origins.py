@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from raypose.storage.digests import Identity
+from raypose.storage.identity import Identity
 
 
 @dataclass(frozen=True, slots=True)

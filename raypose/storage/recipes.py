@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 Recipe = Mapping[str, Any]
+"""What an output is made from, as JSON: fingerprints, settings, versions of the method."""
 
 _SETTINGS = ("decoder", "decoder_asked", "precision")
 _BOTH = "cpu+nvdec"

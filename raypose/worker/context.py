@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 from raypose.errors import TableError
 from raypose.specs import ModelSpec, VideoSpec
-from raypose.storage.digests import RUN_AGAIN, Identity
+from raypose.storage.digests import RUN_AGAIN
+from raypose.storage.identity import Identity
 from raypose.tasks import Progress, Task
 from raypose.worker.memory import release_memory
 from raypose.worker.staging import Staging
-from raypose.worker.video_check import Witness
+from raypose.worker.video_check import VideoCheck
 
 if TYPE_CHECKING:
     from raypose.inference.predictor import Predictor
@@ -46,7 +47,7 @@ class Context:
     Attributes:
         n_loaded: networks loaded so far.
         staging: the videos that it has on local disk.
-        witness: whether the videos of a task are what the plan saw.
+        video_check: whether the videos of a task are what the plan saw.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class Context:
         self.n_loaded = 0
         self.should_stop = should_stop
         self.staging = Staging(should_stop)
-        self.witness = Witness(self.staging, should_stop)
+        self.video_check = VideoCheck(self.staging, should_stop)
         self._device = device
         self._graph = graph
         self._report = report
@@ -104,7 +105,7 @@ class Context:
         """
         from raypose.video.index import index_video
 
-        path, identity = self.witness.open(video)
+        path, identity = self.video_check.open(video)
         key = (str(path), identity)
         if key not in self._indexes:
             while len(self._indexes) >= MAX_INDEXES:

@@ -16,7 +16,7 @@ import pytest
 
 from raypose.pipeline import RunResult, run
 from raypose.planning import Plan
-from raypose.storage.ledger import read_events
+from raypose.storage.run_log import read_events
 from raypose.tables.keypoints import read_csv
 from raypose.tasks import Progress, Summary, Task
 from tests.integration.conftest import N_FRAMES, Project

@@ -9,7 +9,7 @@ import pytest
 
 from raypose.pipeline import RunResult, _Recorder
 from raypose.specs import VideoSpec
-from raypose.storage import ledger
+from raypose.storage import run_log
 from raypose.tasks import LoadArgs, Summary, Task
 from tests.projects import Project
 
@@ -24,7 +24,7 @@ def test_waiting_counts_on_gpus(
     args = LoadArgs(VideoSpec("/v.mp4", "v", 100, 64, 64, 25.0, 4.0, "x"), "")
     tasks = {name: Task(name, "predict", "v", "v", args, (), (name,), 100, True) for name in "ab"}
     result: RunResult[Any] = RunResult(plan, plan.run_dir)
-    log = ledger.RunLog(tmp_path / "run")
+    log = run_log.RunLog(tmp_path / "run")
     recorder = _Recorder(tasks, result, log, None)
     facts = {"n_frames": 100, "device": device, "predict_s": 15.0, "decode_s": 6.0}
     for name in tasks:

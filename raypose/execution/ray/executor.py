@@ -43,9 +43,9 @@ from raypose.execution.ray.submissions import Submissions
 from raypose.execution.ray.worker import Worker, WorkerInfo, WorkerSettings
 from raypose.execution.scheduler import Scheduler
 from raypose.specs import ModelSpec
-from raypose.storage import is_url, scratch, shared_environment
+from raypose.storage import local_path, scratch, shared_environment
 from raypose.tasks import Progress, Task, as_load
-from raypose.worker.storage_check import marked, places_of
+from raypose.worker.storage_check import io_paths, marker_files
 
 _POLL_S = 0.25
 _WATCH_S = 2.0
@@ -273,14 +273,14 @@ class RayExecutor:
     def run(self, sessions: Iterable[Sequence[Task]], observer: Observer) -> None:
         assert self._pool is not None and self._connection is not None, "start() comes first"
         tasks = tuple(chain.from_iterable(sessions))
-        places = places_of(tasks)
-        self._uses_scratch = bool(places.in_stores.videos or places.in_stores.roots)
+        places = io_paths(tasks)
+        self._uses_scratch = bool(places.in_stores)
         self._submissions = Submissions(self._pool, self._coordinator, self._graphs)
         self._observer: Observer = observer
         with _terminated_like_interrupted(), ExitStack() as held:
             try:
                 if not self._is_local:
-                    held.enter_context(marked(places))
+                    held.enter_context(marker_files(places))
                 self._handle(
                     TimePassed(time.monotonic()),
                     *self._pool.open(None if self._is_local else places),
@@ -361,7 +361,7 @@ class RayExecutor:
         """Tell a GPU worker of videos that it will need, so that it fetches them meanwhile."""
         if action.task.gpu:
             for video in action.task.videos:
-                if is_url(video.path):
+                if local_path(video.path) is None:
                     self._coordinator.expect.remote(action.worker, video.path)
 
     def _stop(self) -> None:

@@ -17,7 +17,7 @@ from raypose.errors import ClusterError, DeviceError, Failure
 from raypose.execution.events import Event, RoomForCpuWorkers, WorkersLost, WorkerUp
 from raypose.execution.ray.errors import first_line
 from raypose.execution.ray.worker import WorkerInfo
-from raypose.worker.storage_check import Places
+from raypose.worker.storage_check import IoPaths
 
 
 @dataclass
@@ -50,7 +50,7 @@ class WorkerPool:
         self._start = start
         self._handles: dict[int, Handle] = {}
         self._asked: dict[Any, int] = {}
-        self._places: Places | None = None
+        self._places: IoPaths | None = None
         self._may_work = False
 
     def __iter__(self) -> Iterator[Handle]:
@@ -78,7 +78,7 @@ class WorkerPool:
         self._asked.pop(handle.answer, None)
         ray.kill(handle.actor)
 
-    def open(self, places: Places | None) -> list[Event]:
+    def open(self, places: IoPaths | None) -> list[Event]:
         """From now on workers take tasks, once they can reach these places; None for all."""
         self._places, self._may_work = places, True
         described = [number for number, handle in self._handles.items() if handle.info]

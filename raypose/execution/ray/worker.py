@@ -18,7 +18,7 @@ from raypose.specs import ModelSpec
 from raypose.storage import apply_environment, scratch
 from raypose.storage.scratch import ScratchSettings
 from raypose.tasks import Progress, Summary, Task
-from raypose.worker.storage_check import Places, refusal
+from raypose.worker.storage_check import IoPaths, check_storage
 
 _REPORT_EVERY_S = 0.3
 _ACTIVE_EVERY_S = 30.0
@@ -128,9 +128,9 @@ class Worker:
                 return Failure.of("start", error)
         return WorkerInfo(self.name, ray.get_runtime_context().get_node_id(), device)
 
-    def check_storage(self, places: Places) -> Failure | None:
+    def check_storage(self, places: IoPaths) -> Failure | None:
         """Why it can't reach what the run reads and writes; None where it can."""
-        return refusal(places)
+        return check_storage(places)
 
     def tidy(self) -> None:
         """Give back the scratch; the run is over."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from raypose import storage
 from raypose.config import SmoothConfig
 from raypose.errors import UsageError
 from raypose.inputs.calibration import camera_names
@@ -24,9 +25,10 @@ from raypose.planning import METHOD, Problem
 from raypose.planning.smoothing.sessions import TableSession, group_tables, one_recording
 from raypose.specs import ModelSpec, VideoSpec
 from raypose.steps.frame_files import frames_recipe, recorded_damage
-from raypose.storage import AnyPath, ledger
+from raypose.storage import AnyPath, records
 from raypose.storage.digests import remembered_digest
 from raypose.storage.layout import frames_beside, output_paths, points_path, smooth_params_path
+from raypose.storage.recipes import Recipe
 from raypose.tasks import LoadArgs, SmoothArgs, Task
 from raypose.video.frames import describe
 
@@ -209,18 +211,18 @@ def _step(session: TableSession, digests: dict[Path, str], config: SmoothConfig)
     if config.overwrite:
         return step
     frames = [_frames_of(path, recipe) for path in step.outputs]
-    whole = all(ledger.check(path, recipe).done for path in step.paths)
+    whole = all(records.check(path, recipe).done for path in step.paths)
     done = whole and None not in frames
     return replace(step, done=done, frames=tuple(f or {} for f in frames) if done else ())
 
 
-def _frames_of(table: AnyPath, recipe: ledger.Recipe) -> Mapping[str, int] | None:
+def _frames_of(table: AnyPath, recipe: Recipe) -> Mapping[str, int] | None:
     """Frames of each status of a finished table, if any is not ok; None where it is not whole."""
-    verdict = ledger.check(table, recipe)
+    verdict = records.check(table, recipe)
     if not verdict.done:
         return None
     counts = recorded_damage(verdict.facts)
-    if counts and not ledger.check(frames_beside(table), frames_recipe(recipe)).done:
+    if counts and not records.check(frames_beside(table), frames_recipe(recipe)).done:
         return None
     return counts
 
@@ -230,7 +232,8 @@ def _check_outputs(steps: Iterable[SmoothStep], tables: Iterable[Path], root: An
     inputs = {os.path.realpath(table) for table in tables}
     for step in steps:
         for path in step.outputs:
-            if isinstance(path, Path) and os.path.realpath(path) in inputs:
+            local = storage.local_path(path)
+            if local is not None and os.path.realpath(local) in inputs:
                 raise UsageError(
                     "holds a table that is to be smoothed, under the name that the smoothed one "
                     f"would have ({path})",

@@ -12,7 +12,7 @@ import pytest
 
 from raypose.errors import VideoError
 from raypose.inputs.probe import VideoFormat, _compact, _expand, look_into
-from raypose.storage.digests import Identity
+from raypose.storage import identity_of
 from raypose.video import index
 from tests.videos import make_video
 
@@ -51,7 +51,7 @@ def test_what_is_remembered_is_what_was_seen(
     first = look_into(video)
     assert first.format == VideoFormat("h264", "yuv420p", 270)
     assert (first.n_frames, first.keyframes) == (25, (0, 10, 20))
-    assert first.identity == Identity.of(video)
+    assert first.identity == identity_of(video)
     unread()
     assert look_into(video) == first
 

@@ -8,7 +8,7 @@ import pytest
 
 from raypose.planning import Plan
 from raypose.steps.frame_files import COUNTS, commit_frames
-from raypose.storage import ledger
+from raypose.storage import commits
 from raypose.storage.layout import frames_beside
 from raypose.video.frames import Frames
 from tests.frames import make_frames
@@ -38,7 +38,7 @@ def finish(project: Project, frames: Frames = DAMAGED, **values: object) -> None
                 table, recipe = Path(work.table.outputs["table"]), work.table.recipe
                 facts = {"n_rows": len(frames), COUNTS: frames.counts}
                 read = [read_of(video.video)]
-                with ledger.committing(
+                with commits.committing(
                     table, recipe, facts=facts, videos=lambda read=read: read
                 ) as temporary:
                     temporary.write_text("a table")

@@ -12,7 +12,7 @@ from raypose.config import RunConfig
 from raypose.planning import OwnerWork, SessionPlan, Step, VideoPlan
 from raypose.planning.taskgraph import arranged_tasks
 from raypose.specs import ModelSpec, Owner, VideoSpec
-from raypose.storage import ledger
+from raypose.storage import digests
 from raypose.tasks import PredictArgs, SmoothArgs, SnippetArgs, TableArgs, Task
 
 N_FRAMES = 1000
@@ -199,7 +199,7 @@ def test_recipes_have_a_digest() -> None:
     # What ends in a record must be JSON.
     for task in graph(session()):
         recipe = getattr(task.args, "recipe", None)
-        assert recipe is None or ledger.digest_of(recipe)
+        assert recipe is None or digests.digest_of_json(recipe)
 
 
 def recording(*, takes_views: tuple[bool, bool], n_frames: int = N_FRAMES) -> SessionPlan:

@@ -17,7 +17,7 @@ from raypose.specs import ModelSpec, Owner, VideoSpec
 from raypose.steps import execute
 from raypose.steps.frame_files import frames_recipe
 from raypose.steps.predict import Predicted
-from raypose.storage import ledger
+from raypose.storage import records
 from raypose.storage.layout import frames_beside
 from raypose.tables.keypoints import COORDS, KeypointTable, read_csv
 from raypose.tasks import (
@@ -98,9 +98,9 @@ class TestTable:
         beside = frames_beside(Path(args.output))
         assert set(summary.made) == {args.output, str(beside)}
         counts = {"ok": 22, "suspect": 6, "corrupt": 1, "missing": 1}
-        verdict = ledger.check(Path(args.output), RECIPE)
+        verdict = records.check(Path(args.output), RECIPE)
         assert verdict.facts == {"n_rows": N, "frames": counts}
-        assert ledger.check(beside, frames_recipe(RECIPE)).done
+        assert records.check(beside, frames_recipe(RECIPE)).done
         assert summary.warnings == ("1 of 30 frames is missing, 1 corrupt, 6 suspect",)
         np.testing.assert_array_equal(result.frames.statuses, DAMAGED.statuses)
         _, loaded = do(LoadArgs(video, args.output))
@@ -237,7 +237,7 @@ class TestSmooth:
         frames = read_frames(frames_beside(Path(args.outputs[0])))
         np.testing.assert_array_equal(frames.statuses, statuses)
         counts = {"ok": 21, "suspect": 7, "corrupt": 1, "missing": 1}
-        assert ledger.check(Path(args.outputs[0]), RECIPE).facts["frames"] == counts
+        assert records.check(Path(args.outputs[0]), RECIPE).facts["frames"] == counts
         assert summary.facts["damaged"] == {video.path: counts}
         assert not summary.warnings, "the models' tables have said so"
         assert np.isfinite(read_csv(args.outputs[0]).xy).all()

@@ -27,7 +27,7 @@ from raypose.specs import ModelSpec, Owner, VideoSpec
 from raypose.steps import STEPS, execute
 from raypose.steps.predict import Predicted
 from raypose.steps.ranges import finished_ranges, write_range
-from raypose.storage import ledger
+from raypose.storage import records
 from raypose.tables.keypoints import KeypointTable, read_csv, read_metric_csv
 from raypose.tasks import (
     LabelArgs,
@@ -206,7 +206,7 @@ class TestTable:
         np.testing.assert_allclose(read_csv(args.output).values, keypoints(), rtol=1e-6)
         assert summary.made == (args.output,)
         assert not summary.warnings
-        verdict = ledger.check(Path(args.output), RECIPE)
+        verdict = records.check(Path(args.output), RECIPE)
         assert verdict.done
         assert verdict.source == video.path
         assert verdict.facts == {"n_rows": N_FRAMES, "frames": {"ok": N_FRAMES}}
@@ -278,7 +278,7 @@ class TestMetrics:
         assert np.isnan(values[0]).all()
         np.testing.assert_allclose(values[1:], expected, rtol=1e-5)
         assert summary.made == (str(output),)
-        assert ledger.check(output, RECIPE).done
+        assert records.check(output, RECIPE).done
 
     def test_without_labels_the_rest_goes_on(
         self, video: VideoSpec, owner: Owner, tmp_path: Path
@@ -302,7 +302,7 @@ class TestLabel:
         args = LabelArgs(video, owner, str(output), RECIPE)
         summary, _ = do(args, table(owner.model), words=words)
         assert n_frames_of(output) == N_FRAMES
-        assert ledger.check(output, RECIPE).done
+        assert records.check(output, RECIPE).done
         assert summary.facts["n_frames"] == N_FRAMES
         assert words[-1] == Progress("label/x", N_FRAMES, N_FRAMES, "here")
 
@@ -348,7 +348,7 @@ class TestSnippet:
         assert len(norms) == 10
         assert np.isnan(norms[0]).all()
         assert len(summary.made) == 4
-        assert all(ledger.check(Path(path), RECIPE).done for path in summary.made)
+        assert all(records.check(Path(path), RECIPE).done for path in summary.made)
 
     def test_a_short_video_is_its_own_snippet(
         self, video: VideoSpec, owner: Owner, tmp_path: Path
@@ -399,8 +399,8 @@ class TestSmooth:
         assert params["members"] == ["a", "b"]
         assert set(params["smooth_params"]) == set(owner.model.keypoint_names)
         assert set(summary.made) == {args.outputs[0], args.params_output}
-        assert ledger.check(Path(args.outputs[0]), RECIPE).done
-        assert ledger.check(Path(args.params_output), RECIPE).done
+        assert records.check(Path(args.outputs[0]), RECIPE).done
+        assert records.check(Path(args.params_output), RECIPE).done
 
     def test_a_parameter_that_was_given_is_used(
         self, video: VideoSpec, owner: Owner, tmp_path: Path
@@ -440,7 +440,7 @@ class TestSmooth:
         assert params["members"] == ["a", "c"]
         assert list(params["left_out"]) == ["b"]
         # With all members there, the next run makes it anew.
-        assert "left_out" in ledger.check(Path(args.outputs[0]), RECIPE).changed
+        assert "left_out" in records.check(Path(args.outputs[0]), RECIPE).changed
 
     @pytest.mark.filterwarnings("ignore")
     def test_views_are_smoothed_together(

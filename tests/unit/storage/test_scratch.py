@@ -208,7 +208,7 @@ class TestTrouble:
     ) -> None:
         url = store.put("a.mp4", b"x" * MB)
         code = (
-            "import sys, time; from raypose.storage.scratch import *\n"
+            "import sys, time; from raypose.storage.scratch import Scratch, ScratchSettings\n"
             "from raypose.storage import as_path\n"
             "scratch = Scratch(ScratchSettings(sys.argv[1], run='killed'))\n"
             "with scratch.copy_of(as_path(sys.argv[2])) as copy:\n"

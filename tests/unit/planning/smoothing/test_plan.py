@@ -12,7 +12,7 @@ from raypose.config import SmoothConfig
 from raypose.errors import UsageError
 from raypose.planning.smoothing.plan import SmoothPlan, make_smooth_plan, smooth_tasks
 from raypose.steps.frame_files import commit_frames
-from raypose.storage import ledger
+from raypose.storage import commits
 from raypose.tables.keypoints import COORDS, KeypointTable, write_csv
 from raypose.tasks import LoadArgs, SmoothArgs
 from tests.calibrations import calibration_text
@@ -49,7 +49,7 @@ def plan(root: Path, **values: Any) -> SmoothPlan:
 def commit(made: SmoothPlan) -> None:
     for step in made.pending:
         for path in step.paths:
-            with ledger.committing(path, step.recipe) as temporary:
+            with commits.committing(path, step.recipe) as temporary:
                 temporary.write_text("done")
 
 
@@ -171,7 +171,7 @@ def test_smoothed_tables_with_damaged_frames(root: Path) -> None:
     frames = make_frames(5, missing=[2], suspect=[3])
     step = made.sessions[0]
     facts = {"frames": frames.counts}
-    with ledger.committing(step.outputs[0], step.recipe, facts=facts) as temporary:
+    with commits.committing(step.outputs[0], step.recipe, facts=facts) as temporary:
         temporary.write_text("done")
     assert not plan(root).done, "the file of frames is missing"
     commit_frames(step.outputs[0], step.recipe, frames, source="")

@@ -1,0 +1,104 @@
+"""Reading, listing and removing files by path or URL, whichever store they are in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from raypose.errors import StorageError
+from raypose.storage.identity import Identity
+from raypose.storage.local_store import LocalStore
+from raypose.storage.object_store import ObjectStore
+from raypose.storage.paths import AnyPath
+from raypose.storage.store import AnyStore
+from raypose.storage.store_errors import missing_object
+
+_LOCAL = LocalStore()
+_OBJECTS = ObjectStore()
+
+
+def store_of(path: AnyPath) -> AnyStore:
+    """The store that a file is in, or would be."""
+    return _LOCAL if isinstance(path, Path) else _OBJECTS
+
+
+def identity_of(path: AnyPath) -> Identity:
+    """As `Store.identity`."""
+    return store_of(path).identity(path)
+
+
+def exists(path: AnyPath) -> bool:
+    """As `Store.exists`."""
+    return store_of(path).exists(path)
+
+
+def read_bytes(path: AnyPath, max_bytes: int | None = None) -> bytes:
+    """As `Store.read`, except that a missing object is a `StorageError`."""
+    with _required(path):
+        return store_of(path).read(path, max_bytes)
+
+
+def read_head(path: AnyPath, n_bytes: int) -> bytes:
+    """As `Store.read_head`, except that a missing object is a `StorageError`."""
+    with _required(path):
+        return store_of(path).read_head(path, n_bytes)
+
+
+def blocks(path: AnyPath) -> Iterator[bytes]:
+    """As `Store.blocks`, except that a missing object is a `StorageError`."""
+    with _required(path):
+        yield from store_of(path).blocks(path)
+
+
+def write_text(path: AnyPath, text: str) -> None:
+    """As `Store.write`; names of files in the text need not be UTF-8."""
+    store_of(path).write(path, text.encode(errors="surrogateescape"))
+
+
+def list_files(folder: AnyPath, *, recursive: bool = False) -> Sequence[AnyPath]:
+    """As `Store.list_files`."""
+    return store_of(folder).list_files(folder, recursive=recursive)
+
+
+def glob_files(pattern: AnyPath) -> Sequence[AnyPath]:
+    """As `Store.glob`."""
+    return store_of(pattern).glob(pattern)
+
+
+def remove(path: AnyPath) -> None:
+    """As `Store.remove`."""
+    store_of(path).remove(path)
+
+
+def remove_folder(folder: AnyPath) -> None:
+    """As `Store.remove_folder`."""
+    store_of(folder).remove_folder(folder)
+
+
+def free_bytes(folder: AnyPath) -> int | None:
+    """As `Store.free_bytes`."""
+    return store_of(folder).free_bytes(folder)
+
+
+def check_readable(path: AnyPath) -> None:
+    """Raise where a file can't be read; reads one byte."""
+    read_head(path, 1)
+
+
+def check_writable(path: AnyPath) -> None:
+    """Raise where a file can't be written; leaves none behind."""
+    store = store_of(path)
+    store.write(path, b"")
+    with suppress(StorageError):  # some users may write but not remove; it is empty
+        store.remove(path)
+
+
+@contextmanager
+def _required(path: AnyPath) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        if isinstance(path, Path):
+            raise
+        raise missing_object(path) from error
