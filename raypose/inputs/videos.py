@@ -166,7 +166,7 @@ class _Finder:
     def _of_url(self, argument: str) -> list[FoundVideo]:
         url = as_path(argument)
         if glob.has_magic(argument) and not storage.exists(url):
-            paths = storage.glob_files(url)
+            paths = storage.store_of(url).glob(url)
             return [FoundVideo(p) for p in paths if _looks_like_video(p, p.parent)]
         below = storage.list_files(url, recursive=self._recursive)
         if len(below) == 1 and str(below[0]) == str(url):

@@ -113,7 +113,8 @@ def _print_totals(console: Console, plan: Plan) -> None:
 
 def _free_bytes(plan: Plan) -> int | None:
     """Bytes free where the outputs go; None where that is a store."""
-    return storage.free_bytes(as_path(plan.pending[0].works[0].table.outputs["table"]).parent)
+    folder = as_path(plan.pending[0].works[0].table.outputs["table"]).parent
+    return storage.store_of(folder).free_bytes(folder)
 
 
 def print_result(console: Console, result: RunResult[Any]) -> None:

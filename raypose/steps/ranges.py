@@ -125,4 +125,4 @@ def read_range(path: AnyPath) -> tuple[NDArray[np.float32], Frames]:
 
 def remove_ranges(folder: AnyPath) -> None:
     """Remove the ranges of a table that is committed."""
-    storage.remove_folder(folder)
+    storage.store_of(folder).remove_folder(folder)

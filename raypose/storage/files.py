@@ -1,4 +1,4 @@
-"""Reading, listing and removing files by path or URL, whichever store they are in."""
+"""What is often asked of a store, by path or URL."""
 
 from __future__ import annotations
 
@@ -61,24 +61,9 @@ def list_files(folder: AnyPath, *, recursive: bool = False) -> Sequence[AnyPath]
     return store_of(folder).list_files(folder, recursive=recursive)
 
 
-def glob_files(pattern: AnyPath) -> Sequence[AnyPath]:
-    """As `Store.glob`."""
-    return store_of(pattern).glob(pattern)
-
-
 def remove(path: AnyPath) -> None:
     """As `Store.remove`."""
     store_of(path).remove(path)
-
-
-def remove_folder(folder: AnyPath) -> None:
-    """As `Store.remove_folder`."""
-    store_of(folder).remove_folder(folder)
-
-
-def free_bytes(folder: AnyPath) -> int | None:
-    """As `Store.free_bytes`."""
-    return store_of(folder).free_bytes(folder)
 
 
 def check_readable(path: AnyPath) -> None:

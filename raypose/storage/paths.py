@@ -2,22 +2,21 @@
 
 A path is a `pathlib.Path`, a URL a `UPath` with the same methods, so that the rest of raypose
 names, joins and lists both alike. Nothing is read or written here.
-
-Credentials, region and endpoint come from the environment or from the files of the AWS and Google
-tools, in each process. raypose never writes them anywhere.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import unquote
 
 from raypose.errors import UsageError
-from raypose.storage.store_errors import EXTRAS, endpoint_url, map_store_errors
+from raypose.storage import connection
+from raypose.storage.connection import EXTRAS
+from raypose.storage.store_errors import map_store_errors
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -27,18 +26,6 @@ else:
     AnyPath = Any  # the package of UPath is imported only when a URL is opened
 
 _URL = re.compile(r"^([A-Za-z][A-Za-z0-9+.]+):/(/?)(.*)$", re.DOTALL)
-_MAX_ATTEMPTS = 4
-
-SHARED_VARIABLES = (
-    "AWS_ENDPOINT_URL",
-    "AWS_ENDPOINT_URL_S3",
-    "AWS_REGION",
-    "AWS_DEFAULT_REGION",
-    "AWS_MAX_ATTEMPTS",
-    "AWS_RETRY_MODE",
-    "STORAGE_EMULATOR_HOST",
-)
-"""Variables that say where a store is. None is a secret, and workers get the driver's."""
 
 
 def as_path(
@@ -106,41 +93,12 @@ def open_url(url: str) -> UPath:
     with map_store_errors(url):
         from upath import UPath
 
-        path: UPath = UPath(url, **_options(url.partition(":")[0]))
+        path: UPath = UPath(url, **connection.options(url.partition(":")[0]))
         path.fs  # noqa: B018  (imports the store's package)
         return path
-
-
-def shared_environment() -> dict[str, str]:
-    """The driver's variables that say where stores are, for workers whose nodes lack them."""
-    return {name: os.environ[name] for name in SHARED_VARIABLES if name in os.environ}
-
-
-def apply_environment(values: Mapping[str, str]) -> None:
-    """Take over a driver's `shared_environment`; variables that are set here stay."""
-    for name, value in values.items():
-        os.environ.setdefault(name, value)
 
 
 def _match(text: str | os.PathLike[str]) -> re.Match[str] | None:
     """The parts of a URL. One slash is enough after a known scheme: `Path` swallows the other."""
     match = _URL.match(os.fspath(text))
     return match if match is not None and (match[2] or match[1] in EXTRAS) else None
-
-
-def _options(scheme: str) -> dict[str, Any]:
-    # Listings are not cached: a run must see what another one has just written.
-    options: dict[str, Any] = {"use_listings_cache": False}
-    if scheme == "s3":
-        # s3fs does not retry concurrent reads that break off; `object_store.fetch` has its own.
-        config: dict[str, Any] = {}
-        if "AWS_MAX_ATTEMPTS" not in os.environ:
-            config["retries"] = {"mode": "standard", "max_attempts": _MAX_ATTEMPTS}
-        options |= {"config_kwargs": config, "max_concurrency": 1}
-        # Named here, so that it is part of what tells one store from another.
-        options["endpoint_url"] = endpoint_url()
-        # botocore itself reads only AWS_DEFAULT_REGION; all other tools read both.
-        region = os.environ.get("AWS_REGION")
-        if region:
-            options["client_kwargs"] = {"region_name": region}
-    return options

@@ -6,13 +6,12 @@
                         <name>        a copy of an object; <name>.lock is held while it is used
                         out/          outputs that are being written
 ```
-All processes of a run on one machine share the copies, so an object is downloaded once. Locks are
-the kernel's (`flock`): however a process ends, they end with it. What no process holds can be
-removed: copies when there is no room for another, a whole run when its last process closes its
-scratch, or, if that was killed, when the next run starts here.
+All processes of a run on one machine share the copies, so an object is downloaded once. What no
+process holds can be removed: copies when there is no room for another, a whole run when its last
+process closes its scratch, or, if that was killed, when the next run starts here.
 
-fsspec's file caches know neither locks between processes nor a limit, diskcache evicts files that
-are in use, and filelock has no shared locks, so none of them can take over this task.
+No library does this: fsspec's file caches have no size limit and no locks between processes,
+diskcache evicts files that are in use, and filelock's locks of files can't be shared.
 """
 
 from __future__ import annotations
@@ -34,6 +33,7 @@ from typing import TYPE_CHECKING
 
 from raypose.errors import CancelledError, OutputError, RayposeError, StorageError
 from raypose.storage.digests import RUN_AGAIN, digest_of_bytes
+from raypose.storage.file_locks import locked, locked_if_free, open_lock, try_lock
 from raypose.storage.files import identity_of
 from raypose.storage.identity import Identity
 from raypose.storage.object_store import fetch
@@ -113,7 +113,7 @@ class Scratch:
         while True:
             (self._folder / "out").mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
-                handle = os.open(self._folder / "run.lock", os.O_RDWR | os.O_CREAT, 0o600)
+                handle = open_lock(self._folder / "run.lock")
             except FileNotFoundError:
                 continue
             fcntl.flock(handle, fcntl.LOCK_SH)
@@ -168,7 +168,7 @@ class Scratch:
             raise request.refused("it was replaced", RUN_AGAIN)
         name = digest_of_bytes(f"{url} {now}".encode(errors="surrogateescape"))
         copy = self._folder / f"{name}{url.suffix}"
-        lock = os.open(_lock_of(copy), os.O_RDWR | os.O_CREAT, 0o600)
+        lock = open_lock(_lock_of(copy))
         try:
             self._hold(copy, lock, request)
             os.utime(copy)  # evicted last
@@ -196,9 +196,9 @@ class Scratch:
             # Exclusive only while there is no copy: another process may download it meanwhile,
             # and then holds it shared for as long as its task takes.
             if copy.exists():
-                if _try_lock(lock, fcntl.LOCK_SH) and copy.exists():
+                if try_lock(lock, shared=True) and copy.exists():
                     return
-            elif _try_lock(lock, fcntl.LOCK_EX):
+            elif try_lock(lock):
                 if not copy.exists():
                     self._download(copy, request)
                 continue
@@ -222,7 +222,7 @@ class Scratch:
             raise request.refused(reason, "Raise it with --scratch-gb.")
         deadline = time.monotonic() + _MAX_WAIT_S
         while True:
-            with _locked(self._base / "room.lock"):
+            with locked(self._base / "room.lock"):
                 # Asked first, so that what others let go meanwhile is seen below.
                 others_hold = self._others_hold(part)
                 # Repeated, since removing one copy may not be enough.
@@ -265,7 +265,7 @@ class Scratch:
 
     def _evict_one(self) -> bool:
         for copy in self._copies():
-            with _locked_alone(_lock_of(copy)) as alone:
+            with locked_if_free(_lock_of(copy)) as alone:
                 if alone:
                     copy.unlink(missing_ok=True)
                     return True
@@ -282,16 +282,16 @@ def _make_private(folder: Path) -> None:
     """Make a directory that only this user can enter; its name is known to everyone.
 
     Raises:
-        OSError: it can't be made, is another user's, or is open to others.
+        OSError: it can't be made, or is another user's.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     status = os.lstat(folder)
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
-        raise PermissionError(0, "another user has taken its name")
-    if status.st_mode & 0o022:
-        raise PermissionError(0, "other users may write to it")
+        raise PermissionError(0, "it is not a directory of this user")
+    if status.st_mode & 0o077:
+        folder.chmod(0o700)
 
 
 def _lock_of(copy: Path) -> Path:
@@ -300,43 +300,9 @@ def _lock_of(copy: Path) -> Path:
 
 def _remove_unless_held(folder: Path) -> None:
     """Remove a run's folder unless one of its processes lives."""
-    with _locked_alone(folder / "run.lock") as alone:
+    with locked_if_free(folder / "run.lock") as alone:
         if alone:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _locked_alone(lock: Path) -> Iterator[bool]:
-    """Whether an exclusive lock could be had at once; it is held in the block."""
-    try:
-        handle = os.open(lock, os.O_RDWR)
-    except OSError:
-        yield False
-        return
-    try:
-        yield _try_lock(handle, fcntl.LOCK_EX)
-    finally:
-        os.close(handle)
-
-
-@contextmanager
-def _locked(lock: Path) -> Iterator[None]:
-    handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _try_lock(lock: int, kind: int) -> bool:
-    """Take a lock, or change its kind, if that is possible at once; else hold none."""
-    try:
-        fcntl.flock(lock, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        fcntl.flock(lock, fcntl.LOCK_UN)
-        return False
-    return True
 
 
 def _gb(n_bytes: int) -> str:

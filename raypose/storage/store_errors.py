@@ -6,16 +6,13 @@ SlowDown). What arrives here is final.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from raypose.errors import RayposeError, StorageError, from_os_error
-
-EXTRAS = {"s3": "s3", "gs": "gcs", "gcs": "gcs"}
-"""URL scheme → the extra of raypose that installs its package."""
+from raypose.storage.connection import EXTRAS, endpoint_url
 
 _NO_CREDENTIALS = ("NoCredentialsError", "DefaultCredentialsError", "PartialCredentialsError")
 _UNREACHABLE = ("EndpointConnectionError", "ConnectTimeoutError", "ClientConnectorError")
@@ -50,11 +47,6 @@ def missing_object(path: object) -> StorageError:
     """The error for an object that is not there."""
     message = "there is no such object, or no such bucket"
     return StorageError(message, path=str(path), hint="Check the URL.")
-
-
-def endpoint_url() -> str | None:
-    """The S3 endpoint that the environment names."""
-    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
 
 
 def _named(url: str, error: Exception) -> RayposeError:

@@ -43,7 +43,8 @@ from raypose.execution.ray.submissions import Submissions
 from raypose.execution.ray.worker import Worker, WorkerInfo, WorkerSettings
 from raypose.execution.scheduler import Scheduler
 from raypose.specs import ModelSpec
-from raypose.storage import local_path, scratch, shared_environment
+from raypose.storage import local_path, scratch
+from raypose.storage.connection import shared_environment
 from raypose.tasks import Progress, Task, as_load
 from raypose.worker.storage_check import io_paths, marker_files
 

@@ -15,7 +15,8 @@ import ray
 from raypose.errors import CancelledError, DeviceError, Failure
 from raypose.execution.ray.activity import Activity
 from raypose.specs import ModelSpec
-from raypose.storage import apply_environment, scratch
+from raypose.storage import scratch
+from raypose.storage.connection import apply_environment
 from raypose.storage.scratch import ScratchSettings
 from raypose.tasks import Progress, Summary, Task
 from raypose.worker.storage_check import IoPaths, check_storage

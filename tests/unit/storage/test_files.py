@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from pathlib import Path
@@ -69,6 +70,41 @@ class TestObjects:
         assert storage.list_files(as_path("s3://lab/none")) == []
         store.put("v/new.mp4", b"x")
         assert len(storage.list_files(folder)) == 3, "listings are not remembered"
+
+
+class TestLimits:
+    @pytest.fixture(params=["local", "object"])
+    def path(self, request: pytest.FixtureRequest, store: Store, tmp_path: Path) -> AnyPath:
+        local = tmp_path / "x"
+        local.write_bytes(b"12345")
+        return local if request.param == "local" else as_path(store.put("x", b"12345"))
+
+    def test_a_larger_file_is_refused(self, path: AnyPath) -> None:
+        assert storage.read_bytes(path, 5) == b"12345"
+        with pytest.raises(OSError) as caught:
+            storage.read_bytes(path, 4)
+        assert caught.value.errno == errno.EFBIG
+
+    def test_the_head(self, path: AnyPath) -> None:
+        assert storage.read_head(path, 2) == b"12"
+        assert storage.read_head(path, 9) == b"12345"
+
+    def test_the_head_of_an_empty_file(self, path: AnyPath) -> None:
+        storage.write_text(path, "")
+        assert storage.read_head(path, 9) == b""
+        assert storage.read_bytes(path, 9) == b""
+
+
+def test_local_files_are_listed(tmp_path: Path) -> None:
+    for name in ("b", "a", "deep/c"):
+        storage.write_text(tmp_path / name, "x")
+    (tmp_path / "broken").symlink_to("nowhere")
+    (tmp_path / "circle").symlink_to(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    assert storage.list_files(tmp_path) == [tmp_path / "a", tmp_path / "b"]
+    below = storage.list_files(tmp_path, recursive=True)
+    assert below == [tmp_path / "a", tmp_path / "b", tmp_path / "deep" / "c"]
+    assert storage.list_files(tmp_path / "none") == []
 
 
 class TestFaults:
