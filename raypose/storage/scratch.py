@@ -162,16 +162,17 @@ class Scratch:
         """
         assert not isinstance(url, Path), "a local file needs no copy"
         with map_store_errors(url):
-            now = identity_of(url)
-        request = _Request(url, now, should_stop, wait)
-        if identity is not None and now != identity:
+            current = identity_of(url)
+        request = _Request(url, current, should_stop, wait)
+        if identity is not None and current != identity:
             raise request.refused("it was replaced", RUN_AGAIN)
-        name = digest_of_bytes(f"{url} {now}".encode(errors="surrogateescape"))
+        name = digest_of_bytes(f"{url} {current}".encode(errors="surrogateescape"))
         copy = self._folder / f"{name}{url.suffix}"
         lock = open_lock(_lock_of(copy))
         try:
             self._hold(copy, lock, request)
-            os.utime(copy)  # evicted last
+            now = time.time_ns()  # finer than the kernel's own clock for files
+            os.utime(copy, ns=(now, now))  # evicted last
             self._held.add(copy)
             try:
                 yield copy
