@@ -16,8 +16,6 @@ cache              what can be computed again
 
 from raypose.storage.files import (
     blocks,
-    check_readable,
-    check_writable,
     exists,
     identity_of,
     list_files,
@@ -31,7 +29,7 @@ from raypose.storage.paths import AnyPath, as_path, common_folder, local_path, p
 from raypose.storage.store_errors import map_store_errors
 
 __all__ = [
-    "AnyPath", "as_path", "blocks", "check_readable", "check_writable", "common_folder", "exists",
-    "identity_of", "list_files", "local_path", "map_store_errors", "parts", "read_bytes",
-    "read_head", "remove", "store_of", "write_text",
+    "AnyPath", "as_path", "blocks", "common_folder", "exists", "identity_of", "list_files",
+    "local_path", "map_store_errors", "parts", "read_bytes", "read_head", "remove", "store_of",
+    "write_text",
 ]  # fmt: skip

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-from raypose.errors import StorageError
 from raypose.storage.identity import Identity
 from raypose.storage.local_store import LocalStore
 from raypose.storage.object_store import ObjectStore
@@ -64,19 +63,6 @@ def list_files(folder: AnyPath, *, recursive: bool = False) -> Sequence[AnyPath]
 def remove(path: AnyPath) -> None:
     """As `Store.remove`."""
     store_of(path).remove(path)
-
-
-def check_readable(path: AnyPath) -> None:
-    """Raise where a file can't be read; reads one byte."""
-    read_head(path, 1)
-
-
-def check_writable(path: AnyPath) -> None:
-    """Raise where a file can't be written; leaves none behind."""
-    store = store_of(path)
-    store.write(path, b"")
-    with suppress(StorageError):  # some users may write but not remove; it is empty
-        store.remove(path)
 
 
 @contextmanager

@@ -17,8 +17,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from raypose.errors import ClusterError, Failure, RayposeError
-from raypose.storage import as_path, check_readable, check_writable, local_path
+from raypose import storage
+from raypose.errors import ClusterError, Failure, RayposeError, StorageError
+from raypose.storage import AnyPath, as_path, local_path
 from raypose.storage.layout import HIDDEN
 from raypose.tasks import LoadArgs, PredictArgs, SmoothArgs, Task
 
@@ -90,16 +91,22 @@ def check_storage(paths: IoPaths) -> Failure | None:
             elif not os.path.exists(video):
                 return _not_visible(video, host, "the video")
         for video in buckets.values():
-            check_readable(as_path(video))
+            storage.read_head(as_path(video), 1)
         for root in paths.roots:
             if local_path(root) is None:
-                check_writable(as_path(root) / HIDDEN / paths.marker)
+                _check_writable(as_path(root) / HIDDEN / paths.marker)
             elif not Path(root, HIDDEN, paths.marker).exists():
                 return _not_visible(root, host, "the output directory")
     except RayposeError as error:
         message = f"{error.message} (checked on {host})"
         return Failure("start", message, error.path, error.hint, type(error).__name__)
     return None
+
+
+def _check_writable(marker: AnyPath) -> None:
+    storage.write_text(marker, "")
+    with contextlib.suppress(StorageError):  # some may write but not remove; it is empty
+        storage.remove(marker)
 
 
 def _not_visible(path: str, host: str, what: str) -> Failure:
