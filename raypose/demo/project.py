@@ -2,7 +2,7 @@
 
 Second station of the demo, between the figure and the training. The labelled frames come from
 recordings of their own, so that no frame of the videos has been seen in training. Every file has
-a record of how it was made (`ledger`), and is made again only where it is missing or was changed.
+a record of how it was made (`commits`), and is made again only where it is missing or was changed.
 """
 
 from __future__ import annotations

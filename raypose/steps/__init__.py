@@ -3,7 +3,7 @@
 A step is a module with a function `run`: it takes the task, the results that the task depends on
 and the context of its process, and returns its results with what is to be told of them. Both
 executors, in one process or on Ray, come through here. Steps commit their outputs themselves; see
-`raypose.storage.ledger`.
+`raypose.storage.commits`.
 """
 
 from __future__ import annotations
