@@ -23,8 +23,8 @@ from raypose.planning import Plan, Problem, plan_run, plan_smoothing, plan_tasks
 from raypose.results import Display, Recorder, RunResult
 from raypose.specs import VideoSpec
 from raypose.steps import Load
-from raypose.storage import AnyPath, as_path, ledger, scratch
-from raypose.worker.storage_check import places_of, refusal
+from raypose.storage import AnyPath, as_path, local_path, run_log, scratch, temporary_files
+from raypose.worker.storage_check import check_storage, io_paths
 
 __all__ = ["Display", "RunResult", "plan", "run", "smooth"]
 
@@ -103,8 +103,9 @@ def _run_directory(config: Settings, output_dir: AnyPath | None) -> Path:
     """
     if config.run_dir is not None:
         return config.run_dir
-    if isinstance(output_dir, Path):
-        return output_dir / "raypose"
+    local = None if output_dir is None else local_path(output_dir)
+    if local is not None:
+        return local / "raypose"
     return Path.cwd() / "raypose-runs" / time.strftime("%Y-%m-%dT%H-%M-%S")
 
 
@@ -132,8 +133,8 @@ def _execute_plan(made: Plan, display: Display | None) -> RunResult:
     if made.done:
         result.seconds = time.perf_counter() - began
         return result
-    ledger.remove_leftovers(made.output_folders)
-    log = ledger.RunLog(made.run_dir)
+    temporary_files.remove_leftovers(made.output_folders)
+    log = run_log.RunLog(made.run_dir)
     executor = _executor(made.config)
     try:
         log.describe(_description(made))
@@ -153,7 +154,7 @@ def _execute_plan(made: Plan, display: Display | None) -> RunResult:
         if display is not None:
             display.ended()
         executor.close()
-        ledger.remove_leftovers(made.output_folders)
+        temporary_files.remove_leftovers(made.output_folders)
         result.seconds = time.perf_counter() - began
         log.event("ended", seconds=round(result.seconds, 2), failures=len(result.failures))
         log.close()
@@ -172,12 +173,12 @@ def _executor(config: Settings) -> Executor:
 
 
 def _execute_tasks(
-    executor: Executor, result: RunResult, log: ledger.RunLog, display: Display | None
+    executor: Executor, result: RunResult, log: run_log.RunLog, display: Display | None
 ) -> None:
     recordings = plan_tasks(result.plan, executor.start(result.plan.models))
     tasks = {task.id: task for recording in recordings for task in recording}
-    places = places_of(task.step for task in tasks.values())
-    refused = refusal(places.in_stores)
+    in_stores = io_paths(task.step for task in tasks.values()).in_stores
+    refused = None if in_stores is None else check_storage(in_stores)
     if refused is not None:
         raise StorageError(refused.message, path=refused.path, hint=refused.hint)
     log.event(
@@ -190,7 +191,7 @@ def _execute_tasks(
     if display is not None:
         display.started(executor.description, list(tasks.values()))
     recorder = Recorder(tasks, result, log, display)
-    with ledger.pulse(log, recorder.running):
+    with run_log.heartbeat(log, recorder.running):
         executor.run(recordings, recorder)
 
 

@@ -15,7 +15,7 @@ from raypose.errors import Failure
 from raypose.planning import Plan
 from raypose.specs import Progress
 from raypose.steps import Summary, Task
-from raypose.storage import ledger
+from raypose.storage import run_log
 
 
 class Display(Protocol):
@@ -110,7 +110,7 @@ class Recorder:
         self,
         tasks: Mapping[str, Task],
         result: RunResult,
-        log: ledger.RunLog,
+        log: run_log.RunLog,
         display: Display | None,
     ) -> None:
         self._tasks = tasks

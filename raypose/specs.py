@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from raypose.storage.digests import Identity
+from raypose.storage.identity import Identity
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from raypose.config import RunConfig
 from raypose.planning import Plan, RecordingPlan, plan_run
 from raypose.specs import VideoSpec
 from raypose.steps.base import OutputStep
-from raypose.storage import ledger
+from raypose.storage import commits
 from raypose.storage.digests import content_digest
 from raypose.storage.origins import VideoRead
 from tests.models import make_config
@@ -53,7 +53,7 @@ def commit_all(recording: RecordingPlan, *, n_bad: int = 0) -> list[Path]:
             for path, recipe, video in planned.step.expected():
                 if Path(path) in made:
                     continue
-                with ledger.committing(
+                with commits.committing(
                     Path(path), recipe, source=video.path, videos=lambda read=behind: read
                 ) as temporary:
                     temporary.write_text(f"{output.owner.name} {path}\n" * 20)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +11,7 @@ import typer
 from raypose.cli.base import app, command
 from raypose.cli.options import DataDir, Device, Inline, config_of
 from raypose.cli.run import run_and_show
-from raypose.storage import is_url
+from raypose.storage import local_path
 
 
 def _flag(value: str) -> bool:
@@ -115,4 +114,5 @@ def split_models(text: str) -> list[str]:
 
 
 def _is_model(text: str) -> bool:
-    return is_url(text) or os.path.isdir(text)
+    folder = local_path(text)
+    return folder is None or folder.is_dir()

@@ -34,13 +34,13 @@ class Checked(BaseModel):
             try:
                 super().__init__(**values)
             except ValidationError as error:
-                raise self.refusal(error, values) from error
+                raise self.check_storage(error, values) from error
 
         # Where a config is a field of another, Pydantic checks both in one go.
         __init__.__pydantic_base_init__ = True
 
     @classmethod
-    def refusal(
+    def check_storage(
         cls,
         error: ValidationError,
         given: Mapping[str, Any],

@@ -190,7 +190,7 @@ class RunConfig(Settings):
             error = refusal.__cause__
             if not isinstance(error, ValidationError):
                 raise
-            refused = cls.refusal(
+            refused = cls.check_storage(
                 error,
                 merged,
                 lambda field: option_name(cls, field) if is_given(field) else ".".join(field),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 
 from raypose.config.schemas import Allowed
-from raypose.storage import AnyPath, as_path, is_url
+from raypose.storage import AnyPath, as_path, local_path
 
 _BILLION = 1_000_000_000
 _DAY_S = 86_400
@@ -73,7 +73,7 @@ def _path(value: Any) -> Any:
 
 
 def _local_path(value: Any) -> Any:
-    if isinstance(value, str | os.PathLike) and is_url(value):
+    if isinstance(value, str | os.PathLike) and local_path(value) is None:
         raise ValueError("it is read and written as a directory, and can't be a URL")
     return _path(value)
 

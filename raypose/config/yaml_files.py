@@ -16,7 +16,6 @@ from __future__ import annotations
 import functools
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -24,7 +23,6 @@ import yaml
 from raypose import storage
 from raypose.errors import RayposeError, UsageError
 from raypose.storage import AnyPath
-from raypose.storage import regular_files as regular
 
 MAX_BYTES = 4 << 20
 MAX_DEPTH = 64
@@ -74,7 +72,10 @@ def load_yaml(
         return error(reason, path=path, hint=hint)
 
     try:
-        content = source.encode() if isinstance(source, str) else _read(source, max_bytes)
+        if isinstance(source, str):
+            content = source.encode()
+        else:
+            content = storage.read_bytes(source, max_bytes)
         if len(content) > max_bytes:
             raise refused(f"{what} is larger than {max_bytes} bytes")
         text = content.decode("utf-8-sig")
@@ -93,14 +94,6 @@ def load_yaml(
 
 class _BoundError(Exception):
     """The text is YAML, and asks for more than any honest file does."""
-
-
-def _read(path: AnyPath, max_bytes: int) -> bytes:
-    if isinstance(path, Path):
-        return regular.read_file(path, max_bytes)
-    if storage.stat_of_existing(path).size > max_bytes:
-        return bytes(max_bytes + 1)  # refused by its length, unread
-    return storage.read_bytes(path)
 
 
 @dataclass(slots=True)

@@ -2,7 +2,7 @@
 
 Second station of the demo, between the figure and the training. The labelled frames come from
 recordings of their own, so that no frame of the videos has been seen in training. Every file has
-a record of how it was made (`ledger`), and is made again only where it is missing or was changed.
+a record of how it was made (`commits`), and is made again only where it is missing or was changed.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from raypose import __version__
+from raypose import __version__, storage
 from raypose.demo import figure
 from raypose.errors import OutputError, UsageError, from_os_error
-from raypose.storage import ledger
+from raypose.storage import commits, digests, records
 from raypose.tables.keypoints import COORDS, KeypointTable, write_csv
 
 METHOD = 1
@@ -91,7 +91,7 @@ def claim(directory: Path) -> Project:
                     "holds something that is not of the demo", path=directory, hint=hint
                 )
             mark = {"made_by": "raypose demo", "raypose": __version__, "method": METHOD}
-            ledger.write_atomically(directory / MARK, json.dumps(mark, indent=1))
+            storage.write_text(directory / MARK, json.dumps(mark, indent=1))
     except OSError as error:
         raise _output_error(error, directory) from error
     return project
@@ -114,25 +114,25 @@ def make_videos(project: Project, *, overwrite: bool, on_video: Callable[[], Non
     for seed, path in enumerate(project.videos):
         recipe = {"kind": "demo video", "method": METHOD, "seed": seed, "frames": N_FRAMES}
         truth = project.truth(path.stem)
-        if not overwrite and _is_whole(path, ledger.check(truth, recipe)):
+        if not overwrite and _is_whole(path, records.check(truth, recipe)):
             continue
         poses = figure.walk(N_FRAMES, seed)
         facts: dict[str, Any] = {}
-        with ledger.committing(truth, recipe, facts=facts) as temporary:
+        with commits.committing(truth, recipe, facts=facts) as temporary:
             write_csv(_true_table(poses), temporary)
             path.parent.mkdir(parents=True, exist_ok=True)
             part = path.with_name(f".{path.stem}.part.mp4")
             _encode(part, poses, figure.floor(seed))
             os.replace(part, path)
-            facts["video"] = ledger.digest_file(path)
+            facts["video"] = digests.digest_of_file(path)
         on_video()
 
 
-def _is_whole(video: Path, truth: ledger.Verdict) -> bool:
+def _is_whole(video: Path, truth: records.Status) -> bool:
     """Whether a video is the one that its true keypoints were committed with."""
     if not truth.done or not video.is_file():
         return False
-    return (truth.facts or {}).get("video") == ledger.digest_file(video)
+    return (truth.facts or {}).get("video") == digests.digest_of_file(video)
 
 
 def _true_table(poses: list[figure.Pose]) -> KeypointTable:
@@ -182,7 +182,7 @@ def make_labels(project: Project, *, overwrite: bool) -> bool:
         for i in range(LABELS_EACH)
     ]
     there = all((project.directory / name).is_file() for _, _, name in names)
-    if there and not overwrite and ledger.check(project.labels, recipe).done:
+    if there and not overwrite and records.check(project.labels, recipe).done:
         return False
     rows: list[list[str]] = []
     # The table is committed after the pictures that it names: it is the sign that all are there.
@@ -202,7 +202,7 @@ def make_labels(project: Project, *, overwrite: bool) -> bool:
         ["coords", *("x", "y") * len(figure.KEYPOINTS)],
     ]
     with (
-        ledger.committing(project.labels, recipe) as temporary,
+        commits.committing(project.labels, recipe) as temporary,
         temporary.open("w", newline="", encoding="utf-8") as file,
     ):
         csv.writer(file, lineterminator="\n").writerows([*header, *rows])

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from raypose.errors import RayposeError, SmoothingError, UsageError
-from raypose.storage import regular_files as regular
+from raypose.storage import regular_files
 
 _MAX_BYTES = 256 << 10
 _SHOWN = 60
@@ -101,7 +101,7 @@ def read_cameras(path: Path, *, error: type[RayposeError] = UsageError) -> tuple
 
     hint = "Give a calibration.toml as Anipose writes it."
     try:
-        text = regular.read_file(path, _MAX_BYTES).decode("utf-8-sig")
+        text = regular_files.read_file(path, _MAX_BYTES).decode("utf-8-sig")
         if "[[[[" in text:  # the parser takes minutes for many
             raise ValueError("lists nested too deeply")
         content: Any = toml.loads(text)

@@ -13,7 +13,6 @@ torch calls TorchScript deprecated. It is used because torch itself can load it 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib.metadata
 import io
 import json
@@ -238,7 +237,7 @@ def _versions() -> dict[str, str]:
 
 def _versions_digest() -> str:
     told = json.dumps([_FORMAT, _versions(), installed_code()]).encode()
-    return hashlib.blake2b(told, digest_size=4).hexdigest()
+    return digest_of_bytes(told)[:8]
 
 
 @contextlib.contextmanager

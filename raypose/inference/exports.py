@@ -97,7 +97,7 @@ def is_outdated(spec: ModelSpec) -> bool:
     if spec.exported is None:
         return False
     exported, trained = (
-        storage.stat(as_path(path)).mark.get("mtime_ns", 0)
+        int(storage.identity_of(as_path(path)).as_dict().get("mtime_ns", 0))
         for path in (spec.exported.path, spec.checkpoint)
     )
     return bool(exported + _COPIED_WITHIN_NS < trained)

@@ -8,12 +8,12 @@ package; it must not build what they will use.
 from __future__ import annotations
 
 import functools
-import hashlib
 from importlib.util import find_spec
 from pathlib import Path
 
 from raypose.errors import ModelError
 from raypose.import_path import installed_folder
+from raypose.storage.digests import digest_of_blocks
 
 _PACKAGE = "lightning_pose"
 
@@ -24,12 +24,11 @@ def installed_code() -> str:
     folder = installed_folder(_PACKAGE)
     if folder is None:
         return ""
-    digest = hashlib.blake2b(digest_size=16)
-    for path in sorted(Path(folder).rglob("*.py")):
-        content = path.read_bytes()
-        digest.update(f"{path.relative_to(folder)}\\0{len(content)}\\0".encode())
-        digest.update(content)
-    return digest.hexdigest()
+    files = ((path, path.read_bytes()) for path in sorted(Path(folder).rglob("*.py")))
+    return digest_of_blocks(
+        f"{path.relative_to(folder)}\\0{len(content)}\\0".encode() + content
+        for path, content in files
+    )
 
 
 def check_imported() -> None:

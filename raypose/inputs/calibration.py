@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from raypose.eks.calibration import read_cameras
-from raypose.storage import is_url
+from raypose.storage import local_path
 
 NAME = "calibration.toml"
 
@@ -28,7 +28,7 @@ def find_calibration(videos: Sequence[str], session: str) -> Path | None:
     in a folder `calibrations` there (as Lightning Pose projects have them), else
     `calibration.toml`. Beside objects in a store nothing is looked for.
     """
-    if any(is_url(video) for video in videos):
+    if any(local_path(video) is None for video in videos):
         return None
     folder = Path(os.path.commonpath([os.path.dirname(video) for video in videos]))
     name = session.rpartition("/")[2]

@@ -17,8 +17,7 @@ from raypose.config.schemas import Allowed, finding, quoted
 from raypose.config.types import EMPTY, Names, Percentage
 from raypose.config.yaml_files import load_yaml
 from raypose.errors import ModelError
-from raypose.storage import AnyPath, as_path, is_url
-from raypose.storage.ledger import write_atomically
+from raypose.storage import AnyPath, as_path, local_path, write_text
 
 NAME = "ensemble.yaml"
 _OURS = "# Written by raypose"
@@ -35,7 +34,7 @@ def with_members(config: RunConfig) -> RunConfig:
         ModelError: the file can't be read, or a member does not exist.
         UsageError: the file does not fit the other arguments.
     """
-    folders = [Path(m).expanduser() for m in config.models if not is_url(m)]
+    folders = filter(None, map(local_path, config.models))
     ensembles = [folder for folder in folders if (folder / NAME).is_file()]
     if not ensembles:
         return config
@@ -80,7 +79,7 @@ def describe_ensemble(
     """
     path = folder / NAME
     try:
-        written = storage.read_if_there(path)
+        written = storage.read_bytes(path) if storage.exists(path) else None
     except OSError:
         return  # what can't be read may be anyone's
     if written is not None and not written.startswith(_OURS.encode()):
@@ -92,7 +91,7 @@ def describe_ensemble(
         "quantile_keep_pca": options.quantile_keep_pca,
     }
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-    write_atomically(path, f"{_OURS}\n{text}")
+    write_text(path, f"{_OURS}\n{text}")
 
 
 def _as_yaml(directory: str) -> str:

@@ -6,12 +6,10 @@ their digest: `inference.checkpoint` loads it, and torch is not needed here.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from raypose import storage
@@ -20,7 +18,7 @@ from raypose.inference.exports import find_export
 from raypose.inputs.model_config import MODEL_TYPES, Evaluation, read_config
 from raypose.specs import ExportedModel, ModelSpec
 from raypose.storage import AnyPath, as_path
-from raypose.storage.digests import remembered_digest
+from raypose.storage.digests import digest_of_bytes, remembered_digest
 
 _CONFIGS = ("config.yaml", os.path.join(".hydra", "config.yaml"))
 # The config entries that decide about predictions; all others (training, losses, callbacks) may
@@ -65,7 +63,7 @@ def open_model(
         UsageError: an override is malformed or names a key that the config lacks.
     """
     path = as_path(directory)
-    with storage.speaking_of(path):
+    with storage.map_store_errors(path):
         return _open(path, name, overrides, runtime, precision)
 
 
@@ -153,7 +151,7 @@ def shortest_names(directories: Sequence[str | os.PathLike[str] | AnyPath]) -> l
     A date and the time below it, as Hydra names directories, stay together:
     `outputs/2026-11-01/10-00-00` becomes `2026-11-01_10-00-00`.
     """
-    parts = [_parts(as_path(directory)) or ("model",) for directory in directories]
+    parts = [storage.parts(as_path(directory)) or ("model",) for directory in directories]
     lengths = [_least_length(names) for names in parts]
     for extra in range(max(len(names) for names in parts) + 1 if parts else 0):
         tails = [
@@ -165,13 +163,6 @@ def shortest_names(directories: Sequence[str | os.PathLike[str] | AnyPath]) -> l
             return names
     # The same directory twice, or paths that become equal when joined.
     return [f"{name}_{index}" for index, name in enumerate(names)] if parts else []
-
-
-def _parts(path: AnyPath) -> tuple[str, ...]:
-    """The parts of the path below the root or the bucket."""
-    if isinstance(path, Path):
-        return path.parts[1:]
-    return tuple(name for name in path.path.split("/") if name)
 
 
 def _least_length(names: Sequence[str]) -> int:
@@ -238,11 +229,9 @@ def _fingerprint(
         section: {key: (config.get(section) or {}).get(key) for key in keys}
         for section, keys in _INFERENCE_KEYS.items()
     }
-    digest = hashlib.blake2b(checkpoint.encode(), digest_size=16)
-    digest.update(json.dumps(told, sort_keys=True, default=str).encode())
-    if exported is not None:
-        digest.update(f"{exported.runtime} {exported.digest}".encode())
-    return digest.hexdigest()
+    export = "" if exported is None else f"{exported.runtime} {exported.digest}"
+    text = checkpoint + json.dumps(told, sort_keys=True, default=str) + export
+    return digest_of_bytes(text.encode())
 
 
 def _digest_of_file(path: AnyPath) -> str:

@@ -1,36 +1,33 @@
-"""How outputs are called: the keys of videos, and the names of recordings of several views.
+"""Names of outputs: the keys of videos, and the names of recordings of several views.
 
-A video's key is its stem; where stems collide, it is the stem below folders that differ. A name
-that was given once stays: the records of outputs say which video was called what in an earlier
-run, so that a new video does not rename the outputs of another. Names depend on the set of the
-videos and on those records, and not on their order: drivers that plan at the same time, each for
-its part of the recordings, find the same names.
+A video's key is its stem; where stems collide, it is the stem below folders that differ. Names
+last: the records of outputs say which name a video had in an earlier run, so that a new video does
+not rename the outputs of another. Names depend on the set of videos and on these records, not on
+their order, so that several drivers that plan parts of the same recordings agree on them.
 """
 
 from __future__ import annotations
 
 import itertools
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from raypose import storage
-from raypose.inputs.records import recorded_below
 from raypose.inputs.sessions import Recording
 from raypose.inputs.videos import FoundVideo
-from raypose.storage import AnyPath, as_path, ledger
+from raypose.storage import AnyPath, as_path, records
+from raypose.storage.records import recorded_below
 
 
 class GivenNames:
-    """The names that earlier runs gave, from the records of their outputs.
+    """Names from earlier runs, by the records of their outputs.
 
     Each folder is listed once; a record is read only where a video may have two names.
 
     Args:
-        folders: where outputs lie, one folder per owner.
-        suffix: of the outputs that are called by the names.
+        folders: where outputs are, one folder per owner.
+        suffix: of the outputs that have these names.
     """
 
     def __init__(self, folders: Iterable[AnyPath], suffix: str) -> None:
@@ -46,17 +43,17 @@ class GivenNames:
         self._sources: dict[str, list[str]] = {}
 
     def ending_in(self, last: str) -> list[str]:
-        """The names whose last part is `last`."""
+        """Names whose last part is `last`."""
         names = {name for names in self._names.values() for name in names}
         return sorted(name for name in names if name.rpartition("/")[2] == last)
 
     def of(self, paths: Sequence[AnyPath], candidates: Iterable[str], default: str) -> str:
-        """The shortest candidate that is the name of one of these files alone; else empty.
+        """The shortest candidate that has been a name of these files only; empty if none has.
 
         Args:
             paths: the video, or the videos of a recording.
-            candidates: names that it may have been given.
-            default: the name that it has where it was given none.
+            candidates: names that it may have had.
+            default: its name if it had none.
         """
         known = [n for n in candidates if any(n in names for names in self._names.values())]
         if set(known) <= {default}:
@@ -69,10 +66,10 @@ class GivenNames:
         return min(ours, key=lambda name: (name.count("/"), len(name), name), default="")
 
     def _sources_of(self, name: str) -> list[str]:
-        """The video of the output of this name, for each owner that has one."""
+        """The video that an output of this name was made from, for each owner that has one."""
         if name not in self._sources:
             self._sources[name] = [
-                ledger.source_of(as_path(folder) / f"{name}{self._suffix}")
+                records.source_of(as_path(folder) / f"{name}{self._suffix}")
                 for folder, names in self._names.items()
                 if name in names
             ]
@@ -80,26 +77,27 @@ class GivenNames:
 
 
 def _is_one_of(source: str, paths: Sequence[AnyPath]) -> bool:
-    """Whether a recorded path is that of one of the files, or was before their folders moved."""
+    """Whether a recorded path leads to one of the files, or did before their folders moved."""
     if source in map(str, paths):
         return True
-    if not source or storage.is_url(source):
+    recorded = storage.local_path(source) if source else None
+    if recorded is None:
         return False
-    local = [path for path in paths if isinstance(path, Path)]
-    if os.path.exists(source):
-        return any(path.exists() and path.samefile(source) for path in local)
-    return any(path.parts[-2:] == Path(source).parts[-2:] for path in local)
+    local = [path for path in map(storage.local_path, paths) if path is not None]
+    if recorded.exists():
+        return any(path.exists() and path.samefile(recorded) for path in local)
+    return any(path.parts[-2:] == recorded.parts[-2:] for path in local)
 
 
 def name_videos(videos: Sequence[FoundVideo], given: GivenNames | None = None) -> list[str]:
     """The key of each video: its stem; where stems collide, below folders that differ.
 
     `day1/cam.mp4` and `day2/cam.mp4` become `day1/cam` and `day2/cam`; two files that differ in
-    the suffix alone keep it: `cam.mp4`, `cam.avi` become `cam.mp4`, `cam.avi`. But a video that
-    has been `cam` in the output folder stays `cam`.
+    only in the suffix keep it: `cam.mp4` and `cam.avi`. But a video that has been `cam` in the
+    output folder stays `cam`.
 
     Args:
-        videos: all of a run, whatever part of them this driver plans for.
+        videos: all of a run, even if this driver plans only a part of them.
         given: the names of earlier runs.
     """
     bases = _base_names([video.path for video in videos])
@@ -118,7 +116,7 @@ def name_videos(videos: Sequence[FoundVideo], given: GivenNames | None = None) -
 
 
 def name_recordings(recordings: Sequence[Recording], given: GivenNames) -> list[Recording]:
-    """The recordings, those that had a name in the output folder under that name.
+    """The recordings, each under the name that it had in the output folder, if any.
 
     Args:
         recordings: with names that tell them apart.
@@ -137,7 +135,7 @@ def name_recordings(recordings: Sequence[Recording], given: GivenNames) -> list[
 
 def _base_names(paths: Sequence[AnyPath]) -> list[str]:
     stems = Counter(path.stem for path in paths)
-    folders = [_folders(path) for path in paths]
+    folders = [storage.parts(path.parent) for path in paths]
     n_common = sum(
         1
         for _ in itertools.takewhile(
@@ -155,14 +153,9 @@ def _base_names(paths: Sequence[AnyPath]) -> list[str]:
     ]
 
 
-def _folders(path: AnyPath) -> list[str]:
-    # A bucket is a folder like others: `s3://lab/v` → `s3`, `lab`, `v`.
-    return [name for name in str(path.parent).replace("://", "/").split("/") if name]
-
-
 def _tails(path: AnyPath, last: str) -> list[str]:
     """`last`, and below more and more of the file's folders."""
-    folders = _folders(path)
+    folders = storage.parts(path.parent)
     return ["/".join((*folders[i:], last)) for i in range(len(folders), -1, -1)]
 
 
@@ -172,7 +165,7 @@ def _settle(
     before: Sequence[str],
     longer: Callable[[AnyPath], list[str]],
 ) -> list[str]:
-    """Earlier names where there are some, base names elsewhere, and no name twice."""
+    """Earlier names where there are any, base names elsewhere, and no name twice."""
     claims = Counter(before)
     names = {i: name for i, name in enumerate(before) if name and claims[name] == 1}
     taken = set(names.values())

@@ -8,9 +8,7 @@ each ETag. A video that can't be used is not remembered: it may have been repair
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from raypose import storage
 from raypose.specs import VideoSpec
-from raypose.storage import AnyPath, cache, scratch
-from raypose.storage import regular_files as regular
-from raypose.storage.digests import Identity
+from raypose.storage import AnyPath, cache, regular_files, scratch
+from raypose.storage.digests import note_path
+from raypose.storage.identity import Identity
 
 if TYPE_CHECKING:
     from raypose.video.index import VideoIndex
@@ -41,9 +39,10 @@ def probe(path: AnyPath, key: str = "") -> VideoSpec:
         VideoError: the video can't be used.
         StorageError: it can't be read from its store.
     """
-    if not isinstance(path, Path):
-        with storage.speaking_of(path):
-            identity = Identity.of(path)
+    local = storage.local_path(path)
+    if local is None:
+        with storage.map_store_errors(path):
+            identity = storage.identity_of(path)
         found = _recall(path, identity)
         if found is None:
             with scratch.current().copy_of(path, identity=identity) as copy:
@@ -51,13 +50,13 @@ def probe(path: AnyPath, key: str = "") -> VideoSpec:
             _remember(path, identity, found, index)
     else:
         try:
-            identity = Identity.of(path)
+            identity = storage.identity_of(local)
         except OSError:
-            return replace(_read(path)[0], key=key)  # which says what is wrong
+            return replace(_read(local)[0], key=key)  # which says what is wrong
         found = _recall(path, identity)
         if found is None:
-            found, index = _read(path)
-            if _is_still(path, identity):  # else the tasks will see that it has changed
+            found, index = _read(local)
+            if _is_still(local, identity):  # else the tasks will see that it has changed
                 _remember(path, identity, found, index)
     return replace(found, path=str(path), key=key, identity=identity)
 
@@ -79,7 +78,7 @@ def known_keyframes(video: VideoSpec) -> Sequence[int]:
 
 def _is_still(path: Path, identity: Identity) -> bool:
     try:
-        return Identity.of(path) == identity
+        return storage.identity_of(path) == identity
     except OSError:
         return False
 
@@ -108,8 +107,7 @@ def _read(path: Path) -> tuple[VideoSpec, VideoIndex]:
 
 def _place(path: AnyPath) -> Path:
     """The cached file of a video; a changed video replaces what it was."""
-    name = hashlib.blake2b(os.fsencode(str(path)), digest_size=16).hexdigest()
-    return cache.cache_dir(_KIND) / name[:2] / f"{name}.json"
+    return note_path(_KIND, path)
 
 
 def _basis(identity: Identity) -> dict[str, Any]:
@@ -121,7 +119,7 @@ def _basis(identity: Identity) -> dict[str, Any]:
 
 def _recall(path: AnyPath, identity: Identity) -> VideoSpec | None:
     try:
-        stored = json.loads(regular.read_file(_place(path)))
+        stored = json.loads(regular_files.read_file(_place(path)))
         if stored["of"] != _basis(identity):
             return None
         values = stored["video"]

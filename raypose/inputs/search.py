@@ -1,9 +1,8 @@
-"""Files below directories and globs, each once, and what could not be searched, by name.
+"""Finds files below directories and by globs, each once.
 
-Links to directories are followed; a directory that was searched already, under whatever name, is
-not searched again, so that links in a circle end. A link that leads nowhere and a directory that
-can't be read are errors as values: the search goes on without them. Hidden files and directories
-are left alone. No file is opened here.
+Links to directories are followed; a directory is searched once, whatever its names, so that
+circular links end. A broken link or an unreadable directory becomes an error as a value, and the
+search goes on. Hidden files and directories are skipped. No file is opened here.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ _FILE_SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,4}$")
 
 
 class Search:
-    """Looks for files in directories.
+    """A search for files in directories.
 
     Args:
-        wanted: whether a file of this name is looked for.
+        wanted: whether a file of this name is wanted.
         recursive: whether directories are searched at all depths.
 
     Attributes:
-        broken: what could not be searched.
+        broken: links and directories that could not be searched.
     """
 
     def __init__(self, wanted: Callable[[str], bool], *, recursive: bool) -> None:
@@ -46,9 +45,9 @@ class Search:
         return sorted(path for folder in folders for path in self._files(folder))
 
     def matching(self, pattern: str) -> list[Path]:
-        """The wanted files that an absolute glob stands for, in order.
+        """The wanted files that match an absolute glob, in order.
 
-        As in a shell, a directory that matches stands for the files in it.
+        A directory that matches stands for the files in it.
         """
         parts = Path(pattern).parts
         fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
@@ -66,7 +65,7 @@ class Search:
         found: list[Path] = []
         for place in dict.fromkeys(places):
             if os.path.isdir(place):
-                # Of `**` these are all directories: their files, and not their trees once more.
+                # `**` has found all directories below: only their own files are missing.
                 deep = self._recursive and parts[-1] != "**"
                 folders = self._tree(place) if deep else [place]
                 found += [path for folder in folders for path in self._files(folder)]
@@ -75,16 +74,16 @@ class Search:
         return sorted(dict.fromkeys(found))
 
     def is_broken_link(self, path: Path) -> bool:
-        """Whether this is a link that leads nowhere, which is noted if it may be a video."""
+        """Whether this is a broken link; if it may be a video, that becomes an error."""
         if not os.path.islink(path) or os.path.exists(path):
             return False
         target = os.readlink(path)
         may_be_folder = self._recursive and not _FILE_SUFFIX.search(path.name)
         if self._wanted(path.name) or self._wanted(os.path.basename(target)) or may_be_folder:
             error = VideoError(
-                f"is a link that leads nowhere (to {target})",
+                f"is a broken link (to {target})",
                 path=path,
-                hint="Bring back what it leads to, or remove the link.",
+                hint="Restore its target, or remove the link.",
             )
             if all(known.path != error.path for known in self.broken):
                 self.broken.append(error)
@@ -106,7 +105,7 @@ class Search:
         return [path for path in files if _is_visible(path) and self._wanted(path.name)]
 
     def _tree(self, root: Path) -> list[Path]:
-        """A directory and all below it, each once: real ones before those that links lead to."""
+        """A directory and all below it, each once: real ones before targets of links."""
         real, links = [root], deque[Path]()
         seen: set[tuple[int, int]] = set()
         found = []
@@ -126,7 +125,7 @@ class Search:
         return found
 
     def _content(self, folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
-        """Files, directories, and links that lead nowhere, in order of their names."""
+        """Files, directories, and broken links, in order of their names."""
         if folder not in self._contents:
             files: list[Path] = []
             folders: list[Path] = []
@@ -161,5 +160,5 @@ def _kind(entry: os.DirEntry[str]) -> str:
     try:
         return "folder" if stat.S_ISDIR(entry.stat().st_mode) else "file"
     except OSError:
-        # Nowhere, in a circle, or behind a directory that may not be entered.
+        # No target, a circle, or a directory that may not be entered.
         return "broken"

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from raypose.config.schemas import quoted
 from raypose.errors import TableError, UsageError
-from raypose.storage import AnyPath, as_path, is_url
+from raypose.storage import AnyPath, as_path
 from raypose.tables.csv_rows import small_rows
 
 SESSION_COLUMN = "session"
@@ -153,16 +153,10 @@ def _listed(fields: dict[str, str], views: tuple[str, ...], path: Path, line: in
     if not name or "/".join(parts) != name or ".." in parts or parts[0] == "/":
         raise UsageError(f"line {line}: {name!r} can't be the name of a session", path=path)
     folder = Path(os.path.abspath(path)).parent
-    files = tuple((view, _file(fields[view], folder)) for view in views if fields[view])
+    files = tuple((view, as_path(fields[view], base=folder)) for view in views if fields[view])
     if not files:
         raise UsageError(f"line {line}: session {name} has no file", path=path)
     return Recording(name, files, tuple(view for view in views if not fields[view]))
-
-
-def _file(text: str, folder: Path) -> AnyPath:
-    if is_url(text) or text.startswith("file://"):
-        return as_path(text)
-    return Path(os.path.normpath(folder / os.path.expanduser(text)))
 
 
 def _check_views(views: Sequence[str], path: Path | str = "") -> None:

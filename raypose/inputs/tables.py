@@ -17,7 +17,7 @@ from pathlib import Path
 
 from raypose.errors import RayposeError, UsageError
 from raypose.inputs.videos import SUFFIXES as VIDEO_SUFFIXES
-from raypose.storage import is_url
+from raypose.storage import local_path
 from raypose.storage.layout import METRICS
 from raypose.tables import TableLook, look_at_table
 from raypose.tables.keypoints import EKS_SCORER
@@ -115,7 +115,7 @@ def _expand(argument: str) -> Iterable[Path]:
     path = Path(os.path.expanduser(argument))
     if os.path.exists(path):
         return _below(Path(os.path.abspath(path)))
-    if is_url(argument):
+    if local_path(argument) is None:
         raise UsageError(
             "tables are read from a file system, not from a store",
             path=argument,

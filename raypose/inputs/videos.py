@@ -21,10 +21,10 @@ from pathlib import Path
 from raypose import storage
 from raypose.errors import Failure, RayposeError, StorageError, UsageError, VideoError
 from raypose.inputs.probe import probe
-from raypose.inputs.records import Records
 from raypose.inputs.search import Search
 from raypose.specs import VideoSpec
 from raypose.storage import AnyPath, as_path
+from raypose.storage.records import RecordedFiles
 
 SUFFIXES = (
     ".mp4", ".avi", ".mov", ".mkv", ".m4v", ".mpg", ".mpeg", ".webm", ".wmv", ".ts", ".mts",
@@ -117,16 +117,17 @@ class _Finder:
     def __init__(self, recursive: bool) -> None:
         self._recursive = recursive
         self._search = Search(_has_video_suffix, recursive=recursive)
-        self._records = Records()
+        self._records = RecordedFiles()
         self._found: dict[str, FoundVideo] = {}
         self._excluded: dict[str, Excluded] = {}
 
     def add(self, argument: str) -> None:
         n_broken = len(self._search.broken)
-        if storage.is_url(argument):
+        path = storage.local_path(argument)
+        if path is None:
             candidates = self._of_url(argument)
         else:
-            candidates = self._of_path(argument)
+            candidates = self._of_path(path, argument)
         if not candidates and len(self._search.broken) == n_broken:
             raise UsageError(
                 "no video there",
@@ -143,11 +144,7 @@ class _Finder:
             else:
                 self._found.setdefault(str(video.path), video)
 
-    def _of_path(self, argument: str) -> list[FoundVideo]:
-        if argument.startswith("file://"):
-            argument = str(as_path(argument))
-        # `Path.expanduser` raises for names that merely begin with a tilde.
-        path = Path(os.path.abspath(os.path.expanduser(argument)))
+    def _of_path(self, path: Path, argument: str) -> list[FoundVideo]:
         if os.path.isdir(path):  # which a name that is too long does not disturb
             return [FoundVideo(file) for file in self._search.below(path)]
         if os.path.lexists(path):
@@ -160,9 +157,8 @@ class _Finder:
 
     def _of_url(self, argument: str) -> list[FoundVideo]:
         url = as_path(argument)
-        assert not isinstance(url, Path)
         if glob.has_magic(argument) and not storage.exists(url):
-            paths = storage.glob_files(url)
+            paths = storage.store_of(url).glob(url)
             return [FoundVideo(p) for p in paths if _looks_like_video(p, p.parent)]
         below = storage.list_files(url, recursive=self._recursive)
         if len(below) == 1 and str(below[0]) == str(url):
@@ -188,7 +184,7 @@ def _once(found: Sequence[FoundVideo]) -> tuple[list[FoundVideo], list[AnyPath]]
     places: dict[str, FoundVideo] = {}
     for video in found:
         place = str(video.path)
-        if isinstance(video.path, Path):
+        if storage.local_path(video.path) is not None:
             folder = os.path.dirname(place)
             folders.setdefault(folder, os.path.realpath(folder))
             place = os.path.join(folders[folder], video.path.name)
@@ -220,7 +216,7 @@ def _is_text(path: AnyPath) -> bool:
     """Whether a file with a suffix that texts have too (TypeScript) is one of these."""
     if not path.name.lower().endswith(_SUFFIXES_OF_TEXTS):
         return False
-    if isinstance(path, Path) and not path.is_file():
+    if not storage.store_of(path).is_file(path):
         return False
     decoder = codecs.getincrementaldecoder("utf-8")()  # the last character may be cut
     try:
@@ -244,7 +240,8 @@ def probe_videos(
 
 def _probe(path: AnyPath, key: str) -> VideoSpec | Unusable:
     try:
-        if isinstance(path, Path) and path.exists() and not path.is_file():
+        local = storage.local_path(path)
+        if local is not None and local.exists() and not local.is_file():
             raise VideoError("is not a regular file", path=path, hint="Copy it to one.")
         return probe(path, key)
     except RayposeError as error:

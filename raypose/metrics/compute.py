@@ -23,7 +23,7 @@ import numpy.typing as npt
 from raypose.errors import LabelsError
 from raypose.metrics.labels import labels_path, read_training_labels
 from raypose.specs import ModelSpec
-from raypose.storage import ledger
+from raypose.storage import digests
 from raypose.storage.digests import verified
 from raypose.tables.keypoints import FloatArray, KeypointTable
 
@@ -130,11 +130,11 @@ def fit_and_digest(spec: ModelSpec, data_dir: Path | None = None) -> tuple[PcaMe
         TableError: they change while they are read.
     """
     path = labels_path(spec, data_dir)
-    digest = ledger.digest_file(path)
+    digest = digests.digest_of_file(path)
     with verified(path, digest, "the file of training labels"):
         fit = PcaMetrics.fit(spec, data_dir)
     if fit.without_image:
-        digest = ledger.digest_of({"labels": digest, "without": list(fit.without_image)})
+        digest = digests.digest_of_json({"labels": digest, "without": list(fit.without_image)})
     return fit, digest
 
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from raypose.errors import LabelsError
 from raypose.specs import ModelSpec
-from raypose.storage import regular_files as regular
+from raypose.storage import regular_files
 from raypose.tables.keypoints import FloatArray
 
 _READERS = 8
@@ -129,7 +129,7 @@ def _image_sizes(
 def _read_table(path: Path) -> tuple[list[str], FloatArray]:
     """Image names, and labels of shape (n, n_keypoints, 2) in pixels of each image."""
     try:
-        text = regular.read_file(path).decode("utf-8-sig")
+        text = regular_files.read_file(path).decode("utf-8-sig")
         rows = list(csv.reader(io.StringIO(text, newline="")))
         coords = rows[2]
         x_columns = [i for i, coord in enumerate(coords) if coord == "x"]
@@ -158,7 +158,7 @@ def _image_size(path: Path) -> tuple[int, int] | None:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        regular.check(path)  # reading from a pipe would wait for a writer
+        regular_files.check(path)  # reading from a pipe would wait for a writer
         with Image.open(path) as image:
             width, height = image.size
             return width, height

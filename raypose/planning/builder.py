@@ -34,7 +34,7 @@ from raypose.specs import ModelSpec, Owner, VideoSpec
 from raypose.steps import TABLE_STEPS, Smooth, Step, Table
 from raypose.steps.base import OutputStep, TableSource
 from raypose.steps.ranges import finished_ranges, range_folder
-from raypose.storage import AnyPath, as_path, ledger
+from raypose.storage import AnyPath, as_path, digests, recipes
 from raypose.storage.digests import remembered_digest
 from raypose.storage.layout import (
     OutputPaths,
@@ -147,7 +147,7 @@ class RecordingBuilder:
             path = bbox_path(self.config.bbox_dir, as_path(video.path).stem)
             read_bboxes(path)
             bbox = str(path)
-            shared["boxes"] = ledger.digest_file(path)
+            shared["boxes"] = digests.digest_of_file(path)
         members = tuple(self._member(model, video, views, shared, contents) for model in models)
         return VideoPlan(video, members, bbox=bbox)
 
@@ -197,7 +197,7 @@ class RecordingBuilder:
 
     def _with_settings(
         self, model: ModelSpec, recipe: Mapping[str, Any]
-    ) -> tuple[ledger.Recipe, ...]:
+    ) -> tuple[recipes.Recipe, ...]:
         """The recipes of tables that what was asked for can lead to."""
         asked = self.config.precision
         precisions = PRECISIONS_OF_AUTO if asked == "auto" else (asked,)
@@ -209,7 +209,7 @@ class RecordingBuilder:
         return output_paths(as_path(owner.root), video.key, self.config.layout)
 
     def _source(
-        self, video: VideoSpec, owner: Owner, model: ModelSpec, recipe: ledger.Recipe
+        self, video: VideoSpec, owner: Owner, model: ModelSpec, recipe: recipes.Recipe
     ) -> TableSource:
         """A table, for the steps that make something from it."""
         smoothed = self.eks is not None and owner is self.eks[0]
@@ -362,7 +362,7 @@ def _smoothing_recipe(
         "method": METHOD,
         "members": [
             [
-                ledger.digest_of(member.table.step.recipe)
+                digests.digest_of_json(member.table.step.recipe)
                 for member in plan.members
                 if isinstance(member.table.step, OutputStep)
             ]

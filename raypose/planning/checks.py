@@ -6,12 +6,11 @@ outputs is a `Problem`. Nothing here needs a GPU, or reads a checkpoint or a vid
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from raypose import storage
 from raypose.config import EksOptions, RunConfig, option_name
 from raypose.eks import check_names
 from raypose.errors import LabelsError, ModelError, SmoothingError, UsageError, VideoError
@@ -20,13 +19,9 @@ from raypose.metrics.compute import TEMPORAL_NORM, fit_and_digest, wanted_metric
 from raypose.metrics.labels import labels_path
 from raypose.planning.model import Plan, Problem
 from raypose.specs import ModelSpec
-from raypose.storage import AnyPath, ledger
-from raypose.storage.layout import HIDDEN
+from raypose.storage import AnyPath, digests
+from raypose.storage.records import record_path
 
-_MAX_NAME_BYTES = 255
-_MAX_PATH_BYTES = 4095
-_MAX_URL_BYTES = 1024
-_RECORD = ".json"
 _MOST_NAMED = 3
 
 
@@ -128,7 +123,7 @@ def read_labels(models: Sequence[ModelSpec], config: RunConfig) -> Labels:
 
 def _read(model: ModelSpec, config: RunConfig, labels: Labels) -> None:
     if not config.metrics:
-        labels.digests[model.name] = ledger.digest_file(labels_path(model, config.data_dir))
+        labels.digests[model.name] = digests.digest_of_file(labels_path(model, config.data_dir))
         return
     fit, digest = fit_and_digest(model, config.data_dir)
     out = fit.without_image
@@ -194,37 +189,20 @@ def check_lengths(outputs: Iterable[AnyPath]) -> None:
 
     The longest names are those of records, which are an output's and a suffix.
     """
-    limits: dict[AnyPath, int] = {}
     for output in outputs:
-        if not isinstance(output, Path):
-            record = output.parent / HIDDEN / f"{output.name}{_RECORD}"
-            n_bytes, most = len(os.fsencode(record.path)), _MAX_URL_BYTES
-        elif len(os.fsencode(output.parent / HIDDEN / "ranges")) + 2 * _MAX_NAME_BYTES > (
-            _MAX_PATH_BYTES
-        ):
+        record = record_path(output)
+        store = storage.store_of(record)
+        if not store.has_room_below(record.parent / "ranges"):
             raise VideoError(
                 "the path of its outputs would be too long for the file system",
                 path=output,
                 hint="Choose a place with a shorter path with -o.",
             )
-        else:
-            if output.parent not in limits:
-                limits[output.parent] = _longest_name(output.parent)
-            n_bytes, most = len(os.fsencode(output.name + _RECORD)), limits[output.parent]
-        if n_bytes > most:
+        excess = store.excess_bytes(record)
+        if excess > 0:
             raise VideoError(
-                f"its name is too long by {n_bytes - most} bytes for the outputs: "
+                f"its name is too long by {excess} bytes for the outputs: "
                 f"{output.name} and its record",
                 path=output.parent,
                 hint="Rename the video.",
             )
-
-
-def _longest_name(folder: Path) -> int:
-    """Bytes that the name of a file may have, by the file system of the nearest folder."""
-    while not folder.is_dir() and folder != folder.parent:
-        folder = folder.parent
-    try:
-        return os.pathconf(folder, "PC_NAME_MAX")
-    except (OSError, ValueError):
-        return _MAX_NAME_BYTES

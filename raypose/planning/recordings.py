@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +10,6 @@ from raypose import storage
 from raypose.config import RunConfig
 from raypose.errors import NoVideoTrackError, RayposeError, UsageError, VideoError
 from raypose.inputs.names import GivenNames, name_recordings, name_videos
-from raypose.inputs.records import Records
 from raypose.inputs.sessions import Grouping, group_by_view, read_session_list
 from raypose.inputs.videos import (
     NO_VIDEO,
@@ -27,6 +25,7 @@ from raypose.planning.model import EKS, Problem
 from raypose.specs import ModelSpec, VideoSpec
 from raypose.storage import AnyPath, as_path
 from raypose.storage.layout import owner_root, smooth_params_folder, tables_folder
+from raypose.storage.records import RecordedFiles
 
 _MOST_NAMED = 3
 
@@ -89,7 +88,7 @@ def find_files(config: RunConfig) -> Files:
         return Files(find_videos(config.videos, recursive=config.recursive))
     listed = read_session_list(config.sessions)
     paths = [path for recording in listed.recordings for _, path in recording.files]
-    records = Records()
+    records = RecordedFiles()
     own = next((path for path in paths if path in records), None)
     if own is not None:
         raise UsageError(
@@ -214,14 +213,14 @@ def _notes(excluded: Sequence[Excluded]) -> list[Problem]:
         groups.setdefault(item.reason, []).append(item)
     hints = {OWN: "Copy one elsewhere to predict it all the same."}
     return [
-        Problem(_common_folder(items), _listed(items), hints.get(reason, ""), lasting=True)
+        Problem(
+            storage.common_folder([item.path for item in items]),
+            _listed(items),
+            hints.get(reason, ""),
+            lasting=True,
+        )
         for reason, items in groups.items()
     ]
-
-
-def _common_folder(items: Sequence[Excluded]) -> str:
-    folders = [str(item.path.parent) for item in items]
-    return folders[0] if any(map(storage.is_url, folders)) else os.path.commonpath(folders)
 
 
 def _listed(items: Sequence[Excluded]) -> str:
@@ -234,10 +233,7 @@ def _listed(items: Sequence[Excluded]) -> str:
 
 def _grouped(paths: Sequence[AnyPath], views: Sequence[str]) -> Grouping:
     """Files put together by view; a URL's parts are compared like those of a path."""
-    names: dict[str, AnyPath] = {}
-    for path in paths:
-        name = path if isinstance(path, Path) else Path("/", str(path).replace("://", "/"))
-        names[str(name)] = path
+    names = {str(Path("/", *storage.parts(path))): path for path in paths}
     grouping = group_by_view([Path(name) for name in names], views)
     recordings = tuple(
         replace(r, files=tuple((view, names[str(path)]) for view, path in r.files))

@@ -9,7 +9,7 @@ from typing import Any
 from raypose.planning.model import Planned
 from raypose.steps.base import OutputStep
 from raypose.steps.frame_files import frames_recipe, recorded_damage
-from raypose.storage import as_path, exists, ledger
+from raypose.storage import as_path, exists, recipes, records
 from raypose.storage.layout import frames_beside
 
 
@@ -22,7 +22,7 @@ def planned(
     *,
     overwrite: bool,
     why_stale: Callable[[Mapping[str, Any]], str] = _never_stale,
-    alternatives: Sequence[ledger.Recipe] = (),
+    alternatives: Sequence[recipes.Recipe] = (),
 ) -> Planned:
     """The step with its status.
 
@@ -42,10 +42,10 @@ def planned(
     reason, clash = "", None
     digests: dict[str, str] = {}
     damage: dict[str, Mapping[str, int]] = {}
-    accepted: ledger.Recipe | None = None
+    accepted: recipes.Recipe | None = None
     for path, recipe, video in step.expected():
         output = as_path(path)
-        verdict = ledger.check(output, recipe, *alternatives, why_stale=why_stale)
+        verdict = records.check(output, recipe, *alternatives, why_stale=why_stale)
         reason = reason or verdict.reason
         if alternatives:
             accepted = verdict.recipe
@@ -57,7 +57,7 @@ def planned(
             # Without the file that says which rows to trust, the table is not complete.
             if counts:
                 damage[path] = counts
-                beside = ledger.check(frames_beside(output), frames_recipe(verdict.recipe))
+                beside = records.check(frames_beside(output), frames_recipe(verdict.recipe))
                 reason = reason or (beside.reason and f"its file of frames is {beside.reason}")
     if reason:
         return Planned(step, False, reason, clash)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from raypose.storage.ledger import read_events
+from raypose.storage.run_log import read_events
 
 Number = Annotated[int, Field(ge=0, le=2**53)]
 

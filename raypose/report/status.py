@@ -21,13 +21,13 @@ from rich.table import Table
 from raypose.errors import one_line
 from raypose.report.events import fitting_events
 from raypose.report.terminal import duration
-from raypose.storage.ledger import PULSE_S
+from raypose.storage.run_log import HEARTBEAT_S
 from raypose.text import markup, shown
 from raypose.video.frames import describe
 
 State = Literal["starting", "running", "ended", "stopped", "dead"]
 
-_SILENT_S = 8 * PULSE_S
+_SILENT_S = 8 * HEARTBEAT_S
 
 
 @dataclass

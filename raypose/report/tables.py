@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from raypose import storage
 from raypose.report.terminal import duration, print_problems
 from raypose.steps import STEPS, Smooth
 from raypose.storage import as_path
@@ -107,12 +106,8 @@ def _print_totals(console: Console, plan: Plan) -> None:
 
 def _free_bytes(plan: Plan) -> int | None:
     """Bytes free where the outputs go; None where that is a store."""
-    path = as_path(plan.pending[0].outputs[0].path)
-    if not isinstance(path, Path):
-        return None
-    while not path.exists():
-        path = path.parent
-    return shutil.disk_usage(path).free
+    folder = as_path(plan.pending[0].outputs[0].path).parent
+    return storage.store_of(folder).free_bytes(folder)
 
 
 def print_result(console: Console, result: RunResult) -> None:

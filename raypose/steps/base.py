@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from raypose.config import RunConfig
 from raypose.errors import Failure
 from raypose.specs import ModelSpec, Owner, VideoSpec
-from raypose.storage import ledger
+from raypose.storage import digests, recipes
 from raypose.storage.layout import OutputPaths
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class OutputStep(Step):
 
     owner: Owner
     outputs: Mapping[str, str]
-    recipe: ledger.Recipe
+    recipe: recipes.Recipe
 
     @property
     def root(self) -> str:
@@ -144,7 +144,7 @@ class OutputStep(Step):
         """Estimated size of its videos."""
         return 0.0
 
-    def expected(self) -> Iterator[tuple[str, ledger.Recipe, VideoSpec]]:
+    def expected(self) -> Iterator[tuple[str, recipes.Recipe, VideoSpec]]:
         """Each output's path, what it is made from, and the video it belongs to."""
         for path in self.outputs.values():
             yield path, self.recipe, self.video
@@ -168,7 +168,7 @@ class TableSource:
     video: VideoSpec
     owner: Owner
     paths: OutputPaths
-    recipe: ledger.Recipe
+    recipe: recipes.Recipe
     config: RunConfig
     metrics: tuple[str, ...] = ()
     labels: str = ""
@@ -177,7 +177,7 @@ class TableSource:
     @property
     def inputs(self) -> dict[str, Any]:
         """The part of a recipe that all steps on this table share."""
-        return {"table": ledger.digest_of(self.recipe), "video": self.video.fingerprint}
+        return {"table": digests.digest_of_json(self.recipe), "video": self.video.fingerprint}
 
     @property
     def data_dir(self) -> str:

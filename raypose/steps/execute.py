@@ -39,7 +39,7 @@ def execute(task: Task, inputs: Sequence[Any], context: Context) -> tuple[Summar
             except CancelledError:
                 raise
             except Exception as error:  # every error of one task stays an error of that task
-                named = Failure.of(step.name, context.witness.explained(error))
+                named = Failure.of(step.name, context.video_check.explained(error))
                 outcome = Outcome([named] * len(task.outputs))
             outcome.results = [context.staging.named(result) for result in outcome.results]
     release_memory()

@@ -13,9 +13,10 @@ from typing import Any
 
 from raypose import storage
 from raypose.errors import TableError, VideoError
-from raypose.storage import AnyPath, ledger
+from raypose.storage import AnyPath, commits, digests, records
 from raypose.storage.layout import frames_beside
 from raypose.storage.origins import Origin, VideoRead
+from raypose.storage.recipes import Recipe
 from raypose.tables.keypoints import KeypointTable
 from raypose.video.frames import WORDS, Frames, damage, describe, read_frames, write_frames
 
@@ -23,14 +24,14 @@ COUNTS = "frames"
 """Name of the counts of each status among the facts that are recorded of a table."""
 
 
-def frames_recipe(table: ledger.Recipe, origin: Origin | None = None) -> dict[str, Any]:
+def frames_recipe(table: Recipe, origin: Origin | None = None) -> dict[str, Any]:
     """What the file of frames is made from, given what its table is made from.
 
     Args:
         table: the table's recipe.
         origin: of the table, where it came out with other settings than planned.
     """
-    digest = ledger.digest_of(table) if origin is None else origin.recipe
+    digest = digests.digest_of_json(table) if origin is None else origin.recipe
     return {"kind": "frames", "table": digest, "video": table.get("video", "")}
 
 
@@ -45,7 +46,7 @@ def recorded_damage(facts: Mapping[str, Any] | None) -> dict[str, int]:
 
 def commit_frames(
     table: AnyPath,
-    recipe: ledger.Recipe,
+    recipe: Recipe,
     frames: Frames,
     *,
     source: str,
@@ -72,7 +73,7 @@ def commit_frames(
     if frames.all_ok and not always and not storage.exists(path):
         return []
     facts = {"n_rows": len(frames), COUNTS: frames.counts}
-    with ledger.committing(
+    with commits.committing(
         path, made_from, source=source, facts=facts, videos=lambda: videos
     ) as temporary:
         write_frames(frames, temporary)
@@ -82,7 +83,7 @@ def commit_frames(
 def drop_frames(table: AnyPath) -> None:
     """Remove the file of frames that was committed with an earlier table in this place."""
     path = frames_beside(table)
-    if storage.exists(path) and not ledger.check(path, {}).foreign:
+    if storage.exists(path) and not records.check(path, {}).untracked:
         storage.remove(path)
 
 

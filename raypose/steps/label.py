@@ -72,7 +72,7 @@ class Label(TableStep):
         (table,) = inputs
         index = context.index(self.video)
         output = self.outputs["labeled"]
-        with commit_from_table(self, table, output, context.witness) as temporary:
+        with commit_from_table(self, table, output, context.video_check) as temporary:
             stats = draw_labeled_video(
                 index,
                 table.xy,

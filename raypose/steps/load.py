@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from raypose.steps.base import Outcome, Step
-from raypose.storage import as_path, ledger
+from raypose.storage import as_path, records
 from raypose.storage.digests import verified
 from raypose.worker.context import Context
 
@@ -44,7 +44,7 @@ class Load(Step):
         with verified(path, self.digest, "the table"):
             table = load_table(path)
         table = with_frames(table, as_path(self.path), local)
-        known = ledger.recorded(as_path(self.path)) if self.recorded else None
+        known = records.recorded(as_path(self.path)) if self.recorded else None
         if known is not None and known.digest == self.digest:
             table = replace(table, origin=known.origin)
         return Outcome([table], warnings=list(table.notes))

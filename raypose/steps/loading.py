@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from raypose import storage
 from raypose.errors import TableError
-from raypose.storage import ledger
-from raypose.storage import regular_files as regular
+from raypose.storage import records, regular_files
+from raypose.storage.digests import digest_of_blocks
 from raypose.tables import read_table
 from raypose.tables.keypoints import KeypointTable
 
@@ -27,7 +27,7 @@ def load_table(path: str) -> KeypointTable:
         TableError: the file is damaged, cut short, or is no such table.
         OSError: the file can't be read.
     """
-    committed = ledger.recorded_digest(Path(path))
+    committed = records.recorded_digest(Path(path))
     if committed and not _is_whole(Path(path), committed):
         raise TableError(
             "its last row is cut short, which it was not when raypose wrote it",
@@ -45,16 +45,12 @@ def load_table(path: str) -> KeypointTable:
 
 def _is_whole(path: Path, committed: str) -> bool:
     """Whether the file ends as raypose ends its tables, or lacks nothing but the line break."""
-    with regular.open_file(path) as file:
+    with regular_files.open_file(path) as file:
         size = file.seek(0, 2)
         file.seek(max(0, size - 1))
         if file.read(1) == b"\n":
             return True
-    with_end = hashlib.blake2b(digest_size=16)
-    for block in storage.blocks(path):
-        with_end.update(block)
-    with_end.update(b"\n")
-    return with_end.hexdigest() == committed
+    return digest_of_blocks(chain(storage.blocks(path), [b"\n"])) == committed
 
 
 def _without_infinite(table: KeypointTable) -> KeypointTable:

@@ -11,7 +11,7 @@ from raypose.errors import Failure
 from raypose.specs import ModelSpec
 from raypose.steps.base import Outcome, Step
 from raypose.steps.provenance import bbox_as_planned, videos_read
-from raypose.storage import as_path, ledger, recipes
+from raypose.storage import as_path, recipes
 from raypose.storage.origins import VideoRead
 from raypose.video.frames import Frames
 from raypose.worker.context import Context
@@ -63,7 +63,7 @@ class Predict(Step):
     members: tuple[ModelSpec, ...]
     start: int
     stop: int
-    recipes: tuple[ledger.Recipe, ...]
+    recipes: tuple[recipes.Recipe, ...]
     range_dirs: tuple[str, ...] = ()
     bboxes: tuple[str, ...] = ()
     precision: str = "auto"
@@ -90,7 +90,7 @@ class Predict(Step):
             return Outcome([failure for failure in failures for _ in self.videos])
         indexes = [context.index(video) for video in self.videos]
         for video in self.videos if self.start == 0 else ():
-            context.witness.hash_along(video)
+            context.video_check.hash_along(video)
         began = time.perf_counter()
         members = predict_views(
             indexes,
@@ -105,7 +105,7 @@ class Predict(Step):
         )
         took_s = time.perf_counter() - began
         outcome = Outcome([])
-        read = videos_read(self.videos, members, context.witness, whole=self.start == 0)
+        read = videos_read(self.videos, members, context.video_check, whole=self.start == 0)
         remaining = iter(members)
         for i, predictor in enumerate(loaded):
             member = predictor if isinstance(predictor, Failure) else next(remaining)

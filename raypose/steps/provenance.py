@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 from raypose.errors import Failure, TableError, VideoError
 from raypose.specs import VideoSpec
 from raypose.steps.base import OutputStep
-from raypose.storage import as_path, ledger, recipes
+from raypose.storage import as_path, commits, recipes
 from raypose.storage.digests import RUN_AGAIN, content_digest, verified
 from raypose.storage.origins import Origin, VideoRead, merged
 from raypose.tables.keypoints import KeypointTable
-from raypose.worker.video_check import Witness
+from raypose.worker.video_check import VideoCheck
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def bbox_as_planned(
-    paths: Sequence[str], recipes_of_videos: Sequence[ledger.Recipe]
+    paths: Sequence[str], recipes_of_videos: Sequence[recipes.Recipe]
 ) -> list[NDArray[np.float64]]:
     """The bounding boxes of each video, from the files that the recipes name.
 
@@ -49,7 +49,7 @@ def bbox_as_planned(
 def videos_read(
     videos: Sequence[VideoSpec],
     members: Sequence[Sequence[MemberResult] | Failure],
-    witness: Witness,
+    video_check: VideoCheck,
     *,
     whole: bool,
 ) -> tuple[VideoRead, ...]:
@@ -58,7 +58,7 @@ def videos_read(
     Args:
         videos: the videos.
         members: what was predicted of them.
-        witness: of the videos.
+        video_check: of the videos.
         whole: whether the digest of all bytes is wanted: once for a video predicted in ranges.
 
     Raises:
@@ -73,7 +73,7 @@ def videos_read(
                 video.fingerprint: int(np.count_nonzero(view.frames.statuses))
                 for video, view in zip(videos, member, strict=True)
             }
-    seen = witness.seen(videos, whole=whole)
+    seen = video_check.seen(videos, whole=whole)
     return tuple(replace(read, n_bad=n_bad.get(read.fingerprint, 0)) for read in seen)
 
 
@@ -114,17 +114,17 @@ def commit_from_table(
     step: OutputStep,
     table: KeypointTable,
     output: str,
-    witness: Witness | None = None,
+    video_check: VideoCheck | None = None,
     *,
     facts: dict[str, Any] | None = None,
 ) -> AbstractContextManager[Path]:
-    """Commit an output that a step makes from a table; as `ledger.committing`.
+    """Commit an output that a step makes from a table; as `commits.committing`.
 
     Args:
         step: whose recipe and video it is.
         table: the table.
         output: path of the output.
-        witness: of the video, where the step reads it too.
+        video_check: of the video, where the step reads it too.
         facts: what to remember of the output.
     """
     origin, recipe = table.origin, step.recipe
@@ -132,11 +132,11 @@ def commit_from_table(
         recipe = {**recipe, "table": origin.recipe}
 
     def videos() -> tuple[VideoRead, ...]:
-        if witness is not None:
-            return witness.seen([step.video], behind=origin)
+        if video_check is not None:
+            return video_check.seen([step.video], behind=origin)
         return origin.videos if origin is not None else ()
 
-    return ledger.committing(
+    return commits.committing(
         as_path(output), recipe, source=step.video.path, facts=facts, videos=videos
     )
 

@@ -8,16 +8,15 @@ committed.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raypose import storage
 from raypose.errors import TableError
-from raypose.storage import AnyPath, ledger
+from raypose.storage import AnyPath, commits, records
 from raypose.storage.layout import HIDDEN, OutputPaths
 from raypose.storage.origins import VideoRead
+from raypose.storage.recipes import Recipe
 from raypose.video.frames import Frames
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ def range_path(folder: AnyPath, start: int, stop: int) -> AnyPath:
 
 def finished_ranges(
     folder: AnyPath,
-    *recipes: ledger.Recipe,
+    *recipes: Recipe,
     why_stale: Callable[[Mapping[str, Any]], str] = lambda record: "",
 ) -> tuple[tuple[int, int, str], ...]:
     """Existing ranges made from one of the recipes, verified, without overlaps, in order.
@@ -44,7 +43,7 @@ def finished_ranges(
     Args:
         folder: where they are kept.
         recipes: those that will do.
-        why_stale: as in `ledger.check`.
+        why_stale: as in `records.check`.
 
     Returns:
         `(start, stop, path)` each.
@@ -58,7 +57,7 @@ def finished_ranges(
             start, stop = (int(part) for part in path.stem.split("-"))
         except ValueError:
             continue
-        if start >= position and ledger.check(path, *recipes, why_stale=why_stale).done:
+        if start >= position and records.check(path, *recipes, why_stale=why_stale).done:
             found.append((start, stop, str(path)))
             position = stop
     return tuple(found)
@@ -68,7 +67,7 @@ def write_range(
     folder: AnyPath,
     start: int,
     values: NDArray[np.float32],
-    recipe: ledger.Recipe,
+    recipe: Recipe,
     *,
     frames: Frames,
     source: str,
@@ -90,7 +89,7 @@ def write_range(
     table = pa.table(columns).replace_schema_metadata(shape)
     path = range_path(folder, start, start + n_frames)
     facts = {"n_rows": n_frames, "frames": frames.counts}
-    with ledger.committing(
+    with commits.committing(
         path, recipe, source=source, facts=facts, videos=lambda: videos
     ) as temporary:
         # By its name Arrow opens no file whose name is not UTF-8.
@@ -126,12 +125,4 @@ def read_range(path: AnyPath) -> tuple[NDArray[np.float32], Frames]:
 
 def remove_ranges(folder: AnyPath) -> None:
     """Remove the ranges of a table that is committed."""
-    if not isinstance(folder, Path):
-        for path in storage.list_files(folder, recursive=True):
-            storage.remove(path)
-        return
-    shutil.rmtree(folder, ignore_errors=True)
-    try:
-        folder.parent.rmdir()
-    except OSError:
-        return  # ranges of other videos are there
+    storage.store_of(folder).remove_folder(folder)

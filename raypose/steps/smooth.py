@@ -11,7 +11,7 @@ from raypose.errors import Failure, SmoothingError
 from raypose.specs import VideoSpec
 from raypose.steps.base import Outcome, OutputStep
 from raypose.steps.provenance import of_members
-from raypose.storage import as_path, ledger
+from raypose.storage import as_path, commits, digests, recipes
 from raypose.storage.digests import verified
 from raypose.storage.origins import Origin, VideoRead, union
 from raypose.text import json_text
@@ -59,11 +59,11 @@ class Smooth(OutputStep):
     def needs_all_inputs(self) -> bool:
         return self.options.min_members is None
 
-    def recipe_of(self, video: VideoSpec) -> ledger.Recipe:
+    def recipe_of(self, video: VideoSpec) -> recipes.Recipe:
         """What the table of one view is made from."""
         return {**self.recipe, "video": video.fingerprint} if video.fingerprint else self.recipe
 
-    def expected(self) -> Iterator[tuple[str, ledger.Recipe, VideoSpec]]:
+    def expected(self) -> Iterator[tuple[str, recipes.Recipe, VideoSpec]]:
         of_table = {self.table_name(video): video for video in self.videos}
         for name, path in self.outputs.items():
             video = of_table.get(name, self.video)
@@ -120,7 +120,7 @@ class Smooth(OutputStep):
         for video, path in zip(self.videos, self.tables, strict=True):
             recipe = made_from[video]
             frames = frames_of_members(list(members.tables[video.view].values()))
-            origin = Origin(ledger.digest_of(recipe), read)
+            origin = Origin(digests.digest_of_json(recipe), read)
             table = replace(result.tables[video.view], origin=origin, frames=frames)
             noted: dict[str, Any] = {"n_rows": table.n_frames, **facts, **left_out}
             if frames is not None:
@@ -135,7 +135,7 @@ class Smooth(OutputStep):
     def _commit_shared(
         self,
         result: Any,
-        recipe: ledger.Recipe,
+        recipe: recipes.Recipe,
         read: Sequence[VideoRead],
         facts: Mapping[str, Any],
         members: Members,
@@ -152,13 +152,13 @@ class Smooth(OutputStep):
         }
         source = self.video.path
         made = [self.outputs["params"]]
-        with ledger.committing(
+        with commits.committing(
             as_path(made[0]), recipe, source=source, videos=lambda: read
         ) as temporary:
             temporary.write_text(json_text(params, indent=1), encoding="utf-8")
         if "points" in self.outputs and result.points is not None:
             made.append(self.outputs["points"])
-            with ledger.committing(
+            with commits.committing(
                 as_path(made[1]), recipe, source=source, facts=dict(facts), videos=lambda: read
             ) as temporary:
                 write_points_csv(result.points, temporary)
@@ -166,7 +166,7 @@ class Smooth(OutputStep):
 
 
 def _commit_table(
-    table: Any, path: str, recipe: ledger.Recipe, video: VideoSpec, facts: dict[str, Any]
+    table: Any, path: str, recipe: recipes.Recipe, video: VideoSpec, facts: dict[str, Any]
 ) -> list[str]:
     """Commit the smoothed table of one view, with the file of its frames where it needs one."""
     from raypose.steps.frame_files import commit_frames, drop_frames
@@ -177,7 +177,7 @@ def _commit_table(
         drop_frames(output)
     else:
         made = commit_frames(output, recipe, table.frames, source=video.path, videos=read)
-    with ledger.committing(
+    with commits.committing(
         output, recipe, source=video.path, facts=facts, videos=lambda: read
     ) as temporary:
         write_csv(table, temporary)

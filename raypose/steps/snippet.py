@@ -91,8 +91,8 @@ class Snippet(TableStep):
         facts: dict[str, Any] = {"start": start, "stop": stop}
 
         def commit(name: str) -> AbstractContextManager[Path]:
-            output, witness = self.outputs[name], context.witness
-            return commit_from_table(self, table, output, witness, facts=facts)
+            output, video_check = self.outputs[name], context.video_check
+            return commit_from_table(self, table, output, video_check, facts=facts)
 
         with commit("clip") as temporary:
             cut_snippet(index, start, stop, temporary, should_stop=context.should_stop)

@@ -9,7 +9,7 @@ from typing import Any
 from raypose.steps.base import Outcome, OutputStep, Step
 from raypose.steps.load import Load
 from raypose.steps.provenance import joined
-from raypose.storage import as_path, ledger
+from raypose.storage import as_path, commits, digests, recipes, records
 from raypose.storage.layout import HIDDEN
 from raypose.storage.origins import Origin, VideoRead
 from raypose.video.frames import Frames
@@ -53,14 +53,14 @@ class Table(OutputStep):
             self.model.keypoint_names,
             COORDS,
             values,
-            origin=Origin(ledger.digest_of(recipe), read),
+            origin=Origin(digests.digest_of_json(recipe), read),
             frames=frames,
         )
         facts: dict[str, Any] = {"n_rows": table.n_frames, COUNTS: frames.counts}
         output = as_path(self.outputs["table"])
         source = self.video.path
         made = commit_frames(output, recipe, frames, source=source, videos=read)
-        with ledger.committing(
+        with commits.committing(
             output, recipe, source=source, facts=facts, videos=lambda: read
         ) as temporary:
             write_csv(table, temporary)
@@ -78,7 +78,7 @@ class Table(OutputStep):
 
     def _joined(
         self, inputs: Sequence[Any]
-    ) -> tuple[Any, Frames, ledger.Recipe, tuple[VideoRead, ...]]:
+    ) -> tuple[Any, Frames, recipes.Recipe, tuple[VideoRead, ...]]:
         """Keypoints, frames, recipe and videos of all ranges together."""
         import numpy as np
 
@@ -91,7 +91,7 @@ class Table(OutputStep):
         for _, _, path in self.ranges:
             if path:
                 values, frames = read_range(as_path(path))
-                known = ledger.recorded(as_path(path))
+                known = records.recorded(as_path(path))
                 made_from.append(self.recipe if known is None else known.made_from)
                 videos += [] if known is None else known.origin.videos
             else:

@@ -8,7 +8,7 @@ from typing import Any
 
 from raypose.steps.base import Outcome, TableSource, TableStep
 from raypose.steps.frame_files import commit_frames, frames_recipe
-from raypose.storage import as_path, ledger
+from raypose.storage import as_path, recipes
 from raypose.video.frames import Frames
 from raypose.worker.context import Context
 
@@ -27,7 +27,7 @@ class Timestamps(TableStep):
     reads_frames = True
 
     table: str
-    table_recipe: ledger.Recipe
+    table_recipe: recipes.Recipe
 
     @classmethod
     def planned(cls, source: TableSource) -> Timestamps | None:
@@ -55,7 +55,7 @@ class Timestamps(TableStep):
             self.table_recipe,
             Frames(index.times_s, np.zeros(table.n_frames, np.int8)),
             source=self.video.path,
-            videos=context.witness.seen([self.video], behind=table.origin),
+            videos=context.video_check.seen([self.video], behind=table.origin),
             always=True,
             origin=table.origin,
         )

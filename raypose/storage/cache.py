@@ -1,8 +1,6 @@
-"""Where raypose keeps what it can make again: network graphs and digests of checkpoints.
+"""Cached files that raypose can compute again: network artifacts, indexes and digests.
 
-The lowest room beside `errors`: it knows a directory, and how to put a file there so that
-another process sees all of it or nothing. It does not know what the files mean. A cache that
-can't be written (a read-only home, a full disk) is no error: the work is then done again.
+A cache that can't be written (a read-only home, a full disk) is no error: the work is redone.
 """
 
 from __future__ import annotations
@@ -27,17 +25,16 @@ def cache_dir(kind: str) -> Path:
 
 def store(path: Path, content: bytes) -> bool:
     """Write a cached file in one step; False where the cache can't be written."""
+    temporary = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-")
-    except OSError:
-        return False
-    try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
         os.replace(temporary, path)
     except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
+        if temporary:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
         return False
     return True

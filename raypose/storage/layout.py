@@ -1,12 +1,12 @@
 """Where every output file goes.
 
-Three things decide: the layout (of the Lightning Pose app or of the Pose-app), the owner of the
-outputs (a model or the smoothed ensemble), and the key of the video (its stem, below the mirrored
-folders where stems collide). Nothing is written here.
+That depends on the layout (of the Lightning Pose app or of the Pose-app), the owner of the outputs
+(a model or the smoothed ensemble), and the key of the video (its stem, below the mirrored folders
+where stems collide). Nothing is written here.
 
-The apps take every CSV directly in `video_preds*` that is no metric for the predictions of a
-video. So only predictions and metrics go there; all else has a folder of its own, and what
-raypose keeps for itself is under `.raypose`.
+The apps treat every CSV directly in `video_preds*` that is no metric as the predictions of a
+video. So only predictions and metrics go there; everything else has a folder of its own, and
+raypose's own files are under `.raypose`.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from raypose.storage import AnyPath
+from raypose.storage.paths import AnyPath
 from raypose.text import shown
 
 Layout = Literal["app", "pose-app"]
 
 HIDDEN = ".raypose"
-"""Folder beside the outputs with the records of what was made from what."""
+"""Folder beside the outputs with their records."""
 
 METRICS = ("temporal_norm", "pca_singleview_error", "pca_multiview_error")
-"""Names of the metric tables, as upstream writes them behind the stem."""
+"""Names of the metric tables, as upstream appends them to the stem."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class OutputPaths:
     Attributes:
         folder: `video_preds` (or `video_preds_infer`) with the mirrored folders of the key.
         stem: last part of the key.
-        layout: whose names the files bear.
+        layout: decides about names.
         root: the owner's directory.
         key: stem with the mirrored folders.
     """
@@ -83,7 +83,7 @@ class OutputPaths:
 
 
 def owner_root(name: str, output_dir: AnyPath | None, own_dir: AnyPath | None) -> AnyPath:
-    """Directory of an owner's outputs: below `output_dir`, else its own directory.
+    """Directory of an owner's outputs: below `output_dir` if given, else its own directory.
 
     Args:
         name: the model's output name, or `eks`.
@@ -97,7 +97,7 @@ def owner_root(name: str, output_dir: AnyPath | None, own_dir: AnyPath | None) -
 
 
 def tables_folder(root: AnyPath, layout: Layout) -> AnyPath:
-    """Where the predictions of the owner are whose directory is `root`."""
+    """The predictions of the owner whose directory is `root`."""
     return root / ("video_preds_infer" if layout == "pose-app" else "video_preds")
 
 
@@ -110,12 +110,12 @@ def output_paths(root: AnyPath, key: str, layout: Layout) -> OutputPaths:
 
 
 def _name_in(root: AnyPath, name: str) -> str:
-    """The name of a file below `root`: in a store, names are UTF-8 without control characters."""
+    """A name that is valid below `root`: in a store, UTF-8 without control characters."""
     return name if isinstance(root, Path) else shown(name)
 
 
 def smooth_params_folder(root: AnyPath) -> AnyPath:
-    """Where the smoothing parameters of the ensemble are whose directory is `root`."""
+    """The smoothing parameters of the ensemble whose directory is `root`."""
     return root / "smooth_params"
 
 
@@ -125,10 +125,10 @@ def frames_beside(table: AnyPath) -> AnyPath:
 
 
 def smooth_params_path(root: AnyPath, session: str) -> AnyPath:
-    """The smoothing parameters of a recording, whose ensemble's directory is `root`."""
+    """The smoothing parameters of a recording; `root` is the directory of its ensemble."""
     return smooth_params_folder(root) / f"{_name_in(root, session)}.json"
 
 
 def points_path(root: AnyPath, session: str) -> AnyPath:
-    """The keypoints of a recording in space, whose ensemble's directory is `root`."""
+    """The 3-D keypoints of a recording; `root` is the directory of its ensemble."""
     return root / "points_3d" / f"{_name_in(root, session)}.csv"

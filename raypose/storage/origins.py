@@ -1,11 +1,11 @@
-"""What a table or a file was made from, as it was read, not as it was planned.
+"""What a table was made from, as it was read rather than as it was planned.
 
 A plan knows a video by samples of its bytes, which is quick; a record holds the identity of the
 file that was read and a digest of all of it. An `Origin` travels with a table from the task that
-predicts to those that draw, measure and smooth, so that each record says what is behind it, and
-with which settings (`Origin.recipe` is of what was done, which a plan can't know in full).
+predicts to those that draw, measure and smooth, so that the record of each output names the
+videos behind it and the settings that were used, which a plan can't know in full.
 
-Nothing is read or compared with the disk here: see `worker.video_check` and `planning.contents`.
+Nothing is read from disk here: see `worker.video_check` and `planning.contents`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from raypose.storage.digests import Identity
+from raypose.storage.identity import Identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class VideoRead:
     n_bad: int = 0
 
     def as_dict(self) -> dict[str, Any]:
-        """The same as plain values, for a record."""
+        """Plain values, for a record."""
         return {
             "fingerprint": self.fingerprint,
             **self.identity.as_dict(),
@@ -44,7 +44,7 @@ class VideoRead:
 
     @classmethod
     def from_dict(cls, values: object) -> VideoRead | None:
-        """What `as_dict` gave; None where it is something else."""
+        """The inverse of `as_dict`; None for any other value."""
         if not isinstance(values, Mapping):
             return None
         identity = Identity.from_dict(values)
@@ -70,7 +70,7 @@ class Origin:
 
 
 def videos_of(record: Mapping[str, Any]) -> tuple[VideoRead, ...] | None:
-    """The videos that a record names; None where it names none, or can't be understood."""
+    """The videos that a record names; None where it names none or one is malformed."""
     entries = record.get("videos")
     if not isinstance(entries, list) or not entries:
         return None
@@ -82,10 +82,10 @@ def videos_of(record: Mapping[str, Any]) -> tuple[VideoRead, ...] | None:
 def merged(videos: Iterable[VideoRead]) -> tuple[VideoRead, ...] | None:
     """One entry per video, from what several tasks have read of it.
 
-    Frames that are not ok are added up: the tasks have read different frames.
+    Their counts of bad frames are added up, since the tasks have read different frames.
 
     Returns:
-        None where they can't be shown to have read the same content.
+        None where it is not certain that all have read the same content.
     """
     of_each: dict[str, list[VideoRead]] = {}
     for video in videos:
@@ -100,7 +100,7 @@ def merged(videos: Iterable[VideoRead]) -> tuple[VideoRead, ...] | None:
 
 
 def _of_one_content(reads: Sequence[VideoRead]) -> VideoRead | None:
-    """The entry that says most, if all are of one file or of files with the same bytes."""
+    """The most complete entry, if all are of one file or of files with the same bytes."""
     known = [read for read in reads if read.content]
     if len({read.content for read in known}) > 1:
         return None

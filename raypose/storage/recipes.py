@@ -1,9 +1,8 @@
-"""Settings in recipes: what was asked for, and what that came to.
+"""Recipes of predictions: the settings that were asked for, and those that were used.
 
-A recipe says with which settings a table was predicted. `--precision auto` and the precision that
-it stands for are the same result, and so are `--decoder cpu` and an NVDEC that could not decode a
-video and left it to the CPU. So a record holds what was done, and a plan accepts every record
-that its request could have led to.
+`--precision auto` and the precision that it chooses give the same result, and so do
+`--decoder cpu` and an NVDEC that fell back to the CPU. So a record holds the settings that were
+used, and a plan accepts every record that its request could have led to.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 Recipe = Mapping[str, Any]
+"""What an output is made from, as JSON: fingerprints, settings, versions of the method."""
 
 _SETTINGS = ("decoder", "decoder_asked", "precision")
 _BOTH = "cpu+nvdec"
@@ -21,7 +21,7 @@ _BOTH = "cpu+nvdec"
 def acceptable(
     made_from: Recipe, *, precisions: Sequence[str], decoder: str
 ) -> tuple[Recipe, ...]:
-    """The recipes of tables that a request accepts; the first is what is expected of a new one.
+    """The recipes of tables that a request accepts; the first is the expected one of a new table.
 
     Args:
         made_from: all but the settings.
@@ -50,7 +50,7 @@ def as_done(recipe: Recipe, *, precision: str, decoder: str) -> Recipe:
 
 
 def together(recipes: Sequence[Recipe]) -> Recipe | None:
-    """The recipe of a table from those of its parts; None where they do not fit each other."""
+    """The recipe of a table from those of its parts; None where the parts do not match."""
     first, *others = recipes
     if all(recipe == first for recipe in others):
         return first

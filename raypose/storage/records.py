@@ -1,53 +1,216 @@
-"""The record beside an output, read so that its content can be anything.
+"""The record beside an output: what it was made from, and whether that still holds.
 
-A record may be cut short, written by another program, edited by hand, or no file at all. Whatever
-is not exactly a record says nothing, and then its output is redone. `ledger` writes records and
-compares them.
+Beside every output, in a hidden folder, is a record of its recipe (fingerprints of video and
+checkpoint, settings) and of the file's size and digest. An output is done when its record says
+that it was made from this very recipe, and the file is still the one that was committed. A file
+that merely exists is not done.
+
+A record can be cut short, written by another program, edited by hand, or no file at all. What is
+not exactly a record counts as none, and its output is redone. `commits` writes records.
 """
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from raypose import storage
-from raypose.storage import AnyPath
-from raypose.storage import regular_files as regular
+from raypose.storage.digests import digest_of_file, digest_of_json
+from raypose.storage.files import list_files, store_of
+from raypose.storage.identity import Identity
 from raypose.storage.layout import HIDDEN
+from raypose.storage.origins import Origin, videos_of
+from raypose.storage.paths import AnyPath
+from raypose.storage.recipes import Recipe
 
+SUFFIX = ".json"
 _MAX_BYTES = 16 << 20
-_ERRORS = "surrogateescape"  # names of files need not be UTF-8
-_NEEDED: dict[str, type] = {"recipe": str, "size": int, "digest": str}
-_TYPES: dict[str, type] = {"made_from": dict, "facts": dict, "source": str}
+_TYPES: dict[str, type] = {
+    "recipe": str, "size": int, "digest": str, "made_from": dict, "facts": dict, "source": str,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Whether an output is done, and if not, why it must be made.
+
+    Attributes:
+        done: True where the file is the committed one, made from this recipe.
+        reason: why not; empty where done.
+        facts: what was recorded about the output when it was committed.
+        source: path of the video it was made from, as recorded.
+        changed: parts of the recipe that differ from the recorded one.
+        untracked: True where there is a file that raypose has no record of.
+        recipe: the one of the accepted recipes that it was made from; None where not done.
+        digest: of the file's bytes; empty where not done.
+    """
+
+    done: bool
+    reason: str = ""
+    facts: Mapping[str, Any] | None = None
+    source: str = ""
+    changed: tuple[str, ...] = ()
+    untracked: bool = False
+    recipe: Recipe | None = None
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What the record of an output says about how it was made.
+
+    Attributes:
+        digest: of the file's bytes.
+        made_from: the recipe.
+        origin: the recipe's digest, and the videos that were read.
+    """
+
+    digest: str
+    made_from: Recipe
+    origin: Origin
 
 
 def record_path(output: AnyPath) -> AnyPath:
-    """Where the record of an output lies."""
-    return output.parent / HIDDEN / f"{output.name}.json"
+    """Where the record of an output is."""
+    return output.parent / HIDDEN / f"{output.name}{SUFFIX}"
 
 
 def read_record(output: AnyPath) -> dict[str, Any] | None:
     """The record of an output; None where there is none that can be used.
 
-    It has `recipe`, `size`, `digest`, `made_from`, `facts` and `source`, each of its type; what
-    else is in it is the writer's.
+    It has `recipe`, `size`, `digest`, `made_from`, `facts` and `source`, each of the right type.
 
     Raises:
         StorageError: the store can't be asked.
     """
     path = record_path(output)
     try:
-        if isinstance(path, Path):
-            content = regular.read_file(path, _MAX_BYTES)
-        else:
-            content = storage.read_if_there(path) or b""
-        record = json.loads(content.decode("utf-8", errors=_ERRORS))
+        content = store_of(path).read(path, _MAX_BYTES)
+        # Names of files need not be UTF-8.
+        record = json.loads(content.decode(errors="surrogateescape"))
     except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(record, dict):
         return None
     record = {"made_from": {}, "facts": {}, "source": "", **record}
-    if not all(type(record.get(name)) is kind for name, kind in {**_NEEDED, **_TYPES}.items()):
+    if not all(type(record.get(name)) is kind for name, kind in _TYPES.items()):
         return None
     return record
+
+
+def recorded_digest(output: AnyPath) -> str:
+    """Digest of a file as raypose committed it; empty where there is no record of it."""
+    record = read_record(output)
+    return "" if record is None else str(record["digest"])
+
+
+def recorded(output: AnyPath) -> Recorded | None:
+    """What an output was made from by its record; None where there is no record.
+
+    Raises:
+        StorageError: the store can't be asked.
+    """
+    record = read_record(output)
+    if record is None:
+        return None
+    origin = Origin(record["recipe"], videos_of(record) or ())
+    return Recorded(record["digest"], record["made_from"], origin)
+
+
+def source_of(output: AnyPath) -> str:
+    """Path of the video that an output was made from, as recorded; empty where it is unknown.
+
+    Raises:
+        StorageError: the store can't be asked.
+    """
+    return str((read_record(output) or {}).get("source", ""))
+
+
+def check(
+    output: AnyPath,
+    recipe: Recipe,
+    *others: Recipe,
+    why_stale: Callable[[Mapping[str, Any]], str] = lambda record: "",
+) -> Status:
+    """Whether `output` is done: recorded as made from `recipe`, and unchanged since.
+
+    Args:
+        output: the file.
+        recipe: what a new one would be made from.
+        others: further recipes that are acceptable.
+        why_stale: says from the record why the output does not belong to the present videos;
+            empty where it does.
+
+    Raises:
+        StorageError: the store can't be asked.
+    """
+    record = read_record(output)
+    store = store_of(output)
+    try:
+        identity = store.identity(output)
+    except OSError:
+        return Status(False, "missing", source=(record or {}).get("source", ""))
+    if record is None or not store.is_file(output):
+        return Status(False, "not made by raypose", untracked=True)
+    source = record["source"]
+    accepted = (recipe, *others)
+    made_from = next((r for r in accepted if digest_of_json(r) == record["recipe"]), None)
+    if made_from is None:
+        old = record["made_from"]
+        changed = tuple(sorted(key for key in {*old, *recipe} if old.get(key) != recipe.get(key)))
+        return Status(False, f"made with another {', '.join(changed)}", None, source, changed)
+    if not is_as_committed(output, identity, record):
+        return Status(False, "changed since it was made", source=source)
+    stale = why_stale(record)
+    if stale:
+        return Status(False, stale, source=source)
+    return Status(True, "", record["facts"], source, recipe=made_from, digest=record["digest"])
+
+
+def is_as_committed(output: AnyPath, identity: Identity, record: Mapping[str, Any]) -> bool:
+    """Whether a file is still the one that its record was written for; reads it if in doubt."""
+    if identity.size != record["size"] or not store_of(output).is_file(output):
+        return False
+    if all(record.get(name) == value for name, value in identity.kept_by_rename().items()):
+        return True
+    try:
+        return digest_of_file(output) == str(record["digest"])
+    except OSError:
+        return False  # it can't be read, so it can't be relied on
+
+
+class RecordedFiles:
+    """Tells raypose's own files from others by name; each folder is listed once."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, set[str]] = {}
+
+    def __contains__(self, path: AnyPath) -> bool:
+        folder = str(path.parent)
+        if folder not in self._names:
+            hidden = list_files(path.parent / HIDDEN)
+            self._names[folder] = {
+                record.name.removesuffix(SUFFIX) for record in hidden if record.suffix == SUFFIX
+            }
+        return path.name in self._names[folder]
+
+    def add_listing(self, paths: Iterable[AnyPath]) -> None:
+        """Take in a recursive listing, so that its folders need not be listed again."""
+        for path in map(str, paths):
+            folder, _, name = path.rpartition("/")
+            above, _, last = folder.rpartition("/")
+            if last != HIDDEN:
+                self._names.setdefault(folder, set())
+            elif name.endswith(SUFFIX):
+                self._names.setdefault(above, set()).add(name.removesuffix(SUFFIX))
+
+
+def recorded_below(folder: AnyPath) -> set[str]:
+    """Paths below a folder, relative to it, of all files that have a record."""
+    found = set()
+    for path in list_files(folder, recursive=True):
+        *above, name = str(path)[len(str(folder)) + 1 :].split("/")
+        if above and above[-1] == HIDDEN and name.endswith(SUFFIX):
+            found.add("/".join((*above[:-1], name.removesuffix(SUFFIX))))
+    return found

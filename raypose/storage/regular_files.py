@@ -1,8 +1,8 @@
-"""Local files that really are files: opened without waiting, read without surprises.
+"""Reading local files only if they are regular files.
 
-A named pipe in place of a file makes a program wait for ever, and a device may never end. What
-raypose is given to read (records, configs, checkpoints, tables) is therefore opened here, or
-checked here before a library opens it. Links are followed. Videos have rules of their own.
+A named pipe in place of a file makes a program wait for ever, and a device may never end. Files
+that raypose reads (records, configs, checkpoints, tables) are therefore opened here, or checked
+here before a library opens them. Links are followed. Videos have rules of their own.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _KINDS = (
 
 
 def is_file(path: Path) -> bool:
-    """Whether this is a regular file; False for whatever can't be asked."""
+    """Whether this is a regular file; False where that can't be found out."""
     try:
         return stat.S_ISREG(os.stat(path).st_mode)
     except (OSError, ValueError):  # ValueError: a NUL in the name
@@ -36,7 +36,7 @@ def check(path: Path) -> os.stat_result:
 
     Raises:
         IrregularFileError: a pipe, a socket or a device.
-        OSError: a directory, or it can't be asked.
+        OSError: a directory, or there is no such file.
     """
     try:
         status = os.stat(path)

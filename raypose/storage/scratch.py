@@ -1,47 +1,52 @@
-"""Scratch: local disk of this machine for copies of objects and for outputs on their way.
+"""Scratch: space on a local disk for copies of objects, and for outputs on their way to a store.
 
 ```
-<folder>/raypose-<user>/<run>/        one run, whatever number of processes
-                        run.lock      held by every process of the run that lives
+<folder>/raypose-<uid>/<run>/         one run, of any number of processes
+                        run.lock      held by every living process of the run
                         <name>        a copy of an object; <name>.lock is held while it is used
                         out/          outputs that are being written
 ```
-All processes of a run on one machine share the copies: an object comes to a machine once. Locks
-are the kernel's (`flock`), so that they go with the process that holds them, however it ends.
-What nobody holds may go: copies when there is no room for another, a whole run when its last
+All processes of a run on one machine share the copies, so an object is downloaded once. What no
+process holds can be removed: copies when there is no room for another, a whole run when its last
 process closes its scratch, or, if that was killed, when the next run starts here.
+
+No library does this: fsspec's file caches have no size limit and no locks between processes,
+diskcache evicts files that are in use, and filelock's locks of files can't be shared.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import getpass
-import hashlib
 import os
 import secrets
 import shutil
+import stat
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from raypose import storage
 from raypose.errors import CancelledError, OutputError, RayposeError, StorageError
-from raypose.storage.digests import RUN_AGAIN, Identity
+from raypose.storage.digests import RUN_AGAIN, digest_of_bytes
+from raypose.storage.file_locks import locked, locked_if_free, open_lock, try_lock
+from raypose.storage.files import identity_of
+from raypose.storage.identity import Identity
+from raypose.storage.object_store import fetch
+from raypose.storage.paths import AnyPath
+from raypose.storage.store_errors import map_store_errors
 
 if TYPE_CHECKING:
     from upath import UPath
 
 _POLL_S = 0.1
-_MOST_WAIT_S = 1800.0
+_MAX_WAIT_S = 1800.0
 _SPARE_BYTES = 1 << 28
-"""What is left free of the disk, for whatever else needs it."""
+"""What is left free on the disk for other uses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,7 @@ class ScratchSettings:
 
     Attributes:
         folder: directory on a local disk; the system's temporary directory where empty.
-        limit_bytes: most that all runs of this user take there; None for what the disk has.
+        limit_bytes: limit for all runs of this user together; None for what the disk has.
         run: name of the run, the same in all its processes.
     """
 
@@ -59,31 +64,48 @@ class ScratchSettings:
     run: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """A copy that is wanted: the object as it is now, and how long to wait for it."""
+
+    url: UPath
+    identity: Identity
+    should_stop: Callable[[], bool]
+    wait: bool
+
+    def check_stopped(self) -> None:
+        if self.should_stop():
+            raise CancelledError("the run was stopped", path=str(self.url))
+
+    def refused(self, reason: str, hint: str) -> StorageError:
+        return StorageError(reason, path=str(self.url), hint=hint)
+
+
 class Scratch:
-    """The scratch of one run on this machine, as one process of it sees it.
+    """The scratch of one run on this machine, as one of its processes sees it.
 
     Args:
-        settings: where, how much, whose.
+        settings: where, how much, and for which run.
 
     Raises:
-        OutputError: the directory can't be made or written to.
+        OutputError: the directory can't be made or written to, or is another user's.
     """
 
     def __init__(self, settings: ScratchSettings) -> None:
         root = Path(settings.folder or tempfile.gettempdir())
-        self._base = root / f"raypose-{getpass.getuser()}"
+        self._base = root / f"raypose-{os.getuid()}"
         self._limit = settings.limit_bytes
-        self._held = threading.local()
+        self._own = threading.local()
         self._folder = self._base / (settings.run or f"run-{os.getpid()}")
         try:
-            self._base.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._sweep()
+            _make_private(self._base)
+            self._remove_dead_runs()
             self._run_lock = self._enter()
         except OSError as error:
             raise OutputError(
                 f"scratch can't be written ({error.strerror})",
                 path=self._base,
-                hint="Name another place with --scratch-dir.",
+                hint="Choose another place with --scratch-dir.",
             ) from error
 
     def _enter(self) -> int:
@@ -91,7 +113,7 @@ class Scratch:
         while True:
             (self._folder / "out").mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
-                handle = os.open(self._folder / "run.lock", os.O_RDWR | os.O_CREAT, 0o600)
+                handle = open_lock(self._folder / "run.lock")
             except FileNotFoundError:
                 continue
             fcntl.flock(handle, fcntl.LOCK_SH)
@@ -100,11 +122,10 @@ class Scratch:
                     return handle
             os.close(handle)
 
-    def _sweep(self) -> None:
-        """Remove what runs left here that were killed."""
+    def _remove_dead_runs(self) -> None:
         for folder in self._base.iterdir():
             if folder != self._folder:
-                _remove_if_left(folder)
+                _remove_unless_held(folder)
 
     @property
     def outgoing(self) -> Path:
@@ -112,118 +133,111 @@ class Scratch:
         return self._folder / "out"
 
     def close(self) -> None:
-        """Let go; the last process of the run removes its files."""
+        """Let go of the run; its last process removes its files."""
         if self._run_lock >= 0:
             os.close(self._run_lock)
             self._run_lock = -1
-            _remove_if_left(self._folder)
+            _remove_unless_held(self._folder)
 
     @contextmanager
     def copy_of(
         self,
-        url: UPath,
+        url: AnyPath,
         *,
         should_stop: Callable[[], bool] = lambda: False,
         wait: bool = True,
         identity: Identity | None = None,
     ) -> Iterator[Path]:
-        """A local copy of an object, there as long as the block lasts.
+        """A local copy of an object, for as long as the block lasts.
 
         Args:
             url: the object.
-            should_stop: asked while it comes.
-            wait: whether to wait for room; an object that is merely expected does not.
-            identity: what the object must be; None for whatever it is.
+            should_stop: asked during the download.
+            wait: whether to wait for room; not worth it for a copy that is only needed later.
+            identity: the identity that the object must have; None for any.
 
         Raises:
             StorageError: it can't be read, is another object, or there is no room for it.
-            CancelledError: `should_stop` said so.
+            CancelledError: `should_stop` returned True.
         """
-        stat = storage.stat_of_existing(url)
-        if identity is not None and Identity(stat.size, tuple(stat.mark.items())) != identity:
-            raise StorageError("it was replaced", path=str(url), hint=RUN_AGAIN)
-        told = f"{url} {stat.size} {stat.mark}"
-        name = hashlib.blake2b(told.encode(errors="surrogateescape"), digest_size=12).hexdigest()
+        assert not isinstance(url, Path), "a local file needs no copy"
+        with map_store_errors(url):
+            current = identity_of(url)
+        request = _Request(url, current, should_stop, wait)
+        if identity is not None and current != identity:
+            raise request.refused("it was replaced", RUN_AGAIN)
+        name = digest_of_bytes(f"{url} {current}".encode(errors="surrogateescape"))
         copy = self._folder / f"{name}{url.suffix}"
-        lock = os.open(copy.with_name(f"{copy.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        lock = open_lock(_lock_of(copy))
         try:
-            while True:
-                # Alone only while there is no copy: another process may bring it meanwhile, and
-                # then holds it shared for as long as its task takes.
-                if copy.exists():
-                    if _taken(lock, fcntl.LOCK_SH) and copy.exists():
-                        break
-                elif _taken(lock, fcntl.LOCK_EX):
-                    if not copy.exists():
-                        self._bring(url, copy, stat, should_stop, wait)
-                    continue
-                if should_stop():
-                    raise CancelledError("the run was stopped", path=str(url))
-                time.sleep(_POLL_S)
-            os.utime(copy)  # the copies that were used last go last
-            self._held.copies = {*self._held_here(), copy}
+            self._hold(copy, lock, request)
+            now = time.time_ns()  # finer than the kernel's own clock for files
+            os.utime(copy, ns=(now, now))  # evicted last
+            self._held.add(copy)
             try:
                 yield copy
             except RayposeError as error:
-                # The copy's name says nothing to anybody.
-                if error.path == str(copy):
+                if error.path == str(copy):  # a name that users do not know
                     raise type(error)(error.message, path=str(url), hint=error.hint) from error
                 raise
             finally:
-                self._held.copies = self._held_here() - {copy}
+                self._held.discard(copy)
         finally:
             os.close(lock)
 
-    def _held_here(self) -> set[Path]:
-        """The copies that this thread holds, and so will not be let go while it waits."""
-        copies: set[Path] = getattr(self._held, "copies", set())
-        return copies
+    @property
+    def _held(self) -> set[Path]:
+        """The copies that this thread holds, and keeps while it waits for another."""
+        held: set[Path] = self._own.__dict__.setdefault("held", set())
+        return held
 
-    def _bring(
-        self,
-        url: UPath,
-        copy: Path,
-        stat: storage.Stat,
-        should_stop: Callable[[], bool],
-        wait: bool,
-    ) -> None:
+    def _hold(self, copy: Path, lock: int, request: _Request) -> None:
+        """Return once the copy is there and its lock is shared."""
+        while True:
+            # Exclusive only while there is no copy: another process may download it meanwhile,
+            # and then holds it shared for as long as its task takes.
+            if copy.exists():
+                if try_lock(lock, shared=True) and copy.exists():
+                    return
+            elif try_lock(lock):
+                if not copy.exists():
+                    self._download(copy, request)
+                continue
+            request.check_stopped()
+            time.sleep(_POLL_S)
+
+    def _download(self, copy: Path, request: _Request) -> None:
         part = copy.with_name(f"{copy.name}.part")
         try:
-            self._make_room(part, stat.size, url, should_stop, wait)
-            storage.fetch(url, part, stat, should_stop)
+            self._make_room(part, request)
+            fetch(request.url, part, request.identity, request.should_stop)
             os.replace(part, copy)
         finally:
             part.unlink(missing_ok=True)
 
-    def _make_room(
-        self, part: Path, size: int, url: UPath, should_stop: Callable[[], bool], wait: bool
-    ) -> None:
-        """Reserve the room of an object: an empty file of its size."""
+    def _make_room(self, part: Path, request: _Request) -> None:
+        """Reserve room for an object: an empty file of its size."""
+        size = request.identity.size
         if self._limit is not None and size > self._limit:
-            raise StorageError(
-                f"it has {_gb(size)}, and scratch may take {_gb(self._limit)}",
-                path=str(url),
-                hint="Give more with --scratch-gb.",
-            )
-        deadline = time.monotonic() + _MOST_WAIT_S
+            reason = f"it has {_gb(size)}, and the limit of scratch is {_gb(self._limit)}"
+            raise request.refused(reason, "Raise it with --scratch-gb.")
+        deadline = time.monotonic() + _MAX_WAIT_S
         while True:
-            with _locked(self._base / "room.lock"):
-                # Asked before it is measured: what they let go meanwhile is then seen.
-                to_wait_for = self._others_hold(part)
-                # Again and again: removing one copy may not be enough.
-                while (short := self._missing_bytes(size)) > 0 and self._evict_one():
+            with locked(self._base / "room.lock"):
+                # Asked first, so that what others let go meanwhile is seen below.
+                others_hold = self._others_hold(part)
+                # Repeated, since removing one copy may not be enough.
+                while (missing := self._missing_bytes(size)) > 0 and self._evict_one():
                     continue
-                if short <= 0:
+                if missing <= 0:
                     with part.open("wb") as file:
                         file.truncate(size)
                     return
-            if should_stop():
-                raise CancelledError("the run was stopped", path=str(url))
-            if not wait or not to_wait_for or time.monotonic() > deadline:
-                raise StorageError(
-                    f"scratch lacks {_gb(short)} for a copy of it",
-                    path=str(url),
-                    hint=f"Free some space below {self._base}, or name another place with "
+            request.check_stopped()
+            if not request.wait or not others_hold or time.monotonic() > deadline:
+                raise request.refused(
+                    f"scratch lacks {_gb(missing)} for a copy of it",
+                    f"Free some space below {self._base}, or choose another place with "
                     "--scratch-dir.",
                 )
             time.sleep(_POLL_S)
@@ -236,14 +250,13 @@ class Scratch:
                 used += status.st_size
                 if path.suffix == ".part":
                     promised += max(0, status.st_size - 512 * status.st_blocks)
-        free = shutil.disk_usage(self._base).free - promised - _SPARE_BYTES
-        missing = size - free
+        missing = size + promised + _SPARE_BYTES - shutil.disk_usage(self._base).free
         if self._limit is not None:
             missing = max(missing, used + size - self._limit)
         return missing
 
     def _copies(self) -> list[Path]:
-        """The copies of this run, the one used longest ago first."""
+        """The copies of this run, the least recently used first."""
         found = []
         for lock in self._folder.glob("*.lock"):
             copy = lock.with_suffix("")
@@ -253,98 +266,82 @@ class Scratch:
 
     def _evict_one(self) -> bool:
         for copy in self._copies():
-            with _tried(copy.with_name(f"{copy.name}.lock")) as alone:
+            with locked_if_free(_lock_of(copy)) as alone:
                 if alone:
                     copy.unlink(missing_ok=True)
                     return True
         return False
 
     def _others_hold(self, part: Path) -> bool:
-        """Whether others have anything that they will let go of."""
-        coming = (path for path in self._base.glob("*/*.part") if path != part)
-        leaving = (path for path in self._base.glob("*/out/*"))
-        copies = (copy for copy in self._copies() if copy not in self._held_here())
-        return any(True for _ in chain(coming, leaving, copies))
+        """Whether others hold files that they will let go of."""
+        downloads = {*self._base.glob("*/*.part")} - {part}
+        outputs = [*self._base.glob("*/out/*")]
+        return bool(downloads or outputs or {*self._copies()} - self._held)
 
 
-def _remove_if_left(folder: Path) -> None:
-    """Remove a run's folder unless a process holds it."""
-    with _tried(folder / "run.lock") as alone:
+def _make_private(folder: Path) -> None:
+    """Make a directory that only this user can enter; its name is known to everyone.
+
+    Raises:
+        OSError: it can't be made, or is another user's.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    status = os.lstat(folder)
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+        raise PermissionError(0, "it is not a directory of this user")
+    if status.st_mode & 0o077:
+        folder.chmod(0o700)
+
+
+def _lock_of(copy: Path) -> Path:
+    return copy.with_name(f"{copy.name}.lock")
+
+
+def _remove_unless_held(folder: Path) -> None:
+    """Remove a run's folder unless one of its processes lives."""
+    with locked_if_free(folder / "run.lock") as alone:
         if alone:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _tried(lock: Path) -> Iterator[bool]:
-    """Whether a lock could be had at once, alone; it is held in the block."""
-    try:
-        handle = os.open(lock, os.O_RDWR)
-    except OSError:
-        yield False
-        return
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(handle)
-
-
-@contextmanager
-def _locked(lock: Path) -> Iterator[None]:
-    handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _taken(lock: int, kind: int) -> bool:
-    """Take a lock, or go over to another kind, if that can be had at once; else hold none."""
-    try:
-        fcntl.flock(lock, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        fcntl.flock(lock, fcntl.LOCK_UN)
-        return False
-    return True
 
 
 def _gb(n_bytes: int) -> str:
     return f"{n_bytes / 1e9:.1f} GB"
 
 
-_settings = ScratchSettings(run=f"run-{secrets.token_hex(8)}")
+def _new_run() -> str:
+    return f"run-{secrets.token_hex(8)}"
+
+
+_settings = ScratchSettings(run=_new_run())
 _current: Scratch | None = None
 _making = threading.Lock()
 
 
 def settings() -> ScratchSettings:
-    """What this process uses, to hand on to the other processes of the run."""
+    """What this process uses, for the other processes of the run."""
     return _settings
 
 
 def configure(folder: str = "", limit_bytes: int | None = None, run: str = "") -> None:
-    """Say where this process's scratch is; what it had before is closed.
+    """Set where this process's scratch is, and close the one it had.
 
     Args:
-        folder, limit_bytes, run: as in `ScratchSettings`; a name for the run is made up.
+        folder, limit_bytes, run: as in `ScratchSettings`; by default the run gets a new name.
     """
     global _settings
     close()
-    _settings = ScratchSettings(folder, limit_bytes, run or f"run-{secrets.token_hex(8)}")
+    _settings = ScratchSettings(folder, limit_bytes, run or _new_run())
 
 
 @contextmanager
 def used(folder: Path | None, limit_gb: float | None) -> Iterator[None]:
-    """What is done in this block has a scratch of its own, which is gone at its end.
+    """The block has a scratch of its own, which is removed at the end.
 
     Args:
         folder: as in `ScratchSettings`.
-        limit_gb: most to take, in 10^9 bytes.
+        limit_gb: the limit, in 10^9 bytes.
     """
     limit_bytes = None if limit_gb is None else int(limit_gb * 1e9)
     configure("" if folder is None else str(folder), limit_bytes)

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from raypose.errors import TableError
-from raypose.storage import regular_files as regular
+from raypose.storage import regular_files
 from raypose.tables import sleap
 from raypose.tables.csv_rows import delimiter_of, text_head
 from raypose.tables.keypoints import KeypointTable, choose_columns, read_csv
@@ -134,7 +134,7 @@ def _first_rows(head: bytes) -> tuple[list[str], list[str]]:
 
 
 def _head_of(path: str | os.PathLike[str], n_bytes: int) -> bytes:
-    with regular.open_file(Path(path)) as file:
+    with regular_files.open_file(Path(path)) as file:
         return file.read(n_bytes)
 
 

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raypose.errors import TableError
-from raypose.storage import regular_files as regular
+from raypose.storage import regular_files
 from raypose.tables.row_index import IMAGE, Index, index_of
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class CsvHead:
     def open(self) -> IO[bytes]:
         """The file, from its beginning."""
         if self.content is None:
-            return regular.open_file(Path(self.path))
+            return regular_files.open_file(Path(self.path))
         return io.BytesIO(self.content)
 
 
@@ -73,7 +73,7 @@ def read_head(path: AnyName, n_rows: int) -> CsvHead:
         TableError: it is no CSV file, or it ends within these rows.
         OSError: it can't be read.
     """
-    with regular.open_file(Path(path)) as file:
+    with regular_files.open_file(Path(path)) as file:
         content = _recoded(file.read(_HEAD_BYTES), path)
     head = CsvHead(path, [], ",", 0, content)
     with head.open() as file:
@@ -108,7 +108,7 @@ def _recoded(head: bytes, path: AnyName) -> bytes | None:
         return None
     if os.path.getsize(path) > _MOST_BYTES_RECODED:
         raise TableError("is too large for its encoding", path=path, hint=_AS_UTF8)
-    data = regular.read_file(Path(path))
+    data = regular_files.read_file(Path(path))
     if encoding:
         try:
             data = data.decode(encoding).encode()
@@ -149,7 +149,7 @@ def small_rows(path: Path, max_bytes: int = _MOST_BYTES_OF_A_LIST) -> list[tuple
         TableError: it is no CSV file.
         OSError: it can't be read, or is larger than `max_bytes`.
     """
-    content = regular.read_file(path, max_bytes)
+    content = regular_files.read_file(path, max_bytes)
     content = _recoded(content, path) or content
     try:
         text = content.decode("utf-8-sig")

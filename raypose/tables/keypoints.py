@@ -6,7 +6,7 @@ frames, and x, y and likelihood a keypoint, or the nine columns of EKS. Tables o
 header row of keypoints and one value a keypoint.
 
 Files are written and read in blocks through Arrow, so that memory stays bounded whatever the
-length of a video. Nothing here names an output or commits it: see `layout` and `ledger`.
+length of a video. Nothing here names an output or commits it: see `layout` and `commits`.
 """
 
 from __future__ import annotations

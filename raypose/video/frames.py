@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raypose.errors import TableError
-from raypose.storage import regular_files as regular
+from raypose.storage import regular_files
 
 
 class FrameStatus(IntEnum):
@@ -156,7 +156,7 @@ def read_frames(path: str | os.PathLike[str]) -> Frames:
 
     types = {"frame": pa.int64(), "time_s": pa.float64(), "status": pa.string()}
     try:
-        with regular.open_file(Path(path)) as file:
+        with regular_files.open_file(Path(path)) as file:
             table = pa_csv.read_csv(
                 file,
                 convert_options=pa_csv.ConvertOptions(

@@ -14,16 +14,18 @@ Apart from that, only the first frame is decoded. `index_cache` keeps indexes be
 
 from __future__ import annotations
 
-import hashlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from itertools import chain
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from raypose.errors import VideoError
+from raypose.storage.digests import digest_of_blocks
 from raypose.video.container import check_file, open_video, video_stream
 from raypose.video.limits import MAX_PIXELS, check_claims
 from raypose.video.numbering import decode_order, is_regular, why_not_by_time
@@ -165,12 +167,14 @@ def fingerprint_video(path: str | os.PathLike[str]) -> str:
     """
     path = os.fspath(path)
     size = check_file(path)
-    digest = hashlib.blake2b(str(size).encode(), digest_size=16)
     with open(path, "rb", buffering=0) as file:
-        for place in sample_places(size):
-            file.seek(place)
-            digest.update(file.read(SAMPLE_BYTES))
-    return digest.hexdigest()
+        return digest_of_blocks(chain([str(size).encode()], _samples(file, size)))
+
+
+def _samples(file: IO[bytes], size: int) -> Iterator[bytes]:
+    for place in sample_places(size):
+        file.seek(place)
+        yield file.read(SAMPLE_BYTES)
 
 
 def sample_places(size: int) -> list[int]:

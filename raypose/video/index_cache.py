@@ -9,7 +9,6 @@ that can't be read or written is no error: the caller reads the video instead.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import json
 import os
@@ -22,9 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raypose.storage import cache
-from raypose.storage import regular_files as regular
-from raypose.storage.digests import Identity
+from raypose.storage import cache, regular_files
+from raypose.storage.digests import digest_of_bytes
+from raypose.storage.identity import Identity
 from raypose.video.index import INDEX_VERSION, VideoIndex
 from raypose.video.packets import PacketTable
 
@@ -100,7 +99,7 @@ def trim(max_bytes: int = MAX_BYTES) -> None:
 
 
 def _place(source: str) -> Path:
-    name = hashlib.blake2b(os.fsencode(source), digest_size=16).hexdigest()
+    name = digest_of_bytes(os.fsencode(source))
     return cache.cache_dir(_KIND) / name[:2] / f"{name}.npz"
 
 
@@ -113,7 +112,7 @@ def _open(place: Path, identity: Identity | None) -> tuple[Any, dict[str, Any]]:
     """The arrays of a kept index, read on demand, and all else that it says."""
     if identity is None:
         raise KeyError("a video without an identity has no index")
-    arrays = np.load(io.BytesIO(regular.read_file(place)), allow_pickle=False)
+    arrays = np.load(io.BytesIO(regular_files.read_file(place)), allow_pickle=False)
     meta = json.loads(bytes(arrays["meta"]))
     if meta["of"] != _basis(identity):
         raise KeyError("the index is of another file")

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 
 from raypose.errors import TableError
 from raypose.specs import ModelSpec, Progress, VideoSpec
-from raypose.storage.digests import RUN_AGAIN, Identity
+from raypose.storage.digests import RUN_AGAIN
+from raypose.storage.identity import Identity
 from raypose.worker.memory import release_memory
 from raypose.worker.staging import Staging
-from raypose.worker.video_check import Witness
+from raypose.worker.video_check import VideoCheck
 
 if TYPE_CHECKING:
     from raypose.inference.predictor import Predictor
@@ -48,7 +49,7 @@ class Context:
     Attributes:
         n_loaded: networks loaded so far.
         staging: the videos that it has on local disk.
-        witness: whether the videos of a task are what the plan saw.
+        video_check: whether the videos of a task are what the plan saw.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class Context:
         self.n_loaded = 0
         self.should_stop = should_stop
         self.staging = Staging(should_stop)
-        self.witness = Witness(self.staging, should_stop)
+        self.video_check = VideoCheck(self.staging, should_stop)
         self._device = device
         self._graph = graph
         self._index = index
@@ -107,7 +108,7 @@ class Context:
             VideoError: the video can't be read, or differs from what the plan saw.
             StorageError: it can't be copied here.
         """
-        path, identity = self.witness.open(video)
+        path, identity = self.video_check.open(video)
         key = (str(path), identity)
         if key not in self._indexes:
             while len(self._indexes) >= MAX_INDEXES:
@@ -156,7 +157,7 @@ class Context:
             n_frames: frames that it will process.
         """
         self._task, self._n_frames = task_id, n_frames
-        with self.staging.task(), self.witness.task():
+        with self.staging.task(), self.video_check.task():
             yield
 
     def report(self, n_done: int) -> None:

@@ -1,8 +1,8 @@
-"""Videos from a store, on local disk while a task needs them.
+"""Local copies of the videos that a worker reads from a store.
 
-A worker copies a video to scratch, holds it as long as its task runs, and meanwhile brings the
-one it expects next, so that the GPU does not wait for the network. What is copied once serves all
-workers of a machine (`raypose.storage.scratch`). Paths on a file system are used where they are.
+A worker copies a video to scratch, holds it while its task runs, and meanwhile downloads the one
+that it expects next, so that the GPU does not wait for the network. All workers of a machine share
+the copies (`raypose.storage.scratch`). Files on a file system are used where they are.
 """
 
 from __future__ import annotations
@@ -14,106 +14,104 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from raypose.errors import Failure, RayposeError
-from raypose.storage import as_path, is_url, scratch
-from raypose.storage.digests import Identity
+from raypose.storage import as_path, local_path, scratch
+from raypose.storage.identity import Identity
 
 
 class Staging:
     """The copies that one worker holds and expects.
 
     Args:
-        should_stop: whether the run was stopped; asked while an object comes.
+        should_stop: whether the run was stopped; asked during downloads.
     """
 
     def __init__(self, should_stop: Callable[[], bool]) -> None:
         self._should_stop = should_stop
         self._held = ExitStack()
-        self._local: dict[str, str] = {}
+        self._copies: dict[str, str] = {}
         self._pool: ThreadPoolExecutor | None = None
         self._expected: deque[str] = deque()
-        self._brought: set[str] = set()
+        self._requested: set[str] = set()
         self._closing = False
 
     @contextmanager
     def task(self) -> Iterator[None]:
-        """What is asked for in this block is let go when it ends."""
+        """Copies that are asked for in the block are released when it ends."""
         with ExitStack() as held:
             self._held = held
             try:
                 yield
             finally:
-                self._local = {}
+                self._copies = {}
 
     def local(self, path: str, identity: Identity | None = None) -> str:
-        """The path itself, or that of a local copy, there until the task ends.
+        """The path itself, or that of a local copy, which stays until the task ends.
 
         Args:
             path: the path or URL.
-            identity: what an object must be; None for whatever it is.
+            identity: the identity that an object must have; None for any.
 
         Raises:
             StorageError: it can't be read, or there is no room for it.
             CancelledError: the run was stopped.
         """
-        if not is_url(path):
+        if local_path(path) is not None:
             return path
-        if path not in self._local:
-            url = as_path(path)
-            assert not isinstance(url, Path)
-            copy = scratch.current().copy_of(url, should_stop=self._should_stop, identity=identity)
-            self._local[path] = str(self._held.enter_context(copy))
-            self._reached(path)
-        return self._local[path]
+        if path not in self._copies:
+            copy = scratch.current().copy_of(
+                as_path(path), should_stop=self._should_stop, identity=identity
+            )
+            self._copies[path] = str(self._held.enter_context(copy))
+            self._skip_to(path)
+        return self._copies[path]
 
     def named(self, result: Any) -> Any:
-        """A result; where it is a failure, with URLs for the names of copies."""
+        """A result; if it is a failure, with the URLs in place of their copies' names."""
         if isinstance(result, Failure):
-            for url, copy in self._local.items():
+            for url, copy in self._copies.items():
                 message = result.message.replace(copy, url)
                 path = result.path.replace(copy, url)
                 result = replace(result, message=message, path=path)
         return result
 
     def expect(self, paths: Sequence[str]) -> None:
-        """Say what tasks will come, in order: the first is brought while the worker is busy.
+        """Announce the videos of coming tasks, in order; the first are downloaded meanwhile.
 
-        As many at a time as the task has that runs, one or the views of a recording: those after
-        them may not fit beside them, and then be brought twice.
+        As many at a time as the running task reads, one or the views of a recording. There may be
+        no room for more, and then they would be downloaded twice.
         """
         for path in paths:
-            if is_url(path) and path not in self._expected and path not in self._local:
+            known = path in self._expected or path in self._copies
+            if not known and local_path(path) is None:
                 self._expected.append(path)
-        self._bring_next()
+        self._download_next()
 
-    def _reached(self, path: str) -> None:
-        """A task has come to this one; what was expected before it will not come."""
+    def _skip_to(self, path: str) -> None:
+        """A task has reached this video: those expected before it are no longer needed."""
         if path in self._expected:
-            passed = ""
-            while passed != path:
-                passed = self._expected.popleft()
-                self._brought.discard(passed)
-        self._bring_next()
+            skipped = ""
+            while skipped != path:
+                skipped = self._expected.popleft()
+                self._requested.discard(skipped)
+        self._download_next()
 
-    def _bring_next(self) -> None:
-        for path in islice(self._expected, max(1, len(self._local))):
-            if path in self._brought or self._closing:
+    def _download_next(self) -> None:
+        for path in islice(self._expected, max(1, len(self._copies))):
+            if path in self._requested or self._closing:
                 continue
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(1, thread_name_prefix="staging")
-            self._brought.add(path)
-            self._pool.submit(self._bring, path)
+            self._requested.add(path)
+            self._pool.submit(self._download, path)
 
-    def _bring(self, path: str) -> None:
-        url = as_path(path)
-        assert not isinstance(url, Path)
-        # What fails here fails again, and then by name, when a task needs it.
+    def _download(self, path: str) -> None:
+        # What fails here fails again when a task needs it, and is reported then.
         with (
             contextlib.suppress(RayposeError),
-            scratch.current().copy_of(url, should_stop=self._stopping, wait=False),
+            scratch.current().copy_of(as_path(path), should_stop=self._stopping, wait=False),
         ):
             return
 
@@ -121,7 +119,7 @@ class Staging:
         return self._closing or self._should_stop()
 
     def close(self) -> None:
-        """Bring nothing more."""
+        """Download nothing more."""
         self._closing = True
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)

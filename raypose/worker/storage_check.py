@@ -1,9 +1,9 @@
-"""Whether this process can get at what a run reads and writes: asked before anything is computed.
+"""Whether a process can reach what a run reads and writes: checked before anything is computed.
 
-A worker on another machine may not see the driver's disk, or may lack the rights to a bucket.
-Without being asked it would say so after an hour of predicting, or write its tables to a disk of
-its own that nobody looks at. So the driver leaves a mark in every output directory, each worker
-looks for it and for the videos, and tries to write where outputs go to a store.
+A worker on another machine may not see the driver's disk, or lack the rights to a bucket. Without
+this check it would fail after an hour of predicting, or write its tables to a disk of its own
+where no one looks. So the driver leaves a marker file in every output directory; each worker looks
+for it and for the videos, and tries to write to the stores.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Protocol
 
 from raypose import storage
-from raypose.errors import ClusterError, Failure, RayposeError
+from raypose.errors import ClusterError, Failure, RayposeError, StorageError
 from raypose.specs import VideoSpec
-from raypose.storage import as_path, is_url
+from raypose.storage import AnyPath, as_path, local_path
 from raypose.storage.layout import HIDDEN
 
 
-class SupportsPlaces(Protocol):
+class ReadsAndWrites(Protocol):
     """A step, as far as it matters here."""
 
     @property
@@ -38,27 +38,28 @@ class SupportsPlaces(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
-    """What the tasks of a run need.
+class IoPaths:
+    """What the tasks of a run read and write.
 
     Attributes:
-        videos: paths and URLs that are read.
-        roots: directories and URLs that outputs go below.
-        mark: name of the file that the driver leaves in the directories.
+        videos: paths and URLs of the videos.
+        roots: directories and URLs that contain all outputs.
+        marker: name of the file that the driver leaves in the directories.
     """
 
     videos: tuple[str, ...]
     roots: tuple[str, ...]
-    mark: str
+    marker: str
 
     @property
-    def in_stores(self) -> Places:
-        """Those that are URLs."""
-        videos = tuple(path for path in self.videos if is_url(path))
-        return Places(videos, tuple(path for path in self.roots if is_url(path)), self.mark)
+    def in_stores(self) -> IoPaths | None:
+        """Those that are objects; None where there are none."""
+        videos = tuple(path for path in self.videos if local_path(path) is None)
+        roots = tuple(path for path in self.roots if local_path(path) is None)
+        return IoPaths(videos, roots, self.marker) if videos or roots else None
 
 
-def places_of(steps: Iterable[SupportsPlaces]) -> Places:
+def io_paths(steps: Iterable[ReadsAndWrites]) -> IoPaths:
     """What these steps read and write."""
     videos: dict[str, None] = {}
     roots: dict[str, None] = {}
@@ -66,62 +67,63 @@ def places_of(steps: Iterable[SupportsPlaces]) -> Places:
         videos.update((video.path, None) for video in step.videos)
         if step.root:
             roots[step.root] = None
-    return Places(tuple(videos), tuple(roots), f"seen-{secrets.token_hex(8)}")
+    return IoPaths(tuple(videos), tuple(roots), f"seen-{secrets.token_hex(8)}")
 
 
 @contextmanager
-def marked(places: Places) -> Iterator[None]:
-    """Leave the mark in every output directory, as long as the block lasts.
+def marker_files(paths: IoPaths) -> Iterator[None]:
+    """Leave the marker in every output directory for as long as the block lasts.
 
     Raises:
         OSError: a directory can't be written.
     """
-    marks = [_mark(root, places.mark) for root in places.roots if not is_url(root)]
+    folders = [folder for folder in map(local_path, paths.roots) if folder is not None]
+    markers = [folder / HIDDEN / paths.marker for folder in folders]
     try:
-        for mark in marks:
-            mark.parent.mkdir(parents=True, exist_ok=True)
-            mark.touch()
+        for marker in markers:
+            marker.parent.mkdir(parents=True, exist_ok=True)
+            marker.touch()
         yield
     finally:
-        for mark in marks:
+        for marker in markers:
             with contextlib.suppress(OSError):
-                mark.unlink(missing_ok=True)
-                mark.parent.rmdir()  # unless other things are in it
+                marker.unlink(missing_ok=True)
+                marker.parent.rmdir()  # unless it holds other files
 
 
-def _mark(root: str, name: str) -> Path:
-    return Path(root, HIDDEN, name)
-
-
-def refusal(places: Places) -> Failure | None:
+def check_storage(paths: IoPaths) -> Failure | None:
     """Why this process can't do the tasks; None where it can."""
-    here = socket.gethostname()
+    host = socket.gethostname()
+    buckets: dict[str, str] = {}
     try:
-        for video in places.videos:
-            if not is_url(video) and not os.path.exists(video):
-                return _unseen(video, here, "the video")
-        for root in places.roots:
-            if not is_url(root) and not _mark(root, places.mark).exists():
-                return _unseen(root, here, "the output directory")
-        for video in _one_of_each_bucket(places.videos):
-            storage.check_readable(as_path(video))
-        for root in places.roots:
-            if is_url(root):
-                storage.check_writable(as_path(root) / HIDDEN / places.mark)
+        for video in paths.videos:
+            if local_path(video) is None:
+                buckets[video.split("/")[2]] = video
+            elif not os.path.exists(video):
+                return _not_visible(video, host, "the video")
+        for video in buckets.values():
+            storage.read_head(as_path(video), 1)
+        for root in paths.roots:
+            if local_path(root) is None:
+                _check_writable(as_path(root) / HIDDEN / paths.marker)
+            elif not Path(root, HIDDEN, paths.marker).exists():
+                return _not_visible(root, host, "the output directory")
     except RayposeError as error:
-        message = f"{error.message} (asked from {here})"
+        message = f"{error.message} (checked on {host})"
         return Failure("start", message, error.path, error.hint, type(error).__name__)
     return None
 
 
-def _one_of_each_bucket(videos: Iterable[str]) -> list[str]:
-    return list({video.split("/")[2]: video for video in videos if is_url(video)}.values())
+def _check_writable(marker: AnyPath) -> None:
+    storage.write_text(marker, "")
+    with contextlib.suppress(StorageError):  # some may write but not remove; it is empty
+        storage.remove(marker)
 
 
-def _unseen(path: str, host: str, what: str) -> Failure:
+def _not_visible(path: str, host: str, what: str) -> Failure:
     return Failure(
         "start",
-        f"{what} is on this machine's disk alone: the worker on {host} does not see it",
+        f"{what} is only on this machine's disk: the worker on {host} does not see it",
         path,
         "Give paths that all nodes see, or URLs (s3://, gs://).",
         ClusterError.__name__,

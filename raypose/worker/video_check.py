@@ -1,15 +1,15 @@
-"""Sees to it that the videos of a task are, and stay, what the plan saw.
+"""Checks that the videos of a task are, and stay, what the plan saw.
 
-Hours can pass between the plan and the task that opens a file. A task asks for its videos here:
-their identity is compared with the plan's when they are opened, and with that of the opened file
-before anything is committed. A file that changed fails the task by name, also where the decoder
-trips over the change first. What comes out is a `VideoRead` for the record: the identity of the
-file that was read and, where it is wanted, a digest of all its bytes, which a thread computes
-while frames are decoded.
+Hours can pass between the plan and the task that opens a file. Tasks open their videos here: the
+identity of a file is compared with the plan's when it is opened, and with that of the opened file
+before anything is committed. A file that changed fails the task with a message that says so, also
+where the decoder notices the change first. The result is a `VideoRead` for the record: the
+identity of the file that was read and, if wanted, a digest of all its bytes, which a thread
+computes while frames are decoded.
 
 Size and a sample of the content decide whether a file is the planned one: copying it again or
-touching it is no change. From then on the opened file counts: another time of change or inode,
-which some network file systems make up, is accepted only where all bytes are the same.
+touching it changes nothing. From then on the opened file counts: another time of change or inode,
+which some network file systems invent, is accepted only where all bytes are the same.
 """
 
 from __future__ import annotations
@@ -24,14 +24,9 @@ from typing import IO
 
 from raypose.errors import RayposeError, VideoError
 from raypose.specs import VideoSpec
-from raypose.storage import as_path, is_url, speaking_of
-from raypose.storage.digests import (
-    RUN_AGAIN,
-    Identity,
-    content_digest,
-    digest_of_open,
-    known_content,
-)
+from raypose.storage import as_path, identity_of, local_path, map_store_errors
+from raypose.storage.digests import RUN_AGAIN, content_digest, digest_of_open, known_content
+from raypose.storage.identity import Identity
 from raypose.storage.origins import Origin, VideoRead
 from raypose.worker.staging import Staging
 
@@ -44,10 +39,10 @@ class _Opened:
         video: as planned.
         path: of the file, or of the local copy of an object.
         identity: when it was opened.
-        file: holds the file that was opened, whatever comes to lie under its name; None for a
-            copy, which is the task's own.
+        file: the open file, whatever replaces it under its name; None for a copy, which no one
+            else changes.
         content: digest of all its bytes, where it is known.
-        hashing: the thread's work on it.
+        hashing: the digest that a thread computes.
     """
 
     video: VideoSpec
@@ -58,8 +53,8 @@ class _Opened:
     hashing: Future[str] | None = None
 
 
-class Witness:
-    """Of the videos of one task at a time.
+class VideoCheck:
+    """The videos of one task at a time.
 
     Args:
         staging: where local copies of objects come from.
@@ -75,7 +70,7 @@ class Witness:
 
     @contextlib.contextmanager
     def task(self) -> Iterator[None]:
-        """What is opened in this block is let go when it ends."""
+        """Videos that are opened in the block are closed when it ends."""
         self._ended = False
         try:
             yield
@@ -93,19 +88,20 @@ class Witness:
         """The local file of a video, and its identity.
 
         Raises:
-            VideoError: it is another than the plan saw, or gone.
-            StorageError: it can't be brought here.
+            VideoError: it is not what the plan saw, or is gone.
+            StorageError: it can't be downloaded.
             CancelledError: the run was stopped.
         """
         opened = self._opened.get(video.path)
         if opened is None:
-            opened = self._open_object(video) if is_url(video.path) else _open_file(video)
+            local = local_path(video.path)
+            opened = self._open_object(video) if local is None else _open_file(video, local)
             self._opened[video.path] = opened
         return opened.path, opened.identity
 
     def _open_object(self, video: VideoSpec) -> _Opened:
-        with speaking_of(video.path):
-            now = Identity.of(as_path(video.path))
+        with map_store_errors(video.path):
+            now = identity_of(as_path(video.path))
         if video.identity is not None and now != video.identity:
             raise _changed(video, "after the run was planned")
         copy = Path(self._staging.local(video.path, now))
@@ -113,7 +109,7 @@ class Witness:
         return _Opened(video, copy, now, None, content)
 
     def hash_along(self, video: VideoSpec) -> None:
-        """Begin to compute the digest of a video's content, while it is read for other things."""
+        """Start to compute the digest of a video's content, while it is read for other things."""
         self.open(video)
         opened = self._opened[video.path]
         if opened.content or opened.hashing is not None:
@@ -133,14 +129,13 @@ class Witness:
     def seen(
         self, videos: Sequence[VideoSpec], *, behind: Origin | None = None, whole: bool = True
     ) -> tuple[VideoRead, ...]:
-        """What was read of these videos, for a record; asked before it is committed.
+        """What was read of these videos, for a record; called just before the commit.
 
         Args:
             videos: those that the task has opened.
-            behind: what the table was made from that is drawn or cut: the other videos behind
-                it are named too.
-            whole: whether the digests of all their bytes are wanted. A video that is not just
-                the one that the plan saw has one in any case.
+            behind: the origin of the table that is drawn or cut; its other videos are named too.
+            whole: whether digests of all bytes are wanted. A video that is not exactly the one
+                that the plan saw has one in any case.
 
         Raises:
             VideoError: one has changed since it was opened, or is gone.
@@ -164,7 +159,7 @@ class Witness:
         return tuple(known.values())
 
     def explained(self, error: Exception) -> Exception:
-        """The error, or where a video has changed meanwhile that this has happened."""
+        """The error, or the `VideoError` behind it where a video has changed meanwhile."""
         for opened in self._opened.values():
             try:
                 self._check(opened)
@@ -175,19 +170,19 @@ class Witness:
         return error
 
     def _check(self, opened: _Opened) -> None:
-        """Whether what lies under the name is what was opened."""
+        """Check that the name still leads to what was opened."""
         if opened.file is None:
             return  # the copy belongs to this run
         video, path = opened.video, opened.path
         try:
-            now = Identity.of(path)
+            now = identity_of(path)
         except FileNotFoundError:
             raise _gone(video) from None
         if now == opened.identity:
             return
         if now.looks_like(opened.identity):
             before = opened.content or known_content(video.path, opened.identity)
-            # Replaced by another file, the one that was opened can still be read.
+            # Even if another file has replaced it, the one that was opened can still be read.
             before = before or digest_of_open(opened.file, opened.identity)
             if before and content_digest(path, now) == before:
                 opened.content = before
@@ -195,15 +190,15 @@ class Witness:
         raise _changed(video, "while it was read")
 
 
-def _open_file(video: VideoSpec) -> _Opened:
+def _open_file(video: VideoSpec, path: Path) -> _Opened:
     from raypose.video.container import check_file
     from raypose.video.index import fingerprint_video
 
-    path, planned = Path(video.path), video.identity
+    planned = video.identity
     if planned is not None and not path.exists():
         raise _gone(video)
     check_file(video.path)
-    identity = Identity.of(path)
+    identity = identity_of(path)
     if planned is not None and identity != planned:
         same_size = identity.size == planned.size
         if not same_size or fingerprint_video(path) != video.fingerprint:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from raypose.pipeline import run
-from raypose.storage.ledger import read_events
+from raypose.storage.run_log import read_events
 from raypose.tables.keypoints import read_csv
 from tests.integration.conftest import Project, project  # noqa: F401
 from tests.nodes import Nodes, inside, ray_nodes

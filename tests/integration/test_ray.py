@@ -18,7 +18,7 @@ from raypose.pipeline import RunResult, run
 from raypose.planning import Plan
 from raypose.specs import Progress
 from raypose.steps import Summary, Task
-from raypose.storage.ledger import read_events
+from raypose.storage.run_log import read_events
 from raypose.tables.keypoints import read_csv
 from tests.integration.conftest import N_FRAMES, Project
 from tests.integration.test_run import OWNERS, tables, temporaries

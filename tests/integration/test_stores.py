@@ -169,14 +169,14 @@ def test_a_worker_that_does_not_see_the_drivers_disk_stops_the_run(
 ) -> None:
     from raypose.execution.ray import RayExecutor
     from raypose.execution.ray.worker import Worker
-    from raypose.worker.storage_check import Places
+    from raypose.worker.storage_check import IoPaths
 
     class Elsewhere(Worker):
         """A worker on a machine where the driver's directories are not."""
 
-        def check_storage(self, places: Places) -> Any:
+        def check_storage(self, places: IoPaths) -> Any:
             elsewhere = tuple(f"/elsewhere{path}" for path in places.videos)
-            return super().check_storage(Places(elsewhere, places.roots, places.mark))
+            return super().check_storage(IoPaths(elsewhere, places.roots, places.marker))
 
     def make(config: RunConfig) -> RayExecutor:
         return RayExecutor(config, worker_class=Elsewhere)

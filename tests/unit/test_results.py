@@ -8,7 +8,7 @@ import pytest
 
 from raypose.results import Recorder, RunResult
 from raypose.steps import Summary
-from raypose.storage import ledger
+from raypose.storage import run_log
 from tests.projects import Project
 from tests.tasks import make_task
 
@@ -22,7 +22,7 @@ def test_waiting_counts_on_gpus(
     plan = project.plan()
     tasks = {name: make_task(name, gpu=True) for name in "ab"}
     result = RunResult(plan, plan.run_dir)
-    log = ledger.RunLog(tmp_path / "run")
+    log = run_log.RunLog(tmp_path / "run")
     recorder = Recorder(tasks, result, log, None)
     facts = {"n_frames": 100, "device": device, "predict_s": 15.0, "decode_s": 6.0}
     for name in tasks:

@@ -45,8 +45,9 @@ from raypose.execution.ray.worker import Worker, WorkerInfo, WorkerSettings
 from raypose.execution.scheduler import Scheduler
 from raypose.specs import ModelSpec, Progress
 from raypose.steps.base import Task
-from raypose.storage import is_url, scratch, shared_environment
-from raypose.worker.storage_check import marked, places_of
+from raypose.storage import local_path, scratch
+from raypose.storage.connection import shared_environment
+from raypose.worker.storage_check import io_paths, marker_files
 
 _POLL_S = 0.25
 _WATCH_S = 2.0
@@ -275,8 +276,8 @@ class RayExecutor:
     def run(self, recordings: Iterable[Sequence[Task]], observer: Observer) -> None:
         assert self._pool is not None and self._connection is not None, "start() comes first"
         tasks = tuple(chain.from_iterable(recordings))
-        places = places_of(task.step for task in tasks)
-        self._uses_scratch = bool(places.in_stores.videos or places.in_stores.roots)
+        places = io_paths(task.step for task in tasks)
+        self._uses_scratch = bool(places.in_stores)
         self._submissions = Submissions(
             self._pool, self._coordinator, self._artifacts, SharedIndexes(tasks)
         )
@@ -284,7 +285,7 @@ class RayExecutor:
         with _sigterm_interrupts(), ExitStack() as held:
             try:
                 if not self._is_local:
-                    held.enter_context(marked(places))
+                    held.enter_context(marker_files(places))
                 self._handle(
                     TimePassed(time.monotonic()),
                     *self._pool.open(None if self._is_local else places),
@@ -365,7 +366,7 @@ class RayExecutor:
         """Tell a GPU worker which videos it will need, so that it fetches them meanwhile."""
         if action.task.gpu:
             for video in action.task.step.videos:
-                if is_url(video.path):
+                if local_path(video.path) is None:
                     self._coordinator.expect.remote(action.worker, video.path)
 
     def _stop(self) -> None:

@@ -16,7 +16,7 @@ from raypose.errors import ClusterError, DeviceError, Failure
 from raypose.execution.events import Event, RoomForCpuWorkers, WorkersLost, WorkerUp
 from raypose.execution.ray.errors import first_line
 from raypose.execution.ray.worker import WorkerInfo
-from raypose.worker.storage_check import Places
+from raypose.worker.storage_check import IoPaths
 
 
 @dataclass
@@ -47,7 +47,7 @@ class WorkerPool:
         self._start = start
         self._handles: dict[int, WorkerHandle] = {}
         self._pending: dict[Any, int] = {}
-        self._places: Places | None = None
+        self._places: IoPaths | None = None
         self._is_open = False
 
     def __iter__(self) -> Iterator[WorkerHandle]:
@@ -75,7 +75,7 @@ class WorkerPool:
         self._pending.pop(handle.pending, None)
         ray.kill(handle.actor)
 
-    def open(self, places: Places | None) -> list[Event]:
+    def open(self, places: IoPaths | None) -> list[Event]:
         """Let workers take tasks once they can reach these places; None skips the check."""
         self._places, self._is_open = places, True
         described = [number for number, handle in self._handles.items() if handle.info]

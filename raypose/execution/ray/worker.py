@@ -16,9 +16,10 @@ from raypose.errors import CancelledError, DeviceError, Failure
 from raypose.execution.ray.activity import Activity
 from raypose.specs import ModelSpec, Progress, VideoSpec
 from raypose.steps.base import Summary, Task
-from raypose.storage import apply_environment, scratch
+from raypose.storage import scratch
+from raypose.storage.connection import apply_environment
 from raypose.storage.scratch import ScratchSettings
-from raypose.worker.storage_check import Places, refusal
+from raypose.worker.storage_check import IoPaths, check_storage
 
 if TYPE_CHECKING:
     from raypose.video.index import VideoIndex
@@ -135,9 +136,9 @@ class Worker:
                 return Failure.of("start", error)
         return WorkerInfo(self.name, ray.get_runtime_context().get_node_id(), device)
 
-    def check_storage(self, places: Places) -> Failure | None:
+    def check_storage(self, places: IoPaths) -> Failure | None:
         """Why it can't reach what the run reads and writes; None where it can."""
-        return refusal(places)
+        return check_storage(places)
 
     def clean_up(self) -> None:
         """Remove this worker's scratch copies; the run is over."""

@@ -154,3 +154,9 @@ def test_any_bytes_give_an_ensemble_or_an_error(
         (folder / NAME).write_bytes(data)
         with suppress(RayposeError):
             read(folder)
+
+
+def test_an_ensemble_that_is_a_pipe_is_left_alone(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "ensemble.yaml")
+    describe_ensemble(tmp_path, ["/m1"], (), EksOptions())
+    assert (tmp_path / "ensemble.yaml").is_fifo()

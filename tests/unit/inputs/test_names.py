@@ -12,7 +12,7 @@ import pytest
 from raypose.inputs.names import GivenNames, name_recordings, name_videos
 from raypose.inputs.sessions import Recording
 from raypose.inputs.videos import FoundVideo
-from raypose.storage import ledger
+from raypose.storage import commits
 
 
 def found(*paths: Path | str) -> list[FoundVideo]:
@@ -64,7 +64,7 @@ class Lab:
 
     def commit(self, key: str, source: Path, owner: int = 0) -> None:
         output = self.owners[owner] / f"{key}.csv"
-        with ledger.committing(output, {}, source=str(source)) as temporary:
+        with commits.committing(output, {}, source=str(source)) as temporary:
             temporary.write_text("table")
 
     def names(self, *paths: Path) -> list[str]:
@@ -154,7 +154,7 @@ class TestGivenNames:
 def test_a_recording_keeps_its_name(tmp_path: Path) -> None:
     folder = tmp_path / "eks" / "smooth_params"
     source = tmp_path / "day1" / "r1_top.mp4"
-    with ledger.committing(folder / "r1.json", {}, source=str(source)) as temporary:
+    with commits.committing(folder / "r1.json", {}, source=str(source)) as temporary:
         temporary.write_text("{}")
     days = [
         Recording(f"day{i}/r1", (("top", tmp_path / f"day{i}" / "r1_top.mp4"),)) for i in (1, 2)

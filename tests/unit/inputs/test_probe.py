@@ -13,7 +13,7 @@ import pytest
 
 from raypose.errors import VideoError
 from raypose.inputs.probe import known_index, known_keyframes, probe
-from raypose.storage.digests import Identity
+from raypose.storage import identity_of
 from raypose.video import index
 from tests.unit.video.test_index_cache import assert_equal
 from tests.videos import make_video
@@ -53,7 +53,7 @@ def test_what_is_remembered_is_what_was_seen(
     first = probe(video)
     assert first.format == "h264 yuv420p, turned 270°"
     assert first.n_frames == 25
-    assert first.identity == Identity.of(video)
+    assert first.identity == identity_of(video)
     unread()
     assert probe(video) == first
 
@@ -146,7 +146,7 @@ class TestIndex:
             os.replace(other, video)
         else:
             video.touch()
-        now = replace(before, identity=Identity.of(video))
+        now = replace(before, identity=identity_of(video))
         assert known_index(now) is None
         assert known_keyframes(now) == ()
 

@@ -22,7 +22,7 @@ from raypose.inputs.videos import (
     probe_videos,
 )
 from raypose.specs import VideoSpec
-from raypose.storage import ledger
+from raypose.storage import commits
 from tests.videos import make_sound, make_video, truncate
 
 ODD_NAMES = ["a b.mp4", "-x.mp4", 'it\'s "q".mp4', "naïve ☃.mp4", "~x.mp4", "[1].mp4", "a:b.mp4"]
@@ -103,7 +103,7 @@ class TestFind:
 
 def record(path: Path) -> Path:
     """A file that raypose has made."""
-    with ledger.committing(path, {"kind": "label"}) as temporary:
+    with commits.committing(path, {"kind": "label"}) as temporary:
         temporary.write_bytes(b"video")
     return path
 

@@ -14,8 +14,8 @@ from raypose.inputs.probe import probe
 from raypose.planning import Plan, Planned
 from raypose.planning.contents import Contents
 from raypose.specs import VideoSpec
-from raypose.storage import digests
-from raypose.storage.digests import Identity
+from raypose.storage import digests, identity_of
+from raypose.storage.identity import Identity
 from raypose.storage.records import read_record
 from tests.projects import Project, commit_all, read_of
 from tests.videos import damage_unsampled, large_video, make_video
@@ -67,7 +67,7 @@ class TestReplaced:
         project.finish(**EVERYTHING)
         assert project.plan(**EVERYTHING).done
         shutil.copy2(intact, path)
-        assert Identity.of(path).looks_like(Identity.of(intact))
+        assert identity_of(path).looks_like(identity_of(intact))
         plan = project.plan(**EVERYTHING)
         assert not_done(plan) == all_steps(plan), "nothing is left of the other video"
         assert reasons(plan) == {"made before the video changed"}

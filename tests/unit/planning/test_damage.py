@@ -10,7 +10,7 @@ from raypose.planning import Plan
 from raypose.steps import Smooth
 from raypose.steps.base import OutputStep
 from raypose.steps.frame_files import COUNTS, commit_frames
-from raypose.storage import ledger
+from raypose.storage import commits
 from raypose.storage.layout import frames_beside
 from raypose.video.frames import Frames
 from tests.frames import make_frames
@@ -41,7 +41,7 @@ def finish(project: Project, frames: Frames = DAMAGED, **values: object) -> None
         recipe = step.recipe_of(output.video) if isinstance(step, Smooth) else step.recipe
         facts = {"n_rows": len(frames), COUNTS: frames.counts}
         read = [read_of(output.video)]
-        with ledger.committing(
+        with commits.committing(
             table, recipe, facts=facts, videos=lambda read=read: read
         ) as temporary:
             temporary.write_text("a table")

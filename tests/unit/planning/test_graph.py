@@ -12,7 +12,7 @@ from raypose.config import EksOptions, RunConfig
 from raypose.planning import OutputPlan, Plan, Planned, RecordingPlan, VideoPlan, plan_tasks
 from raypose.specs import ModelSpec, Owner, VideoSpec
 from raypose.steps import Predict, Smooth, Table, Task
-from raypose.storage import ledger
+from raypose.storage import digests
 from tests.steps import label_step, metrics_step, snippet_step
 
 N_FRAMES = 1000
@@ -211,7 +211,7 @@ def test_recipes_have_a_digest() -> None:
     # What ends in a record must be JSON.
     for task in graph(recording()):
         recipe = getattr(task.step, "recipe", None)
-        assert recipe is None or ledger.digest_of(recipe)
+        assert recipe is None or digests.digest_of_json(recipe)
 
 
 def of_views(

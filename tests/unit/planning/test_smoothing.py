@@ -13,7 +13,7 @@ from raypose.errors import UsageError
 from raypose.planning import Plan, RecordingPlan, plan_smoothing, plan_tasks
 from raypose.steps import Load, Smooth
 from raypose.steps.frame_files import commit_frames
-from raypose.storage import ledger
+from raypose.storage import commits
 from raypose.tables.keypoints import COORDS, KeypointTable, write_csv
 from tests.calibrations import calibration_text
 from tests.frames import make_frames
@@ -54,7 +54,7 @@ def smooth_step(recording: RecordingPlan) -> Smooth:
 def commit(made: Plan) -> None:
     for recording in made.pending:
         for path, recipe, _ in smooth_step(recording).expected():
-            with ledger.committing(Path(path), recipe) as temporary:
+            with commits.committing(Path(path), recipe) as temporary:
                 temporary.write_text("done")
 
 
@@ -181,7 +181,7 @@ def test_smoothed_tables_with_damaged_frames(root: Path) -> None:
     step = smooth_step(made.recordings[0])
     table = Path(step.tables[0])
     facts = {"frames": frames.counts}
-    with ledger.committing(table, step.recipe, facts=facts) as temporary:
+    with commits.committing(table, step.recipe, facts=facts) as temporary:
         temporary.write_text("done")
     assert not plan(root).done, "the file of frames is missing"
     commit_frames(table, step.recipe, frames, source="")

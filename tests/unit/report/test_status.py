@@ -21,7 +21,7 @@ from rich.console import Console
 
 from raypose.errors import OutputError
 from raypose.report.status import print_status, read_status
-from raypose.storage import ledger
+from raypose.storage import run_log
 
 
 def finished(kind: str, **values: Any) -> dict[str, Any]:
@@ -41,18 +41,18 @@ def failure(**values: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Iterator[ledger.RunLog]:
-    opened = ledger.RunLog(tmp_path / "run")
+def log(tmp_path: Path) -> Iterator[run_log.RunLog]:
+    opened = run_log.RunLog(tmp_path / "run")
     yield opened
     opened.close()
 
 
-def start(log: ledger.RunLog, **driver: Any) -> None:
+def start(log: run_log.RunLog, **driver: Any) -> None:
     log.event("planned", n_sessions=2, n_pending=2, **driver)
     log.event("started", on="one GPU", n_tasks=4, tasks={"predict": 2, "table": 2}, n_frames=200)
 
 
-def test_a_run_that_goes_on(log: ledger.RunLog) -> None:
+def test_a_run_that_goes_on(log: run_log.RunLog) -> None:
     start(log, host=socket.gethostname(), pid=os.getpid())
     log.event("task started", task="predict/a")
     log.event("task finished", **finished("predict", facts={"n_frames": 60}, n_outputs=2))
@@ -65,7 +65,7 @@ def test_a_run_that_goes_on(log: ledger.RunLog) -> None:
     assert status.running == {"predict/b": (10, 40)}
 
 
-def test_pace_and_time_to_go(log: ledger.RunLog, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pace_and_time_to_go(log: run_log.RunLog, monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([1000.0, 1010.0, 1030.0])
     monkeypatch.setattr(time, "time", lambda: next(times))
     start(log)
@@ -75,7 +75,7 @@ def test_pace_and_time_to_go(log: ledger.RunLog, monkeypatch: pytest.MonkeyPatch
     assert status.remaining_s == pytest.approx(160 / 2)
 
 
-def test_what_failed_and_what_only_waited_for_it(log: ledger.RunLog) -> None:
+def test_what_failed_and_what_only_waited_for_it(log: run_log.RunLog) -> None:
     start(log)
     log.event("task finished", **finished("predict", failures=[failure()]))
     log.event("task finished", **finished("table", failures=[failure(skipped=True)]))
@@ -86,7 +86,7 @@ def test_what_failed_and_what_only_waited_for_it(log: ledger.RunLog) -> None:
     assert status.failures == ["model · a: /v/a.mp4: is broken"]
 
 
-def test_a_stopped_run(log: ledger.RunLog) -> None:
+def test_a_stopped_run(log: run_log.RunLog) -> None:
     start(log)
     log.event("task started", task="predict/a")
     log.event("stopped", error="KeyboardInterrupt: ")
@@ -95,21 +95,21 @@ def test_a_stopped_run(log: ledger.RunLog) -> None:
     assert status.state == "stopped" and status.running == {}
 
 
-def test_silence_is_death(log: ledger.RunLog) -> None:
+def test_silence_is_death(log: run_log.RunLog) -> None:
     start(log, host="another-machine", pid=1)
     now = time.time()
     assert read_status(log.directory, now=now + 60).state == "running"
     assert read_status(log.directory, now=now + 600).state == "dead"
 
 
-def test_a_driver_that_is_gone_from_this_host_is_dead(log: ledger.RunLog) -> None:
+def test_a_driver_that_is_gone_from_this_host_is_dead(log: run_log.RunLog) -> None:
     process = subprocess.Popen([sys.executable, "-c", "pass"])
     process.wait()
     start(log, host=socket.gethostname(), pid=process.pid)
     assert read_status(log.directory).state == "dead"
 
 
-def test_the_latest_run_counts(log: ledger.RunLog) -> None:
+def test_the_latest_run_counts(log: run_log.RunLog) -> None:
     start(log)
     log.event("task finished", **finished("predict", failures=[failure()]))
     log.event("ended", seconds=3, failures=1)
@@ -118,7 +118,7 @@ def test_the_latest_run_counts(log: ledger.RunLog) -> None:
     assert status.state == "starting" and not status.failures and not status.total
 
 
-def test_it_is_told_in_words(log: ledger.RunLog) -> None:
+def test_it_is_told_in_words(log: run_log.RunLog) -> None:
     start(log)
     log.event("task finished", **finished("predict", facts={"n_frames": 60}))
     log.event("task finished", **finished("table", failures=[failure(hint="Copy it again.")]))
@@ -135,10 +135,10 @@ def test_no_run(tmp_path: Path) -> None:
         read_status(tmp_path)
 
 
-def test_a_pulse_tells_what_runs(log: ledger.RunLog) -> None:
-    with ledger.pulse(log, lambda: {"predict/a": [3, 9, 1]}, every_s=0.01):
+def test_a_pulse_tells_what_runs(log: run_log.RunLog) -> None:
+    with run_log.heartbeat(log, lambda: {"predict/a": [3, 9, 1]}, every_s=0.01):
         time.sleep(0.2)
-    events = [e for e in ledger.read_events(log.directory) if e["event"] == "alive"]
+    events = [e for e in run_log.read_events(log.directory) if e["event"] == "alive"]
     assert len(events) > 2 and events[0]["running"] == {"predict/a": [3, 9, 1]}
 
 
@@ -169,7 +169,7 @@ def test_a_pulse_tells_what_runs(log: ledger.RunLog) -> None:
         b"9" * 5000,
     ],
 )
-def test_malformed_lines_are_counted_and_left_out(log: ledger.RunLog, line: bytes) -> None:
+def test_malformed_lines_are_counted_and_left_out(log: run_log.RunLog, line: bytes) -> None:
     start(log)
     with (log.directory / "events.jsonl").open("ab") as file:
         file.write(line + b"\n")
@@ -220,7 +220,7 @@ def test_any_log_has_a_status(lines: list[bytes]) -> None:
     print_status(Console(file=io.StringIO(), width=200), status)
 
 
-def test_damaged_frames_are_told(log: ledger.RunLog) -> None:
+def test_damaged_frames_are_told(log: run_log.RunLog) -> None:
     start(log, damaged={"/v/a.mp4": {"ok": 90, "suspect": 10}})
     counts = {"ok": 97, "missing": 1, "corrupt": 2}
     log.event("task finished", **finished("table", damaged={"/v/b.mp4": counts}))

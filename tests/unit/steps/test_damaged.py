@@ -17,7 +17,7 @@ from raypose.steps import Smooth, Snippet, Step, Summary, Table
 from raypose.steps.execute import execute
 from raypose.steps.frame_files import frames_recipe
 from raypose.steps.predict import Predicted
-from raypose.storage import ledger
+from raypose.storage import records
 from raypose.storage.layout import frames_beside
 from raypose.tables.keypoints import COORDS, KeypointTable, read_csv
 from raypose.video.frames import Frames, read_frames
@@ -83,9 +83,9 @@ class TestTable:
         beside = frames_beside(Path(args.outputs["table"]))
         assert set(summary.made) == {args.outputs["table"], str(beside)}
         counts = {"ok": 22, "suspect": 6, "corrupt": 1, "missing": 1}
-        verdict = ledger.check(Path(args.outputs["table"]), RECIPE)
+        verdict = records.check(Path(args.outputs["table"]), RECIPE)
         assert verdict.facts == {"n_rows": N, "frames": counts}
-        assert ledger.check(beside, frames_recipe(RECIPE)).done
+        assert records.check(beside, frames_recipe(RECIPE)).done
         assert summary.warnings == ("1 of 30 frames is missing, 1 corrupt, 6 suspect",)
         np.testing.assert_array_equal(result.frames.statuses, DAMAGED.statuses)
         _, loaded = do(load_step(video, args.outputs["table"]))
@@ -213,7 +213,7 @@ class TestSmooth:
         frames = read_frames(frames_beside(Path(args.tables[0])))
         np.testing.assert_array_equal(frames.statuses, statuses)
         counts = {"ok": 21, "suspect": 7, "corrupt": 1, "missing": 1}
-        assert ledger.check(Path(args.tables[0]), args.recipe_of(video)).facts["frames"] == counts
+        assert records.check(Path(args.tables[0]), args.recipe_of(video)).facts["frames"] == counts
         assert summary.facts["damaged"] == {video.path: counts}
         assert not summary.warnings, "the models' tables have said so"
         assert np.isfinite(read_csv(args.tables[0]).xy).all()

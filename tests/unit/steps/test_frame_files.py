@@ -17,7 +17,7 @@ from raypose.steps.frame_files import (
     refuse_damage,
     with_frames,
 )
-from raypose.storage import ledger
+from raypose.storage import records
 from raypose.storage.layout import frames_beside
 from raypose.tables.keypoints import COORDS, KeypointTable
 from raypose.video.frames import Frames, read_frames, write_frames
@@ -50,7 +50,7 @@ def test_only_damage_is_worth_a_file(path: Path) -> None:
     made = commit(path, damaged)
     assert made == [str(frames_beside(path))]
     np.testing.assert_array_equal(read_frames(made[0]).statuses, damaged.statuses)
-    verdict = ledger.check(Path(made[0]), frames_recipe(RECIPE))
+    verdict = records.check(Path(made[0]), frames_recipe(RECIPE))
     assert verdict.done and recorded_damage(verdict.facts) == {"ok": 8, "suspect": 1, "missing": 1}
 
 

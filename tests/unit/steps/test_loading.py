@@ -9,7 +9,7 @@ import pytest
 
 from raypose.errors import TableError
 from raypose.steps.loading import load_table
-from raypose.storage import ledger
+from raypose.storage import commits
 from raypose.tables.keypoints import COORDS, KeypointTable, write_csv
 
 
@@ -22,7 +22,7 @@ def make_table() -> KeypointTable:
 def ours(tmp_path: Path) -> Path:
     """A table with raypose's record beside it."""
     path = tmp_path / "ours.csv"
-    with ledger.committing(path, {"kind": "predictions"}) as temporary:
+    with commits.committing(path, {"kind": "predictions"}) as temporary:
         write_csv(make_table(), temporary)
     return path
 

@@ -24,8 +24,9 @@ from raypose.steps.frame_files import frames_recipe
 from raypose.steps.predict import Predicted
 from raypose.steps.provenance import bbox_as_planned, joined, of_members
 from raypose.steps.ranges import write_range
-from raypose.storage import digests, ledger
-from raypose.storage.digests import Identity, remembered_digest
+from raypose.storage import digests, records
+from raypose.storage.digests import remembered_digest
+from raypose.storage.identity import Identity
 from raypose.storage.layout import frames_beside
 from raypose.storage.origins import Origin, VideoRead
 from raypose.tables.keypoints import KeypointTable
@@ -97,7 +98,7 @@ def table(owner: Owner, origin: Origin | None = None) -> KeypointTable:
 
 
 def videos_of(output: str) -> tuple[VideoRead, ...]:
-    known = ledger.recorded(Path(output))
+    known = records.recorded(Path(output))
     assert known is not None
     return known.origin.videos
 
@@ -117,15 +118,15 @@ class TestTable:
             args,
             Predicted(values(), make_frames(N_FRAMES, missing=[3, 4]), RECIPE, (read,)),
         )
-        assert made.origin == Origin(ledger.digest_of(RECIPE), (read,))
+        assert made.origin == Origin(digests.digest_of_json(RECIPE), (read,))
         assert videos_of(args.outputs["table"]) == (read,)
 
     def test_the_settings_are_those_that_were_used(self, video: VideoSpec, owner: Owner) -> None:
         done = {**RECIPE, "decoder": "cpu", "decoder_asked": "nvdec"}
         args = self.args(video, owner, recipe={**RECIPE, "decoder": "nvdec"})
         _, made = do(args, Predicted(values(), make_frames(N_FRAMES), done))
-        assert made.origin.recipe == ledger.digest_of(done)
-        assert ledger.check(Path(args.outputs["table"]), done).done
+        assert made.origin.recipe == digests.digest_of_json(done)
+        assert records.check(Path(args.outputs["table"]), done).done
 
     def test_ranges_of_an_earlier_run(
         self, video: VideoSpec, owner: Owner, tmp_path: Path
@@ -174,7 +175,7 @@ class TestMadeOfATable:
             metrics_step(video, owner, {TEMPORAL_NORM: output}, recipe),
             table(owner, origin),
         )
-        assert ledger.check(Path(output), {**recipe, "table": "as it came out"}).done
+        assert records.check(Path(output), {**recipe, "table": "as it came out"}).done
         assert videos_of(output) == origin.videos
 
     def test_drawn(self, video: VideoSpec, owner: Owner, tmp_path: Path) -> None:
@@ -205,7 +206,7 @@ class TestMadeOfATable:
         args = timestamps_step(video, owner, str(path), RECIPE)
         do(args, table(owner, Origin("as it came out", (read_of(video),))))
         output = frames_beside(path)
-        assert ledger.check(output, {**frames_recipe(RECIPE), "table": "as it came out"}).done
+        assert records.check(output, {**frames_recipe(RECIPE), "table": "as it came out"}).done
         assert videos_of(str(output)) == (read_of(video),)
         (tmp_path / "cam.mp4").unlink()
         _, failure = do(args, table(owner))
@@ -223,7 +224,7 @@ class TestLoad:
     def test_the_record_says_what_it_was_made_from(self, video: VideoSpec, committed: str) -> None:
         digest = remembered_digest(Path(committed))
         _, loaded = do(load_step(video, committed, digest=digest, recorded=True))
-        assert loaded.origin == Origin(ledger.digest_of(RECIPE), (read_of(video),))
+        assert loaded.origin == Origin(digests.digest_of_json(RECIPE), (read_of(video),))
         _, theirs = do(load_step(video, committed, digest=digest))
         assert theirs.origin is None
 
@@ -269,7 +270,7 @@ class TestOtherInputs:
         args = metrics_step(video, owner, {PCA_SINGLEVIEW: output}, recipe)
         _, made = do(args, table(owner))
         assert made is None
-        assert ledger.check(Path(output), recipe).done
+        assert records.check(Path(output), recipe).done
         labels.write_text(labels.read_text().replace("i3.png,", "i3.png,1"))
         _, failure = do(args, table(owner))
         assert isinstance(failure, Failure)
@@ -330,4 +331,4 @@ def test_a_record_of_a_run_names_files_as_json(video: VideoSpec, owner: Owner) -
         }
     ]
     shutil.rmtree(folder)
-    assert ledger.recorded(Path(args.outputs["table"])) is None
+    assert records.recorded(Path(args.outputs["table"])) is None

@@ -27,7 +27,7 @@ from raypose.steps import Load, Predict, Smooth, Snippet, Step, Summary, Table, 
 from raypose.steps.execute import execute
 from raypose.steps.predict import Predicted
 from raypose.steps.ranges import finished_ranges, write_range
-from raypose.storage import ledger
+from raypose.storage import records
 from raypose.tables.keypoints import KeypointTable, read_csv, read_metric_csv
 from raypose.worker.context import Context
 from tests.frames import make_frames
@@ -195,7 +195,7 @@ class TestTable:
         np.testing.assert_allclose(read_csv(args.outputs["table"]).values, keypoints(), rtol=1e-6)
         assert summary.made == (args.outputs["table"],)
         assert not summary.warnings
-        verdict = ledger.check(Path(args.outputs["table"]), RECIPE)
+        verdict = records.check(Path(args.outputs["table"]), RECIPE)
         assert verdict.done
         assert verdict.source == video.path
         assert verdict.facts == {"n_rows": N_FRAMES, "frames": {"ok": N_FRAMES}}
@@ -267,7 +267,7 @@ class TestMetrics:
         assert np.isnan(values[0]).all()
         np.testing.assert_allclose(values[1:], expected, rtol=1e-5)
         assert summary.made == (str(output),)
-        assert ledger.check(output, RECIPE).done
+        assert records.check(output, RECIPE).done
 
     def test_without_labels_the_rest_goes_on(
         self, video: VideoSpec, owner: Owner, tmp_path: Path
@@ -291,7 +291,7 @@ class TestLabel:
         args = label_step(video, owner, str(output), RECIPE)
         summary, _ = do(args, table(owner.model), words=words)
         assert n_frames_of(output) == N_FRAMES
-        assert ledger.check(output, RECIPE).done
+        assert records.check(output, RECIPE).done
         assert summary.facts["n_frames"] == N_FRAMES
         assert words[-1] == Progress("label/x", N_FRAMES, N_FRAMES, "here")
 
@@ -337,7 +337,7 @@ class TestSnippet:
         assert len(norms) == 10
         assert np.isnan(norms[0]).all()
         assert len(summary.made) == 4
-        assert all(ledger.check(Path(path), RECIPE).done for path in summary.made)
+        assert all(records.check(Path(path), RECIPE).done for path in summary.made)
 
     def test_a_short_video_is_its_own_snippet(
         self, video: VideoSpec, owner: Owner, tmp_path: Path
@@ -377,8 +377,8 @@ class TestSmooth:
         assert params["members"] == ["a", "b"]
         assert set(params["smooth_params"]) == set(owner.model.keypoint_names)
         assert set(summary.made) == {args.tables[0], args.outputs["params"]}
-        assert ledger.check(Path(args.tables[0]), args.recipe_of(video)).done
-        assert ledger.check(Path(args.outputs["params"]), args.recipe_of(video)).done
+        assert records.check(Path(args.tables[0]), args.recipe_of(video)).done
+        assert records.check(Path(args.outputs["params"]), args.recipe_of(video)).done
 
     def test_a_parameter_that_was_given_is_used(
         self, video: VideoSpec, owner: Owner, tmp_path: Path
@@ -418,7 +418,7 @@ class TestSmooth:
         assert params["members"] == ["a", "c"]
         assert list(params["left_out"]) == ["b"]
         # With all members there, the next run makes it anew.
-        assert "left_out" in ledger.check(Path(args.tables[0]), args.recipe_of(video)).changed
+        assert "left_out" in records.check(Path(args.tables[0]), args.recipe_of(video)).changed
 
     @pytest.mark.filterwarnings("ignore")
     def test_views_are_smoothed_together(

@@ -10,15 +10,17 @@ from pathlib import Path
 import pytest
 
 from raypose.errors import CancelledError, SmoothingError, TableError
-from raypose.storage import as_path, digests
+from raypose.storage import as_path, digests, identity_of
 from raypose.storage.digests import (
-    Identity,
     content_digest,
+    digest_of_file,
+    digest_of_json,
     digest_of_open,
     known_content,
     remembered_digest,
     verified,
 )
+from raypose.storage.identity import Identity
 from tests.stores import Store
 
 
@@ -50,29 +52,45 @@ def replace_by_copy(path: Path, content: bytes) -> None:
     os.replace(other, path)
 
 
+class TestDigests:
+    def test_order_of_keys_does_not_matter(self) -> None:
+        assert digest_of_json({"a": 1, "b": [2]}) == digest_of_json({"b": [2], "a": 1})
+
+    def test_content_does(self) -> None:
+        assert digest_of_json({"a": 1}) != digest_of_json({"a": 2})
+        assert digest_of_json({"a": [1, 2]}) != digest_of_json({"a": [2, 1]})
+
+    def test_of_a_file_larger_than_a_block(self, tmp_path: Path) -> None:
+        path = tmp_path / "big"
+        path.write_bytes(b"x" * ((1 << 22) + 5))
+        before = digest_of_file(path)
+        path.write_bytes(b"x" * ((1 << 22) + 4) + b"y")
+        assert digest_of_file(path) != before
+
+
 class TestIdentity:
     @pytest.mark.parametrize("change", [rewrite, replace_by_copy])
     def test_size_and_time_may_be_equal(self, file: Path, change: object) -> None:
-        before = Identity.of(file)
+        before = identity_of(file)
         assert callable(change)
         change(file, b"other content")
-        now = Identity.of(file)
+        now = identity_of(file)
         assert now != before
         assert now.looks_like(before)
 
     def test_touched(self, file: Path) -> None:
-        before = Identity.of(file)
+        before = identity_of(file)
         os.utime(file, ns=(1, 1))
-        assert Identity.of(file) != before
-        assert not Identity.of(file).looks_like(before)
+        assert identity_of(file) != before
+        assert not identity_of(file).looks_like(before)
 
     def test_read_is_no_change(self, file: Path) -> None:
-        before = Identity.of(file)
+        before = identity_of(file)
         file.read_bytes()
-        assert Identity.of(file) == before == Identity.of_status(os.stat(file))
+        assert identity_of(file) == before == Identity.of_status(os.stat(file))
 
     def test_there_and_back(self, file: Path) -> None:
-        identity = Identity.of(file)
+        identity = identity_of(file)
         stored = json.loads(json.dumps({"name": "x", **identity.as_dict()}))
         assert Identity.from_dict(stored) == identity
         assert set(stored) == {"name", "size", "mtime_ns", "ctime_ns", "inode"}
@@ -85,10 +103,10 @@ class TestIdentity:
 
     def test_of_an_object(self, store: Store) -> None:
         url = as_path(store.put("v/cam.mp4", b"one"))
-        before = Identity.of(url)
-        assert Identity.of(url) == before == Identity.from_dict(before.as_dict())
+        before = identity_of(url)
+        assert identity_of(url) == before == Identity.from_dict(before.as_dict())
         store.put("v/cam.mp4", b"two")
-        assert Identity.of(url) != before
+        assert identity_of(url) != before
 
 
 class TestRememberedDigest:
@@ -113,26 +131,26 @@ class TestRememberedDigest:
 
     def test_it_is_not_computed_twice(self, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         first = remembered_digest(file)
-        monkeypatch.setattr(digests.storage, "blocks", None)
+        monkeypatch.setattr(digests, "blocks", None)
         assert remembered_digest(file) == first
 
     def test_a_file_that_changes_meanwhile_is_not_remembered(
         self, file: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        blocks = digests.storage.blocks
+        blocks = digests.blocks
 
         def slow(path: Path) -> object:
             yield from blocks(path)
             rewrite(file, b"other content")
 
-        monkeypatch.setattr(digests.storage, "blocks", slow)
+        monkeypatch.setattr(digests, "blocks", slow)
         remembered_digest(file)
         assert not list(cache.rglob("*.json"))
 
 
 class TestContentDigest:
     def test_it_is_remembered(self, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        identity = Identity.of(file)
+        identity = identity_of(file)
         assert known_content(str(file), identity) == ""
         digest = content_digest(file, identity)
         monkeypatch.setattr(digests, "_contents", {})  # as in another process
@@ -144,21 +162,21 @@ class TestContentDigest:
         self, file: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("RAYPOSE_CACHE_DIR", "/proc/none")
-        digest = content_digest(file, Identity.of(file))
-        assert known_content(str(file), Identity.of(file)) == digest != ""
+        digest = content_digest(file, identity_of(file))
+        assert known_content(str(file), identity_of(file)) == digest != ""
 
     @pytest.mark.parametrize("change", [rewrite, replace_by_copy])
     def test_another_file_has_none(self, file: Path, change: object) -> None:
-        identity = Identity.of(file)
+        identity = identity_of(file)
         assert callable(change)
         change(file, b"other content")
         assert content_digest(file, identity) == ""
-        assert content_digest(file, Identity.of(file)) != ""
+        assert content_digest(file, identity_of(file)) != ""
 
     def test_a_file_that_changes_meanwhile_has_none(
         self, file: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        identity = Identity.of(file)
+        identity = identity_of(file)
         digest = digests._xxh3
 
         def slow(*args: object) -> str:
@@ -169,11 +187,11 @@ class TestContentDigest:
         assert content_digest(file, identity) == ""
 
     def test_a_replaced_file_that_is_still_open(self, file: Path) -> None:
-        expected = content_digest(file, Identity.of(file))
+        expected = content_digest(file, identity_of(file))
         with file.open("rb", buffering=0) as opened:
-            identity = Identity.of(file)
+            identity = identity_of(file)
             os.link(file, file.with_name("kept"))  # else the inode's own times change
-            opened_identity = Identity.of(file)
+            opened_identity = identity_of(file)
             replace_by_copy(file, b"other content")
             assert digest_of_open(opened, None) == expected
             assert digest_of_open(opened, identity) == ""
@@ -181,18 +199,18 @@ class TestContentDigest:
 
     def test_stopped(self, file: Path) -> None:
         with pytest.raises(CancelledError):
-            content_digest(file, Identity.of(file), should_stop=lambda: True)
+            content_digest(file, identity_of(file), should_stop=lambda: True)
 
     def test_of_objects_and_their_copies(self, store: Store, tmp_path: Path, file: Path) -> None:
         url = as_path(store.put("v/cam.mp4", b"first content"))
-        identity = Identity.of(url)
+        identity = identity_of(url)
         digest = content_digest(url, identity, copy=file)
-        assert digest == content_digest(file, Identity.of(file))
+        assert digest == content_digest(file, identity_of(file))
         digests._contents.clear()
         shutil.rmtree(tmp_path / "cache")
         assert content_digest(url, identity) == digest, "without a copy"
         store.put("v/cam.mp4", b"other content")
-        assert content_digest(url, Identity.of(url)) != digest
+        assert content_digest(url, identity_of(url)) != digest
         digests._contents.clear()
         shutil.rmtree(tmp_path / "cache")
         assert content_digest(url, identity) == ""

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from raypose.storage.digests import Identity
+from raypose.storage.identity import Identity
 from raypose.storage.origins import Origin, VideoRead, merged, union, videos_of
 
 FILE = Identity(9, (("mtime_ns", 1), ("ctime_ns", 2), ("inode", 3)))

@@ -1,4 +1,4 @@
-"""Records of any content, and anything in the place of a record or an output: redone, no crash."""
+"""What counts as done. Whatever is in the place of a record or an output: redone, no crash."""
 
 from __future__ import annotations
 
@@ -13,30 +13,84 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from raypose.errors import OutputError
-from raypose.inputs.ensembles import describe_ensemble
-from raypose.storage import ledger
+from raypose.storage import records
 from raypose.storage.records import read_record, record_path
-
-RECIPE = {"kind": "predictions", "video": "v1"}
-
-
-def commit(output: Path, text: str = "a,b\n1,2\n") -> Path:
-    with ledger.committing(output, RECIPE, source="/videos/v1.mp4") as temporary:
-        temporary.write_text(text)
-    return output
+from tests.unit.storage.outputs import RECIPE, commit
 
 
 @pytest.fixture
 def output(tmp_path: Path) -> Path:
-    return commit(tmp_path / "a.csv")
+    return commit(tmp_path / "a.csv", source="/videos/v1.mp4")
 
 
 def redone(output: Path) -> None:
     """The output counts as not done, and one commit puts all right."""
-    assert not ledger.check(output, RECIPE).done
+    assert not records.check(output, RECIPE).done
     commit(output)
-    assert ledger.check(output, RECIPE).done
+    assert records.check(output, RECIPE).done
+
+
+def test_committed_is_done(tmp_path: Path) -> None:
+    output = commit(tmp_path / "cam.csv", source="/videos/cam.mp4", facts={"n_rows": 1})
+    status = records.check(output, RECIPE)
+    assert status.done
+    assert status.facts == {"n_rows": 1}
+    assert status.source == "/videos/cam.mp4"
+
+
+def test_missing(tmp_path: Path) -> None:
+    status = records.check(tmp_path / "cam.csv", RECIPE)
+    assert (status.done, status.reason) == (False, "missing")
+
+
+def test_a_file_that_merely_exists_is_not_done(tmp_path: Path) -> None:
+    (tmp_path / "cam.csv").write_text("x")
+    status = records.check(tmp_path / "cam.csv", RECIPE)
+    assert not status.done
+    assert status.untracked
+
+
+def test_deleted_afterwards(tmp_path: Path) -> None:
+    output = commit(tmp_path / "cam.csv")
+    output.unlink()
+    assert records.check(output, RECIPE).reason == "missing"
+
+
+@pytest.mark.parametrize("text", ["a,b\n1", "", "a,b\n1,3\n", "a,b\n1,2\n\n"])
+def test_changed_afterwards(tmp_path: Path, text: str) -> None:
+    output = commit(tmp_path / "cam.csv")
+    output.write_text(text)
+    status = records.check(output, RECIPE)
+    assert not status.done
+    assert "changed" in status.reason
+    assert not status.untracked
+
+
+def test_a_copy_with_another_time_is_still_done(tmp_path: Path) -> None:
+    output = commit(tmp_path / "cam.csv")
+    os.utime(output, (1, 1))
+    assert records.check(output, RECIPE).done
+
+
+def test_another_recipe_is_named_by_what_differs(tmp_path: Path) -> None:
+    output = commit(tmp_path / "cam.csv")
+    status = records.check(output, {**RECIPE, "model": "m2", "precision": "fp16"})
+    assert not status.done
+    assert status.changed == ("model", "precision")
+    assert "model, precision" in status.reason
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"recipe": "x"}', "\udcff"])
+def test_a_broken_record_is_none(tmp_path: Path, text: str) -> None:
+    output = commit(tmp_path / "cam.csv")
+    record_path(output).write_text(text, errors="surrogateescape")
+    assert records.check(output, RECIPE).untracked
+
+
+def test_record_of_another_file_does_not_do(tmp_path: Path) -> None:
+    a, b = commit(tmp_path / "a.csv"), commit(tmp_path / "b.csv", "other\n")
+    a.write_bytes(b.read_bytes())
+    assert not records.check(a, RECIPE).done
 
 
 @pytest.mark.parametrize(
@@ -92,8 +146,8 @@ def test_a_record_without_facts_still_counts(output: Path) -> None:
     record = json.loads(place.read_text())
     del record["facts"], record["source"]
     place.write_text(json.dumps(record))
-    verdict = ledger.check(output, RECIPE)
-    assert (verdict.done, verdict.facts, verdict.source) == (True, {}, "")
+    status = records.check(output, RECIPE)
+    assert (status.done, status.facts, status.source) == (True, {}, "")
 
 
 def a_pipe(path: Path) -> None:
@@ -153,8 +207,8 @@ def test_an_output_that_cannot_be_read(output: Path, monkeypatch: pytest.MonkeyP
         raise PermissionError(13, "Permission denied", str(path))
 
     with monkeypatch.context() as patch:  # root may read everything
-        patch.setattr(ledger, "digest_file", refuse)
-        assert ledger.check(output, RECIPE).reason == "changed since it was made"
+        patch.setattr(records, "digest_of_file", refuse)
+        assert records.check(output, RECIPE).reason == "changed since it was made"
 
 
 _json = st.recursive(
@@ -186,29 +240,8 @@ def test_any_content_is_redone_or_says_the_same(
         if isinstance(content, dict):
             content = json.dumps({**json.loads(intact), **content}).encode()
         place.write_bytes(content)
-        verdict = ledger.check(output, RECIPE)
-        assert isinstance(verdict.source, str)
-        assert verdict.facts is None or isinstance(verdict.facts, dict)
+        status = records.check(output, RECIPE)
+        assert isinstance(status.source, str)
+        assert status.facts is None or isinstance(status.facts, dict)
     finally:
         place.write_bytes(intact)
-
-
-def test_a_run_whose_log_is_a_pipe(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "events.jsonl")
-    os.mkfifo(tmp_path / "run.json")
-    with pytest.raises(OutputError, match="a named pipe"):
-        ledger.RunLog(tmp_path)
-    with pytest.raises(OutputError, match="not the directory of a run"):
-        list(ledger.read_events(tmp_path))
-    assert ledger.read_run(tmp_path) == {}
-    (tmp_path / "run.json").unlink()
-    (tmp_path / "run.json").write_text("[" * 100_000)
-    assert ledger.read_run(tmp_path) == {}
-
-
-def test_an_ensemble_that_is_a_pipe_is_left_alone(tmp_path: Path) -> None:
-    from raypose.config import EksOptions
-
-    os.mkfifo(tmp_path / "ensemble.yaml")
-    describe_ensemble(tmp_path, ["/m1"], (), EksOptions())
-    assert (tmp_path / "ensemble.yaml").is_fifo()

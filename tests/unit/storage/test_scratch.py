@@ -1,4 +1,4 @@
-"""Copies of objects on local disk: shared, bounded, and gone when nobody holds them."""
+"""Copies of objects on local disk: shared, bounded, and removed when no process holds them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from raypose.errors import CancelledError, StorageError, VideoError
+from raypose.errors import CancelledError, OutputError, StorageError, VideoError
 from raypose.storage import as_path
 from raypose.storage.scratch import Scratch, ScratchSettings
 from tests.stores import Fault, Store
@@ -54,7 +54,7 @@ def test_a_copy_is_shared_and_goes_with_the_run(store: Store, tmp_path: Path) ->
     assert copies(tmp_path) == []
 
 
-def test_many_at_once_bring_it_once(store: Store, tmp_path: Path) -> None:
+def test_many_at_once_download_it_once(store: Store, tmp_path: Path) -> None:
     url = as_path(store.put("a.mp4", b"x" * MB))
     store.faults.append(Fault("slow", "GET /lab/a.mp4"))
     scratch = Scratch(ScratchSettings(str(tmp_path)))
@@ -74,10 +74,10 @@ def test_many_at_once_bring_it_once(store: Store, tmp_path: Path) -> None:
     scratch.close()
 
 
-def test_nobody_waits_for_a_copy_to_be_let_go_that_may_be_shared(
+def test_a_copy_that_another_process_has_made_meanwhile_is_shared(
     store: Store, tmp_path: Path
 ) -> None:
-    """One came when there was no copy, and another one that uses it has made it since."""
+    """One waits because there is no copy; another makes it, and goes on using it."""
     url = as_path(store.put("a.mp4", b"x" * MB))
     scratch = Scratch(ScratchSettings(str(tmp_path)))
     with scratch.copy_of(url) as copy:
@@ -112,7 +112,7 @@ def test_a_changed_object_is_another_copy(store: Store, tmp_path: Path) -> None:
 
 
 class TestRoom:
-    def test_what_was_used_longest_ago_goes(self, store: Store, tmp_path: Path) -> None:
+    def test_the_least_recently_used_is_evicted(self, store: Store, tmp_path: Path) -> None:
         urls = [as_path(store.put(f"{name}.mp4", name.encode() * MB)) for name in "abc"]
         scratch = Scratch(ScratchSettings(str(tmp_path), limit_bytes=2 * MB + MB // 2))
         for url in (urls[0], urls[1], urls[0], urls[2]):
@@ -146,7 +146,7 @@ class TestRoom:
         assert order == ["a", "b"]
         scratch.close()
 
-    def test_one_waits_for_outputs_on_their_way(self, store: Store, tmp_path: Path) -> None:
+    def test_one_waits_for_outgoing_outputs(self, store: Store, tmp_path: Path) -> None:
         url = as_path(store.put("a.mp4", b"x" * MB))
         scratch = Scratch(ScratchSettings(str(tmp_path), limit_bytes=MB + MB // 2))
         leaving = scratch.outgoing / "t.csv"
@@ -156,7 +156,7 @@ class TestRoom:
             assert not leaving.exists()
         scratch.close()
 
-    def test_who_waits_for_himself_is_told(self, store: Store, tmp_path: Path) -> None:
+    def test_one_does_not_wait_for_its_own_copies(self, store: Store, tmp_path: Path) -> None:
         urls = [as_path(store.put(f"{name}.mp4", b"x" * MB)) for name in "ab"]
         scratch = Scratch(ScratchSettings(str(tmp_path), limit_bytes=MB + MB // 2))
         with scratch.copy_of(urls[0]), pytest.raises(StorageError, match=r"b\.mp4.*lacks 0\.0 GB"):
@@ -164,7 +164,7 @@ class TestRoom:
                 pass
         scratch.close()
 
-    def test_what_never_fits(self, store: Store, tmp_path: Path) -> None:
+    def test_an_object_that_never_fits(self, store: Store, tmp_path: Path) -> None:
         url = as_path(store.put("a.mp4", b"x" * MB))
         scratch = Scratch(ScratchSettings(str(tmp_path), limit_bytes=1000))
         with pytest.raises(StorageError, match=r"s3://lab/a\.mp4.*--scratch-gb"):
@@ -208,7 +208,7 @@ class TestTrouble:
     ) -> None:
         url = store.put("a.mp4", b"x" * MB)
         code = (
-            "import sys, time; from raypose.storage.scratch import *\n"
+            "import sys, time; from raypose.storage.scratch import Scratch, ScratchSettings\n"
             "from raypose.storage import as_path\n"
             "scratch = Scratch(ScratchSettings(sys.argv[1], run='killed'))\n"
             "with scratch.copy_of(as_path(sys.argv[2])) as copy:\n"
@@ -228,3 +228,37 @@ class TestTrouble:
         assert len(copies(tmp_path)) == 2
         Scratch(ScratchSettings(str(tmp_path), run="another")).close()
         assert copies(tmp_path) == []
+
+
+class TestOwner:
+    """The directory's name is known to everyone who shares the temporary directory."""
+
+    @pytest.fixture
+    def base(self, tmp_path: Path) -> Path:
+        Scratch(ScratchSettings(str(tmp_path))).close()
+        (base,) = tmp_path.iterdir()
+        return base
+
+    def refused(self, base: Path) -> bool:
+        reason = "it is not a directory of this user"
+        with pytest.raises(OutputError, match=rf"{base.name}: .*{reason}.*--scratch-dir"):
+            Scratch(ScratchSettings(str(base.parent)))
+        return True
+
+    def test_no_one_else_may_enter_it(self, base: Path) -> None:
+        assert base.stat().st_mode & 0o777 == 0o700
+
+    def test_one_that_others_can_enter_is_closed_to_them(self, base: Path) -> None:
+        base.chmod(0o770)
+        Scratch(ScratchSettings(str(base.parent))).close()
+        assert base.stat().st_mode & 0o777 == 0o700
+
+    def test_another_users_is_refused(self, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        theirs = base.rename(base.with_name(f"raypose-{os.getuid() + 1}"))
+        monkeypatch.setattr(os, "getuid", lambda: theirs.stat().st_uid + 1)
+        assert self.refused(theirs)
+
+    def test_a_link_is_refused(self, base: Path, tmp_path: Path) -> None:
+        base.rename(tmp_path / "elsewhere")
+        base.symlink_to(tmp_path / "elsewhere")
+        assert self.refused(base)

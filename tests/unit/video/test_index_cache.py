@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raypose.storage.digests import Identity
+from raypose.storage import identity_of
 from raypose.video.index import VideoIndex, index_video
 from raypose.video.index_cache import load_index, load_keyframes, store_index, trim
 from tests.videos import edit_list, make_video, repeat_packets, retime
@@ -45,7 +45,7 @@ def assert_equal(one: Any, other: Any) -> None:
 
 def stored(path: Path) -> VideoIndex:
     index = index_video(path)
-    store_index(str(path), Identity.of(path), index)
+    store_index(str(path), identity_of(path), index)
     return index
 
 
@@ -53,8 +53,8 @@ def stored(path: Path) -> VideoIndex:
 def test_it_comes_back_the_same(name: str, tmp_path: Path) -> None:
     path = make_video(tmp_path / name, **KINDS[name])
     index = stored(path)
-    assert_equal(load_index(str(path), Identity.of(path)), index)
-    assert np.array_equal(load_keyframes(str(path), Identity.of(path)), index.keyframes)
+    assert_equal(load_index(str(path), identity_of(path)), index)
+    assert np.array_equal(load_keyframes(str(path), identity_of(path)), index.keyframes)
 
 
 def test_odd_videos_come_back_the_same(tmp_path: Path) -> None:
@@ -65,15 +65,15 @@ def test_odd_videos_come_back_the_same(tmp_path: Path) -> None:
     ):
         index = stored(path)
         assert index.problems
-        assert_equal(load_index(str(path), Identity.of(path)), index)
+        assert_equal(load_index(str(path), identity_of(path)), index)
 
 
 def test_it_is_of_one_file(tmp_path: Path) -> None:
     path = make_video(tmp_path / "v.mp4")
     stored(path)
-    before = Identity.of(path)
+    before = identity_of(path)
     os.utime(path, ns=(1, 1))
-    assert load_index(str(path), Identity.of(path)) is None
+    assert load_index(str(path), identity_of(path)) is None
     assert load_index(str(path), before) is not None
     assert load_index(str(path), None) is None
     assert load_index(str(tmp_path / "other.mp4"), before) is None
@@ -94,10 +94,10 @@ def test_those_used_longest_ago_go_first(tmp_path: Path, cache: Path) -> None:
         stored(path)
         newest = max(cache.rglob("*.npz"), key=lambda file: file.stat().st_mtime_ns)
         os.utime(newest, (n + 1, n + 1))
-    assert load_index(str(paths[0]), Identity.of(paths[0])) is not None, "it is in use again"
+    assert load_index(str(paths[0]), identity_of(paths[0])) is not None, "it is in use again"
     sizes = [file.stat().st_size for file in cache.rglob("*.npz")]
     trim(sum(sizes) - 1)
-    known = [load_index(str(path), Identity.of(path)) is not None for path in paths]
+    known = [load_index(str(path), identity_of(path)) is not None for path in paths]
     assert known == [True, False, True, True]
     trim(0)
     assert not list(cache.rglob("*.npz"))
@@ -107,4 +107,4 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("RAYPOSE_CACHE_DIR", "/proc/no/one/can/write/here")
     path = make_video(tmp_path / "v.mp4", n_frames=5)
     stored(path)
-    assert load_index(str(path), Identity.of(path)) is None
+    assert load_index(str(path), identity_of(path)) is None

@@ -50,7 +50,7 @@ def test_no_packet_is_read_for_the_index_of_the_plan(tmp_path: Path, scanned: li
     video = probe(path, "v")
     assert scanned == [str(path)]
     context = context_of()
-    with context.witness.task():
+    with context.video_check.task():
         index = context.index(video)
     assert (index.n_frames, index.path) == (30, str(path))
     assert index.packets is not None
@@ -62,7 +62,7 @@ def test_an_index_that_is_not_known_is_made_once(tmp_path: Path, scanned: list[s
     shutil.rmtree(tmp_path / "cache")
     context = context_of()
     for _ in range(2):
-        with context.witness.task():
+        with context.video_check.task():
             assert context.index(video).n_frames == 30
     assert len(scanned) == 2
 
@@ -77,7 +77,7 @@ def test_another_file_has_another_index(tmp_path: Path, scanned: list[str], how:
     else:
         damage_unsampled(path, tmp_path / "other.mp4").replace(path)
     context = context_of(lambda _: pytest.fail("the plan's index is of another file"))
-    with context.witness.task():
+    with context.video_check.task():
         assert context.index(video).n_frames == 20
     assert len(scanned) == 2
 
@@ -88,6 +88,6 @@ def test_the_index_of_an_object_is_of_its_copy(tmp_path: Path, scanned: list[str
     known = known_index(video)
     assert known is not None
     context = context_of(lambda _: replace(known, path="s3://lab/v.mp4"))
-    with context.witness.task():
+    with context.video_check.task():
         assert context.index(video).path == str(path)
     assert len(scanned) == 1

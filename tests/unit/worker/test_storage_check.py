@@ -7,20 +7,20 @@ from pathlib import Path
 import pytest
 
 from raypose.errors import Failure
-from raypose.worker.storage_check import Places, marked, refusal
+from raypose.worker.storage_check import IoPaths, check_storage, marker_files
 from tests.stores import Fault, Store
 
 
-def places(*videos: object, roots: tuple[object, ...] = ()) -> Places:
-    return Places(tuple(map(str, videos)), tuple(map(str, roots)), "seen-1")
+def io_paths(*videos: object, roots: tuple[object, ...] = ()) -> IoPaths:
+    return IoPaths(tuple(map(str, videos)), tuple(map(str, roots)), "seen-1")
 
 
 def test_who_sees_everything_is_not_refused(store: Store, tmp_path: Path) -> None:
     video = tmp_path / "a.mp4"
     video.touch()
-    here = places(video, store.put("v.mp4", b"x"), roots=(tmp_path / "out", "s3://lab/out"))
-    with marked(here):
-        assert refusal(here) is None
+    here = io_paths(video, store.put("v.mp4", b"x"), roots=(tmp_path / "out", "s3://lab/out"))
+    with marker_files(here):
+        assert check_storage(here) is None
     assert store.keys() == ["v.mp4"]
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -29,20 +29,20 @@ def test_a_mark_leaves_what_is_there(tmp_path: Path) -> None:
     kept = tmp_path / ".raypose" / "cam.csv.json"
     kept.parent.mkdir()
     kept.touch()
-    with marked(places(roots=(tmp_path,))):
+    with marker_files(io_paths(roots=(tmp_path,))):
         assert len(list(kept.parent.iterdir())) == 2
     assert list(kept.parent.iterdir()) == [kept]
 
 
 def test_a_video_that_only_the_driver_sees(tmp_path: Path) -> None:
-    found = refusal(places(tmp_path / "a.mp4"))
+    found = check_storage(io_paths(tmp_path / "a.mp4"))
     assert isinstance(found, Failure)
     assert found.path == str(tmp_path / "a.mp4")
     assert "does not see it" in str(found) and found.hint
 
 
 def test_an_output_directory_of_the_same_name_on_another_disk(tmp_path: Path) -> None:
-    found = refusal(places(roots=(tmp_path,)))  # it is there, without the driver's mark
+    found = check_storage(io_paths(roots=(tmp_path,)))  # it is there, without the driver's mark
     assert isinstance(found, Failure) and found.path == str(tmp_path)
 
 
@@ -53,13 +53,13 @@ def test_an_output_directory_of_the_same_name_on_another_disk(tmp_path: Path) ->
 def test_denied_access_is_noticed_beforehand(store: Store, request_line: str, url: str) -> None:
     store.put("v.mp4", b"x")
     store.faults.append(Fault("denied", request_line, times=99))
-    found = refusal(places("s3://lab/v.mp4", roots=("s3://lab/out",)))
+    found = check_storage(io_paths("s3://lab/v.mp4", roots=("s3://lab/out",)))
     assert isinstance(found, Failure)
     assert (
-        found.path.startswith(url) and "denied" in found.message and "asked from" in found.message
+        found.path.startswith(url) and "denied" in found.message and "checked on" in found.message
     )
 
 
 def test_who_may_not_remove_is_not_refused(store: Store) -> None:
     store.faults.append(Fault("denied", "DELETE|POST", times=99))
-    assert refusal(places(roots=("s3://lab/out",))) is None
+    assert check_storage(io_paths(roots=("s3://lab/out",))) is None

@@ -13,11 +13,12 @@ import pytest
 from raypose.errors import CancelledError, StorageError, VideoError
 from raypose.inputs.probe import probe
 from raypose.specs import VideoSpec
-from raypose.storage import digests
-from raypose.storage.digests import Identity, content_digest
+from raypose.storage import as_path, digests, identity_of
+from raypose.storage.digests import content_digest
+from raypose.storage.identity import Identity
 from raypose.storage.origins import Origin, VideoRead
 from raypose.worker.staging import Staging
-from raypose.worker.video_check import Witness
+from raypose.worker.video_check import VideoCheck
 from tests.stores import Store
 from tests.videos import damage_unsampled, large_video, make_video
 
@@ -31,10 +32,10 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def witness() -> Iterator[Witness]:
+def video_check() -> Iterator[VideoCheck]:
     staging = Staging(lambda: False)
     with staging.task():
-        yield Witness(staging, lambda: False)
+        yield VideoCheck(staging, lambda: False)
     staging.close()
 
 
@@ -85,12 +86,12 @@ CHANGES = [replaced, overwritten, cut, removed]
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_change_before_it_is_opened(
-    witness: Witness, video: VideoSpec, other: Path, change: Change
+    video_check: VideoCheck, video: VideoSpec, other: Path, change: Change
 ) -> None:
     change(Path(video.path), other)
     said = r"the video (changed after the run|is gone: it was there when the run) was planned"
-    with witness.task(), pytest.raises(VideoError, match=said) as caught:
-        witness.open(video)
+    with video_check.task(), pytest.raises(VideoError, match=said) as caught:
+        video_check.open(video)
     assert caught.value.path == video.path
     assert "run the same command again" in caught.value.hint.lower()
 
@@ -98,172 +99,171 @@ def test_a_change_before_it_is_opened(
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_change_while_it_is_read(
-    witness: Witness, video: VideoSpec, other: Path, change: Change, whole: bool
+    video_check: VideoCheck, video: VideoSpec, other: Path, change: Change, whole: bool
 ) -> None:
-    with witness.task():
-        witness.open(video)
+    with video_check.task():
+        video_check.open(video)
         change(Path(video.path), other)
         with pytest.raises(VideoError, match=r"the video (changed while it was read|is gone)"):
-            witness.seen([video], whole=whole)
+            video_check.seen([video], whole=whole)
 
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_an_error_is_explained_by_a_change(
-    witness: Witness, video: VideoSpec, other: Path, change: Change
+    video_check: VideoCheck, video: VideoSpec, other: Path, change: Change
 ) -> None:
     error = ValueError("got 0 bytes")
-    with witness.task():
-        witness.open(video)
-        assert witness.explained(error) is error
+    with video_check.task():
+        video_check.open(video)
+        assert video_check.explained(error) is error
         change(Path(video.path), other)
-        assert isinstance(witness.explained(error), VideoError)
+        assert isinstance(video_check.explained(error), VideoError)
 
 
-def test_what_was_read(witness: Witness, video: VideoSpec) -> None:
+def test_what_was_read(video_check: VideoCheck, video: VideoSpec) -> None:
     path = Path(video.path)
-    with witness.task():
-        assert witness.open(video) == (path, Identity.of(path))
-        (part,) = witness.seen([video], whole=False)
-        assert part == VideoRead(video.fingerprint, Identity.of(path))
-        witness.hash_along(video)
-        (whole,) = witness.seen([video])
-    assert whole == replace(part, content=content_digest(path, Identity.of(path)))
+    with video_check.task():
+        assert video_check.open(video) == (path, identity_of(path))
+        (part,) = video_check.seen([video], whole=False)
+        assert part == VideoRead(video.fingerprint, identity_of(path))
+        video_check.hash_along(video)
+        (whole,) = video_check.seen([video])
+    assert whole == replace(part, content=content_digest(path, identity_of(path)))
     assert whole.content
 
 
 def test_what_the_plan_knows_is_not_read_again(
-    witness: Witness, video: VideoSpec, monkeypatch: pytest.MonkeyPatch
+    video_check: VideoCheck, video: VideoSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(digests, "_xxh3", None)
-    with witness.task():
-        witness.hash_along(replace(video, content="known"))
-        assert witness.seen([video])[0].content == "known"
+    with video_check.task():
+        video_check.hash_along(replace(video, content="known"))
+        assert video_check.seen([video])[0].content == "known"
 
 
-def test_what_the_table_was_made_from_is_named_too(witness: Witness, video: VideoSpec) -> None:
-    with witness.task():
-        witness.open(video)
+def test_what_the_table_was_made_from_is_named_too(
+    video_check: VideoCheck, video: VideoSpec
+) -> None:
+    with video_check.task():
+        video_check.open(video)
         assert video.identity is not None
         content = content_digest(Path(video.path), video.identity)
         mine = VideoRead(video.fingerprint, video.identity, content, n_bad=3)
         view = VideoRead("view", Identity(1, (("inode", 1),)), "x")
-        assert witness.seen([video], behind=Origin("r", (mine, view))) == (mine, view)
+        assert video_check.seen([video], behind=Origin("r", (mine, view))) == (mine, view)
 
 
 def test_a_file_that_was_touched_or_copied_again_is_the_same(
-    witness: Witness, video: VideoSpec
+    video_check: VideoCheck, video: VideoSpec
 ) -> None:
     path = Path(video.path)
     shutil.copy(path, path.with_name("copy"))
     os.replace(path.with_name("copy"), path)
-    with witness.task():
-        witness.open(video)
-        (read,) = witness.seen([video], whole=False)
-    assert read.identity == Identity.of(path) != video.identity
+    with video_check.task():
+        video_check.open(video)
+        (read,) = video_check.seen([video], whole=False)
+    assert read.identity == identity_of(path) != video.identity
     assert read.content, "it is not just what the plan saw"
 
 
 def test_equal_samples_and_other_bytes_before_it_is_opened(
-    witness: Witness, large: tuple[Path, Path], tmp_path: Path
+    video_check: VideoCheck, large: tuple[Path, Path], tmp_path: Path
 ) -> None:
     """The record names the bytes that were read, so it may be read."""
     video = spec_of(shutil.copy2(large[1], tmp_path / "cam.mp4"))
     shutil.copy2(large[0], video.path)
-    with witness.task():
-        witness.open(video)
-        (read,) = witness.seen([video], whole=False)
-    assert read.content == content_digest(large[0], Identity.of(large[0]))
+    with video_check.task():
+        video_check.open(video)
+        (read,) = video_check.seen([video], whole=False)
+    assert read.content == content_digest(large[0], identity_of(large[0]))
 
 
 @pytest.mark.parametrize("along", [True, False])
 @pytest.mark.parametrize("change", [replaced, overwritten])
 def test_equal_samples_and_other_bytes_while_it_is_read(
-    witness: Witness, large: tuple[Path, Path], tmp_path: Path, along: bool, change: Change
+    video_check: VideoCheck, large: tuple[Path, Path], tmp_path: Path, along: bool, change: Change
 ) -> None:
     video = spec_of(shutil.copy2(large[1], tmp_path / "cam.mp4"))
     copy = Path(shutil.copy2(large[0], tmp_path / "copy.mp4"))
-    with witness.task():
+    with video_check.task():
         if along:
-            witness.hash_along(video)
-        witness.open(video)
+            video_check.hash_along(video)
+        video_check.open(video)
         change(Path(video.path), copy)
         with pytest.raises(VideoError, match="changed while it was read"):
-            witness.seen([video], whole=False)
+            video_check.seen([video], whole=False)
 
 
 def test_an_equal_copy_may_take_its_place_while_it_is_read(
-    witness: Witness, video: VideoSpec, tmp_path: Path
+    video_check: VideoCheck, video: VideoSpec, tmp_path: Path
 ) -> None:
     """As a network file system that gives a file another inode does it."""
     copy = shutil.copy2(video.path, tmp_path / "copy.mp4")
-    before = Identity.of(Path(video.path))
-    with witness.task():
-        witness.hash_along(video)
-        witness._opened[video.path].hashing.result()  # type: ignore[union-attr]
+    before = identity_of(Path(video.path))
+    with video_check.task():
+        video_check.hash_along(video)
+        video_check._opened[video.path].hashing.result()  # type: ignore[union-attr]
         os.replace(copy, video.path)
-        (read,) = witness.seen([video])
+        (read,) = video_check.seen([video])
     assert read.identity == before
 
 
 def test_drawn_on_another_video_than_was_predicted(
-    witness: Witness, large: tuple[Path, Path], tmp_path: Path
+    video_check: VideoCheck, large: tuple[Path, Path], tmp_path: Path
 ) -> None:
     damaged = large[1]
     video = spec_of(shutil.copy2(large[0], tmp_path / "cam.mp4"))
-    identity = Identity.of(damaged)
+    identity = identity_of(damaged)
     read = VideoRead(video.fingerprint, identity, content_digest(damaged, identity), n_bad=1)
-    with witness.task():
-        witness.open(video)
+    with video_check.task():
+        video_check.open(video)
         with pytest.raises(VideoError, match="changed after its keypoints were predicted"):
-            witness.seen([video], behind=Origin("r", (read,)))
+            video_check.seen([video], behind=Origin("r", (read,)))
 
 
 def test_stopped_while_the_digest_is_computed(tmp_path: Path) -> None:
     video = spec_of(make_video(tmp_path / "cam.mp4", n_frames=3))
-    witness = Witness(Staging(lambda: True), lambda: True)
-    with witness.task():
-        witness.hash_along(video)
+    video_check = VideoCheck(Staging(lambda: True), lambda: True)
+    with video_check.task():
+        video_check.hash_along(video)
         with pytest.raises(CancelledError):
-            witness.seen([video])
+            video_check.seen([video])
 
 
 class TestObjects:
     def test_replaced_after_the_plan(
-        self, store: Store, witness: Witness, video: VideoSpec, other: Path
+        self, store: Store, video_check: VideoCheck, video: VideoSpec, other: Path
     ) -> None:
         url = store.put("v/cam.mp4", Path(video.path).read_bytes())
-        planned = replace(video, path=url, identity=identity_of(url))
+        planned = replace(video, path=url, identity=identity_of(as_path(url)))
         store.put("v/cam.mp4", other.read_bytes())
-        with witness.task(), pytest.raises(VideoError, match="changed after the run") as caught:
-            witness.open(planned)
+        with (
+            video_check.task(),
+            pytest.raises(VideoError, match="changed after the run") as caught,
+        ):
+            video_check.open(planned)
         assert caught.value.path == url
 
-    def test_gone(self, store: Store, witness: Witness, video: VideoSpec) -> None:
+    def test_gone(self, store: Store, video_check: VideoCheck, video: VideoSpec) -> None:
         url = store.put("v/cam.mp4", Path(video.path).read_bytes())
-        planned = replace(video, path=url, identity=identity_of(url))
+        planned = replace(video, path=url, identity=identity_of(as_path(url)))
         store.delete("v/cam.mp4")
         with (
-            witness.task(),
+            video_check.task(),
             pytest.raises(StorageError, match="there is no such object") as caught,
         ):
-            witness.open(planned)
+            video_check.open(planned)
         assert caught.value.path == url
 
     def test_replaced_while_its_copy_is_read(
-        self, store: Store, witness: Witness, video: VideoSpec, other: Path
+        self, store: Store, video_check: VideoCheck, video: VideoSpec, other: Path
     ) -> None:
-        content = content_digest(Path(video.path), Identity.of(Path(video.path)))
+        content = content_digest(Path(video.path), identity_of(Path(video.path)))
         url = store.put("v/cam.mp4", Path(video.path).read_bytes())
-        planned = replace(video, path=url, identity=identity_of(url))
-        with witness.task():
-            copy, identity = witness.open(planned)
+        planned = replace(video, path=url, identity=identity_of(as_path(url)))
+        with video_check.task():
+            copy, identity = video_check.open(planned)
             store.put("v/cam.mp4", other.read_bytes())
-            (read,) = witness.seen([planned])
+            (read,) = video_check.seen([planned])
             assert copy.read_bytes() == Path(video.path).read_bytes()
         assert read == VideoRead(video.fingerprint, identity, content)
-
-
-def identity_of(url: str) -> Identity:
-    from raypose.storage import as_path
-
-    return Identity.of(as_path(url))

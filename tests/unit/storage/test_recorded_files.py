@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from raypose.inputs.records import Records, recorded_below
-from raypose.storage import ledger
+from raypose.storage import commits
+from raypose.storage.records import RecordedFiles, recorded_below
 
 
 def commit(path: Path) -> Path:
-    with ledger.committing(path, {}) as temporary:
+    with commits.committing(path, {}) as temporary:
         temporary.write_text("x")
     return path
 
@@ -17,7 +17,7 @@ def commit(path: Path) -> Path:
 def test_those_with_a_record(tmp_path: Path) -> None:
     ours = commit(tmp_path / "a" / "cam.mp4")
     other = tmp_path / "a" / "other.mp4"
-    records = Records()
+    records = RecordedFiles()
     assert ours in records
     assert other not in records
     assert tmp_path / "nowhere" / "cam.mp4" not in records
@@ -25,7 +25,7 @@ def test_those_with_a_record(tmp_path: Path) -> None:
 
 def test_a_listing_spares_those_of_its_folders(tmp_path: Path) -> None:
     ours = commit(tmp_path / "a" / "cam.mp4")
-    records = Records()
+    records = RecordedFiles()
     records.add_listing([*tmp_path.rglob("*")])
     (ours.parent / ".raypose" / "cam.mp4.json").unlink()
     assert ours in records

@@ -1,7 +1,8 @@
-"""Paths and URLs alike: names, reading, writing, listing, and what goes wrong on the way."""
+"""Files by path or URL: reading, writing, listing, and what goes wrong on the way."""
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from pathlib import Path
@@ -9,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from raypose import storage
-from raypose.errors import CancelledError, StorageError, UsageError
-from raypose.storage import AnyPath, as_path, is_url
+from raypose.errors import CancelledError, StorageError
+from raypose.storage import AnyPath, as_path, identity_of, object_store
 from tests.stores import BUCKET, Fault, Store
 
 BIG = os.urandom(40 << 20)  # three ranges
@@ -18,42 +19,8 @@ BIG = os.urandom(40 << 20)  # three ranges
 
 def fetch(url: AnyPath, target: Path, stop: bool = False) -> bytes:
     assert not isinstance(url, Path)
-    storage.fetch(url, target, storage.stat(url), lambda: stop)
+    object_store.fetch(url, target, identity_of(url), lambda: stop)
     return target.read_bytes()
-
-
-class TestNames:
-    def test_what_is_a_url(self) -> None:
-        assert is_url("s3://b/x") and is_url("gs://b/x") and is_url("S3://b/x")
-        for local in ("/a/b", "a", "file:///a", "10:00:00/x", "models:/x", "C:x", "./s3:x"):
-            assert not is_url(local), local
-
-    def test_a_file_url_is_a_path(self) -> None:
-        assert as_path("file:///data/my%20videos/a.mp4") == Path("/data/my videos/a.mp4")
-        assert as_path("file://localhost/data") == Path("/data")
-        odd = Path(os.fsdecode(b"/data/m\xff %5"))
-        assert as_path(odd.as_uri()) == odd
-        assert as_path("~/x") == Path.home() / "x"
-        assert as_path("x") == Path.cwd() / "x"
-
-    def test_a_url_has_the_methods_of_a_path(self) -> None:
-        url = as_path("s3://lab/day 1/#1 ü?.mp4")
-        assert (url.name, url.stem, url.suffix) == ("#1 ü?.mp4", "#1 ü?", ".mp4")
-        assert str(url.parent / "x") == "s3://lab/day 1/x"
-        assert str(as_path("s3://lab/day/")) == "s3://lab/day"
-
-    def test_a_slash_that_pathlib_swallowed(self) -> None:
-        assert str(as_path(Path("s3://lab/out"))) == "s3://lab/out"
-
-    @pytest.mark.parametrize("text", ["http://host/x", "abfs://c/x"])
-    def test_a_url_of_another_kind(self, text: str) -> None:
-        with pytest.raises(UsageError, match="knows no"):
-            as_path(text)
-
-    def test_credentials_in_a_url_are_refused_and_not_repeated(self) -> None:
-        with pytest.raises(UsageError) as raised:
-            as_path("s3://AKIA:hunter2@lab/x")
-        assert "hunter2" not in str(raised.value)
 
 
 class TestObjects:
@@ -63,9 +30,9 @@ class TestObjects:
         url = as_path(f"s3://{BUCKET}/a/b c#?ü.bin")
         assert not isinstance(url, Path)
         assert not storage.exists(url)
-        made = storage.put(local, url)
-        assert made == storage.stat(url)
-        assert made.size == len(BIG) and made.mark["etag"]
+        made = storage.store_of(url).put(local, url)
+        assert made == identity_of(url)
+        assert made.size == len(BIG) and made.as_dict()["etag"]
         assert store.get("a/b c#?ü.bin") == BIG
         assert fetch(url, tmp_path / "copy") == BIG
         assert b"".join(storage.blocks(url)) == BIG
@@ -75,17 +42,17 @@ class TestObjects:
 
     def test_a_changed_object_has_another_mark(self, store: Store) -> None:
         url = as_path(store.put("x", b"one"))
-        before = storage.stat(url)
+        before = identity_of(url)
         store.put("x", b"two")
-        assert storage.stat(url) != before
+        assert identity_of(url) != before
 
     def test_one_that_is_changed_while_it_comes(self, store: Store, tmp_path: Path) -> None:
         url = as_path(store.put("x", b"one"))
         assert not isinstance(url, Path)
-        before = storage.stat(url)
+        before = identity_of(url)
         store.put("x", b"two")
         with pytest.raises(StorageError, match=r"s3://lab/x: it was changed"):
-            storage.fetch(url, tmp_path / "copy", before, lambda: False)
+            object_store.fetch(url, tmp_path / "copy", before, lambda: False)
 
     def test_a_stopped_run(self, store: Store, tmp_path: Path) -> None:
         url = as_path(store.put("x", b"one"))
@@ -105,6 +72,41 @@ class TestObjects:
         assert len(storage.list_files(folder)) == 3, "listings are not remembered"
 
 
+class TestLimits:
+    @pytest.fixture(params=["local", "object"])
+    def path(self, request: pytest.FixtureRequest, store: Store, tmp_path: Path) -> AnyPath:
+        local = tmp_path / "x"
+        local.write_bytes(b"12345")
+        return local if request.param == "local" else as_path(store.put("x", b"12345"))
+
+    def test_a_larger_file_is_refused(self, path: AnyPath) -> None:
+        assert storage.read_bytes(path, 5) == b"12345"
+        with pytest.raises(OSError) as caught:
+            storage.read_bytes(path, 4)
+        assert caught.value.errno == errno.EFBIG
+
+    def test_the_head(self, path: AnyPath) -> None:
+        assert storage.read_head(path, 2) == b"12"
+        assert storage.read_head(path, 9) == b"12345"
+
+    def test_the_head_of_an_empty_file(self, path: AnyPath) -> None:
+        storage.write_text(path, "")
+        assert storage.read_head(path, 9) == b""
+        assert storage.read_bytes(path, 9) == b""
+
+
+def test_local_files_are_listed(tmp_path: Path) -> None:
+    for name in ("b", "a", "deep/c"):
+        storage.write_text(tmp_path / name, "x")
+    (tmp_path / "broken").symlink_to("nowhere")
+    (tmp_path / "circle").symlink_to(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    assert storage.list_files(tmp_path) == [tmp_path / "a", tmp_path / "b"]
+    below = storage.list_files(tmp_path, recursive=True)
+    assert below == [tmp_path / "a", tmp_path / "b", tmp_path / "deep" / "c"]
+    assert storage.list_files(tmp_path / "none") == []
+
+
 class TestFaults:
     @pytest.mark.parametrize("kind", ["slow down", "reset", "slow"])
     def test_what_passes_is_tried_again(self, store: Store, tmp_path: Path, kind: str) -> None:
@@ -120,8 +122,7 @@ class TestFaults:
         local.write_bytes(b"x" * 1000)
         store.faults.append(Fault(kind, "PUT /lab/out.csv", times=2))  # type: ignore[arg-type]
         url = as_path("s3://lab/out.csv")
-        assert not isinstance(url, Path)
-        storage.put(local, url)
+        storage.store_of(url).put(local, url)
         assert store.get("out.csv") == b"x" * 1000
 
     def test_a_missing_object(self, store: Store) -> None:
@@ -133,7 +134,7 @@ class TestFaults:
     def test_denied_access(self, store: Store) -> None:
         url = as_path(store.put("mine.mp4", b"x"))
         store.faults.append(Fault("denied", "mine", times=99))
-        for ask in (storage.read_bytes, storage.stat, storage.exists):
+        for ask in (storage.read_bytes, identity_of, storage.exists):
             with pytest.raises(StorageError, match=r"s3://lab/mine.mp4: access is denied"):
                 ask(url)
 

@@ -10,7 +10,7 @@ import pytest
 
 from raypose.errors import StorageError
 from raypose.steps.ranges import finished_ranges, read_range, remove_ranges, write_range
-from raypose.storage import AnyPath, as_path, ledger, scratch
+from raypose.storage import AnyPath, as_path, commits, records, scratch
 from tests.frames import make_frames
 from tests.stores import Fault, Store
 
@@ -21,7 +21,7 @@ RECORD = "out/m/video_preds/.raypose/cam.csv.json"
 
 
 def commit(text: str, url: str = URL) -> None:
-    with ledger.committing(as_path(url), RECIPE, source="s3://lab/cam.mp4") as temporary:
+    with commits.committing(as_path(url), RECIPE, source="s3://lab/cam.mp4") as temporary:
         temporary.write_text(text)
 
 
@@ -36,18 +36,18 @@ def test_the_output_is_one_put_and_the_record_comes_after_it(store: Store) -> No
     assert store.get(KEY) == b"1,2\n"
     assert store.keys() == [RECORD, KEY]
     assert in_scratch() == []
-    verdict = ledger.check(as_path(URL), RECIPE)
-    assert verdict.done and verdict.source == "s3://lab/cam.mp4"
+    status = records.check(as_path(URL), RECIPE)
+    assert status.done and status.source == "s3://lab/cam.mp4"
     assert json.loads(store.get(RECORD))["etag"]
 
 
 def test_a_check_asks_for_single_objects(store: Store) -> None:
     commit("1,2\n")
     store.requests.clear()
-    assert ledger.check(as_path(URL), RECIPE).done
+    assert records.check(as_path(URL), RECIPE).done
     assert store.requests == [f"GET /lab/{RECORD}", f"HEAD /lab/{KEY}"]
     store.requests.clear()
-    assert ledger.check(as_path("s3://lab/out/m/video_preds/b.csv"), RECIPE).reason == "missing"
+    assert records.check(as_path("s3://lab/out/m/video_preds/b.csv"), RECIPE).reason == "missing"
     lists = [request for request in store.requests if "list-type" in request]
     assert all("prefix=out%2Fm%2Fvideo_preds%2Fb.csv%2F" in r for r in lists), lists
 
@@ -62,7 +62,7 @@ def test_an_upload_that_fails_leaves_nothing(store: Store) -> None:
 def test_a_block_that_fails_leaves_nothing(store: Store) -> None:
     with (
         pytest.raises(ZeroDivisionError),
-        ledger.committing(as_path(URL), RECIPE) as temporary,
+        commits.committing(as_path(URL), RECIPE) as temporary,
     ):
         temporary.write_text("half")
         raise ZeroDivisionError
@@ -74,15 +74,15 @@ def test_an_object_without_its_record_is_not_done(store: Store) -> None:
     with pytest.raises(StorageError):
         commit("1,2\n")
     assert store.keys() == [KEY]
-    assert ledger.check(as_path(URL), RECIPE).foreign
+    assert records.check(as_path(URL), RECIPE).untracked
 
 
 @pytest.mark.parametrize("content", [b"1,", b"1,3\n", b""])
 def test_an_object_that_is_not_what_was_committed(store: Store, content: bytes) -> None:
     commit("1,2\n")
     store.put(KEY, content)
-    verdict = ledger.check(as_path(URL), RECIPE)
-    assert not verdict.done and "changed" in verdict.reason
+    status = records.check(as_path(URL), RECIPE)
+    assert not status.done and "changed" in status.reason
 
 
 def test_the_same_bytes_uploaded_again_are_done(store: Store, tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_the_same_bytes_uploaded_again_are_done(store: Store, tmp_path: Path) ->
     commit("1,2\n")
     record = json.loads(store.get(RECORD))
     store.put(RECORD, json.dumps({**record, "etag": "another-2"}).encode())
-    assert ledger.check(as_path(URL), RECIPE).done
+    assert records.check(as_path(URL), RECIPE).done
 
 
 def test_what_is_somebody_elses_is_kept(store: Store) -> None:
@@ -106,7 +106,7 @@ def test_what_is_somebody_elses_is_kept(store: Store) -> None:
 def test_a_store_that_denies_is_not_a_store_without_outputs(store: Store) -> None:
     store.faults.append(Fault("denied", "lab/out", times=99))
     with pytest.raises(StorageError, match="denied"):
-        ledger.check(as_path(URL), RECIPE)
+        records.check(as_path(URL), RECIPE)
 
 
 def test_finished_ranges(store: Store) -> None:

@@ -1,0 +1,184 @@
+"""Objects in a store: read in ranges, written as a whole, known by the ETag that the store gives.
+
+s3fs and gcsfs do the transfers, and retry what may pass by itself.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from raypose.errors import CancelledError, StorageError
+from raypose.storage.identity import Identity
+from raypose.storage.paths import open_url
+from raypose.storage.store import Store
+from raypose.storage.store_errors import map_store_errors
+
+if TYPE_CHECKING:
+    from upath import UPath
+
+_BLOCK_BYTES = 16 << 20
+_PARALLEL = 4
+_MAX_KEY_BYTES = 1024
+
+
+class ObjectStore(Store["UPath"]):
+    """Implements `Store` with objects; a file is written in scratch first."""
+
+    def identity(self, path: UPath) -> Identity:
+        with map_store_errors(path, missing_is_an_error=False):
+            info = path.fs.info(path.path)
+            if info["type"] != "file":
+                raise FileNotFoundError(str(path))
+            etag = info.get("ETag") or info.get("etag") or info.get("generation") or ""
+            return Identity(int(info["size"]), (("etag", str(etag).strip('"')),))
+
+    def exists(self, path: UPath) -> bool:
+        try:
+            self.identity(path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def is_file(self, path: UPath) -> bool:
+        return True
+
+    def is_folder(self, path: UPath) -> bool:
+        return False
+
+    def read(self, path: UPath, max_bytes: int | None = None) -> bytes:
+        if max_bytes is None:
+            with map_store_errors(path, missing_is_an_error=False):
+                content: bytes = path.fs.cat_file(path.path)
+                return content
+        content = self.read_head(path, max_bytes + 1)
+        if len(content) > max_bytes:
+            raise OSError(errno.EFBIG, f"larger than {max_bytes} bytes", str(path))
+        return content
+
+    def read_head(self, path: UPath, n_bytes: int) -> bytes:
+        with map_store_errors(path, missing_is_an_error=False):
+            try:
+                data: bytes = path.fs.cat_file(path.path, start=0, end=n_bytes)
+                return data
+            except FileNotFoundError:
+                raise
+            except Exception:
+                if self.identity(path).size == 0:
+                    return b""  # stores refuse to give a range of an empty object
+                raise
+
+    def blocks(self, path: UPath) -> Iterator[bytes]:
+        size = self.identity(path).size
+        for start in range(0, size, _BLOCK_BYTES):
+            yield _read_range(path, start, min(start + _BLOCK_BYTES, size))
+
+    def write(self, path: UPath, content: bytes) -> None:
+        with map_store_errors(path):
+            path.fs.pipe_file(path.path, content)
+
+    def temporary_folder(self, output: UPath) -> None:
+        return None
+
+    def put(self, temporary: Path, output: UPath) -> Identity:
+        # One PUT, or a multipart upload that is completed: either way one step for readers.
+        with map_store_errors(output):
+            concurrency = {"max_concurrency": _PARALLEL} if output.protocol == "s3" else {}
+            output.fs.put_file(os.fspath(temporary), output.path, **concurrency)
+            identity = self.identity(output)
+        expected = temporary.stat().st_size
+        if identity.size != expected:
+            raise StorageError(
+                f"{identity.size} of {expected} bytes arrived",
+                path=str(output),
+                hint="Run the same command again.",
+            )
+        return identity
+
+    def back_up(self, path: UPath, backup: UPath) -> None:
+        # A copy is enough: the new object then replaces the old one.
+        with map_store_errors(path):
+            path.fs.cp_file(path.path, backup.path)
+
+    def list_files(self, folder: UPath, *, recursive: bool = False) -> list[UPath]:
+        with map_store_errors(folder):
+            found = folder.fs.find(folder.path, maxdepth=None if recursive else 1)
+            return [_same_store(folder, key) for key in sorted(found)]
+
+    def glob(self, pattern: UPath) -> list[UPath]:
+        with map_store_errors(pattern):
+            found = pattern.fs.glob(pattern.path, detail=True)
+            keys = sorted(key for key, info in found.items() if info["type"] == "file")
+            return [_same_store(pattern, key) for key in keys]
+
+    def remove(self, path: UPath) -> None:
+        with map_store_errors(path, missing_is_an_error=False), suppress(FileNotFoundError):
+            path.fs.rm_file(path.path)
+
+    def remove_folder(self, folder: UPath) -> None:
+        for path in self.list_files(folder, recursive=True):
+            self.remove(path)
+
+    def excess_bytes(self, path: UPath) -> int:
+        return len(os.fsencode(path.path)) - _MAX_KEY_BYTES
+
+    def has_room_below(self, folder: UPath) -> bool:
+        return True
+
+    def free_bytes(self, folder: UPath) -> None:
+        return None
+
+
+def fetch(url: UPath, target: Path, expected: Identity, should_stop: Callable[[], bool]) -> None:
+    """Copy an object into a local file.
+
+    Args:
+        url: the object.
+        target: is overwritten.
+        expected: the identity of the object when the copy was decided upon.
+        should_stop: asked between the blocks.
+
+    Raises:
+        StorageError: it can't be read, or its identity is no longer the expected one.
+        CancelledError: `should_stop` returned True.
+    """
+
+    def copy(start: int) -> None:
+        if should_stop():
+            raise CancelledError("the run was stopped", path=str(url))
+        data = _read_range(url, start, min(start + _BLOCK_BYTES, expected.size))
+        os.pwrite(file.fileno(), data, start)
+
+    with target.open("r+b" if target.exists() else "wb") as file:
+        file.truncate(expected.size)
+        pool = ThreadPoolExecutor(_PARALLEL, thread_name_prefix="fetch")
+        try:
+            for _ in pool.map(copy, range(0, expected.size, _BLOCK_BYTES)):
+                pass
+        finally:
+            pool.shutdown(cancel_futures=True)
+    with map_store_errors(url):
+        now = ObjectStore().identity(url)
+    if now != expected:
+        raise StorageError(
+            "it was changed while it was read",
+            path=str(url),
+            hint="Run again when nothing writes to it.",
+        )
+
+
+def _read_range(url: UPath, start: int, stop: int) -> bytes:
+    with map_store_errors(url):
+        data: bytes = url.fs.cat_file(url.path, start=start, end=stop)
+        if len(data) != stop - start:
+            raise OSError(f"{len(data)} of {stop - start} bytes arrived")
+        return data
+
+
+def _same_store(path: UPath, key: str) -> UPath:
+    return open_url(f"{path.protocol}://{key}")

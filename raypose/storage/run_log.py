@@ -1,0 +1,173 @@
+"""The run directory: `run.json` (what was asked for) and `events.jsonl` (what happened).
+
+Events are appended one per line as they happen. Only the driver writes them; anything that sees
+the directory can read them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from raypose.errors import OutputError, from_os_error
+from raypose.storage import regular_files
+from raypose.storage.files import write_text
+from raypose.text import json_text
+
+HEARTBEAT_S = 15.0
+"""Seconds between two heartbeats in the log of a run."""
+
+_ERRORS = "surrogateescape"  # names of files need not be UTF-8
+_EVENTS = "events.jsonl"
+_DESCRIPTION = "run.json"
+
+
+class RunLog:
+    """The run directory, as the driver writes it.
+
+    Args:
+        directory: made if it is missing.
+
+    Raises:
+        OutputError: the directory can't be made or written to; any method may raise it.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._path = directory / _EVENTS
+        self._lock = threading.Lock()  # heartbeats come from another thread
+        with self._writing(directory):
+            directory.mkdir(parents=True, exist_ok=True)
+            if self._path.is_fifo():
+                regular_files.check(self._path)  # opening a pipe would wait for a reader
+            torn = _ends_within_a_line(self._path)
+            self._events = self._path.open("a", encoding="utf-8", errors=_ERRORS)
+            if torn:
+                self._events.write("\n")
+
+    def describe(self, content: Mapping[str, Any]) -> None:
+        """Write `run.json`: what was asked for, and what was planned."""
+        path = self.directory / _DESCRIPTION
+        with self._writing(path):
+            write_text(path, json_text(content, indent=1, default=str))
+
+    def event(self, name: str, /, **content: Any) -> None:
+        """Append one event; the system has it when this returns."""
+        line = {"time": round(time.time(), 3), "event": name, **content}
+        text = json_text(line, default=str) + "\n"
+        with self._writing(self._path), self._lock:
+            self._events.write(text)
+            self._events.flush()
+
+    def close(self) -> None:
+        with self._writing(self._path):  # what could not be written before can't be now
+            self._events.close()
+
+    @contextmanager
+    def _writing(self, path: Path) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            named = from_os_error(error)
+            raise OutputError(
+                named.message if named else str(error),
+                path=path,
+                hint="Free space, or choose another place with -o or --run-dir.",
+            ) from error
+
+
+@contextmanager
+def heartbeat(
+    log: RunLog, running: Callable[[], Any], *, every_s: float = HEARTBEAT_S
+) -> Iterator[None]:
+    """Inside the block, log an event `alive` every few seconds, with what `running` returns.
+
+    Without it, a run whose driver was killed would look like one in a long task.
+    """
+    done = threading.Event()
+
+    def beat() -> None:
+        while not done.wait(every_s):
+            try:
+                log.event("alive", running=running())
+            except OutputError:
+                return  # the run's own next event reports it
+
+    thread = threading.Thread(target=beat, name="raypose-heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def read_events(
+    directory: Path, on_unreadable: Callable[[bytes], None] | None = None
+) -> Iterator[dict[str, Any]]:
+    """The events of a run.
+
+    Lines that are no events are skipped; the last one may be torn, or still incomplete.
+
+    Args:
+        directory: of the run.
+        on_unreadable: is called with each whole line that is skipped.
+    """
+    try:
+        with regular_files.open_file(directory / _EVENTS) as file:
+            for line in file:
+                event = _event_in(line)
+                if event is not None:
+                    yield event
+                elif on_unreadable is not None and line.endswith(b"\n") and line.strip():
+                    on_unreadable(line)
+    except OSError as error:
+        raise OutputError(
+            "is not the directory of a run",
+            path=directory,
+            hint="Give the raypose/ folder below -o, or the --run-dir of the run.",
+        ) from error
+
+
+def read_run(directory: Path) -> dict[str, Any]:
+    """What `run.json` says; empty where the run ended before it was written."""
+    try:
+        content = _parsed(regular_files.read_file(directory / _DESCRIPTION))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _event_in(line: bytes) -> dict[str, Any] | None:
+    try:
+        event = _parsed(line)
+    except (ValueError, RecursionError):
+        return None
+    is_event = isinstance(event, dict) and isinstance(event.get("event"), str)
+    return event if is_event and _is_time(event.get("time")) else None
+
+
+def _parsed(text: bytes) -> Any:
+    # A line that is torn may be torn within a character.
+    return json.loads(text.decode("utf-8", errors=_ERRORS))
+
+
+def _is_time(value: object) -> bool:
+    """Whether it is a time in seconds since the epoch, before the year 5000."""
+    return isinstance(value, int | float) and 0 <= value < 1e11
+
+
+def _ends_within_a_line(path: Path) -> bool:
+    """True where an earlier run was killed while it wrote an event."""
+    try:
+        with path.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) != b"\n"
+    except OSError:
+        return False  # missing, or empty
