@@ -150,6 +150,7 @@ OPTIONS: dict[str, Any] = {
         "[dim]\\[x264][/]",
     ),
     "gpus": _number("--gpus", help="GPUs to use. [dim]\\[all][/]"),
+    "cpus": _number("--cpus", help="CPU cores to use. [dim]\\[all][/]"),
     "workers_per_gpu": _number(
         "--workers-per-gpu", help="Workers that share a GPU. [dim]\\[1][/]"
     ),
@@ -202,7 +203,10 @@ _ConfigFile = _option(
 )
 
 
-_SHARED = ("views", "sessions", "calibration", "layout", "shard", "address", "inline", "overwrite")
+_SHARED = (
+    *("views", "sessions", "calibration", "layout", "shard"),
+    *("address", "inline", "cpus", "overwrite"),
+)
 
 SMOOTH_OPTIONS: dict[str, Any] = {
     "tables": Annotated[

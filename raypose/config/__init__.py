@@ -93,6 +93,9 @@ class Settings(BaseModel):
         description="Seconds without progress after which a task is stopped and tried elsewhere.",
     )
     gpus: Count | None = Field(default=None, description="GPUs to use; all if absent.")
+    cpus: Count | None = Field(
+        default=None, description="CPU cores to use; all that this process may use if absent."
+    )
     workers_per_gpu: Count = Field(default=1, description="Workers that share a GPU.")
     address: Annotated[str | None, Allowed("auto, local or HOST:PORT")] = Field(
         default=None, description="Ray cluster: auto, HOST:PORT or local."

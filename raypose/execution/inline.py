@@ -25,6 +25,7 @@ from raypose.execution.scheduler import Scheduler
 from raypose.specs import ModelSpec
 from raypose.steps import execute
 from raypose.tasks import Progress, Task
+from raypose.worker.budget import Budget
 from raypose.worker.context import Context
 
 
@@ -51,12 +52,14 @@ class InlineExecutor:
         from raypose.inference.artifact import cached_graph
 
         allow_unsafe = self._config.allow_unsafe_checkpoint
+        on_gpu = "cuda" in self._device
         context = Context(
             device=self._config.device,
             graph=lambda model: cached_graph(model, allow_unsafe=allow_unsafe),
             report=observer.progress,
             should_stop=lambda: False,  # Ctrl-C interrupts the process itself
             worker=f"{socket.gethostname()}:{os.getpid()}",
+            budget=Budget.of_process(self._config.cpus, on_gpu=on_gpu),
             allow_unsafe=allow_unsafe,
         )
         with closing(context.staging):

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from raypose.inference.windows import Windows
     from raypose.video.frames import Frames, Statuses
     from raypose.video.index import VideoIndex
+    from raypose.video.reader import ReaderThreads
 
 # What may go wrong with one member while the others go on.
 _MEMBER_ERRORS = (RayposeError, RuntimeError, ValueError, TypeError, MemoryError)
@@ -100,6 +101,8 @@ def predict_video(
     batch_size: int | None = None,
     boxes: NDArray[np.float64] | None = None,
     decoder: str = "cpu",
+    reader_threads: ReaderThreads | None = None,
+    compute_threads: int | None = None,
     on_progress: Callable[[int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> list[MemberResult | Failure]:
@@ -116,6 +119,8 @@ def predict_video(
             pixels; keypoints are of the whole frame all the same. The last row stands for
             frames that have none.
         decoder: `cpu`, or `nvdec` to decode on the GPU that the first predictor is on.
+        reader_threads: threads that read the video; by default one, ahead of the network.
+        compute_threads: threads that run networks on the CPU; by default as many as torch's.
         on_progress: told how many frames are done.
         should_stop: asked before every batch.
 
@@ -135,6 +140,8 @@ def predict_video(
         batch_size=batch_size,
         boxes=None if boxes is None else [boxes],
         decoder=decoder,
+        reader_threads=reader_threads,
+        compute_threads=compute_threads,
         on_progress=on_progress,
         should_stop=should_stop,
     )
@@ -150,6 +157,8 @@ def predict_views(
     batch_size: int | None = None,
     boxes: Sequence[NDArray[np.float64]] | None = None,
     decoder: str = "cpu",
+    reader_threads: ReaderThreads | None = None,
+    compute_threads: int | None = None,
     on_progress: Callable[[int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> list[list[MemberResult] | Failure]:
@@ -164,6 +173,8 @@ def predict_views(
         batch_size: frames a batch (of each view); by default the smallest that a predictor chose.
         boxes: for each view as in `predict_video`.
         decoder: as in `predict_video`.
+        reader_threads: for each view as in `predict_video`.
+        compute_threads: as in `predict_video`.
         on_progress: told how many frames are done.
         should_stop: asked before every batch.
 
@@ -193,10 +204,11 @@ def predict_views(
         for predictor in predictors
     ]
     on_gpu = any(p.network.device.type == "cuda" for p in predictors)
-    with Lanes(on_gpu=on_gpu) as lanes:
+    with Lanes(on_gpu=on_gpu, n=compute_threads) as lanes:
         end = indexes[0].n_frames if stop is None else stop
         run = _Run(indexes, members, lanes, start, end, boxes, decoder, on_progress, should_stop)
-        run.go(batch_size or min((p.batch_size for p in predictors), default=1))
+        size = batch_size or min((p.batch_size for p in predictors), default=1)
+        run.go(size, reader_threads)
     return [run.results(member) for member in members]
 
 
@@ -243,7 +255,7 @@ class _Run:
             self.not_nvdec = next(filter(None, (why_not(i, self.device) for i in indexes)), "")
         self.decoder = "cpu" if self.not_nvdec else decoder
 
-    def go(self, batch_size: int) -> None:
+    def go(self, batch_size: int, threads: ReaderThreads | None) -> None:
         """Send all frames through."""
         from raypose.inference.nvdec import open_reader
         from raypose.video.frames import without_picture
@@ -262,6 +274,7 @@ class _Run:
                         start=self.first,
                         stop=self.last,
                         batch_size=batch_size,
+                        threads=threads,
                     )
                 )
                 for index in self.indexes

@@ -31,7 +31,7 @@ import torch
 from raypose.video.decoding import iter_frames
 from raypose.video.frames import FrameStatus, Statuses
 from raypose.video.pixels import FULL_RANGE
-from raypose.video.reader import Batch, FrameReader
+from raypose.video.reader import Batch, FrameReader, ReaderThreads
 
 if TYPE_CHECKING:
     from raypose.video.index import VideoIndex
@@ -88,10 +88,11 @@ def open_reader(
     start: int = 0,
     stop: int | None = None,
     batch_size: int = 32,
+    threads: ReaderThreads | None = None,
 ) -> FrameReader:
     """A reader of a range of a video, by `decoder`: `cpu`, or `nvdec` of the device."""
     if decoder == "cpu":
-        return FrameReader(index, start=start, stop=stop, batch_size=batch_size)
+        return FrameReader(index, start=start, stop=stop, batch_size=batch_size, threads=threads)
     return DeviceReader(
         index, device, nvdec(device), start=start, stop=stop, batch_size=batch_size
     )

@@ -25,6 +25,7 @@ from raypose.inputs.records import Records
 from raypose.inputs.search import Search
 from raypose.specs import VideoSpec
 from raypose.storage import AnyPath, as_path
+from raypose.worker.budget import usable_cores
 
 SUFFIXES = (
     ".mp4", ".avi", ".mov", ".mkv", ".m4v", ".mpg", ".mpeg", ".webm", ".wmv", ".ts", ".mts",
@@ -245,7 +246,8 @@ def inspect_videos(
 
     What is known from an earlier look, and has not changed, is not read again.
     """
-    count = workers or min(32, 4 * (os.cpu_count() or 1))
+    # Most of the time each waits for the disk.
+    count = workers or min(32, 4 * usable_cores())
     with ThreadPoolExecutor(count, thread_name_prefix="inspect") as pool:
         return list(pool.map(_inspect, (video.path for video in videos), keys))
 

@@ -22,7 +22,7 @@ def run(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     model = args.owner.model
     index = context.index(args.video)
     with made_of(table, args.output, args.recipe, args.video, context.witness) as temporary:
-        stats = draw_labeled_video(
+        n_frames = draw_labeled_video(
             index,
             table.xy,
             table.likelihood,
@@ -30,7 +30,9 @@ def run(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
             threshold=model.confidence_threshold,
             colormap=model.colormap,
             settings=LABELED_BY[args.encoder],
+            threads=context.budget.draw,
+            memory_bytes=context.budget.memory_bytes,
             on_progress=context.progress(task),
             should_stop=context.should_stop,
         )
-    return Outcome([None], [args.output], {"n_frames": stats.n_frames})
+    return Outcome([None], [args.output], {"n_frames": n_frames})

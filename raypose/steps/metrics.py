@@ -41,6 +41,6 @@ def write_metrics(
         if name not in metrics:
             continue
         with made_of(table, output, args.recipe, args.video) as temporary:
-            write_metric_csv(temporary, keypoints, metrics[name])
+            write_metric_csv(temporary, keypoints, metrics[name], context.budget.write)
         outcome.made.append(output)
     return outcome

@@ -65,6 +65,8 @@ def run(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
             stop=args.stop,
             batch_size=args.batch_size,
             decoder=args.decoder,
+            reader_threads=context.budget.reader,
+            compute_threads=context.budget.compute,
             boxes=boxes_as_planned(args) if any(args.boxes) else None,
             on_progress=context.progress(task),
             should_stop=context.should_stop,

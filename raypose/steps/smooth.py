@@ -83,7 +83,7 @@ def run(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
             videos=lambda: read,
         )
         with points as temporary:
-            write_points_csv(result.points, temporary)
+            write_points_csv(result.points, temporary, context.budget.write)
         made.append(args.points_output)
     damaged: dict[str, dict[str, int]] = {}
     for video, path, recipe in zip(args.videos, args.outputs, made_from, strict=True):
@@ -102,7 +102,7 @@ def run(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
         with ledger.committing(
             output, recipe, source=video.path, facts=noted, videos=lambda: read
         ) as temporary:
-            write_csv(table, temporary)
+            write_csv(table, temporary, context.budget.write)
         made.append(path)
         results.append(table)
     told = {"n_rows": results[0].n_frames, **facts, "damaged": damaged}

@@ -23,7 +23,7 @@ def run(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     args = task.args
     assert isinstance(args, SnippetArgs)
     (table,) = inputs
-    model = args.owner.model
+    model, threads = args.owner.model, context.budget.draw
     index = context.index(args.video)
     start, stop = choose_snippet(
         table.xy,
@@ -40,7 +40,15 @@ def run(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
         return made_of(table, output, args.recipe, args.video, witness, facts=facts)
 
     with commit(args.clip) as temporary:
-        cut_snippet(index, start, stop, temporary, should_stop=context.should_stop)
+        cut_snippet(
+            index,
+            start,
+            stop,
+            temporary,
+            threads=threads,
+            memory_bytes=context.budget.memory_bytes,
+            should_stop=context.should_stop,
+        )
     with commit(args.labeled) as temporary:
         draw_labeled_video(
             index,
@@ -52,11 +60,13 @@ def run(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
             settings=LABELED_BY[args.encoder],
             start=start,
             stop=stop,
+            threads=threads,
+            memory_bytes=context.budget.memory_bytes,
             should_stop=context.should_stop,
         )
     part = table.slice(start, stop)
     with commit(args.table) as temporary:
-        write_csv(part, temporary)
+        write_csv(part, temporary, context.budget.write)
     made = [args.clip, args.labeled, args.table]
     measured = write_metrics(args, part, args.metrics, context)
     warnings = list(measured.warnings)

@@ -65,7 +65,7 @@ def run(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
     with ledger.committing(
         output, recipe, source=source, facts=facts, videos=lambda: read
     ) as temporary:
-        write_csv(table, temporary)
+        write_csv(table, temporary, context.budget.write)
     remove_ranges(output.parent / HIDDEN / "ranges" / output.stem)
     warnings = []
     if not frames.all_ok:

@@ -16,6 +16,7 @@ from raypose.errors import TableError
 from raypose.specs import ModelSpec, VideoSpec
 from raypose.storage.digests import RUN_AGAIN, Identity
 from raypose.tasks import Progress, Task
+from raypose.worker.budget import Budget
 from raypose.worker.memory import release_memory
 from raypose.worker.staging import Staging
 from raypose.worker.video_check import Witness
@@ -41,6 +42,7 @@ class Context:
         report: is told of progress.
         should_stop: whether the run was stopped.
         worker: name of this process, for people.
+        budget: threads and memory that it may use.
         allow_unsafe: whether checkpoints may be unpickled unsafely.
 
     Attributes:
@@ -57,9 +59,11 @@ class Context:
         report: Callable[[Progress], None],
         should_stop: Callable[[], bool],
         worker: str,
+        budget: Budget,
         allow_unsafe: bool = False,
     ) -> None:
         self.worker = worker
+        self.budget = budget
         self.n_loaded = 0
         self.should_stop = should_stop
         self.staging = Staging(should_stop)

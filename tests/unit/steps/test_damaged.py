@@ -31,6 +31,7 @@ from raypose.tasks import (
     TimestampsArgs,
 )
 from raypose.video.frames import Frames, read_frames
+from raypose.worker.budget import Budget
 from raypose.worker.context import Context
 from tests.frames import make_frames
 from tests.projects import fake_model
@@ -63,6 +64,7 @@ def do(args: TaskArgs, *inputs: Any) -> tuple[Summary, Any]:
         report=lambda progress: None,
         should_stop=lambda: False,
         worker="here",
+        budget=Budget.of(2, 1 << 30),
     )
     kind = KINDS[type(args)]
     task = Task(f"{kind}/x", kind, "cam", "m · cam", args, outputs=("out",), n_frames=N)

@@ -42,6 +42,7 @@ from raypose.tasks import (
 )
 from raypose.video.index import index_video
 from raypose.video.reader import FrameReader
+from raypose.worker.budget import Budget
 from raypose.worker.context import Context
 from tests.frames import make_frames
 from tests.projects import fake_model, read_of
@@ -82,6 +83,7 @@ def do(kind: str, args: TaskArgs, *inputs: Any) -> tuple[Summary, Any]:
         report=lambda progress: None,
         should_stop=lambda: False,
         worker="here",
+        budget=Budget.of(2, 1 << 30),
     )
     task = Task(f"{kind}/x", kind, "cam", "m · cam", args, outputs=("out",))
     summary, (result,) = execute(task, inputs, context)
@@ -298,6 +300,7 @@ class TestOtherInputs:
             report=lambda progress: None,
             should_stop=lambda: False,
             worker="here",
+            budget=Budget.of(2, 1 << 30),
         )
         _, (failure, _) = execute(task, [table(owner)] * 4, context)
         assert failure.error == "SmoothingError"

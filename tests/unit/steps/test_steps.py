@@ -28,7 +28,7 @@ from raypose.steps import STEPS, execute
 from raypose.steps.predict import Predicted
 from raypose.steps.ranges import finished_ranges, write_range
 from raypose.storage import ledger
-from raypose.tables.keypoints import KeypointTable, read_csv, read_metric_csv
+from raypose.tables.keypoints import KeypointTable, read_csv
 from raypose.tasks import (
     LabelArgs,
     LoadArgs,
@@ -42,8 +42,10 @@ from raypose.tasks import (
     Task,
     TaskArgs,
 )
+from raypose.worker.budget import Budget
 from raypose.worker.context import Context
 from tests.frames import make_frames
+from tests.metric_tables import read_metric_csv
 from tests.models import make_model
 from tests.projects import fake_model
 from tests.videos import damage_packets, make_video
@@ -82,6 +84,7 @@ def context(*, should_stop: bool = False, words: list[Progress] | None = None) -
         report=(words if words is not None else []).append,
         should_stop=lambda: should_stop,
         worker="here",
+        budget=Budget.of(2, 1 << 30),
     )
 
 
