@@ -34,12 +34,13 @@ Run = tuple[float, dict[str, dict[str, int]]]
 def cut(video: Path, folder: Path, n_clips: int, n_frames: int) -> list[Path]:
     """The first frames of a video as `n_clips` videos of `n_frames` each."""
     from raypose.rendering.snippet import cut_snippet
+    from raypose.video.index import index_video
 
     folder.mkdir()
-    clips = []
+    clips, index = [], index_video(video)
     for i in range(n_clips):
         clip = folder / f"clip{i}.mp4"
-        cut_snippet(video, i * n_frames, (i + 1) * n_frames, clip)
+        cut_snippet(index, i * n_frames, (i + 1) * n_frames, clip)
         clips.append(clip)
     return clips
 

@@ -25,6 +25,7 @@ from raypose.video.decoding import iter_frames
 from raypose.video.index import index_video
 from raypose.video.pixels import plane_pixels
 from raypose.video.writer import LABELED
+from raypose.worker.budget import usable_cores
 
 N_KEYPOINTS = 17
 THRESHOLD = 0.9
@@ -119,8 +120,12 @@ def side(name: str, directory: Path, repeats: int) -> None:
     data = np.load(directory / "keypoints.npz")
     xy, likelihood = data["xy"], data["likelihood"]
     if name == "raypose":
+        threads = usable_cores()
         harness.run_child(
-            lambda: draw_labeled_video(source, xy, likelihood, out, threshold=THRESHOLD), repeats
+            lambda: draw_labeled_video(
+                index_video(source), xy, likelihood, out, threshold=THRESHOLD, threads=threads
+            ),
+            repeats,
         )
     elif name == "transcode":
         harness.run_child(lambda: transcode(source, out), repeats)

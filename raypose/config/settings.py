@@ -99,6 +99,10 @@ class Settings(Checked):
     device: Annotated[Device, Option(GPUS)] = Field(
         default="auto", description="Where networks run; auto takes a GPU if there is one."
     )
+    cpus: Annotated[Count | None, Option(GPUS, default="all")] = Field(
+        default=None,
+        description="CPU cores to use, of those that the process may use.",
+    )
     gpus: Annotated[Count | None, Option(GPUS, default="all")] = Field(
         default=None, description="Number of GPUs to use."
     )

@@ -25,6 +25,7 @@ from raypose.execution.scheduler import Scheduler
 from raypose.specs import ModelSpec, Progress
 from raypose.steps.base import Task
 from raypose.steps.execute import execute
+from raypose.worker.budget import Budget
 from raypose.worker.context import Context
 
 
@@ -61,6 +62,7 @@ class InlineExecutor:
             index=known_index,
             report=observer.progress,
             should_stop=lambda: False,  # Ctrl-C interrupts the process itself
+            budget=Budget.of_process(self._config.cpus, on_gpu="cuda" in self._device),
             worker=f"{socket.gethostname()}:{os.getpid()}",
             allow_unsafe=allow_unsafe,
         )

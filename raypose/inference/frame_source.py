@@ -24,7 +24,7 @@ from raypose.inference.preprocess import clamp_bboxes
 from raypose.inference.windows import frames_to_read
 from raypose.video.frames import Statuses, without_picture
 from raypose.video.index import VideoIndex
-from raypose.video.reader import Batch
+from raypose.video.reader import Batch, ReaderThreads
 
 
 class FrameSource:
@@ -35,6 +35,7 @@ class FrameSource:
         start, stop: of the rows that are wanted.
         has_context: whether a frame is predicted from its neighbours too; they are read with it.
         device: where the network runs.
+        threads: that read each view; by default one, ahead of the network.
 
     Attributes:
         first: number of the first frame that is read.
@@ -57,6 +58,7 @@ class FrameSource:
         bboxes: Sequence[NDArray[np.float64]] | None,
         decoder: str,
         device: torch.device,
+        threads: ReaderThreads | None = None,
     ) -> None:
         _check_lengths(indexes)
         self.first, self._stop = start, stop
@@ -64,6 +66,7 @@ class FrameSource:
             self.first, self._stop = frames_to_read(start, stop, indexes[0].n_frames)
         self._indexes = indexes
         self._device = device
+        self._threads = threads
         # A frame without a picture is in the way where other frames or views depend on it.
         self._fill_gaps = has_context or len(indexes) > 1
         self._statuses: list[list[Statuses]] = [[np.zeros(0, np.int8)] for _ in indexes]
@@ -93,6 +96,7 @@ class FrameSource:
                         start=self.first,
                         stop=self._stop,
                         batch_size=batch_size,
+                        threads=self._threads,
                     )
                 )
                 for index in self._indexes

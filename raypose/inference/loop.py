@@ -26,6 +26,7 @@ from raypose.inference.member import BatchResult, Member, predict_batch
 from raypose.inference.predictor import Predictor
 from raypose.video.frames import Frames, without_picture
 from raypose.video.index import VideoIndex
+from raypose.video.reader import ReaderThreads
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,8 @@ def predict_views(
     start: int = 0,
     stop: int | None = None,
     batch_size: int | None = None,
+    reader_threads: ReaderThreads | None = None,
+    compute_threads: int | None = None,
     bboxes: Sequence[NDArray[np.float64]] | None = None,
     decoder: str = "cpu",
     on_progress: Callable[[int], None] | None = None,
@@ -70,6 +73,8 @@ def predict_views(
         stop: frame after the last; None for the end.
         batch_size: frames per batch (of each view); by default the smallest that a predictor
             chose.
+        reader_threads: threads that read each view; by default one, ahead of the network.
+        compute_threads: threads that run networks on the CPU; by default as many as torch's.
         bboxes: for each view (frames of the video, 4) x, y, height, width of what the networks
             see, in pixels; keypoints are in pixels of the whole frame all the same. The last row
             stands for frames that have none.
@@ -95,6 +100,7 @@ def predict_views(
         bboxes=bboxes,
         decoder=decoder,
         device=predictors[0].network.device if predictors else torch.device("cpu"),
+        threads=reader_threads,
     )
     members = [Member(predictor) for predictor in predictors]
     n_wanted = stop - start
@@ -102,6 +108,7 @@ def predict_views(
         source.batches(batch_size or min((p.batch_size for p in predictors), default=1)),
         members,
         source,
+        compute_threads=compute_threads,
         on_progress=lambda n_done: on_progress and on_progress(min(n_done, n_wanted)),
         should_stop=should_stop or (lambda: False),
     )
@@ -114,6 +121,7 @@ def _predict_all(
     members: Sequence[Member],
     source: FrameSource,
     *,
+    compute_threads: int | None,
     on_progress: Callable[[int], object],
     should_stop: Callable[[], bool],
 ) -> None:
@@ -129,7 +137,7 @@ def _predict_all(
                 raise CancelledError("the run was stopped")
             yield batch
 
-    executor = BatchExecutor(member.predictor.network.device for member in members)
+    executor = BatchExecutor((m.predictor.network.device for m in members), compute_threads)
     n_done = 0
     with (
         contextlib.closing(decoded),

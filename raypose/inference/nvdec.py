@@ -33,7 +33,7 @@ from raypose.inference.preprocess import nv12_to_rgb
 from raypose.video.decoding import iter_frames
 from raypose.video.frames import FrameStatus, Statuses
 from raypose.video.pixels import FULL_RANGE
-from raypose.video.reader import Batch, FrameReader
+from raypose.video.reader import Batch, FrameReader, ReaderThreads
 
 if TYPE_CHECKING:
     from raypose.video.index import VideoIndex
@@ -57,10 +57,11 @@ def open_reader(
     start: int = 0,
     stop: int | None = None,
     batch_size: int = 32,
+    threads: ReaderThreads | None = None,
 ) -> FrameReader:
     """A reader of a range of a video, by `decoder`: `cpu`, or `nvdec` of the device."""
     if decoder == "cpu":
-        return FrameReader(index, start=start, stop=stop, batch_size=batch_size)
+        return FrameReader(index, start=start, stop=stop, batch_size=batch_size, threads=threads)
     hwaccel = nvdec(device)
     return DeviceReader(index, device, hwaccel, start=start, stop=stop, batch_size=batch_size)
 

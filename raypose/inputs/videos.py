@@ -25,6 +25,7 @@ from raypose.inputs.search import Search
 from raypose.specs import VideoSpec
 from raypose.storage import AnyPath, as_path
 from raypose.storage.records import RecordedFiles
+from raypose.worker.budget import usable_cores
 
 SUFFIXES = (
     ".mp4", ".avi", ".mov", ".mkv", ".m4v", ".mpg", ".mpeg", ".webm", ".wmv", ".ts", ".mts",
@@ -233,7 +234,8 @@ def probe_videos(
 
     A video that is known from an earlier run and has not changed is not read again.
     """
-    count = workers or min(32, 4 * (os.cpu_count() or 1))
+    # Most of the time each waits for the disk.
+    count = workers or min(32, 4 * usable_cores())
     with ThreadPoolExecutor(count, thread_name_prefix="probe") as pool:
         return list(pool.map(_probe, (video.path for video in videos), keys))
 

@@ -1,8 +1,7 @@
 """Keypoints on a frame: markers and text as Lightning Pose draws them, on YUV planes.
 
-`overlay` decodes, hands every frame to a `Painter`, and encodes what that made of it. Drawing on
-the planes that the decoder hands out and the encoder wants converts no pixel to RGB and back, and
-what lies beside markers and text goes through as it is. Nothing is decoded or encoded here.
+Drawing on the decoder's own planes converts no pixel to RGB and back: what lies beside markers
+and text stays as it is. Nothing is decoded or encoded here.
 """
 
 from __future__ import annotations
@@ -49,11 +48,18 @@ def keypoint_colors(n_keypoints: int, colormap: str) -> UInt8:
     return colors
 
 
-class Painter:
-    """Puts frame, markers and text on a canvas in the encoder's pixel format.
+class FrameRenderer:
+    """Draws frame, markers and text on a canvas in the encoder's pixel format.
 
-    The canvas is one `av.VideoFrame` that is painted over for every frame: a decoder's frames
-    may not be drawn on, later ones refer to them.
+    The canvas is one `av.VideoFrame`, drawn over for every frame: a decoder's own frames must not
+    change, since later ones refer to them.
+
+    Args:
+        index: the video.
+        xy: keypoints of the whole video in pixels of the frame as it is shown, (N, K, 2).
+        likelihood: (N, K).
+        threshold: markers are drawn where the likelihood is above it.
+        colormap: matplotlib's name of the colours of the markers.
     """
 
     def __init__(
@@ -63,7 +69,6 @@ class Painter:
         likelihood: NDArray[np.floating[Any]],
         threshold: float,
         colormap: str,
-        dot_radius: int | None,
     ) -> None:
         import av
 
@@ -72,34 +77,30 @@ class Painter:
         self._colors = keypoint_colors(likelihood.shape[1], colormap)
         self._xy, self._likelihood, self._threshold = xy, likelihood, threshold
         self._scale = _drawing_scale(index.width, index.height)
-        radius = max(1, round(4 * self._scale)) if dot_radius is None else dot_radius
         pix_fmt = output_format(index)
         self._shift = 1 if pix_fmt == "yuv420p" else 0
         self._convert = FrameConverter(index)
         width, height = index.coded_size
-        self.canvas = av.VideoFrame(width, height, pix_fmt)
-        self._planes = [plane_pixels(plane) for plane in self.canvas.planes]
-        self._disk = _disk(radius)
-        self._flat = [np.frombuffer(plane, np.uint8) for plane in self.canvas.planes]
+        self._canvas = av.VideoFrame(width, height, pix_fmt)
+        self._planes = [plane_pixels(plane) for plane in self._canvas.planes]
+        self._disk = _disk(max(1, round(4 * self._scale)))
+        self._flat = [np.frombuffer(plane, np.uint8) for plane in self._canvas.planes]
         self._block = (0, 0)
         self._dots: tuple[_Dots, ...] = ()
         self._boxes: dict[tuple[int, int], _TextBox] = {}
-        self._previous: Any = None
         # Both follow from the colours of the first frame.
         self._yuv = np.empty((0, 3), np.uint8)
         self._black = 16
 
-    def paint(self, n: int, frame: Any | None) -> None:
-        """Paint frame `n`; where it can't be decoded, the picture before stays."""
-        if frame is not None:
-            self._previous = self._convert(frame)
-        elif self._previous is None:
-            self._previous = self._convert.black()
-        self._take_colors(self._previous)
-        for plane, source in zip(self._planes, self._previous.planes, strict=True):
+    def render(self, n: int, frame: Any | None) -> Any:
+        """The canvas with frame `n` on it; if that is missing, with the picture before it."""
+        picture = self._convert(frame)
+        self._take_colors(picture)
+        for plane, source in zip(self._planes, picture.planes, strict=True):
             np.copyto(plane, plane_pixels(source))
         self._draw_markers(n)
         self._draw_text(n)
+        return self._canvas
 
     def _take_colors(self, frame: Any) -> None:
         if len(self._yuv):
@@ -108,10 +109,10 @@ class Painter:
         # White is 235 in limited range.
         self._black = 0 if full else 16
         self._yuv = _to_yuv(self._colors, frame.colorspace, full)
-        self.canvas.color_range = frame.color_range
-        self.canvas.colorspace = frame.colorspace
-        self.canvas.color_primaries = frame.color_primaries
-        self.canvas.color_trc = frame.color_trc
+        self._canvas.color_range = frame.color_range
+        self._canvas.colorspace = frame.colorspace
+        self._canvas.color_primaries = frame.color_primaries
+        self._canvas.color_trc = frame.color_trc
 
     def _draw_markers(self, n: int) -> None:
         if not self._block[0] <= n < self._block[1]:
@@ -149,7 +150,7 @@ class Painter:
         # A chroma sample has the colour of the upper left of the pixels it stands for.
         shift = self._shift
         own = ((rows | columns) & shift) == 0
-        strides = [plane.line_size for plane in self.canvas.planes]
+        strides = [plane.line_size for plane in self._canvas.planes]
         chroma = dots(own, shift, strides[1])
         return dots(slice(None), 0, strides[0]), chroma, chroma
 

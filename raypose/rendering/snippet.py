@@ -1,11 +1,10 @@
-"""The snippet of a video: its liveliest half minute, for a quick look.
+"""The snippet of a video: the half minute with the most motion, for a quick look.
 
 `choose_snippet` finds it in the predictions; `cut_snippet` cuts it out of the video, exact to the
-frame. The predictions of the snippet are rows `start` to `stop` of those of the video: nothing is
-predicted again. Choosing reads no video; cutting reads no predictions.
+frame. The predictions of the snippet are rows `start` to `stop` of those of the video.
 
-Motion energy is what the scripts of the Pose-app take for it: the mean displacement, from one
-frame to the next, of the keypoints that are confident in both.
+Motion energy is defined as in the scripts of the Pose app: the mean displacement, from one frame
+to the next, of the keypoints that are confident in both.
 """
 
 from __future__ import annotations
@@ -17,18 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raypose.errors import CancelledError
+from raypose.rendering.encoding import Render, encode_frames
 from raypose.video.copying import copy_plain
-from raypose.video.decoding import iter_frames
-from raypose.video.index import VideoIndex, index_video
-from raypose.video.mp4 import check_shown
+from raypose.video.index import VideoIndex
 from raypose.video.pixels import FrameConverter
-from raypose.video.reader import read_ahead
-from raypose.video.writer import HIGH_QUALITY, EncoderSettings, VideoWriter
+from raypose.video.writer import HIGH_QUALITY, EncoderSettings
 
 _CHUNK = 1 << 16
-_AHEAD = 8
-_CHECK_EVERY = 16
 
 
 def motion_energy(
@@ -42,12 +36,11 @@ def motion_energy(
     Args:
         xy: (N, K, 2), in pixels.
         likelihood: (N, K).
-        threshold: keypoints below it, in this frame or the one before, are left out.
-        is_ok: (N,), False where a frame has no sound picture; None where all have.
+        threshold: keypoints below it, in this frame or the one before, do not count.
+        is_ok: (N,), False where a frame is damaged or missing; None if none is.
 
     Returns:
-        One value a frame. 0 for the first one, and where no keypoint is confident: motion that
-        nobody saw can't make a window lively, and must not blank it either.
+        One value per frame; 0 for the first one, and where no keypoint is confident.
     """
     energy = np.zeros(len(xy))
     for first in range(1, len(xy), _CHUNK):
@@ -81,12 +74,12 @@ def choose_snippet(
         fps: frame rate of a video that has a constant one.
         duration_s: length of the window in the video's own time.
         threshold: keypoints of a lower likelihood do not count.
-        is_ok: (N,), False where a frame has no sound picture; None where all have.
+        is_ok: (N,), False where a frame is damaged or missing; None if none is.
 
     Returns:
-        First frame, and the frame after the last. The whole video where it is no longer than
-        the window; the first of several that are equally lively. Only windows without a damaged
-        frame are chosen from or, where there is none, those with the fewest.
+        First frame, and the frame after the last. The whole video if it is no longer than the
+        window; the first of several with the same energy. Windows with the fewest damaged frames
+        come first.
 
     Raises:
         ValueError: neither or both of `times_s` and `fps` are given.
@@ -100,7 +93,7 @@ def choose_snippet(
     if n < 2:
         return 0, n
     step = float(np.median(np.diff(times_s)))
-    # Times are rounded; a frame that begins a hair before the window's end is not in it.
+    # Times are rounded: a frame that begins just before the window's end is not in it.
     ends = times_s + duration_s - 0.01 * step
     n_starts = int(np.searchsorted(ends, times_s[-1] + step, side="right"))
     if n_starts == 0:
@@ -117,27 +110,30 @@ def choose_snippet(
 
 
 def cut_snippet(
-    video: str | os.PathLike[str] | VideoIndex,
+    index: VideoIndex,
     start: int,
     stop: int,
     out_path: str | os.PathLike[str],
     *,
+    threads: int = 1,
+    memory_bytes: int | None = None,
     settings: EncoderSettings = HIGH_QUALITY,
     on_progress: Callable[[int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> int:
     """Cut frames `start` to `stop` out of a video and encode them in high quality.
 
-    A plain H.264 video that is its own snippet is copied as it is, without encoding again.
-    Decoding begins at the keyframe that the first frame needs. Times begin at 0 and keep their
-    distances. A frame that can't be decoded shows the picture before it, so that frame `i` of
-    the snippet is always frame `start + i` of the video.
+    A plain H.264 video that is no longer than a snippet is copied without encoding it again.
+    Times begin at 0 and keep their distances. A frame that can't be decoded shows the picture
+    before it, so that frame `i` of the snippet is always frame `start + i` of the video.
 
     Args:
-        video: the file, or its index.
+        index: the video.
         start: first frame.
         stop: frame after the last.
         out_path: the MP4 to write.
+        threads: that it may use.
+        memory_bytes: that it may take; None for no limit.
         settings: of the encoder.
         on_progress: called with the number of frames written so far.
         should_stop: asked now and then whether to give up.
@@ -150,26 +146,22 @@ def cut_snippet(
         OutputError: the file can't be written, or would not show each of the frames.
         CancelledError: `should_stop` said so.
     """
-    index = video if isinstance(video, VideoIndex) else index_video(video)
     if (start, stop) == (0, index.n_frames) and copy_plain(index, out_path):
         return stop
-    convert = FrameConverter(index)
-    picture: Any = None
-    with (
-        read_ahead(iter_frames(index, start, stop), _AHEAD) as frames,
-        VideoWriter(out_path, index, settings) as writer,
-    ):
-        for n, frame, _ in frames:
-            if frame is not None:
-                picture = convert(frame)
-            elif picture is None:
-                picture = convert.black()
-            writer.write(picture, int(index.pts[n] - index.pts[start]))
-            done = n + 1 - start
-            if done % _CHECK_EVERY == 0 or n + 1 == stop:
-                if should_stop is not None and should_stop():
-                    raise CancelledError("stopped while cutting the snippet", path=index.path)
-                if on_progress is not None:
-                    on_progress(done)
-    check_shown(out_path, stop - start)
-    return stop - start
+
+    def converter() -> Render:
+        convert = FrameConverter(index)
+        return lambda _, frame: convert(frame)
+
+    return encode_frames(
+        index,
+        start,
+        stop,
+        out_path,
+        converter,
+        settings,
+        threads=threads,
+        memory_bytes=memory_bytes,
+        on_progress=on_progress,
+        should_stop=should_stop,
+    )

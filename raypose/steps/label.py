@@ -73,7 +73,7 @@ class Label(TableStep):
         index = context.index(self.video)
         output = self.outputs["labeled"]
         with commit_from_table(self, table, output, context.video_check) as temporary:
-            stats = draw_labeled_video(
+            n_frames = draw_labeled_video(
                 index,
                 table.xy,
                 table.likelihood,
@@ -81,7 +81,9 @@ class Label(TableStep):
                 threshold=self.model.confidence_threshold,
                 colormap=self.model.colormap,
                 settings=LABELED_BY[self.encoder],
+                threads=context.budget.draw,
+                memory_bytes=context.budget.memory_bytes,
                 on_progress=context.report,
                 should_stop=context.should_stop,
             )
-        return Outcome([None], [output], {"n_frames": stats.n_frames})
+        return Outcome([None], [output], {"n_frames": n_frames})

@@ -67,6 +67,6 @@ def write_metrics(
         if name not in metrics:
             continue
         with commit_from_table(step, table, output) as temporary:
-            write_metric_csv(temporary, keypoints, metrics[name])
+            write_metric_csv(temporary, keypoints, metrics[name], context.budget.write)
         outcome.made.append(output)
     return outcome

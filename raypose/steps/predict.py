@@ -100,6 +100,8 @@ class Predict(Step):
             batch_size=self.batch_size,
             decoder=self.decoder,
             bboxes=bbox_as_planned(self.bboxes, self.recipes) if any(self.bboxes) else None,
+            reader_threads=context.budget.reader,
+            compute_threads=context.budget.compute,
             on_progress=context.report,
             should_stop=context.should_stop,
         )

@@ -91,9 +91,15 @@ class Smooth(OutputStep):
                 should_stop=context.should_stop,
             )
         origins = [None if isinstance(table, Failure) else table.origin for table in inputs]
-        return self._commit(result, members, origins)
+        return self._commit(result, members, origins, context.budget.write)
 
-    def _commit(self, result: Any, members: Members, origins: Sequence[Origin | None]) -> Outcome:
+    def _commit(
+        self,
+        result: Any,
+        members: Members,
+        origins: Sequence[Origin | None],
+        n_threads: int,
+    ) -> Outcome:
         """Commit the smoothed tables, then say what came of it."""
         from raypose.steps.frame_files import COUNTS, frames_of_members
         from raypose.video.frames import describe
@@ -111,7 +117,9 @@ class Smooth(OutputStep):
         read = union(t.origin for tables in members.tables.values() for t in tables.values())
         facts = {"mode": result.mode, "reason": result.reason, "members": list(members.names)}
         outcome = Outcome([])
-        outcome.made = self._commit_shared(result, made_from[self.video], read, facts, members)
+        outcome.made = self._commit_shared(
+            result, made_from[self.video], read, facts, members, n_threads
+        )
         outcome.warnings = [
             f"EKS went on without {who}: it {why}" for who, why in members.excluded.items()
         ]
@@ -127,7 +135,7 @@ class Smooth(OutputStep):
                 damaged[video.path] = noted[COUNTS] = frames.counts
                 if self.final:  # otherwise those who predicted have said so
                     outcome.warnings.append(f"{video.key}: {describe(frames.counts)}")
-            outcome.made += _commit_table(table, path, recipe, video, noted)
+            outcome.made += _commit_table(table, path, recipe, video, noted, n_threads)
             outcome.results.append(table)
         outcome.facts = {"n_rows": outcome.results[0].n_frames, **facts, "damaged": damaged}
         return outcome
@@ -139,6 +147,7 @@ class Smooth(OutputStep):
         read: Sequence[VideoRead],
         facts: Mapping[str, Any],
         members: Members,
+        n_threads: int,
     ) -> list[str]:
         """Commit what belongs to the whole recording: parameters, and 3-D keypoints if any."""
         from raypose.tables.keypoints import write_points_csv
@@ -161,12 +170,17 @@ class Smooth(OutputStep):
             with commits.committing(
                 as_path(made[1]), recipe, source=source, facts=dict(facts), videos=lambda: read
             ) as temporary:
-                write_points_csv(result.points, temporary)
+                write_points_csv(result.points, temporary, n_threads)
         return made
 
 
 def _commit_table(
-    table: Any, path: str, recipe: recipes.Recipe, video: VideoSpec, facts: dict[str, Any]
+    table: Any,
+    path: str,
+    recipe: recipes.Recipe,
+    video: VideoSpec,
+    facts: dict[str, Any],
+    n_threads: int,
 ) -> list[str]:
     """Commit the smoothed table of one view, with the file of its frames where it needs one."""
     from raypose.steps.frame_files import commit_frames, drop_frames
@@ -180,5 +194,5 @@ def _commit_table(
     with commits.committing(
         output, recipe, source=video.path, facts=facts, videos=lambda: read
     ) as temporary:
-        write_csv(table, temporary)
+        write_csv(table, temporary, n_threads)
     return [*made, path]

@@ -95,7 +95,15 @@ class Snippet(TableStep):
             return commit_from_table(self, table, output, video_check, facts=facts)
 
         with commit("clip") as temporary:
-            cut_snippet(index, start, stop, temporary, should_stop=context.should_stop)
+            cut_snippet(
+                index,
+                start,
+                stop,
+                temporary,
+                threads=context.budget.draw,
+                memory_bytes=context.budget.memory_bytes,
+                should_stop=context.should_stop,
+            )
         with commit("labeled") as temporary:
             draw_labeled_video(
                 index,
@@ -107,11 +115,13 @@ class Snippet(TableStep):
                 settings=LABELED_BY[self.encoder],
                 start=start,
                 stop=stop,
+                threads=context.budget.draw,
+                memory_bytes=context.budget.memory_bytes,
                 should_stop=context.should_stop,
             )
         part = table.slice(start, stop)
         with commit("table") as temporary:
-            write_csv(part, temporary)
+            write_csv(part, temporary, context.budget.write)
         metrics = {name: path for name, path in self.outputs.items() if name not in _FILES}
         measured = write_metrics(self, part, metrics, context, self.data_dir)
         warnings = list(measured.warnings)

@@ -63,7 +63,7 @@ class Table(OutputStep):
         with commits.committing(
             output, recipe, source=source, facts=facts, videos=lambda: read
         ) as temporary:
-            write_csv(table, temporary)
+            write_csv(table, temporary, context.budget.write)
         remove_ranges(output.parent / HIDDEN / "ranges" / output.stem)
         warnings = []
         if not frames.all_ok:

@@ -32,6 +32,7 @@ from raypose.video.frames import Frames, FrameStatus
 if TYPE_CHECKING:
     import pyarrow as pa
 
+AnyName = str | os.PathLike[str]
 FloatArray = npt.NDArray[np.float32]
 
 COORDS = ("x", "y", "likelihood")
@@ -95,7 +96,10 @@ class KeypointTable:
             raise TableError(f"{len(values)} rows, and the status of {len(self.frames)} frames")
         if self.frames is not None and self.frames.all_ok:
             object.__setattr__(self, "frames", None)
-        _check_distinct(self.keypoint_names, "")
+        names = self.keypoint_names
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise TableError(f"keypoints that come more than once: {', '.join(twice)}")
 
     @property
     def n_frames(self) -> int:
@@ -165,11 +169,11 @@ class PointTable:
     values: FloatArray
 
 
-def write_csv(table: KeypointTable, path: str | os.PathLike[str]) -> None:
+def write_csv(table: KeypointTable, path: AnyName, threads: int = 1) -> None:
     """Writes a table as CSV, float32 values in the fewest digits that read back the same.
 
-    A first row of nothing but empty fields is a row of names to pandas, which drops it: such a
-    row is written with likelihoods of 0, which say the same.
+    pandas takes a first row of empty fields for names and drops it: such a row is written with
+    likelihoods of 0, which mean the same. Blocks of rows are formatted in `threads` threads.
 
     Raises:
         OSError: the file can't be written.
@@ -178,22 +182,22 @@ def write_csv(table: KeypointTable, path: str | os.PathLike[str]) -> None:
     if len(values) and np.isnan(values[0]).all():
         values = values.copy()
         values[0, :, 2] = 0.0
-    _write_keypoints(path, table.scorer, table.keypoint_names, table.coords, values)
+    _write_keypoints(path, table.scorer, table.keypoint_names, table.coords, values, threads)
 
 
-def write_points_csv(table: PointTable, path: str | os.PathLike[str]) -> None:
-    """Writes keypoints in space as `eks` does: three header rows, six columns a keypoint.
+def write_points_csv(table: PointTable, path: AnyName, threads: int = 1) -> None:
+    """Writes 3-D keypoints as `eks` does: three header rows, six columns per keypoint.
 
     Raises:
-        TableError: the first row is empty: pandas takes such a row for names, and drops it.
+        TableError: the first row is empty, which pandas takes for names and drops.
         OSError: the file can't be written.
     """
     if len(table.values) and np.isnan(table.values[0]).all():
         raise TableError("the first row of 3-D keypoints would be empty", path=path)
-    _write_keypoints(path, EKS_SCORER, table.keypoint_names, POINT_COORDS, table.values)
+    _write_keypoints(path, EKS_SCORER, table.keypoint_names, POINT_COORDS, table.values, threads)
 
 
-def read_csv(path: str | os.PathLike[str]) -> KeypointTable:
+def read_csv(path: AnyName) -> KeypointTable:
     """Reads a table of predictions of Lightning Pose, DeepLabCut or EKS, whole.
 
     Columns are taken by name: x, y and likelihood, and the nine of EKS where every keypoint has
@@ -220,14 +224,15 @@ def read_csv(path: str | os.PathLike[str]) -> KeypointTable:
 
 
 def write_metric_csv(
-    path: str | os.PathLike[str], keypoint_names: Sequence[str], values: npt.NDArray[Any]
+    path: AnyName, keypoint_names: Sequence[str], values: npt.NDArray[Any], threads: int = 1
 ) -> None:
-    """Writes one value a frame and keypoint: a header row of keypoints, an unnamed index.
+    """Writes one value per frame and keypoint: a header row of keypoints, an unnamed index.
 
     Args:
         path: where to write.
         keypoint_names: the columns.
         values: shape (n_frames, n_keypoints); NaN is written as an empty field.
+        threads: that it may use.
 
     Raises:
         OSError: the file can't be written.
@@ -235,37 +240,16 @@ def write_metric_csv(
     """
     if values.ndim != 2 or values.shape[1] != len(keypoint_names):
         raise TableError(f"values of shape {values.shape} for {len(keypoint_names)} keypoints")
-    _write(path, [["", *keypoint_names]], np.asarray(values, dtype=np.float32))
-
-
-def read_metric_csv(path: str | os.PathLike[str]) -> tuple[tuple[str, ...], FloatArray]:
-    """Reads a table of a metric: the keypoints, and values of shape (n_frames, n_keypoints).
-
-    Raises:
-        TableError: the file is cut short or is no such table.
-        OSError: the file can't be read.
-    """
-    head = read_head(path, 1)
-    ((index, *names),) = head.rows
-    if index or not names:
-        raise TableError("no table of a metric: its first row is not keypoints", path=path)
-    _check_distinct(names, path)
-    values, _ = read_numbers(head, len(names), range(len(names)))
-    return tuple(names), values
-
-
-def _check_distinct(names: Sequence[str], path: str | os.PathLike[str]) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise TableError(f"keypoints that come more than once: {', '.join(twice)}", path=path)
+    _write(path, [["", *keypoint_names]], np.asarray(values, dtype=np.float32), threads)
 
 
 def _write_keypoints(
-    path: str | os.PathLike[str],
+    path: AnyName,
     scorer: str,
     names: Sequence[str],
     coords: Sequence[str],
     values: FloatArray,
+    threads: int,
 ) -> None:
     n_columns = len(names) * len(coords)
     header = [
@@ -273,26 +257,34 @@ def _write_keypoints(
         ["bodyparts", *(name for name in names for _ in coords)],
         ["coords", *(coord for _ in names for coord in coords)],
     ]
-    _write(path, header, values.reshape(len(values), n_columns))
+    _write(path, header, values.reshape(len(values), n_columns), threads)
 
 
 def _write(
-    path: str | os.PathLike[str], header: list[list[str]], rows: npt.NDArray[np.float32]
+    path: AnyName, header: list[list[str]], rows: npt.NDArray[np.float32], threads: int
 ) -> None:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(header)
     n_rows = max(1, _WRITE_VALUES // max(1, rows.shape[1]))
-    workers = max(1, min(4, os.cpu_count() or 1))
-    # A few blocks ahead of the file, never all of them: memory does not grow with the table.
-    ahead: deque[Future[pa.Buffer]] = deque()
-    with Path(path).open("wb") as file, ThreadPoolExecutor(workers) as pool:
+    starts = range(0, len(rows), n_rows)
+
+    def block(start: int) -> pa.Buffer:
+        return _format_rows(rows[start : start + n_rows], start)
+
+    with Path(path).open("wb") as file:
         file.write(text.getvalue().encode())
-        for start in range(0, len(rows), n_rows):
-            ahead.append(pool.submit(_format_rows, rows[start : start + n_rows], start))
-            if len(ahead) > 2 * workers:
+        if threads == 1 or len(starts) < 2:
+            file.writelines(map(block, starts))
+            return
+        # A few blocks ahead of the file, never all of them: memory does not grow with the table.
+        ahead: deque[Future[pa.Buffer]] = deque()
+        with ThreadPoolExecutor(threads) as pool:
+            for start in starts:
+                ahead.append(pool.submit(block, start))
+                if len(ahead) > 2 * threads:
+                    file.write(ahead.popleft().result())
+            while ahead:
                 file.write(ahead.popleft().result())
-        while ahead:
-            file.write(ahead.popleft().result())
 
 
 def _format_rows(rows: npt.NDArray[np.float32], start: int) -> pa.Buffer:
@@ -311,7 +303,7 @@ def _format_rows(rows: npt.NDArray[np.float32], start: int) -> pa.Buffer:
 
 
 def choose_columns(
-    bodyparts: list[str], coords: list[str], path: str | os.PathLike[str]
+    bodyparts: list[str], coords: list[str], path: AnyName
 ) -> tuple[tuple[str, ...], tuple[str, ...], list[int]]:
     """Keypoints, coordinates and the positions of their columns, keypoint by keypoint."""
     position: dict[tuple[str, str], int] = {}

@@ -13,7 +13,6 @@ before the first frame that is asked for, back to its keyframe, counts as well.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -31,7 +30,6 @@ from raypose.video.seeking import open_at
 Frame = tuple[int, Any | None, FrameStatus]
 """Number, picture (None where there is none) and status."""
 
-_MAX_THREADS = 16
 _MOST_AT_ONCE = 12
 _MOST_HELD = 64
 # Decoders that lose sight of damage when they work on several packets, or parts of one, at once.
@@ -71,7 +69,7 @@ def iter_frames(
     start: int = 0,
     stop: int | None = None,
     *,
-    threads: int = 0,
+    threads: int = 1,
     hwaccel: Any = None,
 ) -> Generator[Frame, None, None]:
     """Decoded frames (`av.VideoFrame`, as coded) with their numbers, each number once, in order.
@@ -80,7 +78,7 @@ def iter_frames(
         index: the video.
         start: first frame.
         stop: frame after the last; None for the end.
-        threads: of the decoder; 0 for one per core.
+        threads: of the decoder.
         hwaccel: PyAV's settings of hardware that decodes; None for the CPU. What is damaged is
             decoded on the CPU.
 
@@ -119,7 +117,7 @@ class _Part:
     ) -> None:
         self.n = n
         self._index, self._stop, self._way = index, stop, way
-        self._threads = 1 if way.careful else _thread_count(threads)
+        self._threads = 1 if way.careful else threads
         self._hwaccel = None if way.careful else hwaccel
         nearest = int(np.searchsorted(index.keyframes, n, side="right")) - 1
         # What these take for an error depends on what the frames before were like.
@@ -309,7 +307,3 @@ class _Part:
 
     def _go_on_with_care(self) -> None:
         self._next = replace(self._way, careful=True, until=self._last_fed, found=False)
-
-
-def _thread_count(threads: int) -> int:
-    return threads or min(os.cpu_count() or 1, _MAX_THREADS)

@@ -1,7 +1,7 @@
-"""From the pixels that a decoder hands out to those that a network or an encoder wants.
+"""From a decoder's pixels to those that a network or an encoder takes.
 
 `RgbConverter` and `RgbWorkers` make RGB as OpenCV does; `FrameConverter` makes frames for the
-encoder, touching nothing that can stay. Neither resizes a picture to another resolution.
+encoder and changes nothing that can stay. Neither resizes pictures.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import collections
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ _BICUBIC = 4
 
 
 class RgbConverter:
-    """Turns decoded frames into the RGB values that OpenCV would give, as they are shown."""
+    """Converts decoded frames to the RGB values that OpenCV would give, as they are shown."""
 
     def __init__(self, index: VideoIndex) -> None:
         from av.video.reformatter import VideoReformatter
@@ -52,29 +51,24 @@ class RgbConverter:
 
 
 class RgbWorkers:
-    """Converts frames in several threads at once, where there are cores for it.
+    """Converts frames in several threads.
 
     Args:
         index: the video.
-        n_threads: 0 to convert in the caller's thread.
+        n_threads: 1 to convert in the caller's thread.
     """
 
     def __init__(self, index: VideoIndex, n_threads: int) -> None:
         self._index = index
         self._n_threads = n_threads
         self._local = threading.local()
-        self._pool = ThreadPoolExecutor(n_threads, "raypose-rgb") if n_threads else None
+        self._pool = ThreadPoolExecutor(n_threads, "raypose-rgb") if n_threads > 1 else None
         self._jobs: collections.deque[Future[None]] = collections.deque()
 
     def __enter__(self) -> RgbWorkers:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._pool is not None:
             self._pool.shutdown()
 
@@ -119,9 +113,20 @@ class FrameConverter:
         self._size = index.coded_size
         self._format = output_format(index)
         self._reformatter = VideoReformatter()
+        self._last: Any = None
 
-    def __call__(self, frame: Any) -> Any:
-        """`frame` itself, or a converted copy."""
+    def __call__(self, frame: Any | None) -> Any:
+        """`frame` itself, or a converted copy; where it is missing, the picture before it.
+
+        A video that begins with a missing frame begins black.
+        """
+        if frame is not None:
+            self._last = self._converted(frame)
+        elif self._last is None:
+            self._last = self._black()
+        return self._last
+
+    def _converted(self, frame: Any) -> Any:
         width, height = self._size
         # "yuvj" is FFmpeg's older way to say full range.
         same = frame.format.name.replace("yuvj", "yuv") == self._format
@@ -137,8 +142,7 @@ class FrameConverter:
             threads=1,
         )
 
-    def black(self) -> Any:
-        """A black frame, for where none can be decoded."""
+    def _black(self) -> Any:
         import av
 
         frame = av.VideoFrame(*self._size, self._format)

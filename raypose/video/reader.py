@@ -1,14 +1,11 @@
-"""Frames of a video, in order, decoded ahead of whoever uses them.
+"""Frames of a video, in order, decoded ahead of their use.
 
-`FrameReader` hands out batches of RGB arrays for the network, decoding (`decoding`) in a thread of
-its own. It begins at any frame without decoding more than the group of pictures it lies in, and
-accounts for every frame: one that can't be decoded keeps its place, and each has its status.
+`FrameReader` yields batches of RGB arrays for the network. It starts at any frame, decoding no
+more than the group of pictures around it, and accounts for every frame: one that can't be decoded
+keeps its place, and each has its status.
 
-RGB values are those that `cv2.VideoCapture` gives, bit for bit, rotation included: the same
-conversion (swscale, bicubic chroma, the colour matrix and range that the file declares), which
-matters because networks were trained on frames that OpenCV read.
-
-Nothing is resized or normalised here.
+RGB values are those of `cv2.VideoCapture`, bit for bit, rotation included, because networks were
+trained on frames that OpenCV read. Nothing is resized or normalised here.
 """
 
 from __future__ import annotations
@@ -20,7 +17,6 @@ import queue
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -34,6 +30,21 @@ from raypose.video.pixels import RgbWorkers
 T = TypeVar("T")
 
 _MAX_AHEAD_BYTES = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderThreads:
+    """Threads that read a video.
+
+    Attributes:
+        decode: threads of the decoder.
+        convert: threads that convert frames to RGB; with 1, the reading thread does it.
+        ahead: whether the reading thread is one of its own, which works ahead of the caller.
+    """
+
+    decode: int = 1
+    convert: int = 1
+    ahead: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +68,15 @@ class Batch:
 
 @contextlib.contextmanager
 def read_ahead(items: Iterator[T], n_ahead: int) -> Iterator[Iterator[T]]:
-    """Run an iterator in a thread of its own, up to `n_ahead` items ahead of its user.
+    """Run an iterator in a thread of its own, up to `n_ahead` items ahead of the caller.
 
-    Errors come out where the item would have; leaving the context stops the thread.
+    Errors are raised in place of the item; leaving the context stops the thread. With `n_ahead`
+    0, the caller's thread does it.
     """
-    ready: queue.Queue[T | _End] = queue.Queue(max(1, n_ahead))
+    if not n_ahead:
+        yield items
+        return
+    ready: queue.Queue[T | _End] = queue.Queue(n_ahead)
     closing = threading.Event()
 
     def put(item: T | _End) -> None:
@@ -121,13 +136,13 @@ class FrameReader:
         video: a file, or its index (which saves reading the packets again).
         start: first frame.
         stop: frame after the last; None for the end.
-        batch_size: frames a batch; the last one may be shorter.
-        prefetch: batches that may wait decoded; fewer do where they would take much memory.
-        threads: of the decoder; 0 for one a core.
+        batch_size: frames per batch; the last one may be shorter.
+        prefetch: decoded batches that may wait; fewer where they would take much memory.
+        threads: that it may use; by default one, ahead of the caller.
 
     Attributes:
         index: the video's index.
-        n_without_picture: frames handed out so far that are corrupt or missing.
+        n_without_picture: frames yielded so far that are corrupt or missing.
 
     Raises:
         VideoError: the file can't be opened, or not one frame of the range can be decoded.
@@ -142,35 +157,32 @@ class FrameReader:
         stop: int | None = None,
         batch_size: int = 32,
         prefetch: int = 2,
-        threads: int = 0,
+        threads: ReaderThreads | None = None,
     ) -> None:
         self.index = video if isinstance(video, VideoIndex) else index_video(video)
         self.start, self.stop = check_range(self.index, start, stop)
         self.batch_size = batch_size
         self.n_without_picture = 0
-        self._threads = threads
+        self._threads = threads or ReaderThreads()
         batch_bytes = 3 * self.index.width * self.index.height * batch_size
-        self._prefetch = max(1, min(prefetch, _MAX_AHEAD_BYTES // batch_bytes))
+        self._n_ahead = max(1, min(prefetch, _MAX_AHEAD_BYTES // batch_bytes))
+        if not self._threads.ahead:
+            self._n_ahead = 0
         self._open = contextlib.ExitStack()
 
     def __enter__(self) -> FrameReader:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __iter__(self) -> Iterator[Batch]:
-        for batch in self._open.enter_context(read_ahead(self._batches(), self._prefetch)):
+        for batch in self._open.enter_context(read_ahead(self._batches(), self._n_ahead)):
             self.n_without_picture += int(without_picture(batch.statuses).sum())
             yield batch
 
     def close(self) -> None:
-        """Stop decoding and let go of the file."""
+        """Stop decoding and close the file."""
         self._open.close()
 
     def _batches(self) -> Iterator[Batch]:
@@ -186,10 +198,11 @@ class FrameReader:
             )
 
     def _decoded(self) -> Iterator[Batch]:
-        """All batches; what another decoder does otherwise."""
-        frames = iter_frames(self.index, self.start, self.stop, threads=self._threads)
+        """All batches; another decoder overrides this."""
+        threads = self._threads
+        frames = iter_frames(self.index, self.start, self.stop, threads=threads.decode)
         shape = (self.index.height, self.index.width, 3)
-        with RgbWorkers(self.index, _conversion_threads()) as workers:
+        with RgbWorkers(self.index, threads.convert) as workers:
             for first in range(self.start, self.stop, self.batch_size):
                 size = min(self.batch_size, self.stop - first)
                 pixels = np.empty((size, *shape), np.uint8)
@@ -202,8 +215,3 @@ class FrameReader:
                         workers.convert(frame, pixels[k])
                 workers.wait()
                 yield Batch(first, pixels, statuses)
-
-
-def _conversion_threads() -> int:
-    # On few cores the decoder and the network have use for all of them.
-    return min(4, (os.cpu_count() or 1) // 4)

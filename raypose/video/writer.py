@@ -15,7 +15,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from types import TracebackType
 from typing import Any
 
 from raypose.errors import OutputError, from_os_error
@@ -32,14 +31,12 @@ class EncoderSettings:
         crf: constant rate factor, or NVENC's constant quality; lower is better and larger.
         preset: the encoder's preset.
         options: the encoder's own parameters on top of the preset.
-        threads: of x264; 0 for as many as it finds fit for the cores.
         codec: FFmpeg's name of the encoder.
     """
 
     crf: float
     preset: str = "veryfast"
     options: Mapping[str, str] = field(default_factory=dict)
-    threads: int = 0
     codec: str = "libx264"
 
 
@@ -75,6 +72,7 @@ class VideoWriter:
         path: file to write; always an MP4, whatever its name.
         like: the video whose size, time base, rotation and colours are taken over.
         settings: of the encoder.
+        threads: of x264.
 
     Raises:
         OutputError: the file can't be written.
@@ -85,12 +83,14 @@ class VideoWriter:
         path: str | os.PathLike[str],
         like: VideoIndex,
         settings: EncoderSettings = LABELED,
+        threads: int = 1,
     ) -> None:
         import av
 
         self.path = os.fspath(path)
         self._like = like
         self._settings = settings
+        self._threads = threads
         self._stream: Any = None
         self._last: int | None = None
         try:
@@ -106,12 +106,7 @@ class VideoWriter:
     def __enter__(self) -> VideoWriter:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         try:
             if error is None and self._stream is not None:
                 self._container.mux(self._stream.encode(None))
@@ -143,17 +138,21 @@ class VideoWriter:
         rate = Fraction(like.fps).limit_denominator(1_000_000)
         on_cpu = settings.codec == "libx264"
         quality = {"crf" if on_cpu else "cq": str(settings.crf)}
+        options = dict(settings.options)
+        if on_cpu and self._threads > 1:  # else x264 would start one more to look ahead
+            given = options.get("x264-params")
+            options["x264-params"] = ":".join(filter(None, (given, "sync-lookahead=0")))
         stream = self._container.add_stream(
             settings.codec,
             rate=rate,
-            options={"preset": settings.preset, **quality, **settings.options},
+            options={"preset": settings.preset, **quality, **options},
         )
         stream.width, stream.height = like.coded_size
         stream.pix_fmt = output_format(like)
         context = stream.codec_context
         context.time_base = like.time_base
         if on_cpu:
-            context.thread_count = settings.threads
+            context.thread_count = self._threads
         context.color_range = frame.color_range
         context.colorspace = frame.colorspace
         context.color_primaries = frame.color_primaries

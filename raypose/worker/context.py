@@ -18,6 +18,7 @@ from raypose.errors import TableError
 from raypose.specs import ModelSpec, Progress, VideoSpec
 from raypose.storage.digests import RUN_AGAIN
 from raypose.storage.identity import Identity
+from raypose.worker.budget import Budget
 from raypose.worker.memory import release_memory
 from raypose.worker.staging import Staging
 from raypose.worker.video_check import VideoCheck
@@ -43,6 +44,7 @@ class Context:
         report: is told of progress.
         should_stop: whether the run was stopped.
         worker: name of this process, for people.
+        budget: threads and memory that it may use.
         allow_unsafe: whether checkpoints may be unpickled unsafely.
         index: gives the frame index that the plan made of a video; None where it is not known.
 
@@ -60,6 +62,7 @@ class Context:
         report: Callable[[Progress], None],
         should_stop: Callable[[], bool],
         worker: str,
+        budget: Budget,
         allow_unsafe: bool = False,
         index: Callable[[VideoSpec], VideoIndex | None] = lambda video: None,
     ) -> None:
@@ -72,6 +75,7 @@ class Context:
         self._graph = graph
         self._index = index
         self._report = report
+        self.budget = budget
         self._task, self._n_frames = "", 0
         self._allow_unsafe = allow_unsafe
         self._predictors: OrderedDict[tuple[str, str], Predictor] = OrderedDict()

@@ -11,8 +11,9 @@ import pytest
 from raypose.config import RunConfig, SmoothConfig
 from raypose.pipeline import RunResult, run, smooth
 from raypose.report.status import read_status
-from raypose.tables.keypoints import read_csv, read_metric_csv
+from raypose.tables.keypoints import read_csv
 from tests.integration.conftest import Project
+from tests.metric_tables import read_metric_csv
 from tests.videos import cut_packets, make_video
 
 N = 60

@@ -21,6 +21,7 @@ from raypose.errors import ClusterError, RayposeError
 from raypose.execution.ray.environment import MODE, TOKEN, RayEnvironment, user_token
 from raypose.execution.ray.errors import first_line
 from raypose.execution.ray.isolation import JobPath
+from raypose.worker.budget import usable_cores
 
 _ANSWER_S = 10.0
 _ASK_AGAIN_S = 0.5
@@ -51,12 +52,13 @@ class Connection:
             self.environment.restore()
 
 
-def connect(address: str | None, gpus: int | None) -> Connection:
+def connect(address: str | None, gpus: int | None, cpus: int | None = None) -> Connection:
     """Join the cluster, or start one on this machine; a process that has joined one stays there.
 
     Args:
         address: `HOST:PORT`, `auto`, or `local` or None for this machine.
         gpus: how many this machine has; None for what Ray finds.
+        cpus: cores of this machine to use; None for all that this process may use.
 
     Raises:
         ClusterError: there is none, or it does not let this process in.
@@ -74,7 +76,8 @@ def connect(address: str | None, gpus: int | None) -> Connection:
     try:
         if local:
             environment.own_cluster()
-            ray.init(address="local", include_dashboard=False, num_gpus=gpus, **options)
+            options |= {"num_gpus": gpus, "num_cpus": min(cpus or usable_cores(), usable_cores())}
+            ray.init(address="local", include_dashboard=False, **options)
             return Connection("Ray on this machine", True, environment)
         where = _canonical(str(address))
         has_token = _wants_token(where, str(address))

@@ -40,6 +40,7 @@ from raypose.execution.ray.errors import first_line
 from raypose.execution.ray.indexes import SharedIndexes
 from raypose.execution.ray.isolation import remote_class
 from raypose.execution.ray.pool import WorkerHandle, WorkerPool
+from raypose.execution.ray.sizes import node_resources, sizes_of
 from raypose.execution.ray.submissions import Submissions
 from raypose.execution.ray.worker import Worker, WorkerInfo, WorkerSettings
 from raypose.execution.scheduler import Scheduler
@@ -108,25 +109,28 @@ class RayExecutor:
         unsafe = self._config.allow_unsafe_checkpoint
         # What the cache lacks is built in another process while Ray and the workers start.
         with ArtifactBuilder(models, allow_unsafe=unsafe) as builder:
-            self._connection = connect(self._config.address, self._config.gpus)
-            n_gpu, n_cpu, gpu_options, threads = self._sizes()
-            self._pool = self._make_pool(gpu_options, threads)
+            config = self._config
+            self._connection = connect(config.address, config.gpus, config.cpus)
+            nodes = list(node_resources().values())
+            self._sizes = sizes_of(nodes, config, is_local=self._is_local)
+            n_gpu, n_cpu = self._sizes.n_gpu, self._sizes.n_cpu(nodes)
+            self._check_gpus()
+            self._pool = self._make_pool()
             self._scheduler = Scheduler(
                 n_gpu,
                 n_cpu,
                 stall_timeout_s=self._config.stall_timeout_s,
                 wait_limit_s=wait_limit_s(),
             )
-            self._cpus_of_gpu_workers = n_gpu * gpu_options.get("num_cpus", 0)
             self._execute(self._scheduler.start())
             self._artifacts = {
                 m.fingerprint: ray.put(artifact) for m, artifact in builder.artifacts()
             }
         first = self._wait_for_workers(n_gpu)
-        self._description = self._describe(first, n_gpu, n_cpu, "num_gpus" in gpu_options)
+        self._description = self._describe(first, n_gpu, n_cpu)
         return n_gpu
 
-    def _make_pool(self, gpu_options: dict[str, Any], threads: int) -> WorkerPool:
+    def _make_pool(self) -> WorkerPool:
         # Workers find the coordinator by its name, which stays when Ray restarts it.
         name = f"raypose-{secrets.token_hex(8)}"
         self._coordinator = remote_class(
@@ -140,7 +144,7 @@ class RayExecutor:
         settings = WorkerSettings(
             coordinator=name,
             device=self._config.device,
-            threads=threads,
+            sizes=self._sizes,
             allow_unsafe=self._config.allow_unsafe_checkpoint,
             environment=shared_environment(),
             scratch=scratch.settings(),
@@ -151,7 +155,7 @@ class RayExecutor:
         def start(number: int, gpu: bool) -> Any:
             # Ray retries neither the actor nor its tasks: the scheduler decides that.
             options = {"max_restarts": 0, "scheduling_strategy": "SPREAD"}
-            options |= gpu_options if gpu else {"num_cpus": 1}
+            options |= self._sizes.options(gpu)
             return remote_class(self._worker_class, **options).remote(number, gpu, settings)
 
         return WorkerPool(start)
@@ -193,36 +197,15 @@ class RayExecutor:
             "kept, and the same command continues the run.",
         )
 
-    def _sizes(self) -> tuple[int, int, dict[str, Any], int]:
-        """How many GPU workers and CPU actors, the GPU workers' resources, and torch's threads."""
-        resources = ray.cluster_resources()
-        cpus = max(1, int(resources.get("CPU", 1)))
-        gpus = int(resources.get("GPU", 0))
-        asked = self._config.gpus
-        if not self._config.predicts:
-            return 0, cpus, {}, 1
-        if gpus == 0 and (asked is None or self._is_local):
-            if self._config.device == "cuda":
-                raise DeviceError(
-                    "--device cuda was given, but Ray finds no GPU",
-                    hint="Check nvidia-smi, or run with --device cpu.",
-                )
-            self._check_for_gpus_that_ray_misses()
-            # About four threads per worker: more gain little on small networks.
-            n_gpu = asked or max(1, cpus // 4)
-            threads = max(1, cpus // n_gpu)
-            return n_gpu, max(1, cpus - n_gpu), {"num_cpus": 1 if cpus > n_gpu else 0}, threads
-        # A cluster that scales up may be asked for more GPUs than it has now.
-        share = self._config.workers_per_gpu
-        n_gpu = share * (asked if asked is not None else gpus)
-        spare = cpus > n_gpu
-        n_cpu = max(1, cpus - n_gpu) if spare else cpus
-        # Ray puts shares that add up to one on the same GPU.
-        options = {"num_gpus": 1 if share == 1 else 1 / share, "num_cpus": 1 if spare else 0}
-        return n_gpu, n_cpu, options, max(1, cpus // n_gpu)
-
-    def _check_for_gpus_that_ray_misses(self) -> None:
-        """Fail where torch has a GPU that Ray does not find: the user did not choose the CPU."""
+    def _check_gpus(self) -> None:
+        """Fail where Ray offers no GPU and the user did not choose the CPU."""
+        if self._sizes.on_gpus or not self._sizes.n_gpu:
+            return
+        if self._config.device == "cuda":
+            raise DeviceError(
+                "--device cuda was given, but Ray finds no GPU",
+                hint="Check nvidia-smi, or run with --device cpu.",
+            )
         from raypose.inference.device import resolve_device
 
         if self._is_local and self._config.device == "auto" and self._config.gpus is None:
@@ -233,14 +216,14 @@ class RayExecutor:
                     hint="Give their number with --gpus, or run with --device cpu.",
                 )
 
-    def _describe(self, info: WorkerInfo, n_gpu: int, n_cpu: int, on_gpus: bool) -> str:
+    def _describe(self, info: WorkerInfo, n_gpu: int, n_cpu: int) -> str:
         assert self._connection is not None
         if not n_gpu:
             what = f"{n_cpu} CPU worker{'s' if n_cpu > 1 else ''}"
         elif info.device.startswith("cuda"):
             n_whole = -(-n_gpu // self._config.workers_per_gpu)
             what = f"{n_whole} GPU{'s' if n_whole > 1 else ''}"
-        elif on_gpus:
+        elif self._sizes.on_gpus:
             what = f"{n_gpu} logical GPU(s), computing on CPU since torch finds no GPU"
         else:
             what = f"CPU ({n_gpu} worker{'s' if n_gpu > 1 else ''}): there is no GPU to use"
@@ -322,7 +305,7 @@ class RayExecutor:
             if time.monotonic() - watched > _WATCH_S:
                 watched = time.monotonic()
                 self._handle(
-                    *self._pool.watch(None if self._is_local else self._cpus_of_gpu_workers),
+                    *self._pool.watch(None if self._is_local else self._sizes),
                     TimePassed(watched),
                 )
 

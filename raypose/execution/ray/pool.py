@@ -15,6 +15,7 @@ import ray
 from raypose.errors import ClusterError, DeviceError, Failure
 from raypose.execution.events import Event, RoomForCpuWorkers, WorkersLost, WorkerUp
 from raypose.execution.ray.errors import first_line
+from raypose.execution.ray.sizes import Sizes, node_resources
 from raypose.execution.ray.worker import WorkerInfo
 from raypose.worker.storage_check import IoPaths
 
@@ -93,24 +94,21 @@ class WorkerPool:
         ready, _ = ray.wait(self.pending, num_returns=len(self._pending), timeout=0)
         return [event for reference in ready for event in self._answered(reference)]
 
-    def watch(self, cpus_of_gpu_workers: float | None) -> list[Event]:
+    def watch(self, sizes: Sizes | None) -> list[Event]:
         """Workers on lost nodes, and room for more workers.
 
         Args:
-            cpus_of_gpu_workers: cores that GPU workers hold; None where no more CPU workers are
-                wanted.
+            sizes: of the workers; None where no more CPU workers are wanted.
         """
-        nodes = [node for node in ray.nodes() if node["Alive"]]
-        alive = {node["NodeID"] for node in nodes}
+        alive = node_resources()
         lost = tuple(
             number
             for number, handle in self._handles.items()
             if handle.info is not None and handle.info.node not in alive
         )
         events: list[Event] = [WorkersLost(lost, "its node was lost")] if lost else []
-        if cpus_of_gpu_workers is not None:
-            cpus = sum(int(node["Resources"].get("CPU", 0)) for node in nodes)
-            events.append(RoomForCpuWorkers(int(cpus - cpus_of_gpu_workers)))
+        if sizes is not None:
+            events.append(RoomForCpuWorkers(sizes.n_cpu(list(alive.values()))))
         return events
 
     def lost(self, event: WorkersLost) -> list[Event]:

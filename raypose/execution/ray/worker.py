@@ -14,11 +14,13 @@ import ray
 
 from raypose.errors import CancelledError, DeviceError, Failure
 from raypose.execution.ray.activity import Activity
+from raypose.execution.ray.sizes import Sizes, node_resources
 from raypose.specs import ModelSpec, Progress, VideoSpec
 from raypose.steps.base import Summary, Task
 from raypose.storage import scratch
 from raypose.storage.connection import apply_environment
 from raypose.storage.scratch import ScratchSettings
+from raypose.worker.budget import Budget
 from raypose.worker.storage_check import IoPaths, check_storage
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ class WorkerSettings:
     Attributes:
         coordinator: name of the run's `Coordinator`.
         device: `auto`, `cpu` or `cuda`.
-        threads: CPU threads of torch.
+        sizes: numbers and sizes of the workers.
         allow_unsafe: whether checkpoints may be unpickled unsafely.
         environment: the variables that say how to reach object stores.
         scratch: where copies go.
@@ -48,7 +50,7 @@ class WorkerSettings:
 
     coordinator: str
     device: str
-    threads: int
+    sizes: Sizes
     allow_unsafe: bool
     environment: Mapping[str, str]
     scratch: ScratchSettings
@@ -116,6 +118,7 @@ class Worker:
             index=self._index,
             report=self._report,
             should_stop=lambda: self._stop,
+            budget=self._budget(on_gpu=settings.sizes.on_gpus),
             worker=self.name,
             allow_unsafe=settings.allow_unsafe,
         )
@@ -129,12 +132,17 @@ class Worker:
         if self._computes:
             import torch
 
-            torch.set_num_threads(self._settings.threads)
             try:
                 device = str(resolve_device(self._device))
             except DeviceError as error:
                 return Failure.of("start", error)
+            self._context.budget = self._budget(on_gpu=device != "cpu")
+            torch.set_num_threads(self._context.budget.compute)
         return WorkerInfo(self.name, ray.get_runtime_context().get_node_id(), device)
+
+    def _budget(self, *, on_gpu: bool) -> Budget:
+        here = node_resources().get(ray.get_runtime_context().get_node_id(), {})
+        return self._settings.sizes.budget(here, gpu=self._computes, on_gpu=on_gpu)
 
     def check_storage(self, places: IoPaths) -> Failure | None:
         """Why it can't reach what the run reads and writes; None where it can."""

@@ -27,7 +27,8 @@ from raypose.metrics.compute import (
 )
 from raypose.metrics.labels import read_training_labels, torch_permutation, training_split
 from raypose.specs import ModelSpec
-from raypose.tables.keypoints import COORDS, KeypointTable, read_csv, read_metric_csv, write_csv
+from raypose.tables.keypoints import COORDS, KeypointTable, read_csv, write_csv
+from tests.metric_tables import read_metric_csv
 from tests.models import make_config
 
 NAMES = ("paw_top", "nose_top", "tail_top", "paw_bot", "nose_bot", "tail_bot")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import numpy as np
 import pytest
 
 from raypose.errors import CancelledError, TableError, VideoError
-from raypose.rendering import labeled_video as overlay
-from raypose.rendering.frame_renderer import keypoint_colors
-from raypose.rendering.labeled_video import draw_labeled_video, part_bounds
+from raypose.rendering import encoding
+from raypose.rendering.encoding import part_bounds
+from raypose.rendering.frame_renderer import FrameRenderer, keypoint_colors
+from raypose.rendering.labeled_video import draw_labeled_video
 from raypose.video.index import VideoIndex, index_video
 from raypose.video.reader import FrameReader
 from tests.videos import damage_packets, make_video
@@ -75,9 +77,7 @@ def test_markers_are_where_they_belong_and_nothing_else_changes(name: str, tmp_p
     source = make_video(tmp_path / name, n_frames=8, quality=12, **kind)
     index = index_video(source)
     xy, likelihood = constant(index)
-    stats = draw_labeled_video(index, xy, likelihood, tmp_path / "out.mp4", threshold=0.9)
-    assert stats.n_frames == 8
-    assert stats.file_size == (tmp_path / "out.mp4").stat().st_size
+    assert draw_labeled_video(index, xy, likelihood, tmp_path / "out.mp4", threshold=0.9) == 8
     made = index_video(tmp_path / "out.mp4")
     assert (made.n_frames, made.width, made.height) == (8, index.width, index.height)
     assert made.rotation == index.rotation
@@ -161,9 +161,8 @@ def test_undecodable_frames_keep_their_place(tmp_path: Path) -> None:
     bad = damage_packets(whole, tmp_path / "bad.mp4", [0, 13])
     index = index_video(bad)
     xy = np.full((30, 2, 2), np.nan)
-    stats = draw_labeled_video(index, xy, np.zeros((30, 2)), tmp_path / "out.mp4", threshold=0.5)
-    assert stats.n_frames == 30
-    assert stats.n_undecodable >= 2
+    likelihood = np.zeros((30, 2))
+    assert draw_labeled_video(index, xy, likelihood, tmp_path / "out.mp4", threshold=0.5) == 30
     assert index_video(tmp_path / "out.mp4").n_frames == 30
 
 
@@ -194,20 +193,10 @@ class TestParts:
 
     @pytest.fixture(autouse=True)
     def short_parts(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(overlay, "_MIN_PART_FRAMES", 12)
-        monkeypatch.setattr("os.cpu_count", lambda: 3)
-
-    @staticmethod
-    def in_one(index: VideoIndex, out: Path, monkeypatch: pytest.MonkeyPatch) -> VideoIndex:
-        with monkeypatch.context() as patch:
-            patch.setattr(overlay, "_MIN_PART_FRAMES", 10_000)
-            draw_labeled_video(index, *constant(index), out, threshold=0.5)
-        return index_video(out)
+        monkeypatch.setattr(encoding, "_MIN_PART_FRAMES", 12)
 
     @pytest.mark.parametrize("rotation", [0, 90])
-    def test_joined_is_as_drawn_in_one(
-        self, rotation: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_joined_is_as_drawn_in_one(self, rotation: int, tmp_path: Path) -> None:
         source = make_video(
             tmp_path / "v.mp4",
             n_frames=70,
@@ -220,13 +209,19 @@ class TestParts:
         index = index_video(source)
         assert part_bounds(index, 0, 70, 3) == [0, 20, 50, 70]
         seen: list[int] = []
-        stats = draw_labeled_video(
-            index, *constant(index), tmp_path / "parts.mp4", threshold=0.5, on_progress=seen.append
+        n_frames = draw_labeled_video(
+            index,
+            *constant(index),
+            tmp_path / "parts.mp4",
+            threshold=0.5,
+            threads=3,
+            on_progress=seen.append,
         )
-        assert stats.n_frames == 70 and stats.n_undecodable == 0
+        assert n_frames == 70
         assert seen == sorted(seen) and seen[-1] == 70
         joined = index_video(tmp_path / "parts.mp4")
-        whole = self.in_one(index, tmp_path / "one.mp4", monkeypatch)
+        draw_labeled_video(index, *constant(index), tmp_path / "one.mp4", threshold=0.5)
+        whole = index_video(tmp_path / "one.mp4")
         assert joined.keyframes.tolist() == [0, 20, 50]
         assert whole.keyframes.tolist() == [0]
         np.testing.assert_array_equal(joined.times_s, whole.times_s)
@@ -243,10 +238,11 @@ class TestParts:
         whole = make_video(tmp_path / "v.mp4", n_frames=40, width=WIDTH, height=HEIGHT, gop=10)
         index = index_video(damage_packets(whole, tmp_path / "bad.mp4", [20]))
         assert part_bounds(index, 0, 40, 3) == [0, 10, 30, 40]
-        monkeypatch.setattr(overlay, "part_bounds", lambda *_: [0, 20, 40])
-        stats = draw_labeled_video(index, *constant(index), tmp_path / "parts.mp4", threshold=0.5)
-        assert stats.n_undecodable >= 1
-        monkeypatch.setattr(overlay, "part_bounds", lambda *_: [0, 40])
+        with monkeypatch.context() as patch:
+            patch.setattr(encoding, "part_bounds", lambda *_: [0, 20, 40])
+            draw_labeled_video(
+                index, *constant(index), tmp_path / "parts.mp4", threshold=0.5, threads=2
+            )
         draw_labeled_video(index, *constant(index), tmp_path / "one.mp4", threshold=0.5)
         difference = read(tmp_path / "parts.mp4").astype(int) - read(tmp_path / "one.mp4")
         assert np.abs(difference).mean(axis=(1, 2, 3)).max() < 4
@@ -276,6 +272,7 @@ class TestParts:
                 *constant(index),
                 tmp_path / "out.mp4",
                 threshold=0.5,
+                threads=3,
                 should_stop=should_stop,
             )
         assert [path.name for path in tmp_path.iterdir()] == ["v.mp4"]
@@ -284,17 +281,58 @@ class TestParts:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         index = index_video(make_video(tmp_path / "v.mp4", n_frames=90, gop=10))
-        paint = overlay.Painter.paint
+        render = FrameRenderer.render
 
-        def fails(self: overlay.Painter, n: int, frame: object) -> None:
+        def fails(self: FrameRenderer, n: int, frame: object) -> object:
             if n == 70:
                 raise VideoError("of frame 70")
-            paint(self, n, frame)
+            return render(self, n, frame)
 
-        monkeypatch.setattr(overlay.Painter, "paint", fails)
+        monkeypatch.setattr(FrameRenderer, "render", fails)
+        out = tmp_path / "out.mp4"
         with pytest.raises(VideoError, match="of frame 70"):
-            draw_labeled_video(index, *constant(index), tmp_path / "out.mp4", threshold=0.5)
+            draw_labeled_video(index, *constant(index), out, threshold=0.5, threads=3)
         assert [path.name for path in tmp_path.iterdir()] == ["v.mp4"]
+
+    def test_parts_that_would_take_too_much_memory_are_not_drawn_side_by_side(
+        self, tmp_path: Path
+    ) -> None:
+        index = index_video(make_video(tmp_path / "v.mp4", n_frames=60, gop=10))
+        out = tmp_path / "out.mp4"
+        for megabytes, keyframes in ((1, [0]), (1000, [0, 20, 40])):
+            draw_labeled_video(
+                index,
+                *constant(index),
+                out,
+                threshold=0.5,
+                threads=3,
+                memory_bytes=megabytes << 20,
+            )
+            assert index_video(out).keyframes.tolist() == keyframes
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="there is no /proc")
+@pytest.mark.parametrize("gop", [10, 1000])
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_no_more_threads_than_allowed_are_started(
+    gop: int, threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In parts, and as a video of one part, which has all threads to itself."""
+    monkeypatch.setattr(encoding, "_MIN_PART_FRAMES", 12)
+    index = index_video(make_video(tmp_path / "v.mp4", n_frames=70, gop=gop))
+    # Other tests may have left threads behind, which do nothing.
+    before = len(os.listdir("/proc/self/task"))
+    seen: list[int] = []
+    draw_labeled_video(
+        index,
+        *constant(index),
+        tmp_path / "out.mp4",
+        threshold=0.5,
+        threads=threads,
+        on_progress=lambda _: seen.append(len(os.listdir("/proc/self/task")) - before),
+    )
+    # Where there are others, the caller's thread waits for them.
+    assert max(seen) <= (1.5 * threads if threads > 1 else 0)
 
 
 def test_small_frames_have_small_markers_and_text(tmp_path: Path) -> None:
@@ -348,10 +386,9 @@ def test_a_frame_of_a_few_pixels_has_no_room_for_text(
     likelihood = np.ones((4, 1), np.float32)
     likelihood[1] = 0
     xy = np.zeros((4, 1, 2), np.float32)
-    stats = draw_labeled_video(
-        index_video(path), xy, likelihood, tmp_path / "out.mp4", threshold=0.5, colormap="cool"
-    )
-    assert stats.n_frames == 4
+    out = tmp_path / "out.mp4"
+    n_frames = draw_labeled_video(index_video(path), xy, likelihood, out, threshold=0.5)
+    assert n_frames == 4
     frames = read(tmp_path / "out.mp4").astype(int)
     assert frames.shape == (4, height, width, 3)
     # The marker is drawn, and where there is none the picture is as it was.

@@ -114,7 +114,7 @@ def test_times_or_rate_must_be_given() -> None:
 @pytest.mark.parametrize(("start", "stop"), [(0, 7), (17, 23), (29, 60), (59, 60)])
 def test_cuts_are_exact_to_the_frame(start: int, stop: int, tmp_path: Path) -> None:
     video = make_video(tmp_path / "v.mp4", n_frames=60, bframes=2, open_gop=True)
-    n = cut_snippet(video, start, stop, tmp_path / "cut.part")
+    n = cut_snippet(index_video(video), start, stop, tmp_path / "cut.part")
     assert n == stop - start
     with FrameReader(tmp_path / "cut.part") as reader:
         cut = np.concatenate([batch.frames for batch in reader])
@@ -129,7 +129,7 @@ def test_cuts_keep_the_distances_in_time(tmp_path: Path) -> None:
     video = make_video(
         tmp_path / "v.mkv", n_frames=40, pts=ticks.tolist(), time_base=Fraction(1, 1000)
     )
-    cut_snippet(video, 11, 29, tmp_path / "cut.mp4")
+    cut_snippet(index_video(video), 11, 29, tmp_path / "cut.mp4")
     cut = index_video(tmp_path / "cut.mp4")
     np.testing.assert_allclose(cut.times_s, (ticks[11:29] - ticks[11]) / 1000, atol=1e-6)
 
@@ -137,11 +137,11 @@ def test_cuts_keep_the_distances_in_time(tmp_path: Path) -> None:
 def test_a_cut_through_damage_keeps_its_length(tmp_path: Path) -> None:
     whole = make_video(tmp_path / "v.mp4")
     bad = damage_packets(whole, tmp_path / "bad.mp4", [10, 11])
-    assert cut_snippet(bad, 8, 25, tmp_path / "cut.mp4") == 17
+    assert cut_snippet(index_video(bad), 8, 25, tmp_path / "cut.mp4") == 17
     assert index_video(tmp_path / "cut.mp4").n_frames == 17
 
 
 def test_stopping(tmp_path: Path) -> None:
     video = make_video(tmp_path / "v.mp4")
     with pytest.raises(CancelledError):
-        cut_snippet(video, 0, 29, tmp_path / "cut.mp4", should_stop=lambda: True)
+        cut_snippet(index_video(video), 0, 29, tmp_path / "cut.mp4", should_stop=lambda: True)

@@ -21,6 +21,7 @@ from raypose.storage import records
 from raypose.storage.layout import frames_beside
 from raypose.tables.keypoints import COORDS, KeypointTable, read_csv
 from raypose.video.frames import Frames, read_frames
+from raypose.worker.budget import Budget
 from raypose.worker.context import Context
 from tests.frames import make_frames
 from tests.projects import fake_model
@@ -50,6 +51,7 @@ def do(step: Step, *inputs: Any) -> tuple[Summary, Any]:
         report=lambda progress: None,
         should_stop=lambda: False,
         worker="here",
+        budget=Budget.of(2, 1 << 30),
     )
     summary, (result,) = execute(task_of(step, n_frames=N), inputs, context)
     return summary, result

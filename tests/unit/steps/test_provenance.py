@@ -32,6 +32,7 @@ from raypose.storage.origins import Origin, VideoRead
 from raypose.tables.keypoints import KeypointTable
 from raypose.video.index import index_video
 from raypose.video.reader import FrameReader
+from raypose.worker.budget import Budget
 from raypose.worker.context import Context
 from tests.frames import make_frames
 from tests.projects import fake_model, read_of
@@ -77,6 +78,7 @@ def context() -> Context:
         report=lambda progress: None,
         should_stop=lambda: False,
         worker="here",
+        budget=Budget.of(2, 1 << 30),
     )
 
 

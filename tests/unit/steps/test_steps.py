@@ -28,9 +28,11 @@ from raypose.steps.execute import execute
 from raypose.steps.predict import Predicted
 from raypose.steps.ranges import finished_ranges, write_range
 from raypose.storage import records
-from raypose.tables.keypoints import KeypointTable, read_csv, read_metric_csv
+from raypose.tables.keypoints import KeypointTable, read_csv
+from raypose.worker.budget import Budget
 from raypose.worker.context import Context
 from tests.frames import make_frames
+from tests.metric_tables import read_metric_csv
 from tests.models import make_model
 from tests.projects import fake_model
 from tests.steps import (
@@ -79,6 +81,7 @@ def context(*, should_stop: bool = False, words: list[Progress] | None = None) -
         report=(words if words is not None else []).append,
         should_stop=lambda: should_stop,
         worker="here",
+        budget=Budget.of(2, 1 << 30),
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from raypose.errors import OutputError
-from raypose.rendering import labeled_video as overlay
+from raypose.rendering import encoding
 from raypose.rendering.labeled_video import draw_labeled_video
 from raypose.rendering.snippet import cut_snippet
 from raypose.video import joining, writer
@@ -32,9 +32,9 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-def draw(index: VideoIndex, out: Path) -> None:
-    n = index.n_frames
-    draw_labeled_video(index, np.zeros((n, 1, 2)), np.ones((n, 1)), out, threshold=0.5)
+def draw(index: VideoIndex, out: Path, threads: int = 1) -> None:
+    xy, likelihood = np.zeros((index.n_frames, 1, 2)), np.ones((index.n_frames, 1))
+    draw_labeled_video(index, xy, likelihood, out, threshold=0.5, threads=threads)
 
 
 def check(made: Path, numbers: list[int], times_s: np.ndarray) -> None:
@@ -63,11 +63,10 @@ def test_all_frames_are_shown(name: str, tmp_path: Path) -> None:
 def test_all_frames_of_joined_parts_are_shown(
     fps: Fraction, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(overlay, "_MIN_PART_FRAMES", 12)
-    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    monkeypatch.setattr(encoding, "_MIN_PART_FRAMES", 12)
     index = index_video(make_video(tmp_path / "video.ts", n_frames=71, fps=fps, bframes=2))
-    assert len(overlay.part_bounds(index, 0, 71, 3)) == 4
-    draw(index, tmp_path / "labeled.mp4")
+    assert len(encoding.part_bounds(index, 0, 71, 3)) == 4
+    draw(index, tmp_path / "labeled.mp4", threads=3)
     assert len(read_with_opencv(tmp_path / "labeled.mp4")) == 71 == index.n_frames
     made = index_video(tmp_path / "labeled.mp4")
     np.testing.assert_allclose(made.times_s, index.times_s, atol=2e-6)
@@ -90,13 +89,12 @@ def test_a_copied_snippet_shows_all_frames(tmp_path: Path) -> None:
 def test_a_video_that_hides_frames_is_an_error(
     parts: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(overlay, "_MIN_PART_FRAMES", 12)
-    monkeypatch.setattr("os.cpu_count", lambda: parts)
+    monkeypatch.setattr(encoding, "_MIN_PART_FRAMES", 12)
     index = index_video(make_video(tmp_path / "video.ts", n_frames=71, fps=2000, bframes=2))
     for module in (writer, joining):
         monkeypatch.setattr(module, "mp4_options", lambda _: {"movie_timescale": "1000"})
     with pytest.raises(OutputError, match=r"shows 70 frames instead of 71") as caught:
-        draw(index, tmp_path / "labeled.mp4")
+        draw(index, tmp_path / "labeled.mp4", threads=parts)
     assert caught.value.path == str(tmp_path / "labeled.mp4")
     with pytest.raises(OutputError, match="shows 32 frames instead of 33"):
         cut_snippet(index, 5, 38, tmp_path / "snippet.mp4")

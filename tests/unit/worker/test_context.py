@@ -11,6 +11,7 @@ import pytest
 
 from raypose.inputs.probe import known_index, probe
 from raypose.video import index as index_module
+from raypose.worker.budget import Budget
 from raypose.worker.context import Context
 from tests.videos import damage_unsampled, large_video, make_video
 
@@ -41,6 +42,7 @@ def context_of(index: Any = known_index) -> Context:
         report=lambda _: None,
         should_stop=lambda: False,
         worker="here",
+        budget=Budget.of(2, 1 << 30),
         index=index,
     )
 
