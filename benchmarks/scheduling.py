@@ -19,9 +19,9 @@ import ray
 from raypose.config import RunConfig
 from raypose.execution.ray import RayExecutor
 from raypose.execution.ray.environment import own_cluster
-from raypose.execution.ray.worker import Artifacts, Worker, WorkerInfo
-from raypose.specs import VideoSpec
-from raypose.tasks import LoadArgs, Progress, Summary, Task
+from raypose.execution.ray.worker import Shared, Worker, WorkerInfo
+from raypose.specs import Progress, VideoSpec
+from raypose.steps import Load, Predict, Step, Summary, Task
 
 SLEEP_S = 0.2
 
@@ -32,14 +32,12 @@ class Stub(Worker):
     def describe(self) -> WorkerInfo:
         return WorkerInfo(self.name, ray.get_runtime_context().get_node_id(), "cpu")
 
-    def run_task(
-        self, task: Task, attempt: int, graphs: Artifacts, *inputs: Any
-    ) -> tuple[Any, ...]:
+    def run_task(self, task: Task, attempt: int, shared: Shared, *inputs: Any) -> tuple[Any, ...]:
         if not self._begin(task, attempt):
             return (None, *[None] * len(task.outputs))
         if task.gpu:
             time.sleep(SLEEP_S)
-        return (Summary(task.id, task.kind, worker=self.name), *[task.id] * len(task.outputs))
+        return (Summary(task.id, worker=self.name), *[task.id] * len(task.outputs))
 
     def peak_mib(self) -> float:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -58,20 +56,22 @@ class Count:
         self.finished_tasks.append(summary.task)
 
 
-def sessions(n_pairs: int) -> list[tuple[Task, ...]]:
+def recordings(n_pairs: int) -> list[tuple[Task, ...]]:
     result = []
     for i in range(n_pairs):
-        video = VideoSpec(f"/v/{i}.mp4", str(i), 1000, 640, 480, 25.0, 40.0, str(i))
-        args = LoadArgs(video, "")
+        videos = (VideoSpec(f"/v/{i}.mp4", str(i), 1000, 640, 480, 25.0, 40.0, str(i)),)
+        predict = Predict(videos=videos, members=(), start=0, stop=1000, recipes=())
+        load = Load(videos=videos, path="")
 
-        def task(kind: str, *inputs: str, args: LoadArgs = args, i: int = i) -> Task:
-            name = f"{kind}/{i}"
-            gpu = kind == "predict"
-            return Task(name, kind, str(i), name, args, inputs, (name,), 1000, gpu)
+        def task(name: str, step: Step, *inputs: str, i: int = i) -> Task:
+            return Task(f"{name}/{i}", step, str(i), name, inputs, (f"{name}/{i}",), 1000)
 
-        result.append(
-            (task("predict"), task("table", f"predict/{i}"), task("smooth", f"table/{i}"))
+        tasks = (
+            task("predict", predict),
+            task("table", load, f"predict/{i}"),
+            task("smooth", load, f"table/{i}"),
         )
+        result.append(tasks)
     return result
 
 
@@ -84,7 +84,7 @@ def measure(n_gpus: int, n_pairs: int, repeats: int) -> tuple[list[float], list[
     for _ in range(repeats):
         count = Count()
         began = time.perf_counter()
-        executor.run(sessions(n_pairs), count)
+        executor.run(recordings(n_pairs), count)
         seconds.append(time.perf_counter() - began)
         assert len(set(count.finished_tasks)) == 3 * n_pairs
     peaks = ray.get([worker.actor.peak_mib.remote() for worker in executor.workers if worker.gpu])

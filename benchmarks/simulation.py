@@ -16,7 +16,8 @@ import math
 import random
 import sys
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import harness
@@ -42,9 +43,10 @@ from raypose.execution.events import (
 )
 from raypose.execution.scheduler import Scheduler
 from raypose.planning.partition import PredictDemand, partition
-from raypose.specs import VideoSpec
-from raypose.tasks import LoadArgs, Task
+from raypose.specs import Owner, VideoSpec
+from raypose.steps import Load, Predict, Table, Task
 
+OWNER = Owner("m", "/o")
 FRAMES_PER_S = 600.0  # of one model on one GPU
 RANGE_S = 0.3  # to open a video at the start of a range, and to store its rows
 CHUNK_FRAMES = 50_000
@@ -96,46 +98,33 @@ def make_tasks(scenario: Scenario, rng: random.Random) -> list[Task]:
     durations = [min(10_800.0, max(10.0, rng.lognormvariate(6.0, 1.2))) for _ in range(n_videos)]
     lengths = [round(d * FRAMES_PER_S / scenario.n_members) for d in durations]
     members = tuple(range(scenario.n_members))
-    demands = [PredictDemand(n, members, (), tuple(range(0, n, 250))) for n in lengths]
+    demands = [PredictDemand(n, members, (), partial(tuple, range(0, n, 250))) for n in lengths]
     tasks: list[Task] = []
     for v, shards in enumerate(partition(demands, scenario.n_gpus, CHUNK_FRAMES)):
         video = VideoSpec(f"/v/{v}.mp4", str(v), lengths[v], 640, 480, 25.0, 1.0, str(v))
-        args = LoadArgs(video, "")
-
-        def task(
-            kind: str,
-            name: str,
-            inputs: tuple[str, ...],
-            outputs: tuple[str, ...],
-            n: int,
-            args: LoadArgs = args,
-        ) -> Task:
-            return Task(
-                name, kind, args.video.key, name, args, inputs, outputs, n, kind == "predict"
-            )
-
+        predict = Predict(videos=(video,), members=(), start=0, stop=0, recipes=())
+        stitch = Table(videos=(video,), owner=OWNER, outputs={"table": "t"}, recipe={})
+        smooth = Load(videos=(video,), path="")
         ranges: dict[int, list[str]] = {m: [] for m in members}
         for shard in shards:
             name = f"p{v}/{shard.start}/{shard.models[0]}"
             outputs = tuple(f"{name}#{m}" for m in shard.models)
-            tasks.append(task("predict", name, (), outputs, shard.stop - shard.start))
+            n = shard.stop - shard.start
+            tasks.append(Task(name, predict, video.key, name, (), outputs, n))
             for m, output in zip(shard.models, outputs, strict=True):
                 ranges[m].append(output)
         tables = [f"t{v}/{m}" for m in members]
         for m, table in zip(members, tables, strict=True):
-            tasks.append(task("table", table, tuple(ranges[m]), (table,), lengths[v]))
-        smooth = f"s{v}"
-        tasks.append(task("smooth", smooth, tuple(tables), (smooth,), lengths[v]))
+            tasks.append(
+                Task(table, stitch, video.key, table, tuple(ranges[m]), (table,), lengths[v])
+            )
+        name = f"s{v}"
+        tasks.append(Task(name, smooth, video.key, name, tuple(tables), (name,), lengths[v]))
     return tasks
 
 
-def read_table(task: Task) -> Task | None:
-    """The task that reads the table that a task has committed, as in a run."""
-    return replace(task, kind="load", inputs=()) if task.kind == "table" else None
-
-
 def duration_s(task: Task) -> float:
-    if task.kind == "predict":
+    if task.gpu:
         return RANGE_S + task.n_frames * len(task.outputs) / FRAMES_PER_S
     return 0.05 + task.n_frames / 200_000
 
@@ -156,7 +145,7 @@ class Cluster:
         self.rng = random.Random(seed)
         self.tasks = make_tasks(scenario, self.rng)
         self.n_nodes = math.ceil(scenario.n_gpus / GPUS_PER_NODE)
-        self.scheduler = Scheduler(scenario.n_gpus, 4 * self.n_nodes, from_disk=read_table)
+        self.scheduler = Scheduler(scenario.n_gpus, 4 * self.n_nodes)
         self.now = 0.0
         self.driver_s = 0.0
         self.up_s = 0.0

@@ -144,6 +144,7 @@ class Failure:
         error: name of the exception's class.
         details: the traceback, for `--debug` and the log; empty for errors of the user's making.
         skipped: True where the task was not tried because one that it needs had failed.
+        subject: what failed, for people: the video, and the model where one is concerned.
     """
 
     step: str
@@ -153,6 +154,7 @@ class Failure:
     error: str = "RayposeError"
     details: str = ""
     skipped: bool = False
+    subject: str = ""
 
     def __str__(self) -> str:
         return one_line(self.path, self.message, self.hint)

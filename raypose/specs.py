@@ -92,20 +92,25 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True)
 class VideoSpec:
-    """A video of a run.
+    """A video of a run, as the plan saw it. Its frames are described by a `VideoIndex`.
 
     Attributes:
         path: absolute path (or URL).
         key: stem of the outputs, with the mirrored folders where stems collide (`day1/cam`).
-        n_frames: frames, from the packets of the container.
-        width: columns of a frame as it is shown, in pixels.
-        height: rows of a frame as it is shown, in pixels.
+        n_frames: number of frames.
+        width: columns of a displayed frame, in pixels.
+        height: rows of a displayed frame, in pixels.
         fps: average frame rate, in frames per second.
         duration_s: length in seconds.
         fingerprint: digest of samples of the file's content.
         view: the camera's name, where a recording has several; else empty.
         identity: of the file that the plan saw; None where any will do.
         content: digest of all bytes of that file, where the plan knows it; else empty.
+        codec: FFmpeg's name of the codec (`h264`).
+        pix_fmt: pixel format of the coded frames (`yuv420p`).
+        rotation: degrees clockwise by which coded frames are turned: 0, 90, 180 or 270.
+        is_vfr: whether the time between frames varies.
+        notes: oddities of the file, and what raypose does about them.
     """
 
     path: str
@@ -119,6 +124,17 @@ class VideoSpec:
     view: str = ""
     identity: Identity | None = None
     content: str = ""
+    codec: str = ""
+    pix_fmt: str = ""
+    rotation: int = 0
+    is_vfr: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def format(self) -> str:
+        """How the frames are coded and timed, in words."""
+        turned = f", turned {self.rotation}°" if self.rotation else ""
+        return f"{self.codec} {self.pix_fmt}{turned}{', variable rate' if self.is_vfr else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +145,26 @@ class Owner:
         name: the model's output name, or `eks`.
         root: directory of the owner's outputs.
         model: the model; for an ensemble its first member, whose config sets threshold, colours
-            and metrics.
+            and metrics; None where only tables are given.
     """
 
     name: str
     root: str
-    model: ModelSpec
+    model: ModelSpec | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a running task is.
+
+    Attributes:
+        task: id of the task.
+        n_done: frames processed so far.
+        n_total: frames to process.
+        worker: where it runs.
+    """
+
+    task: str
+    n_done: int
+    n_total: int
+    worker: str = ""

@@ -8,8 +8,9 @@ from typing import Any
 import yaml
 
 from raypose.config import RunConfig
-from raypose.planning import Plan, SessionPlan, make_plan
+from raypose.planning import Plan, RecordingPlan, plan_run
 from raypose.specs import VideoSpec
+from raypose.steps.base import OutputStep
 from raypose.storage import ledger
 from raypose.storage.digests import content_digest
 from raypose.storage.origins import VideoRead
@@ -40,21 +41,24 @@ def read_of(video: VideoSpec, *, n_bad: int = 0) -> VideoRead:
     return VideoRead(video.fingerprint, video.identity, content, n_bad)
 
 
-def commit_all(session: SessionPlan, *, n_bad: int = 0) -> list[Path]:
-    """Commit something under every output of a session, as a run would; returns the paths."""
-    made = []
-    all_read = [read_of(plan.video, n_bad=n_bad) for plan in session.videos]
-    for plan, read in zip(session.videos, all_read, strict=True):
-        for owner, step in ((w.owner, step) for w in plan.works for step in w.steps):
-            behind = all_read if plan.eks is not None and owner is plan.eks.owner else [read]
-            for name, path in step.outputs.items():
-                source = plan.video.path
+def commit_all(recording: RecordingPlan, *, n_bad: int = 0) -> list[Path]:
+    """Commit something under every output of a recording, as a run would; returns the paths."""
+    made: dict[Path, None] = {}
+    reads = {plan.video: read_of(plan.video, n_bad=n_bad) for plan in recording.videos}
+    for output in recording.outputs:
+        smoothed = output.table.step.name == "smooth"
+        behind = list(reads.values()) if smoothed else [reads[output.video]]
+        for planned in output.steps:
+            assert isinstance(planned.step, OutputStep)
+            for path, recipe, video in planned.step.expected():
+                if Path(path) in made:
+                    continue
                 with ledger.committing(
-                    Path(path), step.recipe, source=source, videos=lambda read=behind: read
+                    Path(path), recipe, source=video.path, videos=lambda read=behind: read
                 ) as temporary:
-                    temporary.write_text(f"{owner.name} {name}\n" * 20)
-                made.append(Path(path))
-    return made
+                    temporary.write_text(f"{output.owner.name} {path}\n" * 20)
+                made[Path(path)] = None
+    return list(made)
 
 
 class Project:
@@ -83,7 +87,7 @@ class Project:
             "output_dir": self.out,
             **values,
         }
-        return make_plan(RunConfig(**given), run_dir=self.root / "run")
+        return plan_run(RunConfig(**given), run_dir=self.root / "run")
 
     def finish(self, **values: Any) -> list[Path]:
-        return [path for s in self.plan(**values).sessions for path in commit_all(s)]
+        return [path for s in self.plan(**values).recordings for path in commit_all(s)]

@@ -10,10 +10,9 @@ from raypose.cli.options import with_run_options
 if TYPE_CHECKING:
     from raypose.config import RunConfig
     from raypose.pipeline import RunResult
-    from raypose.planning import Plan
 
 
-def run_and_show(config: RunConfig) -> RunResult[Plan]:
+def run_and_show(config: RunConfig) -> RunResult:
     """A run with its progress and its end table on the standard output."""
     from raypose.pipeline import run
     from raypose.report.tables import print_result

@@ -22,7 +22,7 @@ from raypose.config import RunConfig
 if TYPE_CHECKING:
     from raypose.demo.project import Project
     from raypose.pipeline import Display, RunResult
-    from raypose.planning import OwnerWork, Plan
+    from raypose.planning import OutputPlan
 
 _SAY_EVERY_S = 5.0
 _SNIPPET_S = 3.0
@@ -44,7 +44,7 @@ class DemoResult:
     errors_px: dict[str, float]
     frame_width: int
     files_to_open: list[Path]
-    result: RunResult[Plan]
+    result: RunResult
     seconds: float
 
     @property
@@ -157,26 +157,24 @@ class _Progress:
             self._say(f"{self._text}: {fraction:.0%}")
 
 
-def _works(result: RunResult[Plan]) -> dict[str, list[tuple[str, OwnerWork]]]:
-    """For each owner its videos' stems and work."""
-    works: dict[str, list[tuple[str, OwnerWork]]] = {}
-    for video in (video for session in result.plan.sessions for video in session.videos):
-        stem = Path(video.video.path).stem
-        for work in video.works:
-            works.setdefault(work.owner.name, []).append((stem, work))
-    return works
+def _outputs(result: RunResult) -> dict[str, list[OutputPlan]]:
+    """The outputs of each owner, one for each video."""
+    outputs: dict[str, list[OutputPlan]] = {}
+    for output in result.plan.outputs:
+        outputs.setdefault(output.owner.name, []).append(output)
+    return outputs
 
 
-def _errors(project: Project, result: RunResult[Plan]) -> dict[str, float]:
+def _errors(project: Project, result: RunResult) -> dict[str, float]:
     """Mean distance between predicted and true keypoints, in pixels, by owner."""
     import numpy as np
 
     from raypose.tables.keypoints import read_csv
 
     errors: dict[str, float] = {}
-    for owner, videos in _works(result).items():
+    for owner, outputs in _outputs(result).items():
         tables = [
-            (Path(work.table.outputs["table"]), project.truth(stem)) for stem, work in videos
+            (Path(output.path), project.truth(Path(output.video.path).stem)) for output in outputs
         ]
         if not all(table.is_file() for table, _ in tables):
             continue
@@ -195,14 +193,13 @@ def _frame_width() -> int:
     return SIZE
 
 
-def _files_to_open(result: RunResult[Plan]) -> list[Path]:
+def _files_to_open(result: RunResult) -> list[Path]:
     """The labelled video and snippet of the smoothed ensemble, as far as they are there."""
-    work = result.plan.sessions[0].works[-1]
+    output = result.plan.recordings[0].outputs[-1]
     candidates = [
         Path(path)
-        for step in work.steps
-        if step.kind in ("label", "snippet")
-        for name, path in step.outputs.items()
+        for planned in output.steps
+        for name, path in planned.outputs.items()
         if name == "labeled"
     ]
     return [path for path in candidates if path.is_file()]

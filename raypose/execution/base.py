@@ -1,10 +1,10 @@
 """The contract of an executor: tasks in, events and results out.
 
 ```
-start() → n_workers → run(sessions, observer) → close()
+start() → n_workers → run(recordings, observer) → close()
 ```
 
-A session is a tuple of tasks in order of dependency. An executor runs them with
+A recording is a tuple of tasks in order of dependency. An executor runs them with
 `raypose.steps.execute`, passes results on to the tasks that need them, and informs the observer.
 It decides where and when a task runs; the plan decides what there is to do.
 """
@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from raypose.specs import ModelSpec
-from raypose.tasks import Progress, Summary, Task
+from raypose.specs import ModelSpec, Progress
+from raypose.steps.base import Summary, Task
 
 
 class Observer(Protocol):
@@ -45,7 +45,7 @@ class Executor(Protocol):
     def description(self) -> str:
         """What it runs on, as one line for the user."""
 
-    def run(self, sessions: Iterable[Sequence[Task]], observer: Observer) -> None:
+    def run(self, recordings: Iterable[Sequence[Task]], observer: Observer) -> None:
         """Run all tasks. On `KeyboardInterrupt`, stop every task and raise it again."""
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from raypose.tasks import Task
+from raypose.steps.base import Task
 
 Priority = tuple[int, int, int, int]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from raypose.tasks import Task
+from raypose.steps.base import Task
 
 # --- events: what happened -----------------------------------------------------------------
 

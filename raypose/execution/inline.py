@@ -22,9 +22,9 @@ from raypose.execution.events import (
     WorkerUp,
 )
 from raypose.execution.scheduler import Scheduler
-from raypose.specs import ModelSpec
-from raypose.steps import execute
-from raypose.tasks import Progress, Task
+from raypose.specs import ModelSpec, Progress
+from raypose.steps.base import Task
+from raypose.steps.execute import execute
 from raypose.worker.context import Context
 
 
@@ -47,20 +47,22 @@ class InlineExecutor:
     def description(self) -> str:
         return f"this process{self._device}"
 
-    def run(self, sessions: Iterable[Sequence[Task]], observer: Observer) -> None:
+    def run(self, recordings: Iterable[Sequence[Task]], observer: Observer) -> None:
         from raypose.inference.artifact import cached_graph
+        from raypose.inputs.probe import known_index
 
         allow_unsafe = self._config.allow_unsafe_checkpoint
         context = Context(
             device=self._config.device,
             graph=lambda model: cached_graph(model, allow_unsafe=allow_unsafe),
+            index=known_index,
             report=observer.progress,
             should_stop=lambda: False,  # Ctrl-C interrupts the process itself
             worker=f"{socket.gethostname()}:{os.getpid()}",
             allow_unsafe=allow_unsafe,
         )
         with closing(context.staging):
-            _Process(context, observer).run(tuple(chain.from_iterable(sessions)))
+            _Process(context, observer).run(tuple(chain.from_iterable(recordings)))
 
     def close(self) -> None:
         """There is nothing to release."""
@@ -106,7 +108,7 @@ class _Process:
                 case Submit(task):
                     self._assigned.append(action)
                     if task.gpu:
-                        self._context.staging.expect([video.path for video in task.videos])
+                        self._context.staging.expect([video.path for video in task.step.videos])
                 case Forget(output):
                     self._values.pop(output, None)
                 case _:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from raypose.tasks import Task
+from raypose.steps.base import Task
 
 
 class Results:

@@ -14,13 +14,13 @@ The rules:
   worker holds one more task in its queue, so that it never waits for the driver; a CPU worker
   holds none, so that nothing waits behind a labelled video of two hours. An idle GPU worker gets
   what is queued at another one.
-- The longest sessions go first, so that workers end together on short ones; a single worker takes
-  sessions in the order of the plan.
+- The longest recordings go first, so that workers end together on short ones; a single worker
+  takes recordings in the order of the plan.
 - A task is lost when the worker that runs it is lost: its process died, its node is gone, or it
   made no progress for too long. Tasks that were only queued there go to others at no cost. A
   result is lost with the node that holds it; what produced it is redone, as far back as needed.
 - A task ends once. It may be lost `MAX_LOSSES` times before it fails.
-- Results that wait for their use are bounded (`HELD_FRAMES`), except those of one session.
+- Results that wait for their use are bounded (`HELD_FRAMES`), except those of one recording.
 """
 
 from __future__ import annotations
@@ -54,7 +54,6 @@ from raypose.execution.events import (
 )
 from raypose.execution.results import Results
 from raypose.execution.workers import Workers
-from raypose.tasks import Task
 
 MAX_LOSSES = 4
 """How often a task may be lost before it fails.
@@ -91,8 +90,6 @@ class Scheduler:
         n_cpu: workers without.
         stall_timeout_s: seconds without progress after which a task is stopped.
         wait_limit_s: seconds without any worker of a needed kind after which the run gives up.
-        from_disk: for a finished task, the one that reads its committed results; None where
-            there is none.
     """
 
     def __init__(
@@ -102,11 +99,9 @@ class Scheduler:
         *,
         stall_timeout_s: float = 600.0,
         wait_limit_s: float = 900.0,
-        from_disk: Callable[[Task], Task | None] = lambda task: None,
     ) -> None:
         self._stall_timeout_s = stall_timeout_s
         self._wait_limit_s = wait_limit_s
-        self._from_disk = from_disk
         self._now = 0.0
         self._workers = Workers()
         self._n_wanted = {True: n_gpu, False: n_cpu}
@@ -118,7 +113,7 @@ class Scheduler:
         self._ready: dict[bool, list[tuple[Priority, str]]] = {True: [], False: []}
         self._results = Results()
         self._max_held_frames = max(HELD_FRAMES, HELD_FRAMES_PER_GPU * n_gpu)
-        self._unbounded_session = ""
+        self._unbounded_recording = ""
         self._producers: dict[str, Entry] = {}
         self._consumers: dict[str, list[Entry]] = {}
         self._actions: list[Action] = []
@@ -200,14 +195,14 @@ class Scheduler:
         lengths = Counter[str]()
         if max(self._n_wanted.values()) > 1:
             for task in event.tasks:
-                lengths[task.session] += task.n_frames * len(task.outputs)
+                lengths[task.recording] += task.n_frames * len(task.outputs)
         for task in event.tasks:
             # First what stores the work of GPUs, then what frees memory, then what fills it.
             stores_gpu_work = bool(task.inputs) and gpu_results.issuperset(task.inputs)
             rank = 0 if stores_gpu_work else 1 if task.inputs else 2
-            session_length = lengths[task.session]
-            length = task.n_frames * len(task.outputs) if session_length else 0
-            priority = (rank, -session_length, -length, len(self._entries))
+            recording_length = lengths[task.recording]
+            length = task.n_frames * len(task.outputs) if recording_length else 0
+            priority = (rank, -recording_length, -length, len(self._entries))
             entry = Entry(task, priority, adds_results=not task.inputs)
             self._entries[task.id] = entry
             self._n_open[task.gpu] += 1
@@ -253,17 +248,17 @@ class Scheduler:
     def _fits_in_memory(self, entry: Entry) -> bool:
         """Whether there is memory for what a task adds.
 
-        The results of a session are freed when it ends. So where nothing else is running, it may
+        The results of a recording are freed when it ends. So where nothing else is running, it may
         exceed the limit; else it would wait for itself.
         """
-        held, session = self._results.held_frames, entry.task.session
+        held, recording = self._results.held_frames, entry.task.recording
         if not entry.adds_results or held == 0:
             return True
         if held + self._results.frames_of(entry.task) <= self._max_held_frames:
             return True
         if not self._n_assigned:
-            self._unbounded_session = session
-        return session == self._unbounded_session
+            self._unbounded_recording = recording
+        return recording == self._unbounded_recording
 
     def _assign(self, entry: Entry, number: int) -> None:
         self._workers.push(number, entry)
@@ -363,10 +358,9 @@ class Scheduler:
 
     def _reopen(self, entry: Entry) -> list[str]:
         """Redo a task that has ended; returns the inputs that it lacks."""
-        stand_in = self._from_disk(entry.task)
-        if stand_in is not None:
-            task = entry.task
-            entry.task = replace(stand_in, id=task.id, inputs=(), outputs=task.outputs)
+        step = entry.task.step.from_disk()
+        if step is not None:
+            entry.task = replace(entry.task, step=step, inputs=())
             entry.priority = (2, *entry.priority[1:])
             entry.adds_results = True
         entry.status = Status.WAITING

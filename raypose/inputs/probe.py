@@ -1,10 +1,9 @@
-"""The look into one video, remembered: its index and its fingerprint, in a cache on this machine.
+"""Describes one video for the plan, and remembers the description in a cache on this machine.
 
-`look_into` stands behind `inspect_videos`. What it says is kept by the file's path and identity
-(`raypose.storage.digests`), so that planning again over a thousand known videos reads none of
-their packets; a file that was changed in any way is looked into anew. An object in a store is
-copied to scratch for it, once for each ETag. What can't be used is not remembered: the next look
-tells whether it was put right. No frame is decoded beyond what the index needs.
+A `VideoSpec` and a `VideoIndex` are kept by the file's path and identity
+(`raypose.storage.digests`), so planning again reads none of a known video's packets; a file that
+was changed in any way is read anew. An object in a store is copied to scratch for that, once for
+each ETag. A video that can't be used is not remembered: it may have been repaired by the next run.
 """
 
 from __future__ import annotations
@@ -13,181 +12,127 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
-from itertools import groupby, pairwise, repeat
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raypose import storage
-from raypose.errors import VideoError
+from raypose.specs import VideoSpec
 from raypose.storage import AnyPath, cache, scratch
 from raypose.storage import regular_files as regular
 from raypose.storage.digests import Identity
 
 if TYPE_CHECKING:
-    from upath import UPath
+    from raypose.video.index import VideoIndex
 
 _KIND = "videos"
+_OF_THE_PLAN = ("path", "key", "view", "identity", "content")
+"""Fields of a `VideoSpec` that are not kept."""
 
 
-@dataclass(frozen=True, slots=True)
-class VideoFormat:
-    """How the frames of a video are coded and timed.
+def probe(path: AnyPath, key: str = "") -> VideoSpec:
+    """Index and fingerprint a video, or recall what that gave the last time.
 
-    Attributes:
-        codec: FFmpeg's name of the codec (`h264`).
-        pix_fmt: pixel format of the coded frames (`yuv420p`).
-        rotation: degrees clockwise by which they are turned to be shown: 0, 90, 180 or 270.
-        is_vfr: whether the time between frames varies.
-    """
-
-    codec: str
-    pix_fmt: str
-    rotation: int = 0
-    is_vfr: bool = False
-
-    def __str__(self) -> str:
-        turned = f", turned {self.rotation}°" if self.rotation else ""
-        return f"{self.codec} {self.pix_fmt}{turned}{', variable rate' if self.is_vfr else ''}"
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What the packets of a video say, as far as a plan needs it.
-
-    Attributes:
-        n_frames: frames that it shows.
-        width: columns of a frame as it is shown.
-        height: rows of a frame as it is shown.
-        fps: average frame rate, in frames per second.
-        duration_s: length in seconds.
-        fingerprint: digest of samples of the file's content.
-        format: how its frames are coded and timed.
-        notes: what is odd about it, and what raypose does about that.
-        keyframes: frames at which it can be cut.
-        identity: of the file that was looked into.
-    """
-
-    n_frames: int
-    width: int
-    height: int
-    fps: float
-    duration_s: float
-    fingerprint: str
-    format: VideoFormat
-    notes: tuple[str, ...] = ()
-    keyframes: tuple[int, ...] = field(default=(), repr=False)
-    identity: Identity | None = None
-
-
-def look_into(path: AnyPath) -> Look:
-    """Index and fingerprint a video, or recall what that said when it was last done.
+    Args:
+        path: absolute path or URL.
+        key: of its outputs.
 
     Raises:
         VideoError: the video can't be used.
         StorageError: it can't be read from its store.
     """
     if not isinstance(path, Path):
-        return _look_into_object(path)
+        with storage.speaking_of(path):
+            identity = Identity.of(path)
+        found = _recall(path, identity)
+        if found is None:
+            with scratch.current().copy_of(path, identity=identity) as copy:
+                found, index = _read(copy)
+            _remember(path, identity, found, index)
+    else:
+        try:
+            identity = Identity.of(path)
+        except OSError:
+            return replace(_read(path)[0], key=key)  # which says what is wrong
+        found = _recall(path, identity)
+        if found is None:
+            found, index = _read(path)
+            if _is_still(path, identity):  # else the tasks will see that it has changed
+                _remember(path, identity, found, index)
+    return replace(found, path=str(path), key=key, identity=identity)
+
+
+def known_index(video: VideoSpec) -> VideoIndex | None:
+    """The frame index that `probe` made of a video; None where the cache no longer holds it."""
+    from raypose.video.index_cache import load_index
+
+    return load_index(video.path, video.identity)
+
+
+def known_keyframes(video: VideoSpec) -> Sequence[int]:
+    """Frames at which a video can be cut at no cost; empty where the cache no longer says."""
+    from raypose.video.index_cache import load_keyframes
+
+    keyframes = load_keyframes(video.path, video.identity)
+    return () if keyframes is None else keyframes.tolist()
+
+
+def _is_still(path: Path, identity: Identity) -> bool:
     try:
-        before = Identity.of(path)
+        return Identity.of(path) == identity
     except OSError:
-        return _read(path)  # which says what is wrong
-    place = _place(path)
-    look = _recall(place, before)
-    if look is None:
-        look = _read(path)
-        # A file that is still being written is not what it was when the look began. Tasks see
-        # that, by the identity.
-        if _still(path, before):
-            cache.store(place, _encode(look, before))
-    return replace(look, identity=before)
+        return False
 
 
-def _look_into_object(url: UPath) -> Look:
-    with storage.speaking_of(url):
-        before = Identity.of(url)
-    place = _place(url)
-    look = _recall(place, before)
-    if look is None:
-        with scratch.current().copy_of(url, identity=before) as copy:
-            look = _read(copy)
-        cache.store(place, _encode(look, before))
-    return replace(look, identity=before)
-
-
-def _still(path: Path, before: Identity) -> bool:
-    try:
-        return Identity.of(path) == before
-    except OSError:
-        return False  # it is gone
-
-
-def _read(path: Path) -> Look:
+def _read(path: Path) -> tuple[VideoSpec, VideoIndex]:
     from raypose.video.index import fingerprint_video, index_video
 
-    index = index_video(path, note_packets=False)
-    if index.n_frames == 0:
-        raise VideoError("has no frames", path=path, hint="Check how it was recorded.")
-    return Look(
+    index = index_video(path)
+    video = VideoSpec(
+        path=str(path),
+        key="",
         n_frames=index.n_frames,
         width=index.width,
         height=index.height,
         fps=index.fps,
         duration_s=index.duration_s,
         fingerprint=fingerprint_video(path),
-        format=VideoFormat(index.codec, index.pix_fmt, index.rotation, index.is_vfr),
-        notes=tuple(index.problems),
-        keyframes=tuple(index.keyframes.tolist()),
+        codec=index.codec,
+        pix_fmt=index.pix_fmt,
+        rotation=index.rotation,
+        is_vfr=index.is_vfr,
+        notes=index.problems,
     )
+    return video, index
 
 
 def _place(path: AnyPath) -> Path:
-    """The cached file of a video; a changed video takes the place of what it was."""
+    """The cached file of a video; a changed video replaces what it was."""
     name = hashlib.blake2b(os.fsencode(str(path)), digest_size=16).hexdigest()
     return cache.cache_dir(_KIND) / name[:2] / f"{name}.json"
 
 
 def _basis(identity: Identity) -> dict[str, Any]:
-    """What must be the same for a remembered look to hold."""
+    """What must be equal for a remembered video to be valid."""
     from raypose.video.index import INDEX_VERSION
 
     return {"index": INDEX_VERSION, **identity.as_dict()}
 
 
-def _recall(place: Path, identity: Identity) -> Look | None:
+def _recall(path: AnyPath, identity: Identity) -> VideoSpec | None:
     try:
-        stored = json.loads(regular.read_file(place))
+        stored = json.loads(regular.read_file(_place(path)))
         if stored["of"] != _basis(identity):
             return None
-        values = stored["look"]
-        values["format"] = VideoFormat(**values["format"])
-        values["notes"] = tuple(values["notes"])
-        values["keyframes"] = _expand(values["keyframes"])
-        return Look(**values)
+        values = stored["video"]
+        return VideoSpec(path="", key="", **{**values, "notes": tuple(values["notes"])})
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
-def _encode(look: Look, identity: Identity) -> bytes:
-    values = {**asdict(look), "keyframes": _compact(look.keyframes)}
-    del values["identity"]
-    return json.dumps({"of": _basis(identity), "look": values}).encode()
+def _remember(path: AnyPath, identity: Identity, video: VideoSpec, index: VideoIndex) -> None:
+    from raypose.video.index_cache import store_index
 
-
-def _compact(keyframes: Sequence[int]) -> list[list[int]]:
-    """Distances between keyframes as runs `[distance, times]`.
-
-    They seldom change; of a video without anything but keyframes one run is left.
-    """
-    steps = (stop - start for start, stop in pairwise(keyframes))
-    return [[step, len(list(same))] for step, same in groupby(steps)]
-
-
-def _expand(runs: Sequence[Sequence[int]]) -> tuple[int, ...]:
-    """Keyframes from the distances between them; the first is always frame 0."""
-    keyframes = [0]
-    for step, times in runs:
-        for distance in repeat(step, times):
-            keyframes.append(keyframes[-1] + distance)
-    return tuple(keyframes)
+    values = {name: v for name, v in asdict(video).items() if name not in _OF_THE_PLAN}
+    store_index(str(path), identity, index)
+    cache.store(_place(path), json.dumps({"of": _basis(identity), "video": values}).encode())

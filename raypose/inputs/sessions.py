@@ -46,12 +46,12 @@ class Grouping:
     Attributes:
         views: names of the views.
         recordings: in the order of their first file.
-        strays: `(file, reason)` of files that belong to no recording.
+        unmatched: `(file, reason)` of files that belong to no recording.
     """
 
     views: tuple[str, ...]
     recordings: tuple[Recording, ...]
-    strays: tuple[tuple[AnyPath, str], ...] = ()
+    unmatched: tuple[tuple[AnyPath, str], ...] = ()
 
 
 def group_by_view(files: Sequence[Path], views: Sequence[str]) -> Grouping:
@@ -81,7 +81,7 @@ def group_by_view(files: Sequence[Path], views: Sequence[str]) -> Grouping:
         if len(found) == 1
     )
     keys: dict[Path, tuple[str, tuple[str, ...]]] = {}
-    strays: list[tuple[Path, str]] = []
+    unmatched: list[tuple[Path, str]] = []
     for file, path in paths.items():
         found = by_stem[file]
         of_folders = views_of_folders(folders[file], views)
@@ -91,7 +91,7 @@ def group_by_view(files: Sequence[Path], views: Sequence[str]) -> Grouping:
         else:
             dropped = of_folders if told_by_folders else set()
         if len(found) != 1:
-            strays.append((file, _why_stray(found, views)))
+            unmatched.append((file, _why_unmatched(found, views)))
             continue
         (view,) = found
         kept = [part for part in folders[file] if not views_of_folders((part,), views) & dropped]
@@ -100,7 +100,7 @@ def group_by_view(files: Sequence[Path], views: Sequence[str]) -> Grouping:
             kept.append(name)
         keys[file] = (view, tuple(kept) or (_name_of(root, views),))
     recordings, doubles = _recordings(keys, tuple(views))
-    return Grouping(tuple(views), recordings, (*strays, *doubles))
+    return Grouping(tuple(views), recordings, (*unmatched, *doubles))
 
 
 def read_session_list(path: Path) -> Grouping:
@@ -240,7 +240,7 @@ def _without(stem: str, view: str) -> str:
     return text or ""
 
 
-def _why_stray(found: set[str], views: Sequence[str]) -> str:
+def _why_unmatched(found: set[str], views: Sequence[str]) -> str:
     if not found:
         return f"names none of the views {', '.join(views)}"
     named = [view for view in views if view in found]

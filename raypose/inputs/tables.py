@@ -56,11 +56,11 @@ class FoundTables:
 
     Attributes:
         tables: each once, in order.
-        left_out: `(path, reason)` of what was not taken for a table.
+        excluded: `(path, reason)` of what was not taken for a table.
     """
 
     tables: tuple[FoundTable, ...]
-    left_out: tuple[tuple[Path, str], ...] = ()
+    excluded: tuple[tuple[Path, str], ...] = ()
 
 
 def find_tables(arguments: Sequence[str]) -> FoundTables:
@@ -76,11 +76,11 @@ def find_tables(arguments: Sequence[str]) -> FoundTables:
     if not arguments:
         raise UsageError("no tables are named")
     tables: dict[Path, FoundTable] = {}
-    left_out: dict[Path, str] = {}
+    excluded: dict[Path, str] = {}
     for argument in arguments:
         files = list(dict.fromkeys(_expand(argument)))
         for path in files:
-            if path in tables or path in left_out:
+            if path in tables or path in excluded:
                 continue
             try:
                 look = look_at_table(path)
@@ -88,16 +88,16 @@ def find_tables(arguments: Sequence[str]) -> FoundTables:
                 look = TableLook("")  # damaged: what reads it will say so, in its place
             reason = _why_not(look)
             if reason:
-                left_out[path] = reason
+                excluded[path] = reason
             else:
                 assert look is not None
                 tables[path] = _named(path, look)
         if not files:
-            left_out[Path(os.path.abspath(os.path.expanduser(argument)))] = "holds no table"
+            excluded[Path(os.path.abspath(os.path.expanduser(argument)))] = "holds no table"
     if not tables:
         raise UsageError("no table of predictions there", path=argument, hint=_hint(argument))
     kept, doubles = _without_doubles(list(tables.values()))
-    return FoundTables(tuple(kept), (*left_out.items(), *doubles))
+    return FoundTables(tuple(kept), (*excluded.items(), *doubles))
 
 
 def _hint(argument: str) -> str:
@@ -198,14 +198,14 @@ def _without_doubles(
 ) -> tuple[list[FoundTable], list[tuple[Path, str]]]:
     """One file of each table that is there twice."""
     known = {(t.folder, t.key, t.label, t.path.suffix.lower()) for t in tables}
-    kept, left_out = [], []
+    kept, excluded = [], []
     for table in tables:
         same = (table.folder, table.key)
         plain = table.label.removesuffix(_FILTERED)
         if table.path.suffix.lower() != ".csv" and (*same, table.label, ".csv") in known:
-            left_out.append((table.path, "is there as CSV too"))
+            excluded.append((table.path, "is there as CSV too"))
         elif plain != table.label and any((*same, plain, suffix) in known for suffix in SUFFIXES):
-            left_out.append((table.path, "is there unfiltered too"))
+            excluded.append((table.path, "is there unfiltered too"))
         else:
             kept.append(table)
-    return kept, left_out
+    return kept, excluded

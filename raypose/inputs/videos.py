@@ -15,12 +15,12 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from raypose import storage
 from raypose.errors import Failure, RayposeError, StorageError, UsageError, VideoError
-from raypose.inputs.probe import VideoFormat, look_into
+from raypose.inputs.probe import probe
 from raypose.inputs.records import Records
 from raypose.inputs.search import Search
 from raypose.specs import VideoSpec
@@ -54,7 +54,7 @@ class FoundVideo:
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
+class Excluded:
     """A file that is no input, and why: `OWN`, `LINK` or `NO_VIDEO`."""
 
     path: AnyPath
@@ -68,35 +68,27 @@ class FoundVideos:
     Attributes:
         videos: each once, in order.
         broken: links that lead nowhere, and directories that can't be searched.
-        left_out: what was found and is no input.
+        excluded: what was found and is no input.
     """
 
     videos: tuple[FoundVideo, ...]
     broken: tuple[VideoError, ...] = ()
-    left_out: tuple[LeftOut, ...] = ()
+    excluded: tuple[Excluded, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Inspected:
-    """What the look into a video came to.
+class Unusable:
+    """A video that can't be used, and why.
 
     Attributes:
         path: absolute path or URL.
-        key: key of its outputs.
-        spec: the video, None where it can't be used.
-        error: why not.
-        notes: what is odd about it, and what raypose does about that.
-        keyframes: frames at which the video can be cut.
-        format: how its frames are coded and timed; None where it can't be used.
+        key: key of the outputs that it would have.
+        error: what is wrong with it.
     """
 
-    path: AnyPath
+    path: str
     key: str
-    spec: VideoSpec | None
-    error: RayposeError | None = None
-    notes: tuple[str, ...] = ()
-    keyframes: tuple[int, ...] = field(default=(), repr=False)
-    format: VideoFormat | None = None
+    error: RayposeError
 
 
 def find_videos(arguments: Sequence[str], *, recursive: bool = False) -> FoundVideos:
@@ -115,7 +107,7 @@ def find_videos(arguments: Sequence[str], *, recursive: bool = False) -> FoundVi
         finder.add(argument)
     found = finder.result()
     if not found.videos and not found.broken:
-        raise UsageError(f"no video there: {_counted(found.left_out)}", path=arguments[0])
+        raise UsageError(f"no video there: {_counted(found.excluded)}", path=arguments[0])
     return found
 
 
@@ -127,7 +119,7 @@ class _Finder:
         self._search = Search(_has_video_suffix, recursive=recursive)
         self._records = Records()
         self._found: dict[str, FoundVideo] = {}
-        self._left_out: dict[str, LeftOut] = {}
+        self._excluded: dict[str, Excluded] = {}
 
     def add(self, argument: str) -> None:
         n_broken = len(self._search.broken)
@@ -147,7 +139,7 @@ class _Finder:
             if not reason and not video.named and _is_text(video.path):
                 reason = NO_VIDEO
             if reason:
-                self._left_out.setdefault(str(video.path), LeftOut(video.path, reason))
+                self._excluded.setdefault(str(video.path), Excluded(video.path, reason))
             else:
                 self._found.setdefault(str(video.path), video)
 
@@ -182,8 +174,8 @@ class _Finder:
     def result(self) -> FoundVideos:
         """What was found, without files that were found under two names."""
         videos, doubles = _once(list(self._found.values()))
-        left_out = (*self._left_out.values(), *(LeftOut(path, LINK) for path in doubles))
-        return FoundVideos(tuple(videos), tuple(self._search.broken), left_out)
+        excluded = (*self._excluded.values(), *(Excluded(path, LINK) for path in doubles))
+        return FoundVideos(tuple(videos), tuple(self._search.broken), excluded)
 
 
 def _once(found: Sequence[FoundVideo]) -> tuple[list[FoundVideo], list[AnyPath]]:
@@ -210,8 +202,8 @@ def _once(found: Sequence[FoundVideo]) -> tuple[list[FoundVideo], list[AnyPath]]
     return videos, list(doubles.values())
 
 
-def _counted(left_out: Sequence[LeftOut]) -> str:
-    counts = Counter(item.reason for item in left_out)
+def _counted(excluded: Sequence[Excluded]) -> str:
+    counts = Counter(item.reason for item in excluded)
     return ", ".join(f"{reason} ({count})" for reason, count in counts.items())
 
 
@@ -238,39 +230,25 @@ def _is_text(path: AnyPath) -> bool:
     return bool(text) and all(c.isprintable() or c.isspace() for c in text)
 
 
-def inspect_videos(
+def probe_videos(
     videos: Sequence[FoundVideo], keys: Sequence[str], *, workers: int | None = None
-) -> list[Inspected]:
-    """Index and fingerprint the videos, several at a time; the order is kept.
+) -> list[VideoSpec | Unusable]:
+    """Describe the videos, several at a time; the order is kept.
 
-    What is known from an earlier look, and has not changed, is not read again.
+    A video that is known from an earlier run and has not changed is not read again.
     """
     count = workers or min(32, 4 * (os.cpu_count() or 1))
-    with ThreadPoolExecutor(count, thread_name_prefix="inspect") as pool:
-        return list(pool.map(_inspect, (video.path for video in videos), keys))
+    with ThreadPoolExecutor(count, thread_name_prefix="probe") as pool:
+        return list(pool.map(_probe, (video.path for video in videos), keys))
 
 
-def _inspect(path: AnyPath, key: str) -> Inspected:
+def _probe(path: AnyPath, key: str) -> VideoSpec | Unusable:
     try:
         if isinstance(path, Path) and path.exists() and not path.is_file():
-            raise VideoError("is no regular file", path=path, hint="Copy it to one.")
-        look = look_into(path)
+            raise VideoError("is not a regular file", path=path, hint="Copy it to one.")
+        return probe(path, key)
     except RayposeError as error:
-        return Inspected(path, key, None, error)
+        return Unusable(str(path), key, error)
     except Exception as error:  # whatever one file does to a decoder, the others go on
-        failure = Failure.of("inspect", error)
-        return Inspected(path, key, None, VideoError(failure.message, path=path))
-    spec = VideoSpec(
-        path=str(path),
-        key=key,
-        n_frames=look.n_frames,
-        width=look.width,
-        height=look.height,
-        fps=look.fps,
-        duration_s=look.duration_s,
-        fingerprint=look.fingerprint,
-        identity=look.identity,
-    )
-    return Inspected(
-        path, key, spec, notes=look.notes, keyframes=look.keyframes, format=look.format
-    )
+        message = Failure.of("probe", error).message
+        return Unusable(str(path), key, VideoError(message, path=path))

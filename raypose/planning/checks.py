@@ -1,6 +1,6 @@
 """What can be found before anything runs: options and models that can't lead to the outputs.
 
-Asked by `make_plan`. What makes the whole run senseless is an error; what costs some of its
+Asked by `plan_run`. What makes the whole run senseless is an error; what costs some of its
 outputs is a `Problem`. Nothing here needs a GPU, or reads a checkpoint or a video.
 """
 
@@ -147,16 +147,15 @@ def _read(model: ModelSpec, config: RunConfig, labels: Labels) -> None:
     labels.digests[model.name] = digest
 
 
-def device_problems(plan: Plan) -> list[Problem]:
+def device_problems(plan: Plan, config: RunConfig) -> list[Problem]:
     """GPUs that are asked for and that this machine does not have.
 
     Of a cluster only its own nodes know.
     """
-    config = plan.config
     if plan.done or config.address not in (None, "local") or _has_joined_a_cluster():
         return []
     predicts = plan.frames_to_predict > 0
-    draws = any(s.kind in ("label", "snippet") for _, _, s in plan.steps() if not s.done)
+    needs_encoder = any(step.needs_gpu_encoder for step in plan.missing)
     n_gpus = visible_gpus() if config.device != "cpu" else 0
     asked, problems = 0 if config.inline else config.gpus or 0, []
     if n_gpus == 0:
@@ -172,7 +171,7 @@ def device_problems(plan: Plan) -> list[Problem]:
             problems.append(Problem(f"--gpus {asked}", where, hint))
         if predicts and config.decoder == "nvdec" and config.device == "auto":
             problems.append(Problem("--decoder nvdec", where, "The CPU decodes."))
-        if draws and config.encoder == "nvenc" and config.device == "auto":
+        if needs_encoder and config.device == "auto":
             hint = "Run on a machine with a GPU, or leave out --encoder."
             problems.append(Problem("--encoder nvenc", where, hint, fatal=True))
     elif predicts and asked > n_gpus:

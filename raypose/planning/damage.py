@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from raypose.planning.model import Problem, SessionPlan, VideoPlan
+from raypose.planning.model import Problem, RecordingPlan, VideoPlan
 from raypose.storage import as_path
 from raypose.storage.layout import frames_beside
 from raypose.video.frames import describe
 
 
-def damage_problems(session: SessionPlan, *, strict: bool) -> list[Problem]:
+def damage_problems(recording: RecordingPlan, *, strict: bool) -> list[Problem]:
     """A note on each video with damaged frames in finished tables; with `strict` an error."""
-    return [problem for video in session.videos for problem in _of_video(video, strict=strict)]
+    return [problem for video in recording.videos for problem in _of_video(video, strict=strict)]
 
 
 def _of_video(plan: VideoPlan, *, strict: bool) -> list[Problem]:
     owners: dict[str, list[str]] = {}
     places: dict[str, str] = {}
-    for work in plan.works:
-        if work.table.frames:
-            said = describe(work.table.frames)
-            owners.setdefault(said, []).append(work.owner.name)
-            table = as_path(work.table.outputs["table"])
-            places.setdefault(said, str(frames_beside(table)))
+    for output in plan.outputs:
+        if output.damage:
+            said = describe(output.damage)
+            owners.setdefault(said, []).append(output.owner.name)
+            places.setdefault(said, str(frames_beside(as_path(output.path))))
     return [
         Problem(
             plan.video.path,

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
-from raypose.config import RunConfig
-from raypose.inputs.videos import Inspected
+from raypose.config import RunConfig, SmoothConfig
+from raypose.inputs.probe import known_keyframes
+from raypose.inputs.videos import Unusable
 from raypose.planning.partition import PredictDemand
 from raypose.specs import ModelSpec, Owner, VideoSpec
+from raypose.steps import Load, Step
+from raypose.steps.base import OutputStep
 from raypose.storage import AnyPath, as_path
 from raypose.storage.layout import frames_beside
 
 EKS = "eks"
 """Name of the smoothed ensemble among the owners of outputs."""
 
-_LABELED_BITS_PER_PIXEL = 0.12
-"""Size of labelled videos for the estimate, from the bit rate of noisy laboratory videos."""
+METHOD = 2
+"""Version of the numerics; raised when equal inputs give other tables than before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,70 +44,93 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One thing to make of one video for one owner, and how it stands.
+class Planned:
+    """A step of the plan, and whether it is needed.
 
     Attributes:
-        kind: `table`, `metrics`, `timestamps`, `label`, `snippet`.
-        outputs: name → path of the files.
-        recipe: what they are made from.
-        done: True where all of them are there, verified.
+        step: the step.
+        done: True where all its outputs exist, verified.
         reason: why they must be made; empty where done.
         clash: path of an output that holds the results of another video, and that video.
-        digest: of the bytes of the first output, where it is done.
-        frames: of a finished table with frames that are not ok, the number of each status.
+        digests: path of each finished table → digest of its bytes.
+        damage: path of each finished table → frames of each status, where any is not ok.
     """
 
-    kind: str
-    outputs: Mapping[str, str]
-    recipe: Mapping[str, Any]
+    step: Step
     done: bool
     reason: str = ""
     clash: tuple[str, str] | None = None
-    digest: str = ""
-    frames: Mapping[str, int] = field(default_factory=dict)
+    digests: Mapping[str, str] = field(default_factory=dict)
+    damage: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+    @property
+    def outputs(self) -> Mapping[str, str]:
+        """Name → path of the files that it makes."""
+        return self.step.outputs if isinstance(self.step, OutputStep) else {}
 
 
 @dataclass(frozen=True, slots=True)
-class OwnerWork:
-    """All steps of one owner for one video, the table first."""
+class OutputPlan:
+    """A table of one owner for one video, and what is made from it.
+
+    Attributes:
+        owner: whose outputs these are.
+        video: the video.
+        path: of the table.
+        table: the step that makes the table. That of the smoothed ensemble makes the tables of
+            all views.
+        more: the steps that take the table.
+        ranges: `(start, stop, path)` of the ranges of frames that an earlier run has finished.
+    """
 
     owner: Owner
-    steps: tuple[Step, ...]
+    video: VideoSpec
+    path: str
+    table: Planned
+    more: tuple[Planned, ...] = ()
+    ranges: tuple[tuple[int, int, str], ...] = ()
 
     @property
-    def table(self) -> Step:
-        return self.steps[0]
+    def steps(self) -> tuple[Planned, ...]:
+        return (self.table, *self.more)
 
     @property
-    def missing(self) -> tuple[Step, ...]:
-        return tuple(step for step in self.steps if not step.done)
+    def missing(self) -> tuple[Planned, ...]:
+        return tuple(planned for planned in self.steps if not planned.done)
+
+    @property
+    def damage(self) -> Mapping[str, int]:
+        """Frames of each status of the finished table; empty where all are ok."""
+        return self.table.damage.get(self.path, {})
+
+    @property
+    def load(self) -> Load:
+        """The step that reads the existing table."""
+        if isinstance(self.table.step, Load):
+            return self.table.step
+        digest = self.table.digests.get(self.path, "")
+        return Load(videos=(self.video,), path=self.path, digest=digest, recorded=True)
 
 
 @dataclass(frozen=True, slots=True)
 class VideoPlan:
-    """What one video takes: the models' steps and, for an ensemble, those of its smoothing.
+    """What one video takes.
 
     Attributes:
         video: the video.
-        models: the models' work on it.
-        eks: the smoothed ensemble's; the table of a recording's first video comes with what is
-            of the whole recording: the smoothing parameters, and the points in space.
-        done_ranges: for each model, the ranges of frames that an earlier run has finished.
-        keyframes: frames at which the video can be cut without decoding anything twice.
-        boxes: file that says where in the frame to look; empty for everywhere.
+        members: the outputs of each model; for a smoothing of existing tables, these tables.
+        smoothed: the outputs of the smoothed ensemble.
+        bbox: file with the bounding boxes; empty where networks see the whole frame.
     """
 
     video: VideoSpec
-    models: tuple[OwnerWork, ...]
-    eks: OwnerWork | None
-    done_ranges: tuple[tuple[tuple[int, int, str], ...], ...] = ()
-    keyframes: tuple[int, ...] = field(default=(), repr=False)
-    boxes: str = ""
+    members: tuple[OutputPlan, ...]
+    smoothed: OutputPlan | None = None
+    bbox: str = ""
 
     @property
-    def works(self) -> tuple[OwnerWork, ...]:
-        return self.models if self.eks is None else (*self.models, self.eks)
+    def outputs(self) -> tuple[OutputPlan, ...]:
+        return self.members if self.smoothed is None else (*self.members, self.smoothed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +138,7 @@ class PredictGroup:
     """What goes through a GPU together.
 
     Attributes:
-        videos: indices of the session's videos: one, or the views that a model takes at once.
+        videos: indices of the recording's videos: one, or the views that a model takes at once.
         models: indices of the models that must predict them.
     """
 
@@ -121,102 +147,109 @@ class PredictGroup:
 
 
 @dataclass(frozen=True, slots=True)
-class SessionPlan:
+class RecordingPlan:
     """What one recording takes.
 
     Attributes:
         key: its name, unique in the plan.
         videos: its video, or a video for each view.
-        calibration: the cameras' calibration, for EKS; empty where there is none.
-        mirrored: keypoints of each mirrored view, for EKS.
     """
 
     key: str
     videos: tuple[VideoPlan, ...]
-    calibration: str = ""
-    mirrored: tuple[tuple[str, ...], ...] = ()
 
     @property
-    def works(self) -> tuple[OwnerWork, ...]:
-        return tuple(work for video in self.videos for work in video.works)
+    def outputs(self) -> tuple[OutputPlan, ...]:
+        return tuple(output for video in self.videos for output in video.outputs)
 
     @property
     def done(self) -> bool:
-        return not any(work.missing for work in self.works)
+        return not any(output.missing for output in self.outputs)
 
     @property
-    def to_smooth(self) -> bool:
-        """Whether the ensemble's tables must be made: all views of a recording, or none."""
-        return any(v.eks is not None and not v.eks.table.done for v in self.videos)
+    def smooth(self) -> Planned | None:
+        """The step that smooths the ensemble; None where nothing is smoothed."""
+        smoothed = self.videos[0].smoothed
+        return None if smoothed is None else smoothed.table
 
     @property
-    def units(self) -> tuple[PredictGroup, ...]:
-        """What the GPUs must do, those with all views at once last."""
-        models = [work.owner.model for work in self.videos[0].models]
-        alone = [i for i, model in enumerate(models) if not model.takes_views]
-        groups: list[tuple[tuple[int, ...], list[int]]]
-        groups = [((v,), alone) for v in range(len(self.videos))]
-        names = [video.video.view for video in self.videos]
+    def groups(self) -> tuple[PredictGroup, ...]:
+        """What the GPUs must predict, models that take all views at once last."""
+        models = [output.owner.model for output in self.videos[0].members]
+        alone = [i for i, model in enumerate(models) if model and not model.takes_views]
+        candidates: list[tuple[tuple[int, ...], list[int]]]
+        candidates = [((v,), alone) for v in range(len(self.videos))]
+        names = [plan.video.view for plan in self.videos]
         together: dict[tuple[int, ...], list[int]] = {}
         for i, model in enumerate(models):
-            if model.takes_views:
+            if model and model.takes_views:
                 order = tuple(names.index(view) for view in model.view_names)
                 together.setdefault(order, []).append(i)
-        groups += together.items()
-        units = [
+        candidates += together.items()
+        groups = [
             PredictGroup(videos, tuple(i for i in indices if not self._predicted(videos, i)))
-            for videos, indices in groups
+            for videos, indices in candidates
         ]
-        return tuple(unit for unit in units if unit.models)
+        return tuple(group for group in groups if group.models)
 
     def _predicted(self, videos: tuple[int, ...], model: int) -> bool:
-        return all(self.videos[v].models[model].table.done for v in videos)
+        return all(self.videos[v].members[model].table.done for v in videos)
 
-    def work(self, unit: PredictGroup) -> PredictDemand:
-        """What a group still has to predict, for `partition`."""
-        first = self.videos[unit.videos[0]]
+    def demand(self, group: PredictGroup) -> PredictDemand:
+        """What a group asks of the GPUs. Ranges are finished where all its videos have them."""
+        first = self.videos[group.videos[0]]
         done = tuple(
             tuple(
                 (start, stop)
-                for start, stop, _ in self.ranges(unit.videos[0], model)
-                if all((start, stop) in self._spans(v, model) for v in unit.videos)
+                for start, stop, _ in first.members[model].ranges
+                if all(
+                    any(kept[:2] == (start, stop) for kept in self.videos[v].members[model].ranges)
+                    for v in group.videos
+                )
             )
-            for model in unit.models
+            for model in group.models
         )
-        return PredictDemand(first.video.n_frames, unit.models, done, first.keyframes)
-
-    def ranges(self, video: int, model: int) -> tuple[tuple[int, int, str], ...]:
-        """The finished ranges of a video and a model, with their files."""
-        kept = self.videos[video].done_ranges
-        return kept[model] if kept else ()
-
-    def _spans(self, video: int, model: int) -> set[tuple[int, int]]:
-        return {(start, stop) for start, stop, _ in self.ranges(video, model)}
+        keyframes = cache(partial(known_keyframes, first.video))
+        return PredictDemand(first.video.n_frames, group.models, done, keyframes)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Plan:
-    """What a run would do.
+    """What `run` or `smooth` would do. At a prompt and in a notebook it shows itself as a table.
 
     Attributes:
         config: what was asked for.
-        models: the models, opened.
+        models: the models that predict; none where existing tables are smoothed.
         videos: every video that was found, usable or not.
-        sessions: one for each usable recording.
+        recordings: the usable ones.
         problems: what is wrong or odd.
-        run_dir: where the ledger of the run goes.
+        run_dir: where the run's log goes.
     """
 
-    config: RunConfig
+    config: RunConfig | SmoothConfig
     models: tuple[ModelSpec, ...]
-    videos: tuple[Inspected, ...]
-    sessions: tuple[SessionPlan, ...]
+    videos: tuple[VideoSpec | Unusable, ...]
+    recordings: tuple[RecordingPlan, ...]
     problems: tuple[Problem, ...]
     run_dir: Path
 
+    def __str__(self) -> str:
+        from raypose.report.render import as_text
+        from raypose.report.tables import print_plan
+
+        return as_text(lambda console: print_plan(console, self))
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from raypose.report.render import as_html
+        from raypose.report.tables import print_plan
+
+        return as_html(lambda console: print_plan(console, self))
+
     @property
-    def pending(self) -> tuple[SessionPlan, ...]:
-        return tuple(session for session in self.sessions if not session.done)
+    def pending(self) -> tuple[RecordingPlan, ...]:
+        return tuple(recording for recording in self.recordings if not recording.done)
 
     @property
     def done(self) -> bool:
@@ -224,56 +257,60 @@ class Plan:
 
     @property
     def n_videos(self) -> int:
-        return sum(len(session.videos) for session in self.sessions)
+        return sum(len(recording.videos) for recording in self.recordings)
 
     @property
     def n_pending_videos(self) -> int:
-        return sum(len(session.videos) for session in self.pending)
+        return sum(len(recording.videos) for recording in self.pending)
+
+    @property
+    def outputs(self) -> Iterator[OutputPlan]:
+        return (output for recording in self.recordings for output in recording.outputs)
+
+    @property
+    def missing(self) -> tuple[OutputStep, ...]:
+        """The steps whose outputs must be made, each once."""
+        return tuple(_distinct(planned for output in self.outputs for planned in output.missing))
 
     @property
     def output_folders(self) -> set[AnyPath]:
         """The folders that something is written to."""
-        paths = [as_path(p) for _, _, step in self.steps() for p in step.outputs.values()]
-        tables = [as_path(work.table.outputs["table"]) for _, work, _ in self.steps()]
+        steps = [planned for output in self.outputs for planned in output.steps]
+        paths = [as_path(path) for planned in steps for path in planned.outputs.values()]
+        tables = [as_path(output.path) for output in self.outputs if output.table.outputs]
         return {path.parent for path in (*paths, *map(frames_beside, tables))}
 
     @property
     def damaged(self) -> Mapping[str, Mapping[str, int]]:
         """Videos with frames that are not ok in a finished table: path → number of each status."""
         found: dict[str, Mapping[str, int]] = {}
-        for video, _, step in self.steps():
-            if step.frames:
-                known = found.get(video.path, step.frames)
-                found[video.path] = min(known, step.frames, key=lambda n: n.get("ok", 0))
+        for output in self.outputs:
+            if output.damage:
+                path = output.video.path
+                known = found.get(path, output.damage)
+                found[path] = min(known, output.damage, key=lambda counts: counts.get("ok", 0))
         return found
 
     @property
     def frames_to_predict(self) -> int:
-        """Frames that go through networks, counted once a model."""
+        """Frames that go through networks, counted once per model."""
         return sum(
-            session.videos[v].video.n_frames * len(unit.models)
-            for session in self.pending
-            for unit in session.units
-            for v in unit.videos
+            recording.videos[v].video.n_frames * len(group.models)
+            for recording in self.pending
+            for group in recording.groups
+            for v in group.videos
         )
 
     @property
     def labeled_bytes(self) -> int:
         """Estimate of the disk that the labelled videos still to be drawn will take."""
-        total = 0.0
-        for plan in (video for session in self.pending for video in session.videos):
-            video = plan.video
-            n_label = sum(s.kind == "label" for work in plan.works for s in work.missing)
-            n_snippet = sum(s.kind == "snippet" for work in plan.works for s in work.missing)
-            snippet_frames = min(self.config.snippet_s * video.fps, video.n_frames)
-            frames = n_label * video.n_frames + 2 * n_snippet * snippet_frames
-            total += frames * video.width * video.height * _LABELED_BITS_PER_PIXEL / 8
-        return int(total)
+        return int(sum(step.disk_bytes for step in self.missing))
 
-    def steps(self) -> Iterator[tuple[VideoSpec, OwnerWork, Step]]:
-        """Every step with what it belongs to."""
-        for session in self.sessions:
-            for video in session.videos:
-                for work in video.works:
-                    for step in work.steps:
-                        yield video.video, work, step
+
+def _distinct(planned: Iterable[Planned]) -> Iterator[OutputStep]:
+    # The step that smooths a recording belongs to each of its videos.
+    seen: set[int] = set()
+    for each in planned:
+        if id(each.step) not in seen and isinstance(each.step, OutputStep):
+            seen.add(id(each.step))
+            yield each.step

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from math import ceil
@@ -35,13 +35,14 @@ class PredictDemand:
         n_frames: frames of the video.
         models: indices of the models that must predict it.
         done: for each of these, the ranges `(start, stop)` that are finished.
-        keyframes: frames at which a cut costs nothing, ascending.
+        keyframes: returns the frames at which a cut costs nothing, ascending; asked only where a
+            video is cut.
     """
 
     n_frames: int
     models: tuple[int, ...]
     done: tuple[tuple[tuple[int, int], ...], ...] = ()
-    keyframes: tuple[int, ...] = ()
+    keyframes: Callable[[], Sequence[int]] = tuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,9 @@ def _gaps(done: Sequence[tuple[int, int]], n_frames: int) -> list[tuple[int, int
     return gaps
 
 
-def _cut(start: int, stop: int, length: int, keyframes: tuple[int, ...]) -> list[tuple[int, int]]:
+def _cut(
+    start: int, stop: int, length: int, read_keyframes: Callable[[], Sequence[int]]
+) -> list[tuple[int, int]]:
     """Ranges of about `length` frames, never longer, cut at keyframes where one is near.
 
     A cut moves back to the last keyframe in the second half of its range; where there is none
@@ -147,6 +150,7 @@ def _cut(start: int, stop: int, length: int, keyframes: tuple[int, ...]) -> list
     n = ceil((stop - start) / length)
     if n <= 1:
         return [(start, stop)]
+    keyframes = read_keyframes()
     ranges = []
     position = start
     while stop - position > length:

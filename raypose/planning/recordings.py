@@ -9,22 +9,22 @@ from pathlib import Path
 
 from raypose import storage
 from raypose.config import RunConfig
-from raypose.errors import NoVideoTrackError, UsageError
+from raypose.errors import NoVideoTrackError, RayposeError, UsageError, VideoError
 from raypose.inputs.names import GivenNames, name_recordings, name_videos
 from raypose.inputs.records import Records
 from raypose.inputs.sessions import Grouping, group_by_view, read_session_list
 from raypose.inputs.videos import (
     NO_VIDEO,
     OWN,
+    Excluded,
     FoundVideo,
     FoundVideos,
-    Inspected,
-    LeftOut,
+    Unusable,
     find_videos,
-    inspect_videos,
+    probe_videos,
 )
 from raypose.planning.model import EKS, Problem
-from raypose.specs import ModelSpec
+from raypose.specs import ModelSpec, VideoSpec
 from raypose.storage import AnyPath, as_path
 from raypose.storage.layout import owner_root, smooth_params_folder, tables_folder
 
@@ -37,29 +37,34 @@ class Group:
 
     Attributes:
         key: the recording's name.
-        views: the camera of each video; an empty name where there is only one.
-        videos: the looks into them.
-        complete: whether all views are there, of equal length: else each video is on its own.
+        videos: one per view, or a single one whose view has an empty name.
+        complete: whether all views exist, with equal lengths. If not, each video is predicted on
+            its own, and none of them has a view.
     """
 
     key: str
-    views: tuple[str, ...]
-    videos: tuple[Inspected, ...]
+    videos: tuple[VideoSpec, ...]
     complete: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Recordings:
-    """All recordings of a run, with what is wrong with them."""
+    """All recordings of a run.
+
+    Attributes:
+        groups: recordings with at least one usable video.
+        videos: every video that was found, usable or not, in order.
+        problems: what is wrong or odd.
+    """
 
     groups: tuple[Group, ...]
-    videos: tuple[Inspected, ...]
+    videos: tuple[VideoSpec | Unusable, ...]
     problems: tuple[Problem, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """The files of a recording, before anybody looked into them."""
+    """The files of a recording, before they are opened."""
 
     name: str
     files: tuple[tuple[str, AnyPath], ...]
@@ -96,7 +101,7 @@ def find_files(config: RunConfig) -> Files:
 
 
 def find_recordings(files: Files, config: RunConfig, models: Sequence[ModelSpec]) -> Recordings:
-    """Put the videos of one recording together, and look into those of this shard.
+    """Group the videos of each recording, and probe those of this shard.
 
     Raises:
         UsageError: the views of models differ from those of the recordings, or no file is a
@@ -116,12 +121,12 @@ def find_recordings(files: Files, config: RunConfig, models: Sequence[ModelSpec]
         index, count = config.shard
         parts = parts[index::count]
     paths = [path for part in parts for _, path in part.files]
-    looks = inspect_videos([FoundVideo(p) for p in paths], [keys[p] for p in paths])
-    looks, no_videos = _without_other_files(looks, files.found)
-    by_path = {look.path: look for look in looks}
+    probed = probe_videos([FoundVideo(p) for p in paths], [keys[p] for p in paths])
+    probed, no_videos = _without_other_files(probed, files.found)
+    by_path = {video.path: video for video in probed}
     parts = [part for part in (_among(part, by_path) for part in parts) if part.files]
-    together = config.eks or any(model.takes_views for model in models)
-    problems = _notes((*files.found.left_out, *no_videos))
+    needs_all_views = config.eks or any(model.takes_views for model in models)
+    problems = _notes((*files.found.excluded, *no_videos))
     problems += [
         Problem(
             str(path),
@@ -129,24 +134,31 @@ def find_recordings(files: Files, config: RunConfig, models: Sequence[ModelSpec]
             "Rename it, or list the recordings in a CSV (--sessions).",
             fatal=any(model.takes_views for model in models),
         )
-        for path, reason in (grouping.strays if grouping else ())
-        if path in by_path
+        for path, reason in (grouping.unmatched if grouping else ())
+        if str(path) in by_path
     ]
-    errors = [(str(look.path), look.error) for look in looks if look.error is not None]
-    if config.shard is None or config.shard[0] == 0:  # once, and not in each part of a job
-        errors = [*((error.path, error) for error in files.found.broken), *errors]
-    problems += [Problem(path, e.message, e.hint, fatal=True) for path, e in errors]
-    problems += [Problem(str(v.path), note) for v in looks if v.spec for note in v.notes]
+    first_shard = config.shard is None or config.shard[0] == 0
+    problems += _video_problems(probed, files.found.broken if first_shard else ())
     groups = []
     for part in parts:
         group, wrong = _group(part, by_path)
         if wrong:
-            without = "models that take all views, and EKS, leave it out"
-            hint = f"{without[0].upper()}{without[1:]}." if together else ""
-            problems.append(Problem(part.name, wrong, hint, fatal=together))
+            hint = "Models that take all views, and EKS, leave it out." if needs_all_views else ""
+            problems.append(Problem(part.name, wrong, hint, fatal=needs_all_views))
         if group.videos:
             groups.append(group)
-    return Recordings(tuple(groups), tuple(looks), tuple(problems))
+    return Recordings(tuple(groups), tuple(probed), tuple(problems))
+
+
+def _video_problems(
+    videos: Sequence[VideoSpec | Unusable], broken: Sequence[VideoError]
+) -> list[Problem]:
+    """What is wrong with links and videos, then what is odd about usable videos."""
+    errors: list[tuple[str, RayposeError]] = [(error.path, error) for error in broken]
+    errors += [(video.path, video.error) for video in videos if isinstance(video, Unusable)]
+    problems = [Problem(path, e.message, e.hint, fatal=True) for path, e in errors]
+    usable = [video for video in videos if isinstance(video, VideoSpec)]
+    return problems + [Problem(video.path, note) for video in usable for note in video.notes]
 
 
 def _table_folders(config: RunConfig, models: Sequence[ModelSpec]) -> list[AnyPath]:
@@ -167,36 +179,38 @@ def _as_named_before(grouping: Grouping, config: RunConfig) -> Grouping:
 
 
 def _without_other_files(
-    looks: Sequence[Inspected], found: FoundVideos
-) -> tuple[list[Inspected], list[LeftOut]]:
-    """The looks without files that a search came upon and that hold no video.
+    videos: Sequence[VideoSpec | Unusable], found: FoundVideos
+) -> tuple[list[VideoSpec | Unusable], list[Excluded]]:
+    """The videos without files that a search found and that have no video track.
 
     Raises:
-        UsageError: there is nothing else.
+        UsageError: nothing else was found.
     """
-    named = {video.path for video in found.videos if video.named}
+    named = {str(video.path) for video in found.videos if video.named}
     others = [
-        LeftOut(look.path, NO_VIDEO)
-        for look in looks
-        if isinstance(look.error, NoVideoTrackError) and look.path not in named
+        video.path
+        for video in videos
+        if isinstance(video, Unusable)
+        and isinstance(video.error, NoVideoTrackError)
+        and video.path not in named
     ]
+    excluded = [Excluded(as_path(path), NO_VIDEO) for path in others]
     if others and len(others) == len(found.videos) and not found.broken:
-        raise UsageError(f"no video there: {_listed(others)}")
-    gone = {item.path for item in others}
-    return [look for look in looks if look.path not in gone], others
+        raise UsageError(f"no video there: {_listed(excluded)}")
+    return [video for video in videos if video.path not in others], excluded
 
 
-def _among(part: _Part, looks: Mapping[AnyPath, Inspected]) -> _Part:
-    """A part without the files that turned out to be no videos."""
-    gone = tuple(view for view, path in part.files if path not in looks)
-    files = tuple((view, path) for view, path in part.files if path in looks)
+def _among(part: _Part, videos: Mapping[str, object]) -> _Part:
+    """A part without the files that have no video track."""
+    gone = tuple(view for view, path in part.files if str(path) not in videos)
+    files = tuple((view, path) for view, path in part.files if str(path) in videos)
     return replace(part, files=files, missing=part.missing + gone)
 
 
-def _notes(left_out: Sequence[LeftOut]) -> list[Problem]:
+def _notes(excluded: Sequence[Excluded]) -> list[Problem]:
     """One note per reason on files that are no inputs."""
-    groups: dict[str, list[LeftOut]] = {}
-    for item in left_out:
+    groups: dict[str, list[Excluded]] = {}
+    for item in excluded:
         groups.setdefault(item.reason, []).append(item)
     hints = {OWN: "Copy one elsewhere to predict it all the same."}
     return [
@@ -205,12 +219,12 @@ def _notes(left_out: Sequence[LeftOut]) -> list[Problem]:
     ]
 
 
-def _common_folder(items: Sequence[LeftOut]) -> str:
+def _common_folder(items: Sequence[Excluded]) -> str:
     folders = [str(item.path.parent) for item in items]
     return folders[0] if any(map(storage.is_url, folders)) else os.path.commonpath(folders)
 
 
-def _listed(items: Sequence[LeftOut]) -> str:
+def _listed(items: Sequence[Excluded]) -> str:
     """How many files are left out for one reason, and the first of them."""
     names = ", ".join(item.path.name for item in items[:_MOST_NAMED])
     more = ", …" if len(items) > _MOST_NAMED else ""
@@ -229,8 +243,8 @@ def _grouped(paths: Sequence[AnyPath], views: Sequence[str]) -> Grouping:
         replace(r, files=tuple((view, names[str(path)]) for view, path in r.files))
         for r in grouping.recordings
     )
-    strays = tuple((names[str(path)], reason) for path, reason in grouping.strays)
-    return replace(grouping, recordings=recordings, strays=strays)
+    unmatched = tuple((names[str(path)], reason) for path, reason in grouping.unmatched)
+    return replace(grouping, recordings=recordings, unmatched=unmatched)
 
 
 def _view_names(config: RunConfig, models: Sequence[ModelSpec]) -> tuple[str, ...]:
@@ -263,23 +277,23 @@ def _parts(
     if grouping is None:
         return [_Part(keys[video.path], (("", video.path),)) for video in found]
     parts = [_Part(r.name, r.files, r.missing) for r in grouping.recordings if r.files]
-    parts += [_Part(keys[path], (("", path),)) for path, _ in grouping.strays]
+    parts += [_Part(keys[path], (("", path),)) for path, _ in grouping.unmatched]
     return sorted(parts, key=lambda part: min(order[path] for _, path in part.files))
 
 
-def _group(part: _Part, looks: dict[AnyPath, Inspected]) -> tuple[Group, str]:
+def _group(part: _Part, probed: Mapping[str, VideoSpec | Unusable]) -> tuple[Group, str]:
     """A recording's usable videos, and what keeps them from being one recording."""
-    usable = [(view, looks[path]) for view, path in part.files if looks[path].spec is not None]
-    views = tuple(view for view, _ in usable)
-    videos = tuple(look for _, look in usable)
-    lengths = {view: look.spec.n_frames for view, look in usable if look.spec is not None}
+    videos = [(view, probed[str(path)]) for view, path in part.files]
+    usable = [replace(v, view=view) for view, v in videos if isinstance(v, VideoSpec)]
+    unusable = [view for view, v in videos if isinstance(v, Unusable)]
     wrong = ""
     if part.missing:
         wrong = f"lacks the view {', '.join(part.missing)}"
-    elif len(usable) < len(part.files) and len(part.files) > 1:
-        broken = [view for view, path in part.files if looks[path].spec is None]
-        wrong = f"its view {', '.join(broken)} can't be used"
-    elif len(set(lengths.values())) > 1:
-        counts = ", ".join(f"{view} has {n}" for view, n in lengths.items())
+    elif unusable and len(videos) > 1:
+        wrong = f"its view {', '.join(unusable)} can't be used"
+    elif len({video.n_frames for video in usable}) > 1:
+        counts = ", ".join(f"{video.view} has {video.n_frames}" for video in usable)
         wrong = f"its views differ in frames: {counts}"
-    return Group(part.name, views, videos, complete=not wrong), wrong
+    if wrong:
+        usable = [replace(video, view="") for video in usable]
+    return Group(part.name, tuple(usable), complete=not wrong), wrong

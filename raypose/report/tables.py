@@ -6,40 +6,35 @@ import os
 import shutil
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from raypose.pipeline import RunResult
-from raypose.planning import OwnerWork, Plan, VideoPlan
 from raypose.report.terminal import duration, print_problems
+from raypose.steps import STEPS, Smooth
 from raypose.storage import as_path
 from raypose.text import markup
 from raypose.video.frames import WORDS
 
-_WORDS = {
-    "table": "predictions",
-    "metrics": "metrics",
-    "label": "labelled",
-    "snippet": "snippet",
-    "timestamps": "timestamps",
-}
+if TYPE_CHECKING:
+    from raypose.planning import OutputPlan, Plan, VideoPlan
+    from raypose.results import RunResult
+
 _MOST_ROWS = 40
 # When it is worth telling that GPUs waited: in a run that took this long, for this share of it.
 _LONG_S, _MUCH = 60.0, 0.3
 
 
 def print_plan(console: Console, plan: Plan) -> None:
-    """What would run, what is done already, what is wrong, and how much disk it may take."""
+    """What would run, what is finished, which problems there are, and the disk space it takes."""
     table = Table(box=box.SIMPLE_HEAD, title_justify="left")
     for name in ("video", "frames", "length", "size", "format", "model", "to do", "done"):
         table.add_column(name, justify="right" if name in ("frames", "length") else "left")
-    formats = {str(video.path): str(video.format) for video in plan.videos}
-    videos = [video for session in plan.sessions for video in session.videos]
+    videos = [video for recording in plan.recordings for video in recording.videos]
     for video in videos[:_MOST_ROWS]:
-        _add_video(table, video, formats[video.video.path])
+        _add_video(table, video)
     console.print(table)
     if len(videos) > _MOST_ROWS:
         console.print(f"… and {len(videos) - _MOST_ROWS} more videos")
@@ -50,57 +45,53 @@ def print_plan(console: Console, plan: Plan) -> None:
 
 def _print_recordings(console: Console, plan: Plan) -> None:
     """Which videos belong together, where recordings have several views."""
-    several = [session for session in plan.sessions if len(session.videos) > 1]
-    for session in several[:_MOST_ROWS]:
-        views = ", ".join(video.video.view for video in session.videos)
-        calibrated = f"; calibration {session.calibration}" if session.calibration else ""
-        console.print(f"Recording {markup(session.key)}: views {markup(views + calibrated)}")
+    several = [recording for recording in plan.recordings if len(recording.videos) > 1]
+    for recording in several[:_MOST_ROWS]:
+        views = ", ".join(video.video.view for video in recording.videos)
+        smooth = recording.smooth.step if recording.smooth else None
+        calibration = smooth.calibration if isinstance(smooth, Smooth) else ""
+        calibrated = f"; calibration {calibration}" if calibration else ""
+        console.print(f"Recording {markup(recording.key)}: views {markup(views + calibrated)}")
     if len(several) > _MOST_ROWS:
         console.print(f"… and {len(several) - _MOST_ROWS} more recordings")
 
 
-def _add_video(table: Table, plan: VideoPlan, coded: str) -> None:
+def _add_video(table: Table, plan: VideoPlan) -> None:
     video = plan.video
     first = (
         markup(video.key),
         f"{video.n_frames:,}",
         duration(video.duration_s),
         f"{video.width}×{video.height}",
-        markup(coded),
+        markup(video.format),
     )
-    for i, work in enumerate(plan.works):
+    for i, output in enumerate(plan.outputs):
         cells = first if i == 0 else ("",) * len(first)
-        table.add_row(*cells, markup(work.owner.name), *_standing(work))
+        table.add_row(*cells, markup(output.owner.name), *_standing(output))
 
 
-def _standing(work: OwnerWork) -> tuple[str, str]:
+def _standing(output: OutputPlan) -> tuple[str, str]:
     to_do = []
-    for step in work.missing:
-        why = "" if step.reason in ("missing", "--overwrite") else f" ({step.reason})"
-        to_do.append(f"{_word(work, step.kind)}{markup(why)}")
-    done = [_word(work, step.kind) for step in work.steps if step.done]
+    for planned in output.missing:
+        why = "" if planned.reason in ("missing", "--overwrite") else f" ({planned.reason})"
+        to_do.append(f"{planned.step.title}{markup(why)}")
+    done = [planned.step.title for planned in output.steps if planned.done]
     return ", ".join(to_do) or "–", ", ".join(done) or "–"
-
-
-def _word(work: OwnerWork, kind: str) -> str:
-    return "smoothing" if kind == "table" and work.owner.name == "eks" else _WORDS[kind]
 
 
 def _print_totals(console: Console, plan: Plan) -> None:
     if plan.done:
         n = plan.n_videos
         console.print(
-            f"Everything is done already ({_videos(n)})." if n else "Nothing can be done."
+            f"Everything is finished already ({_count(n, 'video')})."
+            if n
+            else "Nothing can be done."
         )
         return
     frames = plan.frames_to_predict
-    steps: Counter[str] = Counter()
-    for session in plan.pending:
-        for work in session.works:
-            steps.update(_word(work, step.kind) for step in work.missing)
-    parts = ", ".join(f"{n} × {kind}" for kind, n in steps.items())
-    n_pending = sum(len(session.videos) for session in plan.pending)
-    console.print(f"To do for {n_pending} of {plan.n_videos} videos: {parts}.")
+    steps = Counter(step.title for step in plan.missing)
+    parts = ", ".join(f"{n} × {title}" for title, n in steps.items())
+    console.print(f"To do for {plan.n_pending_videos} of {plan.n_videos} videos: {parts}.")
     if frames:
         console.print(f"{frames:,} frames to predict, counted once a model.")
     if plan.labeled_bytes:
@@ -109,12 +100,14 @@ def _print_totals(console: Console, plan: Plan) -> None:
         size = _size(plan.labeled_bytes)
         console.print(f"Labelled videos and snippets may take about {size}{room}.")
         if free is not None and plan.labeled_bytes > free:
-            console.print("[red]error[/] that is more than there is: free space, or choose -o.")
+            console.print(
+                "[red]error[/] that is more than is free: free some space, or choose -o."
+            )
 
 
 def _free_bytes(plan: Plan) -> int | None:
     """Bytes free where the outputs go; None where that is a store."""
-    path = as_path(plan.pending[0].works[0].table.outputs["table"])
+    path = as_path(plan.pending[0].outputs[0].path)
     if not isinstance(path, Path):
         return None
     while not path.exists():
@@ -122,8 +115,8 @@ def _free_bytes(plan: Plan) -> int | None:
     return shutil.disk_usage(path).free
 
 
-def print_result(console: Console, result: RunResult[Any]) -> None:
-    """What was made, where it is, what failed and why."""
+def print_result(console: Console, result: RunResult) -> None:
+    """The files made and their folders; the failures and their reasons."""
     if any(result.made.values()):
         console.print(_made_table(result))
     if result.damaged:
@@ -132,22 +125,25 @@ def print_result(console: Console, result: RunResult[Any]) -> None:
         table = Table(box=box.SIMPLE_HEAD, title="failed", title_justify="left")
         for name in ("what", "step", "why, and what to do"):
             table.add_column(name, overflow="fold")
-        for failed in result.failures:
-            failure = failed.failure
-            table.add_row(markup(failed.subject), markup(failure.step), markup(str(failure)))
+        for failure in result.failures:
+            table.add_row(markup(failure.subject), markup(failure.step), markup(str(failure)))
         console.print(table)
         if result.skipped:
-            console.print(f"{result.skipped} later steps were left out because of these.")
+            steps = _count(result.skipped, "later step")
+            console.print(f"Because of these, {steps} could not run.")
     if result.nothing_to_do:
         n = result.plan.n_videos
         if n:
-            console.print(f"Nothing to do: all outputs of {_videos(n)} are there and verified.")
+            console.print(
+                f"Nothing to do: all outputs of {_count(n, 'video')} exist and are verified."
+            )
         return
     print_problems(console, [p for p in result.plan.problems if p.lasting])
     n_made = sum(len(paths) for paths in result.made.values())
     speed = f", {result.n_frames:,} frames predicted" if result.n_frames else ""
     console.print(
-        f"{n_made} files in {duration(result.seconds)}{speed}. Log: {markup(str(result.run_dir))}"
+        f"{_count(n_made, 'file')} in {duration(result.seconds)}{speed}. "
+        f"Log: {markup(str(result.run_dir))}"
     )
     if result.gpu_s > _LONG_S and result.gpu_waited_s > _MUCH * result.gpu_s:
         console.print(
@@ -157,21 +153,20 @@ def print_result(console: Console, result: RunResult[Any]) -> None:
         )
 
 
-def _made_table(result: RunResult[Any]) -> Table:
+def _made_table(result: RunResult) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("made")
     table.add_column("files", justify="right")
     table.add_column("where", overflow="fold")
     folders: Counter[tuple[str, str]] = Counter()
-    for kind, paths in result.made.items():
-        folders.update((kind, os.path.dirname(path)) for path in paths)
-    words = {**_WORDS, "smooth": "smoothing"}
-    for (kind, folder), n in folders.items():
-        table.add_row(words.get(kind, kind), str(n), markup(folder))
+    for name, paths in result.made.items():
+        folders.update((name, os.path.dirname(path)) for path in paths)
+    for (name, folder), n in folders.items():
+        table.add_row(STEPS[name].title, str(n), markup(folder))
     return table
 
 
-def _damaged_table(result: RunResult[Any]) -> Table:
+def _damaged_table(result: RunResult) -> Table:
     """Frames of each status, of the videos that have damaged ones."""
     table = Table(box=box.SIMPLE_HEAD, title="damaged", title_justify="left")
     table.add_column("video", overflow="fold")
@@ -182,8 +177,8 @@ def _damaged_table(result: RunResult[Any]) -> Table:
     return table
 
 
-def _videos(n: int) -> str:
-    return "1 video" if n == 1 else f"{n} videos"
+def _count(n: int, thing: str) -> str:
+    return f"1 {thing}" if n == 1 else f"{n:,} {thing}s"
 
 
 def _size(n_bytes: float) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -24,30 +25,30 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from raypose.pipeline import Display, Planned
-from raypose.planning import Problem
-from raypose.tasks import Progress as Word
-from raypose.tasks import Summary, Task
+from raypose.specs import Progress as Word
+from raypose.steps import Summary, Task
 from raypose.text import markup
+
+if TYPE_CHECKING:
+    from raypose.planning import Plan, Problem
+    from raypose.results import Display
 
 _PLAIN_EVERY_S = 5.0
 
 # Frames of a task that does not know them yet (those of tables that are read).
 _UNKNOWN_FRAMES = 10_000
 
-# How long a frame takes at each kind of task beside a frame of prediction, for the overall bar.
-_WEIGHTS = {"predict": 1.0, "label": 0.4}
-
 
 def live_display(console: Console) -> Display:
-    """Bars on a terminal, lines elsewhere."""
-    return LiveDisplay(console) if console.is_terminal else PlainDisplay(console)
+    """Bars on a terminal; lines in a file and in a notebook."""
+    bars = console.is_terminal and not console.is_jupyter
+    return LiveDisplay(console) if bars else PlainDisplay(console)
 
 
 def _work(task: Task) -> float:
     """What a task weighs in the overall bar, in frames of prediction."""
-    members = max(1, len(task.outputs)) if task.kind == "predict" else 1
-    return (task.n_frames or _UNKNOWN_FRAMES) * members * _WEIGHTS.get(task.kind, 0.02)
+    members = len(task.outputs) if task.gpu else 1
+    return (task.n_frames or _UNKNOWN_FRAMES) * members * task.step.frame_cost
 
 
 @dataclass
@@ -136,7 +137,7 @@ class LiveDisplay:
         self._rows: dict[str, TaskID] = {}
         self._live: Live | None = None
 
-    def planned(self, plan: Planned) -> None:
+    def planned(self, plan: Plan) -> None:
         print_problems(self._console, plan.problems)
         if plan.done:
             return
@@ -155,7 +156,7 @@ class LiveDisplay:
     def progress(self, task: Task, progress: Word) -> None:
         self._tally.word(task, progress)
         if task.id not in self._rows:
-            label = f"{task.kind:<8} {markup(task.subject)}"
+            label = f"{task.step.name:<8} {markup(task.subject)}"
             self._rows[task.id] = self._lines.add_task(label, total=task.n_frames or None, fps="")
         fps = self._tally.running[task.id][1].fps
         shown = f"{fps:,.0f} frames/s" if fps else ""
@@ -190,7 +191,7 @@ class PlainDisplay:
         self._tally = _Tally()
         self._last = 0.0
 
-    def planned(self, plan: Planned) -> None:
+    def planned(self, plan: Plan) -> None:
         print_problems(self._console, plan.problems)
         if not plan.done:
             self._console.print(
@@ -219,7 +220,7 @@ class PlainDisplay:
         share = tally.reached / tally.total if tally.total else 0.0
         left = "" if tally.remaining_s is None else f", {duration(tally.remaining_s)} left"
         running = "; ".join(
-            f"{task.kind} {markup(task.subject)} {pace.n_done}/{task.n_frames or '?'}"
+            f"{task.step.name} {markup(task.subject)} {pace.n_done}/{task.n_frames or '?'}"
             + (f" {pace.fps:,.0f} frames/s" if pace.fps else "")
             for task, pace in tally.running.values()
         )
@@ -243,7 +244,7 @@ def _print_failures(console: Console, task: Task, summary: Summary) -> None:
     for failure in dict.fromkeys(summary.failures):
         if not failure.skipped:
             console.print(
-                f"[red]failed[/] {task.kind} {markup(task.subject)}: {markup(str(failure))}"
+                f"[red]failed[/] {task.step.name} {markup(task.subject)}: {markup(str(failure))}"
             )
     for warning in summary.warnings:
         console.print(f"[yellow]note[/] {markup(task.subject)}: {markup(warning)}")

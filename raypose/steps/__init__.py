@@ -1,82 +1,37 @@
-"""One way for every task: `execute` looks up its step, runs it, and turns errors into values.
+"""All kinds of steps. `raypose.steps.base` says what a step is, `execute` runs one."""
 
-A step is a module with a function `run`: it takes the task, the results that the task depends on
-and the context of its process, and returns its results with what is to be told of them. Both
-executors, in one process or on Ray, come through here. Steps commit their outputs themselves; see
-`raypose.storage.ledger`.
-"""
+from raypose.steps.base import Outcome, Step, Summary, TableStep, Task
+from raypose.steps.label import Label
+from raypose.steps.load import Load
+from raypose.steps.metrics import Metrics
+from raypose.steps.predict import Predict
+from raypose.steps.smooth import Smooth
+from raypose.steps.snippet import Snippet
+from raypose.steps.table import Table
+from raypose.steps.timestamps import Timestamps
 
-from __future__ import annotations
+__all__ = [
+    "STEPS",
+    "TABLE_STEPS",
+    "Label",
+    "Load",
+    "Metrics",
+    "Outcome",
+    "Predict",
+    "Smooth",
+    "Snippet",
+    "Step",
+    "Summary",
+    "Table",
+    "TableStep",
+    "Task",
+    "Timestamps",
+]
 
-import time
-from collections.abc import Callable, Sequence
-from typing import Any
+TABLE_STEPS: tuple[type[TableStep], ...] = (Metrics, Timestamps, Label, Snippet)
+"""What can be made from a table of keypoints, in the order in which it is planned."""
 
-from raypose.errors import CancelledError, Failure
-from raypose.steps import label, load, metrics, predict, smooth, snippet, table, timestamps
-from raypose.steps.outcome import Outcome
-from raypose.tasks import LoadArgs, SmoothArgs, Summary, Task
-from raypose.worker.context import Context
-from raypose.worker.memory import release_memory
+_ALL: tuple[type[Step], ...] = (Predict, Table, Load, Smooth, *TABLE_STEPS)
 
-Step = Callable[[Task, Sequence[Any], Context], Outcome]
-
-STEPS: dict[str, Step] = {
-    "predict": predict.run,
-    "table": table.run,
-    "load": load.run,
-    "metrics": metrics.run,
-    "timestamps": timestamps.run,
-    "label": label.run,
-    "snippet": snippet.run,
-    "smooth": smooth.run,
-}
-"""What does each kind of task."""
-
-
-def execute(task: Task, inputs: Sequence[Any], context: Context) -> tuple[Summary, list[Any]]:
-    """Do one task.
-
-    Args:
-        task: what to do.
-        inputs: the results it depends on, `Failure` values among them where these came to nothing.
-        context: the process it runs in.
-
-    Returns:
-        What the driver is told, and one result for each of the task's outputs. An error comes
-        back as a `Failure`; only a stopped run (`CancelledError`, `KeyboardInterrupt`) raises.
-    """
-    began = time.perf_counter()
-    failed = next((value for value in inputs if isinstance(value, Failure)), None)
-    if failed is not None and not _can_do_without(task):
-        outcome = Outcome([failed.as_skipped(task.kind)] * len(task.outputs))
-    else:
-        with context.staging.task(), context.witness.task():
-            try:
-                outcome = STEPS[task.kind](task, inputs, context)
-            except CancelledError:
-                raise
-            except Exception as error:  # every error of one task stays an error of that task
-                named = Failure.of(task.kind, context.witness.explained(error))
-                outcome = Outcome([named] * len(task.outputs))
-            outcome.results = [context.staging.named(result) for result in outcome.results]
-    release_memory()
-    failures = tuple(value for value in outcome.results if isinstance(value, Failure))
-    optional = isinstance(task.args, LoadArgs) and task.args.optional
-    summary = Summary(
-        task=task.id,
-        kind=task.kind,
-        made=tuple(outcome.made),
-        facts=outcome.facts,
-        failures=() if optional else failures,
-        warnings=tuple(outcome.warnings),
-        seconds=time.perf_counter() - began,
-        worker=context.worker,
-    )
-    return summary, outcome.results
-
-
-def _can_do_without(task: Task) -> bool:
-    """Whether a task may go on though something that it depends on came to nothing."""
-    args = task.args
-    return isinstance(args, SmoothArgs) and args.options["min_members"] is not None
+STEPS = {step.name: step for step in _ALL}
+"""Every kind of step by its name."""

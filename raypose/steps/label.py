@@ -1,36 +1,87 @@
-"""Draw the labelled video of a whole table."""
+"""The labelled video of a whole table."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from raypose.steps.outcome import Outcome
-from raypose.steps.provenance import made_of
-from raypose.tasks import LabelArgs, Task
+from raypose.steps.base import Outcome, TableSource, TableStep
+from raypose.steps.provenance import commit_from_table
 from raypose.worker.context import Context
 
+_BITS_PER_PIXEL = 0.12
+"""Size of labelled videos, from the bit rate of noisy laboratory videos."""
 
-def run(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
-    """Do the task; it has no result."""
-    from raypose.rendering.labeled_video import draw_labeled_video
-    from raypose.video.writer import LABELED_BY
 
-    args = task.args
-    assert isinstance(args, LabelArgs)
-    (table,) = inputs
-    model = args.owner.model
-    index = context.index(args.video)
-    with made_of(table, args.output, args.recipe, args.video, context.witness) as temporary:
-        stats = draw_labeled_video(
-            index,
-            table.xy,
-            table.likelihood,
-            temporary,
-            threshold=model.confidence_threshold,
-            colormap=model.colormap,
-            settings=LABELED_BY[args.encoder],
-            on_progress=context.progress(task),
-            should_stop=context.should_stop,
+def labeled_bytes(video: Any, n_frames: float) -> float:
+    """Estimated size of a labelled video of so many frames."""
+    return n_frames * float(video.width * video.height) * _BITS_PER_PIXEL / 8
+
+
+def drawing_recipe(source: TableSource) -> dict[str, Any]:
+    """What decides how the markers look."""
+    model = source.owner.model
+    assert model is not None
+    return {
+        "threshold": model.confidence_threshold,
+        "colormap": model.colormap,
+        "encoder": source.config.encoder,
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Label(TableStep):
+    """Draw the labelled video.
+
+    Attributes:
+        encoder: `x264` or `nvenc`.
+    """
+
+    name = "label"
+    title = "labelled video"
+    reads_frames = True
+    frame_cost = 0.4
+
+    encoder: str = "x264"
+
+    @classmethod
+    def planned(cls, source: TableSource) -> Label | None:
+        if "full" not in source.config.label:
+            return None
+        return cls(
+            videos=(source.video,),
+            owner=source.owner,
+            outputs={"labeled": str(source.paths.labeled)},
+            recipe={"kind": "label", **source.inputs, **drawing_recipe(source)},
+            encoder=source.config.encoder,
         )
-    return Outcome([None], [args.output], {"n_frames": stats.n_frames})
+
+    @property
+    def needs_gpu_encoder(self) -> bool:
+        return self.encoder == "nvenc"
+
+    @property
+    def disk_bytes(self) -> float:
+        return labeled_bytes(self.video, self.video.n_frames)
+
+    def run(self, inputs: Sequence[Any], context: Context) -> Outcome:
+        from raypose.rendering.labeled_video import draw_labeled_video
+        from raypose.video.writer import LABELED_BY
+
+        (table,) = inputs
+        index = context.index(self.video)
+        output = self.outputs["labeled"]
+        with commit_from_table(self, table, output, context.witness) as temporary:
+            stats = draw_labeled_video(
+                index,
+                table.xy,
+                table.likelihood,
+                temporary,
+                threshold=self.model.confidence_threshold,
+                colormap=self.model.colormap,
+                settings=LABELED_BY[self.encoder],
+                on_progress=context.report,
+                should_stop=context.should_stop,
+            )
+        return Outcome([None], [output], {"n_frames": stats.n_frames})

@@ -1,30 +1,50 @@
-"""Read a table: a committed one, or one of the user's."""
+"""An existing table: a committed one, or one of the user's."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from raypose.steps.outcome import Outcome
+from raypose.steps.base import Outcome, Step
 from raypose.storage import as_path, ledger
 from raypose.storage.digests import verified
-from raypose.tasks import LoadArgs, Task
 from raypose.worker.context import Context
 
 
-def run(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
-    """Do the task; its result is the table."""
-    from raypose.steps.frame_files import with_frames
-    from raypose.steps.loading import load_table
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load(Step):
+    """Read a table of any tool; its result is the table.
 
-    args, local = task.args, context.staging.local
-    assert isinstance(args, LoadArgs)
-    path = local(args.path)
-    with verified(path, args.digest, "the table"):
-        table = load_table(path)
-    table = with_frames(table, as_path(args.path), local)
-    known = ledger.recorded(as_path(args.path)) if args.recorded else None
-    if known is not None and known.digest == args.digest:
-        table = replace(table, origin=known.origin)
-    return Outcome([table], warnings=list(table.notes))
+    Attributes:
+        path: the table.
+        optional: whether the steps that take it can do without; then they report its failure.
+        digest: of its bytes when the plan was made; empty where any will do.
+        recorded: whether it is an output of raypose, whose record says what it was made from.
+    """
+
+    name = "load"
+    title = "predictions"
+
+    path: str
+    optional: bool = False
+    digest: str = ""
+    recorded: bool = False
+
+    @property
+    def may_fail(self) -> bool:
+        return self.optional
+
+    def run(self, inputs: Sequence[Any], context: Context) -> Outcome:
+        from raypose.steps.frame_files import with_frames
+        from raypose.steps.loading import load_table
+
+        local = context.staging.local
+        path = local(self.path)
+        with verified(path, self.digest, "the table"):
+            table = load_table(path)
+        table = with_frames(table, as_path(self.path), local)
+        known = ledger.recorded(as_path(self.path)) if self.recorded else None
+        if known is not None and known.digest == self.digest:
+            table = replace(table, origin=known.origin)
+        return Outcome([table], warnings=list(table.notes))

@@ -1,46 +1,72 @@
-"""Compute and commit the metrics of a table."""
+"""The metrics of a table: temporal norm and PCA errors, one CSV per metric."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from raypose.errors import LabelsError
-from raypose.steps.outcome import Outcome
-from raypose.steps.provenance import made_of
-from raypose.tasks import MetricsArgs, SnippetArgs, Task
+from raypose.steps.base import Outcome, TableSource, TableStep
+from raypose.steps.provenance import commit_from_table
 from raypose.worker.context import Context
 
 
-def run(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
-    """Do the task; it has no result."""
-    args = task.args
-    assert isinstance(args, MetricsArgs)
-    (table,) = inputs
-    return write_metrics(args, table, args.outputs, context)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metrics(TableStep):
+    """Compute the metrics, and commit a table of each.
+
+    Attributes:
+        data_dir: the user's directory of training data; empty for the one in the model's config.
+    """
+
+    name = "metrics"
+    title = "metrics"
+
+    data_dir: str = ""
+
+    @classmethod
+    def planned(cls, source: TableSource) -> Metrics | None:
+        if not source.metrics:
+            return None
+        return cls(
+            videos=(source.video,),
+            owner=source.owner,
+            outputs={name: str(source.paths.metric(name)) for name in source.metrics},
+            recipe={"kind": "metrics", **source.inputs, **metrics_recipe(source)},
+            data_dir=source.data_dir,
+        )
+
+    def run(self, inputs: Sequence[Any], context: Context) -> Outcome:
+        (table,) = inputs
+        return write_metrics(self, table, self.outputs, context, self.data_dir)
+
+
+def metrics_recipe(source: TableSource) -> dict[str, Any]:
+    """What decides the metrics of a table beside the table."""
+    return {"metrics": list(source.metrics), "labels": source.labels}
 
 
 def write_metrics(
-    args: MetricsArgs | SnippetArgs, table: Any, outputs: Mapping[str, str], context: Context
+    step: TableStep, table: Any, outputs: Mapping[str, str], context: Context, data_dir: str
 ) -> Outcome:
     """Compute the metrics of `table` and commit those that `outputs` names."""
     from raypose.metrics.compute import TEMPORAL_NORM, compute_metrics
     from raypose.tables.keypoints import write_metric_csv
 
-    model = args.owner.model
     outcome = Outcome([None])
     pca = None
     if set(outputs) - {TEMPORAL_NORM}:
         try:
-            pca = context.pca(model, args.data_dir, str(args.recipe.get("labels", "")))
+            pca = context.pca(step.model, data_dir, str(step.recipe.get("labels", "")))
         except LabelsError as error:
             outcome.warnings.append(f"PCA metrics are left out: {error}")
-    metrics = compute_metrics(table, model, pca)
-    keypoints = [name for name in model.keypoint_names if name in table.keypoint_names]
+    metrics = compute_metrics(table, step.model, pca)
+    keypoints = [name for name in step.model.keypoint_names if name in table.keypoint_names]
     for name, output in outputs.items():
         if name not in metrics:
             continue
-        with made_of(table, output, args.recipe, args.video) as temporary:
+        with commit_from_table(step, table, output) as temporary:
             write_metric_csv(temporary, keypoints, metrics[name])
         outcome.made.append(output)
     return outcome

@@ -1,20 +1,23 @@
-"""Predict a range of frames of a video with some models, decoding once."""
+"""Predictions of a range of frames by some models, which share one decode."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raypose.errors import Failure
-from raypose.steps.outcome import Outcome
-from raypose.steps.provenance import boxes_as_planned, videos_read
-from raypose.storage import as_path, recipes
+from raypose.specs import ModelSpec
+from raypose.steps.base import Outcome, Step
+from raypose.steps.provenance import bbox_as_planned, videos_read
+from raypose.storage import as_path, ledger, recipes
 from raypose.storage.origins import VideoRead
-from raypose.tasks import PredictArgs, Task
 from raypose.video.frames import Frames
 from raypose.worker.context import Context
+
+if TYPE_CHECKING:
+    from raypose.inference.predictor import Predictor
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,84 +37,127 @@ class Predicted:
     videos: tuple[VideoRead, ...] = ()
 
 
-def run(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
-    """Do the task; one result for each video of each model."""
-    import numpy as np
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predict(Step):
+    """Predict a range of frames; one result for each video of each member, a member's together.
 
-    from raypose.inference.loop import predict_views
-    from raypose.steps.frame_files import COUNTS, refuse_damage
-    from raypose.steps.ranges import write_range
-    from raypose.video.frames import count
+    Attributes:
+        members: the models.
+        start: first frame.
+        stop: frame after the last.
+        recipes: what the results are made from, in their order.
+        range_dirs: where the finished range is kept, in the same order; empty for a whole video.
+        bboxes: file with the bounding boxes of each video; empty for the whole frame.
+        precision: resolved on the worker from its device where `auto`.
+        decoder: `cpu` or `nvdec`.
+        batch_size: frames per batch; chosen by the worker where None.
+        strict: whether a frame that is not ok fails the video.
+    """
 
-    args = task.args
-    assert isinstance(args, PredictArgs)
-    predictors = []
-    n_loaded_before = context.n_loaded
-    broken: dict[int, Failure] = {}
-    for i, model in enumerate(args.models):
-        try:
-            predictors.append(context.predictor(model, args.precision))
-        except Exception as error:  # a model that can't be loaded leaves the others their video
-            broken[i] = Failure.of(task.kind, error)
-    indexes = [context.index(video) for video in args.videos] if predictors else []
-    for video in args.videos if predictors and args.start == 0 else ():
-        context.witness.hash_along(video)
-    began = time.perf_counter()
-    members = (
-        predict_views(
+    name = "predict"
+    title = "predictions"
+    gpu = True
+    reads_frames = True
+    frame_cost = 1.0
+
+    members: tuple[ModelSpec, ...]
+    start: int
+    stop: int
+    recipes: tuple[ledger.Recipe, ...]
+    range_dirs: tuple[str, ...] = ()
+    bboxes: tuple[str, ...] = ()
+    precision: str = "auto"
+    decoder: str = "cpu"
+    batch_size: int | None = None
+    strict: bool = False
+
+    @property
+    def models(self) -> tuple[ModelSpec, ...]:
+        return self.members
+
+    def run(self, inputs: Sequence[Any], context: Context) -> Outcome:
+        import numpy as np
+
+        from raypose.inference.loop import predict_views
+        from raypose.steps.frame_files import COUNTS
+        from raypose.video.frames import count
+
+        n_loaded_before = context.n_loaded
+        loaded = [self._predictor(model, context) for model in self.members]
+        predictors = [predictor for predictor in loaded if not isinstance(predictor, Failure)]
+        if not predictors:
+            failures = [value for value in loaded if isinstance(value, Failure)]
+            return Outcome([failure for failure in failures for _ in self.videos])
+        indexes = [context.index(video) for video in self.videos]
+        for video in self.videos if self.start == 0 else ():
+            context.witness.hash_along(video)
+        began = time.perf_counter()
+        members = predict_views(
             indexes,
             predictors,
-            start=args.start,
-            stop=args.stop,
-            batch_size=args.batch_size,
-            decoder=args.decoder,
-            boxes=boxes_as_planned(args) if any(args.boxes) else None,
-            on_progress=context.progress(task),
+            start=self.start,
+            stop=self.stop,
+            batch_size=self.batch_size,
+            decoder=self.decoder,
+            boxes=bbox_as_planned(self.bboxes, self.recipes) if any(self.bboxes) else None,
+            on_progress=context.report,
             should_stop=context.should_stop,
         )
-        if predictors
-        else []
-    )
-    took_s = time.perf_counter() - began
-    outcome = Outcome([])
-    videos = videos_read(args, members, context.witness)
-    used = iter(predictors)
-    remaining = iter(members)
-    for i in range(len(args.models)):
-        member = broken[i] if i in broken else next(remaining)
-        predictor = None if i in broken else next(used)
-        if isinstance(member, Failure):
-            outcome.results += [member] * len(args.videos)
-            continue
-        for v, (video, view) in enumerate(zip(args.videos, member, strict=True)):
-            if args.strict:
+        took_s = time.perf_counter() - began
+        outcome = Outcome([])
+        read = videos_read(self.videos, members, context.witness, whole=self.start == 0)
+        remaining = iter(members)
+        for i, predictor in enumerate(loaded):
+            member = predictor if isinstance(predictor, Failure) else next(remaining)
+            if isinstance(member, Failure):
+                outcome.results += [member] * len(self.videos)
+                continue
+            assert not isinstance(predictor, Failure)
+            outcome.results += self._results(i, member, predictor, read)
+            if member[0].not_nvdec:
+                outcome.warnings = [f"decoded on the CPU: {member[0].not_nvdec}"]
+            outcome.facts = {
+                "n_frames": len(member[0].values),
+                COUNTS: count(np.concatenate([view.frames.statuses for view in member])),
+                "n_loaded": context.n_loaded - n_loaded_before,
+                "device": str(predictors[0].network.device),
+                "predict_s": took_s,
+                **member[0].seconds,
+            }
+        return outcome
+
+    def _predictor(self, model: ModelSpec, context: Context) -> Predictor | Failure:
+        try:
+            return context.predictor(model, self.precision)
+        except Exception as error:  # a model that can't be loaded does not stop the others
+            return Failure.of(self.name, error)
+
+    def _results(
+        self, member: int, views: Sequence[Any], predictor: Predictor, read: tuple[VideoRead, ...]
+    ) -> list[Predicted]:
+        """The results of one member; the ranges of a video that is split are kept on disk."""
+        from raypose.steps.frame_files import refuse_damage
+        from raypose.steps.ranges import write_range
+
+        results = []
+        for v, (video, view) in enumerate(zip(self.videos, views, strict=True)):
+            if self.strict:
                 refuse_damage(view.frames, video.path)
-            output = i * len(args.videos) + v
-            assert predictor is not None
+            output = member * len(self.videos) + v
             recipe = recipes.as_done(
-                args.recipes[output],
+                self.recipes[output],
                 precision=predictor.precision,
-                decoder="cpu" if view.not_nvdec else args.decoder,
+                decoder="cpu" if view.not_nvdec else self.decoder,
             )
-            if args.range_dirs and args.range_dirs[output]:
+            if self.range_dirs and self.range_dirs[output]:
                 write_range(
-                    as_path(args.range_dirs[output]),
-                    args.start,
+                    as_path(self.range_dirs[output]),
+                    self.start,
                     view.values,
                     recipe,
                     frames=view.frames,
                     source=video.path,
-                    videos=videos,
+                    videos=read,
                 )
-            outcome.results.append(Predicted(view.values, view.frames, recipe, videos))
-        if member[0].not_nvdec:
-            outcome.warnings = [f"decoded on the CPU: {member[0].not_nvdec}"]
-        outcome.facts = {
-            "n_frames": len(member[0].values),
-            COUNTS: count(np.concatenate([view.frames.statuses for view in member])),
-            "n_loaded": context.n_loaded - n_loaded_before,
-            "device": str(predictors[0].network.device),
-            "predict_s": took_s,
-            **member[0].seconds,
-        }
-    return outcome
+            results.append(Predicted(view.values, view.frames, recipe, read))
+        return results

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from raypose.errors import Failure, TableError, VideoError
 from raypose.specs import VideoSpec
+from raypose.steps.base import OutputStep
 from raypose.storage import as_path, ledger, recipes
 from raypose.storage.digests import RUN_AGAIN, content_digest, verified
 from raypose.storage.origins import Origin, VideoRead, merged
 from raypose.tables.keypoints import KeypointTable
-from raypose.tasks import PredictArgs
 from raypose.worker.video_check import Witness
 
 if TYPE_CHECKING:
@@ -29,38 +29,51 @@ if TYPE_CHECKING:
     from raypose.inference.loop import MemberResult
 
 
-def boxes_as_planned(args: PredictArgs) -> list[NDArray[np.float64]]:
-    """The bounding boxes of each video, which must be those that the recipes name."""
+def bbox_as_planned(
+    paths: Sequence[str], recipes_of_videos: Sequence[ledger.Recipe]
+) -> list[NDArray[np.float64]]:
+    """The bounding boxes of each video, from the files that the recipes name.
+
+    Raises:
+        VideoError: a file is another than the plan saw.
+    """
     from raypose.inference.boxes import read_boxes
 
-    boxes = []
-    for path, recipe in zip(args.boxes, args.recipes, strict=False):
+    found = []
+    for path, recipe in zip(paths, recipes_of_videos, strict=False):
         with verified(path, str(recipe.get("boxes", "")), "the bounding boxes", VideoError):
-            boxes.append(read_boxes(path))
-    return boxes
+            found.append(read_boxes(path))
+    return found
 
 
 def videos_read(
-    args: PredictArgs, members: Sequence[Sequence[MemberResult] | Failure], witness: Witness
+    videos: Sequence[VideoSpec],
+    members: Sequence[Sequence[MemberResult] | Failure],
+    witness: Witness,
+    *,
+    whole: bool,
 ) -> tuple[VideoRead, ...]:
     """What a prediction has read, just after it has read it.
+
+    Args:
+        videos: the videos.
+        members: what was predicted of them.
+        witness: of the videos.
+        whole: whether the digest of all bytes is wanted: once for a video predicted in ranges.
 
     Raises:
         VideoError: a video has changed meanwhile.
     """
     import numpy as np
 
-    if not members:
-        return ()
     n_bad: dict[str, int] = {}
     for member in members:
         if not isinstance(member, Failure):
             n_bad = {
                 video.fingerprint: int(np.count_nonzero(view.frames.statuses))
-                for video, view in zip(args.videos, member, strict=True)
+                for video, view in zip(videos, member, strict=True)
             }
-    # The digest of all bytes is wanted once for a video that is predicted in ranges.
-    seen = witness.seen(args.videos, whole=args.start == 0)
+    seen = witness.seen(videos, whole=whole)
     return tuple(replace(read, n_bad=n_bad.get(read.fingerprint, 0)) for read in seen)
 
 
@@ -97,36 +110,34 @@ def _with_content(read: VideoRead, video: VideoSpec) -> VideoRead:
     return replace(read, content=content_digest(as_path(video.path), read.identity))
 
 
-def made_of(
+def commit_from_table(
+    step: OutputStep,
     table: KeypointTable,
     output: str,
-    recipe: Mapping[str, Any],
-    video: VideoSpec,
     witness: Witness | None = None,
     *,
     facts: dict[str, Any] | None = None,
 ) -> AbstractContextManager[Path]:
-    """Commit what is made of a table; as `ledger.committing`.
+    """Commit an output that a step makes from a table; as `ledger.committing`.
 
     Args:
+        step: whose recipe and video it is.
         table: the table.
         output: path of the output.
-        recipe: as planned.
-        video: whose table it is.
-        witness: of the video, where the task reads it too.
+        witness: of the video, where the step reads it too.
         facts: what to remember of the output.
     """
-    origin = table.origin
+    origin, recipe = table.origin, step.recipe
     if origin is not None and "table" in recipe:
         recipe = {**recipe, "table": origin.recipe}
 
     def videos() -> tuple[VideoRead, ...]:
         if witness is not None:
-            return witness.seen([video], behind=origin)
+            return witness.seen([step.video], behind=origin)
         return origin.videos if origin is not None else ()
 
     return ledger.committing(
-        as_path(output), recipe, source=video.path, facts=facts, videos=videos
+        as_path(output), recipe, source=step.video.path, facts=facts, videos=videos
     )
 
 

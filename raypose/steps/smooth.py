@@ -1,109 +1,184 @@
-"""Smooth the members' tables of one recording with EKS, and commit the results."""
+"""The members' tables of one recording, smoothed by EKS."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
+from raypose.config import EksOptions
 from raypose.errors import Failure, SmoothingError
-from raypose.steps.outcome import Outcome
+from raypose.specs import VideoSpec
+from raypose.steps.base import Outcome, OutputStep
 from raypose.steps.provenance import of_members
 from raypose.storage import as_path, ledger
 from raypose.storage.digests import verified
-from raypose.storage.origins import Origin, union
-from raypose.tasks import SmoothArgs, Task
+from raypose.storage.origins import Origin, VideoRead, union
 from raypose.text import json_text
 from raypose.worker.context import Context
 
+if TYPE_CHECKING:
+    from raypose.eks.members import Members
 
-def run(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
-    """Do the task; its results are the smoothed tables, one for each view."""
-    from raypose.eks import fitting_members, smooth_recording
-    from raypose.steps.frame_files import COUNTS, commit_frames, drop_frames, frames_of_members
-    from raypose.tables.keypoints import write_csv, write_points_csv
-    from raypose.video.frames import describe
 
-    args = task.args
-    assert isinstance(args, SmoothArgs)
-    n = len(args.members)
-    views = {
-        video.view: dict(zip(args.members, inputs[v * n : (v + 1) * n], strict=True))
-        for v, video in enumerate(args.videos)
-    }
-    members = fitting_members(
-        views,
-        keypoints=args.options["keypoints"],
-        min_members=args.options["min_members"],
-    )
-    digest = str(args.recipes[0].get("calibration", "")) if args.calibration else ""
-    with verified(args.calibration, digest, "the calibration", SmoothingError):
-        result = smooth_recording(
-            members.tables,
-            args.options,
-            mirrored=args.mirrored,
-            calibration=args.calibration,
-            on_progress=context.progress(task),
-            should_stop=context.should_stop,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Smooth(OutputStep):
+    """Smooth the ensemble; its results are the smoothed tables, one for each view.
+
+    Its inputs are the members' tables: all of the first video, in the order of `members`, then all
+    of the second. The recipe of a view's table names that view's video as well.
+
+    Attributes:
+        members: names of the models.
+        options: how to smooth.
+        mirrored: keypoints of each mirrored view.
+        calibration: path of the cameras' calibration.
+        final: whether the members are all that there will ever be, so that a result without one
+            that failed is finished.
+    """
+
+    name = "smooth"
+    title = "smoothing"
+
+    members: tuple[str, ...]
+    options: EksOptions
+    mirrored: tuple[tuple[str, ...], ...] = ()
+    calibration: str = ""
+    final: bool = False
+
+    @staticmethod
+    def table_name(video: VideoSpec) -> str:
+        """Name of a view's table among the outputs."""
+        return f"table {video.view}".rstrip()
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        return tuple(self.outputs[self.table_name(video)] for video in self.videos)
+
+    @property
+    def needs_all_inputs(self) -> bool:
+        return self.options.min_members is None
+
+    def recipe_of(self, video: VideoSpec) -> ledger.Recipe:
+        """What the table of one view is made from."""
+        return {**self.recipe, "video": video.fingerprint} if video.fingerprint else self.recipe
+
+    def expected(self) -> Iterator[tuple[str, ledger.Recipe, VideoSpec]]:
+        of_table = {self.table_name(video): video for video in self.videos}
+        for name, path in self.outputs.items():
+            video = of_table.get(name, self.video)
+            yield path, self.recipe_of(video), video
+
+    def run(self, inputs: Sequence[Any], context: Context) -> Outcome:
+        from raypose.eks import fitting_members, smooth_recording
+
+        n = len(self.members)
+        views = {
+            video.view: dict(zip(self.members, inputs[v * n : (v + 1) * n], strict=True))
+            for v, video in enumerate(self.videos)
+        }
+        members = fitting_members(
+            views, keypoints=self.options.keypoints, min_members=self.options.min_members
         )
-    facts = {"mode": result.mode, "reason": result.reason, "members": list(members.names)}
-    warnings = [f"EKS went on without {who}: it {why}" for who, why in members.left_out.items()]
-    warnings += members.notes
-    # The next run makes it anew, as soon as there are more members.
-    left_out = {"left_out": members.left_out} if members.left_out else {}
-    origins = [None if isinstance(table, Failure) else table.origin for table in inputs]
-    made_from = [
-        of_members(recipe if args.final else {**recipe, **left_out}, origins, n)
-        for recipe in args.recipes
-    ]
-    read = union(table.origin for tables in members.tables.values() for table in tables.values())
-    params = {
-        "mode": result.mode,
-        "reason": result.reason,
-        "members": list(members.names),
-        **left_out,
-        **({"notes": list(members.notes)} if members.notes else {}),
-        "options": dict(args.options),
-        "smooth_params": result.smooth_params,
-    }
-    source = args.video.path
-    made = [args.params_output]
-    results: list[Any] = []
-    params_output = as_path(args.params_output)
-    with ledger.committing(
-        params_output, made_from[0], source=source, videos=lambda: read
-    ) as temporary:
-        temporary.write_text(json_text(params, indent=1), encoding="utf-8")
-    if args.points_output and result.points is not None:
-        points = ledger.committing(
-            as_path(args.points_output),
-            made_from[0],
-            source=source,
-            facts=facts,
-            videos=lambda: read,
-        )
-        with points as temporary:
-            write_points_csv(result.points, temporary)
-        made.append(args.points_output)
-    damaged: dict[str, dict[str, int]] = {}
-    for video, path, recipe in zip(args.videos, args.outputs, made_from, strict=True):
-        output = as_path(path)
-        frames = frames_of_members(list(members.tables[video.view].values()))
-        origin = Origin(ledger.digest_of(recipe), read)
-        table = replace(result.tables[video.view], origin=origin, frames=frames)
-        noted: dict[str, Any] = {"n_rows": table.n_frames, **facts, **left_out}
-        if frames is not None:
-            damaged[video.path] = noted[COUNTS] = frames.counts
-            made += commit_frames(output, recipe, frames, source=video.path, videos=read)
-            if args.final:  # else, those who predicted have said so
-                warnings.append(f"{video.key}: {describe(frames.counts)}")
-        else:
-            drop_frames(output)
+        digest = str(self.recipe.get("calibration", "")) if self.calibration else ""
+        with verified(self.calibration, digest, "the calibration", SmoothingError):
+            result = smooth_recording(
+                members.tables,
+                self.options.model_dump(),
+                mirrored=self.mirrored,
+                calibration=self.calibration,
+                on_progress=context.report,
+                should_stop=context.should_stop,
+            )
+        origins = [None if isinstance(table, Failure) else table.origin for table in inputs]
+        return self._commit(result, members, origins)
+
+    def _commit(self, result: Any, members: Members, origins: Sequence[Origin | None]) -> Outcome:
+        """Commit the smoothed tables, then say what came of it."""
+        from raypose.steps.frame_files import COUNTS, frames_of_members
+        from raypose.video.frames import describe
+
+        # The next run smooths again as soon as there are more members.
+        left_out = {"left_out": members.left_out} if members.left_out else {}
+        made_from = {
+            video: of_members(
+                {**self.recipe_of(video), **({} if self.final else left_out)},
+                origins,
+                len(self.members),
+            )
+            for video in self.videos
+        }
+        read = union(t.origin for tables in members.tables.values() for t in tables.values())
+        facts = {"mode": result.mode, "reason": result.reason, "members": list(members.names)}
+        outcome = Outcome([])
+        outcome.made = self._commit_shared(result, made_from[self.video], read, facts, members)
+        outcome.warnings = [
+            f"EKS went on without {who}: it {why}" for who, why in members.left_out.items()
+        ]
+        outcome.warnings += members.notes
+        damaged: dict[str, Mapping[str, int]] = {}
+        for video, path in zip(self.videos, self.tables, strict=True):
+            recipe = made_from[video]
+            frames = frames_of_members(list(members.tables[video.view].values()))
+            origin = Origin(ledger.digest_of(recipe), read)
+            table = replace(result.tables[video.view], origin=origin, frames=frames)
+            noted: dict[str, Any] = {"n_rows": table.n_frames, **facts, **left_out}
+            if frames is not None:
+                damaged[video.path] = noted[COUNTS] = frames.counts
+                if self.final:  # otherwise those who predicted have said so
+                    outcome.warnings.append(f"{video.key}: {describe(frames.counts)}")
+            outcome.made += _commit_table(table, path, recipe, video, noted)
+            outcome.results.append(table)
+        outcome.facts = {"n_rows": outcome.results[0].n_frames, **facts, "damaged": damaged}
+        return outcome
+
+    def _commit_shared(
+        self,
+        result: Any,
+        recipe: ledger.Recipe,
+        read: Sequence[VideoRead],
+        facts: Mapping[str, Any],
+        members: Members,
+    ) -> list[str]:
+        """Commit what belongs to the whole recording: parameters, and 3-D keypoints if any."""
+        from raypose.tables.keypoints import write_points_csv
+
+        params = {
+            **facts,
+            **({"left_out": members.left_out} if members.left_out else {}),
+            **({"notes": list(members.notes)} if members.notes else {}),
+            "options": self.options.model_dump(),
+            "smooth_params": result.smooth_params,
+        }
+        source = self.video.path
+        made = [self.outputs["params"]]
         with ledger.committing(
-            output, recipe, source=video.path, facts=noted, videos=lambda: read
+            as_path(made[0]), recipe, source=source, videos=lambda: read
         ) as temporary:
-            write_csv(table, temporary)
-        made.append(path)
-        results.append(table)
-    told = {"n_rows": results[0].n_frames, **facts, "damaged": damaged}
-    return Outcome(results, made, told, warnings)
+            temporary.write_text(json_text(params, indent=1), encoding="utf-8")
+        if "points" in self.outputs and result.points is not None:
+            made.append(self.outputs["points"])
+            with ledger.committing(
+                as_path(made[1]), recipe, source=source, facts=dict(facts), videos=lambda: read
+            ) as temporary:
+                write_points_csv(result.points, temporary)
+        return made
+
+
+def _commit_table(
+    table: Any, path: str, recipe: ledger.Recipe, video: VideoSpec, facts: dict[str, Any]
+) -> list[str]:
+    """Commit the smoothed table of one view, with the file of its frames where it needs one."""
+    from raypose.steps.frame_files import commit_frames, drop_frames
+    from raypose.tables.keypoints import write_csv
+
+    output, read, made = as_path(path), table.origin.videos, []
+    if table.frames is None:
+        drop_frames(output)
+    else:
+        made = commit_frames(output, recipe, table.frames, source=video.path, videos=read)
+    with ledger.committing(
+        output, recipe, source=video.path, facts=facts, videos=lambda: read
+    ) as temporary:
+        write_csv(table, temporary)
+    return [*made, path]

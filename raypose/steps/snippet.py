@@ -1,66 +1,122 @@
-"""Cut the snippet with the highest motion energy, with its table, metrics and labels."""
+"""The snippet with the highest motion energy, with its table, metrics and labels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from raypose.steps.metrics import write_metrics
-from raypose.steps.outcome import Outcome
-from raypose.steps.provenance import made_of
-from raypose.tasks import SnippetArgs, Task
+from raypose.steps.base import Outcome, TableSource, TableStep
+from raypose.steps.label import drawing_recipe, labeled_bytes
+from raypose.steps.metrics import metrics_recipe, write_metrics
+from raypose.steps.provenance import commit_from_table
 from raypose.worker.context import Context
 
+_FILES = ("clip", "table", "labeled")
 
-def run(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
-    """Do the task; it has no result."""
-    from raypose.rendering.labeled_video import draw_labeled_video
-    from raypose.rendering.snippet import choose_snippet, cut_snippet
-    from raypose.tables.keypoints import write_csv
-    from raypose.video.frames import describe
-    from raypose.video.writer import LABELED_BY
 
-    args = task.args
-    assert isinstance(args, SnippetArgs)
-    (table,) = inputs
-    model = args.owner.model
-    index = context.index(args.video)
-    start, stop = choose_snippet(
-        table.xy,
-        table.likelihood,
-        index.times_s,
-        duration_s=args.duration_s,
-        threshold=model.confidence_threshold,
-        is_ok=table.is_ok,
-    )
-    facts: dict[str, Any] = {"start": start, "stop": stop}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snippet(TableStep):
+    """Cut the snippet, and make of it what is made of the whole video.
 
-    def commit(output: str) -> Any:
-        witness = context.witness
-        return made_of(table, output, args.recipe, args.video, witness, facts=facts)
+    Attributes:
+        duration_s: length of the snippet in seconds.
+        data_dir: the user's directory of training data; empty for the one in the model's config.
+        encoder: of the labelled clip, `x264` or `nvenc`.
+    """
 
-    with commit(args.clip) as temporary:
-        cut_snippet(index, start, stop, temporary, should_stop=context.should_stop)
-    with commit(args.labeled) as temporary:
-        draw_labeled_video(
-            index,
+    name = "snippet"
+    title = "snippet"
+    reads_frames = True
+
+    duration_s: float
+    data_dir: str = ""
+    encoder: str = "x264"
+
+    @classmethod
+    def planned(cls, source: TableSource) -> Snippet | None:
+        config, paths = source.config, source.paths
+        if "snippet" not in config.label:
+            return None
+        return cls(
+            videos=(source.video,),
+            owner=source.owner,
+            outputs={
+                "clip": str(paths.snippet),
+                "table": str(paths.snippet_predictions),
+                "labeled": str(paths.snippet_labeled),
+                **{name: str(paths.snippet_metric(name)) for name in source.metrics},
+            },
+            recipe={
+                "kind": "snippet",
+                **source.inputs,
+                **drawing_recipe(source),
+                **metrics_recipe(source),
+                "duration_s": config.snippet_s,
+            },
+            duration_s=config.snippet_s,
+            data_dir=source.data_dir,
+            encoder=config.encoder,
+        )
+
+    @property
+    def needs_gpu_encoder(self) -> bool:
+        return self.encoder == "nvenc"
+
+    @property
+    def disk_bytes(self) -> float:
+        n_frames = min(self.duration_s * self.video.fps, self.video.n_frames)
+        return labeled_bytes(self.video, 2 * n_frames)  # the clip and the labelled clip
+
+    def run(self, inputs: Sequence[Any], context: Context) -> Outcome:
+        from raypose.rendering.labeled_video import draw_labeled_video
+        from raypose.rendering.snippet import choose_snippet, cut_snippet
+        from raypose.tables.keypoints import write_csv
+        from raypose.video.frames import describe
+        from raypose.video.writer import LABELED_BY
+
+        (table,) = inputs
+        index = context.index(self.video)
+        threshold = self.model.confidence_threshold
+        start, stop = choose_snippet(
             table.xy,
             table.likelihood,
-            temporary,
-            threshold=model.confidence_threshold,
-            colormap=model.colormap,
-            settings=LABELED_BY[args.encoder],
-            start=start,
-            stop=stop,
-            should_stop=context.should_stop,
+            index.times_s,
+            duration_s=self.duration_s,
+            threshold=threshold,
+            is_ok=table.is_ok,
         )
-    part = table.slice(start, stop)
-    with commit(args.table) as temporary:
-        write_csv(part, temporary)
-    made = [args.clip, args.labeled, args.table]
-    measured = write_metrics(args, part, args.metrics, context)
-    warnings = list(measured.warnings)
-    if part.frames is not None:
-        said = describe(part.frames.counts)
-        warnings.append(f"no window of the video is without damage; of the snippet, {said}")
-    return Outcome([None], made + measured.made, facts, warnings)
+        facts: dict[str, Any] = {"start": start, "stop": stop}
+
+        def commit(name: str) -> AbstractContextManager[Path]:
+            output, witness = self.outputs[name], context.witness
+            return commit_from_table(self, table, output, witness, facts=facts)
+
+        with commit("clip") as temporary:
+            cut_snippet(index, start, stop, temporary, should_stop=context.should_stop)
+        with commit("labeled") as temporary:
+            draw_labeled_video(
+                index,
+                table.xy,
+                table.likelihood,
+                temporary,
+                threshold=threshold,
+                colormap=self.model.colormap,
+                settings=LABELED_BY[self.encoder],
+                start=start,
+                stop=stop,
+                should_stop=context.should_stop,
+            )
+        part = table.slice(start, stop)
+        with commit("table") as temporary:
+            write_csv(part, temporary)
+        metrics = {name: path for name, path in self.outputs.items() if name not in _FILES}
+        measured = write_metrics(self, part, metrics, context, self.data_dir)
+        warnings = list(measured.warnings)
+        if part.frames is not None:
+            damage = describe(part.frames.counts)
+            warnings.append(f"no window of the video is without damage; of the snippet, {damage}")
+        made = [self.outputs[name] for name in ("clip", "labeled", "table")] + measured.made
+        return Outcome([None], made, facts, warnings)

@@ -1,78 +1,106 @@
-"""Put the predicted ranges of a video together, and commit the table."""
+"""The table of predictions of one model and video, stitched from the predicted ranges."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from raypose.steps.outcome import Outcome
+from raypose.steps.base import Outcome, OutputStep, Step
+from raypose.steps.load import Load
 from raypose.steps.provenance import joined
 from raypose.storage import as_path, ledger
 from raypose.storage.layout import HIDDEN
 from raypose.storage.origins import Origin, VideoRead
-from raypose.tasks import TableArgs, Task
 from raypose.video.frames import Frames
 from raypose.worker.context import Context
 
 
-def run(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
-    """Do the task; its result is the table."""
-    import numpy as np
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table(OutputStep):
+    """Put the ranges together, and commit the table; its result is the table.
 
-    from raypose.steps.frame_files import COUNTS, commit_frames, refuse_damage
-    from raypose.steps.ranges import read_range, remove_ranges
-    from raypose.tables.keypoints import KeypointTable, write_csv
-    from raypose.video.frames import describe
+    Attributes:
+        ranges: `(start, stop, path)` in order; those without a path come as inputs, in order,
+            the others from an earlier run's files.
+        strict: whether a frame that is not ok fails the video.
+    """
 
-    args = task.args
-    assert isinstance(args, TableArgs)
-    arriving = iter(inputs)
-    parts, frames_of_parts = [], []
-    made_from: list[Mapping[str, Any]] = []
-    videos: list[VideoRead] = []
-    for _, _, path in args.ranges:
-        if path:
-            values, frames = read_range(as_path(path))
-            known = ledger.recorded(as_path(path))
-            made_from.append(args.recipe if known is None else known.made_from)
-            videos += [] if known is None else known.origin.videos
-        else:
-            predicted = next(arriving)
-            values, frames = predicted.values, predicted.frames
-            made_from.append(predicted.recipe or args.recipe)
-            videos += predicted.videos
-        parts.append(values)
-        frames_of_parts.append(frames)
-    recipe, read = joined(args.video, made_from, videos)
-    values = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    frames = Frames.joined(frames_of_parts)
-    if args.strict:
-        refuse_damage(frames, args.video.path)
-    model = args.owner.model
-    origin = Origin(ledger.digest_of(recipe), read)
-    table = KeypointTable(
-        model.scorer,
-        model.keypoint_names,
-        ("x", "y", "likelihood"),
-        values,
-        origin=origin,
-        frames=frames,
-    )
-    facts = {"n_rows": table.n_frames, COUNTS: frames.counts}
-    output = as_path(args.output)
-    source = args.video.path
-    made = commit_frames(output, recipe, frames, source=source, videos=read)
-    with ledger.committing(
-        output, recipe, source=source, facts=facts, videos=lambda: read
-    ) as temporary:
-        write_csv(table, temporary)
-    remove_ranges(output.parent / HIDDEN / "ranges" / output.stem)
-    warnings = []
-    if not frames.all_ok:
-        warnings.append(describe(frames.counts))
-    if table.n_frames != args.video.n_frames:
-        warnings.append(
-            f"the container lists {args.video.n_frames} frames, {table.n_frames} came out; "
-            "the table has those"
+    name = "table"
+    title = "predictions"
+
+    ranges: tuple[tuple[int, int, str], ...] = ()
+    strict: bool = False
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        return (self.outputs["table"],)
+
+    def from_disk(self) -> Step | None:
+        return Load(videos=self.videos, path=self.outputs["table"])
+
+    def run(self, inputs: Sequence[Any], context: Context) -> Outcome:
+        from raypose.steps.frame_files import COUNTS, commit_frames, refuse_damage
+        from raypose.steps.ranges import remove_ranges
+        from raypose.tables.keypoints import COORDS, KeypointTable, write_csv
+        from raypose.video.frames import describe
+
+        values, frames, recipe, read = self._joined(inputs)
+        if self.strict:
+            refuse_damage(frames, self.video.path)
+        table = KeypointTable(
+            self.model.scorer,
+            self.model.keypoint_names,
+            COORDS,
+            values,
+            origin=Origin(ledger.digest_of(recipe), read),
+            frames=frames,
         )
-    return Outcome([table], [args.output, *made], facts, warnings)
+        facts: dict[str, Any] = {"n_rows": table.n_frames, COUNTS: frames.counts}
+        output = as_path(self.outputs["table"])
+        source = self.video.path
+        made = commit_frames(output, recipe, frames, source=source, videos=read)
+        with ledger.committing(
+            output, recipe, source=source, facts=facts, videos=lambda: read
+        ) as temporary:
+            write_csv(table, temporary)
+        remove_ranges(output.parent / HIDDEN / "ranges" / output.stem)
+        warnings = []
+        if not frames.all_ok:
+            facts["damaged"] = {source: frames.counts}
+            warnings.append(describe(frames.counts))
+        if table.n_frames != self.video.n_frames:
+            warnings.append(
+                f"the container lists {self.video.n_frames} frames, {table.n_frames} came out; "
+                "the table has those"
+            )
+        return Outcome([table], [*self.tables, *made], facts, warnings)
+
+    def _joined(
+        self, inputs: Sequence[Any]
+    ) -> tuple[Any, Frames, ledger.Recipe, tuple[VideoRead, ...]]:
+        """Keypoints, frames, recipe and videos of all ranges together."""
+        import numpy as np
+
+        from raypose.steps.ranges import read_range
+
+        arriving = iter(inputs)
+        parts, frames_of_parts = [], []
+        made_from: list[Mapping[str, Any]] = []
+        videos: list[VideoRead] = []
+        for _, _, path in self.ranges:
+            if path:
+                values, frames = read_range(as_path(path))
+                known = ledger.recorded(as_path(path))
+                made_from.append(self.recipe if known is None else known.made_from)
+                videos += [] if known is None else known.origin.videos
+            else:
+                predicted = next(arriving)
+                values, frames = predicted.values, predicted.frames
+                made_from.append(predicted.recipe or self.recipe)
+                videos += predicted.videos
+            parts.append(values)
+            frames_of_parts.append(frames)
+        recipe, read = joined(self.video, made_from, videos)
+        values = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return values, Frames.joined(frames_of_parts), recipe, read

@@ -1,38 +1,62 @@
-"""Write the time and status of each frame of a video without damage."""
+"""The time and status of each frame of a video, also where no frame is damaged."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from raypose.steps.outcome import Outcome
-from raypose.storage import as_path
-from raypose.tasks import Task, TimestampsArgs
+from raypose.steps.base import Outcome, TableSource, TableStep
+from raypose.steps.frame_files import commit_frames, frames_recipe
+from raypose.storage import as_path, ledger
 from raypose.video.frames import Frames
 from raypose.worker.context import Context
 
 
-def run(task: Task, inputs: Sequence[Any], context: Context) -> Outcome:
-    """Do the task; it has no result."""
-    import numpy as np
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timestamps(TableStep):
+    """Write when each frame is shown, in seconds after the first, and its status.
 
-    from raypose.steps.frame_files import commit_frames
+    Attributes:
+        table: path of the table; the file goes beside it.
+        table_recipe: what the table is made from.
+    """
 
-    args = task.args
-    assert isinstance(args, TimestampsArgs)
-    (table,) = inputs
-    facts = {"n_rows": table.n_frames}
-    if table.frames is not None:  # written with the table
-        return Outcome([None], [], facts)
-    index = context.index(args.video)
-    frames = Frames(index.times_s, np.zeros(table.n_frames, np.int8))
-    made = commit_frames(
-        as_path(args.table),
-        args.table_recipe,
-        frames,
-        source=args.video.path,
-        videos=context.witness.seen([args.video], behind=table.origin),
-        always=True,
-        origin=table.origin,
-    )
-    return Outcome([None], made, facts)
+    name = "timestamps"
+    title = "timestamps"
+    reads_frames = True
+
+    table: str
+    table_recipe: ledger.Recipe
+
+    @classmethod
+    def planned(cls, source: TableSource) -> Timestamps | None:
+        if not source.config.timestamps or source.smoothed:
+            return None
+        return cls(
+            videos=(source.video,),
+            owner=source.owner,
+            outputs={"frames": str(source.paths.frames)},
+            recipe=frames_recipe(source.recipe),
+            table=str(source.paths.predictions),
+            table_recipe=source.recipe,
+        )
+
+    def run(self, inputs: Sequence[Any], context: Context) -> Outcome:
+        import numpy as np
+
+        (table,) = inputs
+        facts = {"n_rows": table.n_frames}
+        if table.frames is not None:  # written with the table
+            return Outcome([None], [], facts)
+        index = context.index(self.video)
+        made = commit_frames(
+            as_path(self.table),
+            self.table_recipe,
+            Frames(index.times_s, np.zeros(table.n_frames, np.int8)),
+            source=self.video.path,
+            videos=context.witness.seen([self.video], behind=table.origin),
+            always=True,
+            origin=table.origin,
+        )
+        return Outcome([None], made, facts)

@@ -1,15 +1,15 @@
-"""The frame index of a video: every frame that it shows, read from packets without decoding.
+"""The frame index of a video: every displayed frame, read from packets.
 
-Preflight, planner and reader stand on it: it says how many rows a table of predictions will
-have, where a video can be split, and when each frame is shown. Frames are numbered in the order
-of presentation, which is the order in which OpenCV hands them out. Packets that no player shows
-(cut off by an edit list, or empty) are not counted.
+The planner, the reader and everything that draws use it. It says how many rows a table of
+predictions has, where a video can be split, and when each frame is shown. Frames are numbered in
+order of presentation, as OpenCV returns them. Packets that no player shows (cut off by an edit
+list, or empty) are not counted.
 
-Timestamps are the identity of a frame. Where they can't be relied upon (`numbering` decides), the
-frames are numbered as they come out of the decoder, counted by decoding the file once, and such a
-video is always read from its beginning (`seekable` is False).
+Frames are identified by their timestamps. Where these are unreliable (see `numbering`), frames are
+numbered as the decoder returns them, counted by decoding the file once, and the video is always
+read from its beginning (`seekable` is False).
 
-This module does not decode pixels beyond the first frame, and keeps nothing on disk.
+Apart from that, only the first frame is decoded. `index_cache` keeps indexes between runs.
 """
 
 from __future__ import annotations
@@ -24,53 +24,43 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raypose.errors import VideoError
-from raypose.video.container import check_file, decode, demux, open_video, video_stream
+from raypose.video.container import check_file, open_video, video_stream
 from raypose.video.limits import MAX_PIXELS, check_claims
 from raypose.video.numbering import decode_order, is_regular, why_not_by_time
-from raypose.video.packets import PacketLog, PacketTable
+from raypose.video.packets import PacketTable, describe_track, make_head, packet_table
 from raypose.video.scan import Int64, Packets, scan_packets
 
-INDEX_VERSION = 2
-"""Raised when the index of a file that has not changed says something else than before."""
+INDEX_VERSION = 3
+"""Raised when the index of an unchanged file differs from what it was before."""
 
-_RANGES = {0: "unspecified", 1: "limited", 2: "full"}
-_SPACES = {
-    0: "rgb", 1: "bt709", 2: "unspecified", 4: "fcc", 5: "bt470bg", 6: "smpte170m",
-    7: "smpte240m", 9: "bt2020nc", 10: "bt2020c",
-}  # fmt: skip
-_PROBE_PACKETS = 300
 SAMPLE_BYTES = 1 << 20
 _N_SAMPLES = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VideoIndex:
-    """What the packets of a video say.
+    """The frames of a video, and how to decode them.
 
     Attributes:
         path: file.
         codec: FFmpeg's name of the codec (`h264`).
         pix_fmt: pixel format of the coded frames (`yuv420p`).
-        width: columns of a frame as it is shown, after rotation.
-        height: rows of a frame as it is shown, after rotation.
-        rotation: degrees clockwise by which the coded frame is turned to show it: 0, 90, 180, 270.
-        n_frames: frames that the video shows.
+        width: columns of a displayed frame, after rotation.
+        height: rows of a displayed frame, after rotation.
+        rotation: degrees clockwise by which coded frames are turned: 0, 90, 180 or 270.
+        n_frames: number of displayed frames.
         keyframes: frame numbers, ascending, at which decoding can begin; the first is always 0.
         pts: presentation time of every frame, ascending, in `time_base`; made up where `seekable`
-            is False and the file's own do not ascend.
-        time_base: seconds a tick.
+            is False and the file's own times do not ascend.
+        time_base: seconds per tick.
         fps: average frame rate, in frames per second.
         duration_s: from the first frame's beginning to the last frame's end, in seconds.
         is_vfr: whether the time between frames varies by more than rounding.
-        color_range: `limited`, `full` or `unspecified`.
-        colorspace: `bt709`, `smpte170m`, … or `unspecified`.
-        file_size: bytes.
-        seekable: whether frames are identified by timestamps, so that reading can begin anywhere.
-        problems: what is odd about the file and what raypose does about it, one sentence each.
-        packets: where the packets lie in the file; None where only FFmpeg can tell, or nobody
-            asked.
-        keyframe_places: first byte of each keyframe's packet, by which to know it again after a
-            seek; −1 where the container does not say.
+        seekable: whether timestamps identify frames, so that reading can begin anywhere.
+        problems: oddities of the file and what raypose does about them, one sentence each.
+        packets: where the packets lie in the file; None where only FFmpeg can read them.
+        keyframe_positions: first byte of each keyframe's packet, to recognise it after a seek;
+            −1 where the container does not say, None where `seekable` is False.
     """
 
     path: str
@@ -86,13 +76,10 @@ class VideoIndex:
     fps: float
     duration_s: float
     is_vfr: bool
-    color_range: str
-    colorspace: str
-    file_size: int
     seekable: bool = True
     problems: tuple[str, ...] = ()
     packets: PacketTable | None = field(default=None, repr=False)
-    keyframe_places: Int64 | None = field(default=None, repr=False)
+    keyframe_positions: Int64 | None = field(default=None, repr=False)
 
     @property
     def times_s(self) -> NDArray[np.float64]:
@@ -108,56 +95,48 @@ class VideoIndex:
         return (self.height, self.width) if turned else (self.width, self.height)
 
 
-def index_video(path: str | os.PathLike[str], *, note_packets: bool = True) -> VideoIndex:
-    """Read the packets of a video.
-
-    Args:
-        path: a local file.
-        note_packets: whether to note where they lie, which reading is lighter with. Who reads no
-            frame saves a third of the time without.
-
-    Returns:
-        The index.
+def index_video(path: str | os.PathLike[str]) -> VideoIndex:
+    """Read the packets of a local video.
 
     Raises:
-        VideoError: the file is missing, can't be read, is empty, is no video, holds no frame, or
-            asks for more memory than a video may.
+        VideoError: the file is missing, can't be read, is empty, is not a video, has no frames, or
+            needs more memory than a video may.
     """
     path = os.fspath(path)
     file_size = check_file(path)
     check_claims(path)
     with open_video(path) as container:
         stream = video_stream(container, path)
-        log = PacketLog(path, container) if note_packets else None
-        table = scan_packets(container, stream, log)
+        if stream.codec_context is None:
+            raise VideoError(
+                "no decoder for its codec is available",
+                path=path,
+                hint="Convert the video to H.264.",
+            )
+        description = describe_track(stream)
+        scanned = scan_packets(path, container, stream)
+        head = make_head(scanned, stream, description)
+        header = _header(path, stream, scanned.first_frame)
         promised = int(stream.frames) if _is_cut_short(stream, file_size) else 0
         average_rate = stream.average_rate or stream.guessed_rate
-    look = _look_at_first_frame(path)
-    problems = _packet_problems(table, promised)
-    if table.n_shown == 0:
+    problems = _packet_problems(scanned, promised)
+    if scanned.n_shown == 0:
         raise VideoError(
             "the file has a video track but no frame in it",
             path=path,
             hint="Leave it out, or record or export it again.",
         )
-    pts, time_base, keyframes, why_not = _number(path, table)
+    pts, time_base, keyframes, why_not = _number(path, scanned)
     problems += [why_not] if why_not else []
     if len(pts) == 0:
         raise _nothing_decodes(path)
-    if not look.decoded:
+    if scanned.first_frame is None:
         problems.append("the first frames can't be decoded: their rows will be empty")
     is_vfr, gap_problems = _regularity(pts, time_base)
-    problems += gap_problems
     fps = _frame_rate(pts, time_base, average_rate, is_vfr)
     span = float((int(pts[-1]) - int(pts[0])) * time_base)
-    turned = look.rotation in (90, 270)
     return VideoIndex(
         path=path,
-        codec=look.codec,
-        pix_fmt=look.pix_fmt,
-        width=look.height if turned else look.width,
-        height=look.width if turned else look.height,
-        rotation=look.rotation,
         n_frames=len(pts),
         keyframes=keyframes,
         pts=pts,
@@ -165,13 +144,11 @@ def index_video(path: str | os.PathLike[str], *, note_packets: bool = True) -> V
         fps=fps,
         duration_s=span + 1.0 / fps,
         is_vfr=is_vfr,
-        color_range=look.color_range,
-        colorspace=look.colorspace,
-        file_size=file_size,
         seekable=not why_not,
-        problems=tuple(problems),
-        packets=log.table(table.pts) if log is not None and not why_not else None,
-        keyframe_places=None if why_not else table.places_of(keyframes),
+        problems=(*problems, *gap_problems),
+        packets=None if why_not else packet_table(path, scanned, head),
+        keyframe_positions=None if why_not else scanned.positions_of(keyframes),
+        **header,
     )
 
 
@@ -204,20 +181,6 @@ def sample_places(size: int) -> list[int]:
     return [int(i * step) for i in range(_N_SAMPLES)]
 
 
-@dataclass(slots=True)
-class _Look:
-    """What the header and the first frame that decodes say."""
-
-    codec: str
-    pix_fmt: str
-    width: int
-    height: int
-    rotation: int
-    color_range: str
-    colorspace: str
-    decoded: bool
-
-
 def _nothing_decodes(path: str) -> VideoError:
     return VideoError(
         "none of its frames can be decoded",
@@ -227,45 +190,31 @@ def _nothing_decodes(path: str) -> VideoError:
     )
 
 
-def _look_at_first_frame(path: str) -> _Look:
-    with open_video(path) as container:
-        stream = video_stream(container, path)
-        context = stream.codec_context
-        if context is None:
-            raise VideoError(
-                "no decoder for its codec is at hand",
-                path=path,
-                hint="Convert the video to H.264.",
-            )
-        codec = context.codec.canonical_name
-        first = None
-        for k, packet in enumerate(demux(container, stream)):
-            first = next(iter(decode(packet) or ()), None)
-            if first is not None or k > _PROBE_PACKETS:
-                break
-        source = first if first is not None else context
-        if not context.width or not context.height:
-            raise _nothing_decodes(path)
-        return _Look(
-            codec=codec,
-            # Asked of a decoder that has not decoded anything, PyAV 17 crashes.
-            pix_fmt=first.format.name if first is not None else "unknown",
-            width=source.width,
-            height=source.height,
-            # FFmpeg counts counter-clockwise.
-            rotation=-round(first.rotation / 90) * 90 % 360 if first is not None else 0,
-            color_range=_RANGES.get(int(source.color_range), "unspecified"),
-            colorspace=_SPACES.get(int(source.colorspace), "unspecified"),
-            decoded=first is not None,
-        )
+def _header(path: str, stream: Any, first: Any) -> dict[str, Any]:
+    """What the header and the first frame say, as fields of the index."""
+    context = stream.codec_context
+    if not context.width or not context.height:
+        raise _nothing_decodes(path)
+    source = context if first is None else first
+    # FFmpeg counts counter-clockwise.
+    rotation = 0 if first is None else -round(first.rotation / 90) * 90 % 360
+    turned = rotation in (90, 270)
+    return {
+        "codec": context.codec.canonical_name,
+        # Asked of a decoder that has not decoded anything, PyAV 17 crashes.
+        "pix_fmt": "unknown" if first is None else first.format.name,
+        "width": source.height if turned else source.width,
+        "height": source.width if turned else source.height,
+        "rotation": rotation,
+    }
 
 
-def _number(path: str, table: Packets) -> tuple[Int64, Fraction, Int64, str]:
-    """Times of all frames, seconds per tick, keyframes; what is odd about the numbering."""
-    why_not = why_not_by_time(path, table)
+def _number(path: str, packets: Packets) -> tuple[Int64, Fraction, Int64, str]:
+    """Times of all frames, seconds per tick, keyframes, and why times are unreliable."""
+    why_not = why_not_by_time(path, packets)
     if not why_not:
-        pts, keyframes = table.in_presentation_order()
-        return pts, table.time_base, keyframes, ""
+        pts, keyframes = packets.in_presentation_order()
+        return pts, packets.time_base, keyframes, ""
     pts, time_base, times = decode_order(path)
     problem = (
         f"{why_not}: its frames are numbered as they come out of the decoder, which is slower "
@@ -280,22 +229,22 @@ def _is_cut_short(stream: Any, file_size: int) -> bool:
     return len(entries) > 0 and entries[len(entries) - 1].pos >= file_size
 
 
-def _packet_problems(table: Packets, promised: int) -> list[str]:
+def _packet_problems(packets: Packets, promised: int) -> list[str]:
     problems = []
-    n_packets = len(table.pts)
+    n_packets = len(packets.pts)
     if promised > n_packets:
         problems.append(
             f"the header promises {promised} frames but the file holds {n_packets}: it is "
             "truncated, and what is there is used"
         )
-    if table.n_cut:
+    if packets.n_cut:
         problems.append(
-            f"{table.n_cut} coded frames are cut off by the file's edit list: as in any player, "
+            f"{packets.n_cut} coded frames are cut off by the file's edit list: as in any player, "
             "they are not shown and have no row"
         )
-    if table.n_corrupt:
+    if packets.n_corrupt:
         problems.append(
-            f"{table.n_corrupt} packets are marked as damaged: frames that can't be decoded get "
+            f"{packets.n_corrupt} packets are marked as damaged: frames that can't be decoded get "
             "an empty row"
         )
     return problems

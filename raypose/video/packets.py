@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import os
-from array import array
 from collections.abc import Generator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -27,14 +27,9 @@ from numpy.typing import NDArray
 
 from raypose.errors import VideoError
 from raypose.storage.digests import RUN_AGAIN
-from raypose.video.container import BOUNDED, demux, open_video, video_stream
+from raypose.video.container import BOUNDED
+from raypose.video.scan import NO_TIME, Packets
 
-_CONTAINERS = {"mov", "mp4"}
-# How many packets are between two that are compared with the bytes of the file.
-_CHECK_EVERY = 997
-# FFmpeg looks at some packets to learn by how many frames a decoder reorders.
-_HEAD_PACKETS = 64
-_HEAD_BYTES = 8 << 20
 _TOLD_BY_HEAD = (
     "name", "codec_tag", "extradata", "width", "height", "has_b_frames", "profile",
     "color_range", "colorspace", "color_primaries", "color_trc",
@@ -58,66 +53,36 @@ class PacketTable:
     head: bytes
 
 
-class PacketLog:
-    """Takes note of packets while a video is indexed, as long as a table can be made of them."""
-
-    def __init__(self, path: str, container: Any) -> None:
-        self._path = path
-        self._position, self._size = array("q"), array("i")
-        self._usable = not _CONTAINERS.isdisjoint(container.format.name.split(","))
-
-    def add(self, packet: Any) -> None:
-        """Take note of a packet that holds data."""
-        if not self._usable:
-            return
-        position = packet.pos
-        if (
-            position is None
-            or position < 0
-            or packet.pts is None
-            or packet.is_discard
-            or packet.is_corrupt
-            or any(True for _ in packet.iter_sidedata())
-            or (len(self._size) % _CHECK_EVERY == 0 and not self._is_there(packet))
-        ):
-            self._usable = False
-            return
-        self._position.append(position)
-        self._size.append(packet.size)
-
-    def _is_there(self, packet: Any) -> bool:
-        with open(self._path, "rb", buffering=0) as file:
-            return bool(os.pread(file.fileno(), packet.size, packet.pos) == bytes(packet))
-
-    def table(self, pts: NDArray[np.int64]) -> PacketTable | None:
-        """The table, given the times of the packets in the same order; None if there is none."""
-        if not self._usable or not len(pts):
-            return None
-        position, size = np.array(self._position, np.int64), np.array(self._size, np.int32)
-        if int((position + size).max()) > os.stat(self._path).st_size:
-            return None
-        head = _head_of(self._path)
-        return None if head is None else PacketTable(pts, position, size, head)
+def packet_table(path: str, packets: Packets, head: bytes | None) -> PacketTable | None:
+    """The table of a video's packets; None where only FFmpeg can read them."""
+    if head is None or int((packets.position + packets.size).max()) > os.path.getsize(path):
+        return None
+    return PacketTable(packets.pts, packets.position, packets.size.astype(np.int32), head)
 
 
-def _head_of(path: str) -> bytes | None:
-    """The first packets as a file of their own; None where that would tell a decoder less."""
+def make_head(packets: Packets, stream: Any, description: tuple[Any, ...]) -> bytes | None:
+    """The first packets as a file of their own; None where that would tell a decoder less.
+
+    Args:
+        packets: all packets of the track.
+        stream: the track.
+        description: of the track, before anything was decoded.
+    """
     import av
 
-    for form in ("mp4", "mov"):  # which name some codecs differently
-        with (
-            contextlib.suppress(av.FFmpegError, ValueError, IndexError),
-            open_video(path) as source,
-        ):
-            stream = video_stream(source, path)
-            head = _copy_head(source, stream, form)
+    if not packets.is_plain:
+        return None
+    # Some codecs have another name in a MOV. The first packet seldom leaves anything open.
+    for form, n in itertools.product(("mp4", "mov"), (1, len(packets.first_packets))):
+        with contextlib.suppress(av.FFmpegError, ValueError, IndexError):
+            head = _copy_packets(packets, n, stream, form)
             with av.open(io.BytesIO(head)) as copy:
-                if _description(copy.streams.video[0]) == _description(stream):
+                if describe_track(copy.streams.video[0]) == description:
                     return head
     return None
 
 
-def _description(stream: Any) -> tuple[Any, ...]:
+def describe_track(stream: Any) -> tuple[Any, ...]:
     """What a container tells the decoder of a track.
 
     Not `codec_context.pix_fmt`: before PyAV 18 it crashes the process where no frame of the track
@@ -128,18 +93,16 @@ def _description(stream: Any) -> tuple[Any, ...]:
     return (pixels, *(getattr(context, name) for name in _TOLD_BY_HEAD))
 
 
-def _copy_head(source: Any, stream: Any, form: str) -> bytes:
+def _copy_packets(packets: Packets, n: int, stream: Any, form: str) -> bytes:
     import av
 
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=form) as target:
         copy = target.add_stream_from_template(stream)
-        n_bytes = 0
-        for n, packet in enumerate(demux(source, stream)):
-            if not packet.size or n == _HEAD_PACKETS or n_bytes > _HEAD_BYTES:
-                break
-            n_bytes += packet.size
-            packet.stream = copy
+        for k, packet in enumerate(packets.first_packets[:n]):
+            packet.stream, packet.time_base = copy, packets.time_base
+            packet.pts = int(packets.pts[k])
+            packet.dts = None if packets.dts[k] == NO_TIME else int(packets.dts[k])
             target.mux(packet)
     return buffer.getvalue()
 

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import os
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -13,8 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raypose.video.container import demux
-from raypose.video.packets import PacketLog
+from raypose.video.container import decode, demux
 
 Int64 = NDArray[np.int64]
 
@@ -25,6 +26,14 @@ _MAX_REORDER = 16
 # Each B-frame lies between two others that come before it.
 _REORDER_BY_ONE = {"mpeg1video", "mpeg2video", "mpeg4", "h263", "vc1", "wmv3"}
 _VP8_SHOWN = 0x10
+# How many packets may come before the first frame that can be decoded.
+_PROBE_PACKETS = 300
+# FFmpeg needs some packets to learn by how many frames a decoder reorders.
+_FIRST_PACKETS = 64
+_FIRST_BYTES = 8 << 20
+_PLAIN_FORMATS = {"mov", "mp4"}
+# Of packets that seem to lie in the file as they are decoded, one in so many is compared.
+_COMPARE_EVERY = 997
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +63,14 @@ class Packets:
         pts: presentation times; `NO_TIME` where missing.
         dts: decoding times; `NO_TIME` where missing.
         size: bytes of each packet.
-        place: first byte of each packet in the file; −1 where the container does not say.
+        position: first byte of each packet in the file; −1 where the container does not say.
         is_key: whether decoding can begin at the packet.
         is_shown: False where a player decodes the packet but never shows it.
         n_cut: packets that an edit list cuts off.
         n_corrupt: packets that the container marks as damaged.
+        first_frame: the first frame that could be decoded; None where the first packets hold none.
+        first_packets: the first packets themselves, where `is_plain`.
+        is_plain: whether each packet goes into the decoder just as it lies in the file.
     """
 
     time_base: Fraction
@@ -66,11 +78,14 @@ class Packets:
     pts: Int64
     dts: Int64
     size: Int64
-    place: Int64
+    position: Int64
     is_key: NDArray[np.bool_]
     is_shown: NDArray[np.bool_]
     n_cut: int
     n_corrupt: int
+    first_frame: Any = None
+    first_packets: Sequence[Any] = ()
+    is_plain: bool = False
 
     @property
     def n_shown(self) -> int:
@@ -85,33 +100,48 @@ class Packets:
             keyframes = np.concatenate([np.zeros(1, np.int64), keyframes])
         return pts[order], keyframes
 
-    def places_of(self, keyframes: Int64) -> Int64:
+    def positions_of(self, frames: Int64) -> Int64:
         """First byte of the packet of each of these frames, which are numbered by their times."""
         order = np.argsort(self.pts[self.is_shown], kind="stable")
-        return self.place[self.is_shown][order][keyframes]
+        return self.position[self.is_shown][order][frames]
 
 
-def scan_packets(container: Any, stream: Any, log: PacketLog | None) -> Packets:
-    """Read all packets of a track; `log` notes where they lie."""
-    traits = _traits(container, stream)
+def scan_packets(path: str, container: Any, stream: Any) -> Packets:
+    """Read all packets of a track, and decode up to its first frame."""
+    traits = _traits(container, stream)  # which decoding changes
     is_vp8 = traits.codec == "vp8"
-    pts, dts, sizes, places, flags = (array(kind) for kind in "qqqqb")
+    is_plain = not _PLAIN_FORMATS.isdisjoint(traits.formats)
+    pts, dts, sizes, positions, flags = (array(kind) for kind in "qqqqb")
     n_cut = n_corrupt = 0
-    for packet in demux(container, stream):
+    first_frame, first_packets = None, []
+    for n, packet in enumerate(demux(container, stream)):
+        if first_frame is None and n <= _PROBE_PACKETS:
+            first_frame = next(iter(decode(packet) or ()), None)
         size = packet.size
         if not size:
             continue
         time, decoding_time, is_cut = packet.pts, packet.dts, packet.is_discard
+        position = -1 if packet.pos is None else packet.pos
+        is_corrupt = packet.is_corrupt
         pts.append(NO_TIME if time is None else time)
         dts.append(NO_TIME if decoding_time is None else decoding_time)
         sizes.append(size)
-        places.append(-1 if packet.pos is None else packet.pos)
+        positions.append(position)
         hidden = is_cut or (is_vp8 and not memoryview(packet)[0] & _VP8_SHOWN)
         flags.append(packet.is_keyframe | (hidden << 1))
         n_cut += is_cut
-        n_corrupt += packet.is_corrupt
-        if log is not None:
-            log.add(packet)
+        n_corrupt += is_corrupt
+        if is_plain:
+            if len(pts) <= _FIRST_PACKETS and positions[-1] - positions[0] < _FIRST_BYTES:
+                first_packets.append(packet)
+            is_plain = (
+                position >= 0
+                and time is not None
+                and not is_cut
+                and not is_corrupt
+                and next(packet.iter_sidedata(), None) is None
+                and (n % _COMPARE_EVERY != 0 or _lies_in(path, packet))
+            )
     marks = np.frombuffer(flags, np.int8) if flags else np.zeros(0, np.int8)
     return Packets(
         time_base=stream.time_base,
@@ -119,12 +149,20 @@ def scan_packets(container: Any, stream: Any, log: PacketLog | None) -> Packets:
         pts=np.array(pts, np.int64),
         dts=np.array(dts, np.int64),
         size=np.array(sizes, np.int64),
-        place=np.array(places, np.int64),
+        position=np.array(positions, np.int64),
         is_key=(marks & 1).astype(bool),
         is_shown=(marks & 2) == 0,
         n_cut=n_cut,
         n_corrupt=n_corrupt,
+        first_frame=first_frame,
+        first_packets=first_packets if is_plain else (),
+        is_plain=is_plain and bool(sizes),
     )
+
+
+def _lies_in(path: str, packet: Any) -> bool:
+    with open(path, "rb", buffering=0) as file:
+        return bool(os.pread(file.fileno(), packet.size, packet.pos) == bytes(packet))
 
 
 def _traits(container: Any, stream: Any) -> Traits:

@@ -69,13 +69,13 @@ def _is_known(index: VideoIndex, packet: Any, latest: int) -> bool:
     After a seek, times may be those of other frames: where a file is damaged and its own table of
     frames counts some that can't be read, and where a container tells few times and no places.
     """
-    if packet.pts is None or packet.pos is None or index.keyframe_places is None:
+    if packet.pts is None or packet.pos is None or index.keyframe_positions is None:
         return False
     number = int(np.searchsorted(index.pts, packet.pts))
     k = int(np.searchsorted(index.keyframes, number))
     if k > latest or int(index.keyframes[k]) != number or int(index.pts[number]) != packet.pts:
         return False
-    return bool(index.keyframe_places[k] == packet.pos)
+    return bool(index.keyframe_positions[k] == packet.pos)
 
 
 def _is_no_keyframe(packet: Any) -> bool:

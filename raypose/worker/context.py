@@ -8,14 +8,15 @@ processes: where graphs come from, whom to tell of progress, when to stop.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raypose.errors import TableError
-from raypose.specs import ModelSpec, VideoSpec
+from raypose.specs import ModelSpec, Progress, VideoSpec
 from raypose.storage.digests import RUN_AGAIN, Identity
-from raypose.tasks import Progress, Task
 from raypose.worker.memory import release_memory
 from raypose.worker.staging import Staging
 from raypose.worker.video_check import Witness
@@ -42,6 +43,7 @@ class Context:
         should_stop: whether the run was stopped.
         worker: name of this process, for people.
         allow_unsafe: whether checkpoints may be unpickled unsafely.
+        index: gives the frame index that the plan made of a video; None where it is not known.
 
     Attributes:
         n_loaded: networks loaded so far.
@@ -58,6 +60,7 @@ class Context:
         should_stop: Callable[[], bool],
         worker: str,
         allow_unsafe: bool = False,
+        index: Callable[[VideoSpec], VideoIndex | None] = lambda video: None,
     ) -> None:
         self.worker = worker
         self.n_loaded = 0
@@ -66,7 +69,9 @@ class Context:
         self.witness = Witness(self.staging, should_stop)
         self._device = device
         self._graph = graph
+        self._index = index
         self._report = report
+        self._task, self._n_frames = "", 0
         self._allow_unsafe = allow_unsafe
         self._predictors: OrderedDict[tuple[str, str], Predictor] = OrderedDict()
         self._pca: dict[tuple[str, str, str], PcaMetrics] = {}
@@ -94,23 +99,23 @@ class Context:
         return self._predictors[key]
 
     def index(self, video: VideoSpec) -> VideoIndex:
-        """The frame index of a video, read once as long as the file stays the same.
+        """The frame index of a video: the plan's where it describes the file that is here.
 
-        Of a URL, the index is that of a local copy, which is there until the task ends.
+        For a URL, the index is of a local copy, which exists until the task ends.
 
         Raises:
-            VideoError: the video can't be read, or is another than the plan saw.
-            StorageError: it can't be brought here.
+            VideoError: the video can't be read, or differs from what the plan saw.
+            StorageError: it can't be copied here.
         """
-        from raypose.video.index import index_video
-
         path, identity = self.witness.open(video)
         key = (str(path), identity)
         if key not in self._indexes:
             while len(self._indexes) >= MAX_INDEXES:
                 self._indexes.popitem(last=False)
-            self._indexes[key] = index_video(path)
-            release_memory()  # of the packets of a long video, a hundred times the index
+            planned = self._index(video) if identity == video.identity else None
+            self._indexes[key] = (
+                _index_here(path) if planned is None else replace(planned, path=str(path))
+            )
         self._indexes.move_to_end(key)
         return self._indexes[key]
 
@@ -142,10 +147,26 @@ class Context:
             self._pca[key] = fit
         return self._pca[key]
 
-    def progress(self, task: Task) -> Callable[[int], None]:
-        """A function to be told of the frames of `task` that are done."""
+    @contextmanager
+    def task(self, task_id: str, n_frames: int) -> Iterator[None]:
+        """Inside the block this task runs; what it opens is closed at the end.
 
-        def report(n_done: int) -> None:
-            self._report(Progress(task.id, n_done, task.n_frames, self.worker))
+        Args:
+            task_id: the task.
+            n_frames: frames that it will process.
+        """
+        self._task, self._n_frames = task_id, n_frames
+        with self.staging.task(), self.witness.task():
+            yield
 
-        return report
+    def report(self, n_done: int) -> None:
+        """Tell how many frames of the running task are done."""
+        self._report(Progress(self._task, n_done, self._n_frames, self.worker))
+
+
+def _index_here(path: Path) -> VideoIndex:
+    from raypose.video.index import index_video
+
+    index = index_video(path)
+    release_memory()  # of the packets of a long video, a hundred times the index
+    return index

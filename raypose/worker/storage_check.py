@@ -16,12 +16,25 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from raypose import storage
 from raypose.errors import ClusterError, Failure, RayposeError
+from raypose.specs import VideoSpec
 from raypose.storage import as_path, is_url
 from raypose.storage.layout import HIDDEN
-from raypose.tasks import LoadArgs, PredictArgs, SmoothArgs, Task
+
+
+class SupportsPlaces(Protocol):
+    """A step, as far as it matters here."""
+
+    @property
+    def videos(self) -> tuple[VideoSpec, ...]:
+        """The videos that it reads."""
+
+    @property
+    def root(self) -> str:
+        """Directory of its outputs; empty where it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +58,14 @@ class Places:
         return Places(videos, tuple(path for path in self.roots if is_url(path)), self.mark)
 
 
-def places_of(tasks: Iterable[Task]) -> Places:
-    """What these tasks read and write."""
+def places_of(steps: Iterable[SupportsPlaces]) -> Places:
+    """What these steps read and write."""
     videos: dict[str, None] = {}
     roots: dict[str, None] = {}
-    for task in tasks:
-        videos.update((video.path, None) for video in task.videos)
-        if isinstance(task.args, SmoothArgs):
-            roots[task.args.root] = None
-        elif not isinstance(task.args, PredictArgs | LoadArgs):
-            roots[task.args.owner.root] = None
+    for step in steps:
+        videos.update((video.path, None) for video in step.videos)
+        if step.root:
+            roots[step.root] = None
     return Places(tuple(videos), tuple(roots), f"seen-{secrets.token_hex(8)}")
 
 

@@ -111,7 +111,7 @@ def job(
         out, videos=(str(video),), inline=True, label=(), metrics=False, chunk_frames=CHUNK
     )
     result = run(config)
-    assert result.ok, json.dumps([str(failed.failure) for failed in result.failures])
+    assert result.ok, json.dumps([str(failed) for failed in result.failures])
     found = tables(out)
     assert len(found) == 3
     return Job(project, video, found)

@@ -82,5 +82,5 @@ def finished_run(project: Project, tmp_path_factory: pytest.TempPathFactory) -> 
     """The whole job, run once in one process; other runs are compared with it."""
     out = tmp_path_factory.mktemp("reference")
     result = run(project.config(out, timestamps=True, inline=True))
-    assert result.ok, [str(failed.failure) for failed in result.failures]
+    assert result.ok, [str(failed) for failed in result.failures]
     return result

@@ -43,7 +43,7 @@ def out(project: Project, video: Path, tmp_path_factory: pytest.TempPathFactory)
 
 
 def failures(result: RunResult) -> list[str]:
-    return [str(failed.failure) for failed in result.failures]
+    return [str(failed) for failed in result.failures]
 
 
 def owners(out: Path) -> list[Path]:

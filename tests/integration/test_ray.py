@@ -16,9 +16,10 @@ import pytest
 
 from raypose.pipeline import RunResult, run
 from raypose.planning import Plan
+from raypose.specs import Progress
+from raypose.steps import Summary, Task
 from raypose.storage.ledger import read_events
 from raypose.tables.keypoints import read_csv
-from raypose.tasks import Progress, Summary, Task
 from tests.integration.conftest import N_FRAMES, Project
 from tests.integration.test_run import OWNERS, tables, temporaries
 from tests.videos import make_video
@@ -149,7 +150,7 @@ def test_a_stopped_run_goes_on_from_there(project: Project, tmp_path: Path) -> N
         def progress(self, task: Task, progress: Progress) -> None: ...
 
         def finished(self, task: Task, summary: Summary) -> None:
-            if task.kind == "table":
+            if task.step.name == "table":
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -178,7 +179,7 @@ def test_a_video_that_kills_its_worker_fails_by_name(project: Project, tmp_path:
 
     class KillAtOneVideo(KillOnce):
         def progress(self, task: Task, progress: Progress) -> None:
-            if task.gpu and task.session == "long":
+            if task.gpu and task.recording == "long":
                 pid = int(progress.worker.split(":")[1].split()[0])
                 if pid not in self.killed:
                     self.killed.append(pid)
@@ -187,7 +188,7 @@ def test_a_video_that_kills_its_worker_fails_by_name(project: Project, tmp_path:
     display = KillAtOneVideo()
     began = time.monotonic()
     result = run(config, display=display)
-    assert [failed.failure.error for failed in result.failures] == ["WorkerLostError"]
+    assert [failed.error for failed in result.failures] == ["WorkerLostError"]
     assert "long" in result.failures[0].subject
     assert len(result.made["table"]) == 4
     assert len(display.killed) >= 3

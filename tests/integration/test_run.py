@@ -108,7 +108,7 @@ def test_exported_models(project: Project, tmp_path: Path, finished_run: RunResu
     models = tuple(map(str, directories))
     options = {"models": models, "eks": False, "label": (), "runtime": "onnx"}
     result = run(project.config(tmp_path / "out", **options))
-    assert result.ok, [str(failed.failure) for failed in result.failures]
+    assert result.ok, [str(failed) for failed in result.failures]
     reference = finished_run.plan.config.output_dir
     assert isinstance(reference, Path)
     for owner in OWNERS[:2]:
@@ -146,7 +146,7 @@ def test_a_table_cut_in_half_is_made_again(project: Project, done: Path) -> None
     table.write_bytes(whole[: len(whole) // 2])
     planned = pipeline.plan(project.config(done))
     (session,) = planned.pending
-    assert session.key == "a" and [unit.models for unit in session.units] == [(0,)]
+    assert session.key == "a" and [unit.models for unit in session.groups] == [(0,)]
     assert run(project.config(done, inline=True)).ok
     assert table.read_bytes() == whole
 
@@ -163,7 +163,7 @@ def test_one_bad_video_leaves_the_others_untouched(project: Project, tmp_path: P
     result = run(config)
     assert result.exit_code == 1
     assert sorted(failed.subject for failed in result.failures) == ["broken.mp4", "empty.avi"]
-    assert all(failed.failure.hint for failed in result.failures)
+    assert all(failed.hint for failed in result.failures)
     assert len(result.made["table"]) == 4
     assert run(config).exit_code == 1  # still broken, and still said
 
@@ -182,7 +182,7 @@ def test_a_model_that_can_not_be_loaded_stops_the_run_with_its_name(
     )
     if executor["inline"]:
         result = run(config)
-        assert {failed.failure.error for failed in result.failures} == {"ModelError"}
+        assert {failed.error for failed in result.failures} == {"ModelError"}
         assert not result.made.get("table")
     else:
         with pytest.raises(ModelError, match=r"\.ckpt"):
@@ -238,7 +238,7 @@ def test_names_of_any_bytes(project: Project, tmp_path: Path) -> None:
     status = read_status(root / "raypose")
     assert status.n_unreadable == 0
     print_status(console, status)
-    assert [failed.failure.path for failed in result.failures] == [str(broken)]
+    assert [failed.path for failed in result.failures] == [str(broken)]
 
     for model in models:
         folder = root / model.name / "video_preds"

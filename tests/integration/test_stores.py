@@ -56,7 +56,7 @@ def test_videos_models_and_outputs_in_a_store(
 ) -> None:
     config = RunConfig(**remote, chunk_frames=40)
     result = run(config)
-    assert result.ok, [str(failed.failure) for failed in result.failures]
+    assert result.ok, [str(failed) for failed in result.failures]
     reference = finished_run.plan.config.output_dir
     assert isinstance(reference, Path)
     for name in NAMES:
@@ -80,7 +80,7 @@ def test_videos_models_and_outputs_in_a_store(
     whole = store.get(key)
     store.put(key, whole[: len(whole) // 2])
     (pending,) = pipeline.plan(config).pending
-    assert pending.key == "a" and [unit.models for unit in pending.units] == [(0,)]
+    assert pending.key == "a" and [unit.models for unit in pending.groups] == [(0,)]
     assert run(RunConfig(**remote, inline=True)).ok
     assert store.get(key) == whole
 
@@ -138,7 +138,7 @@ def test_faults_on_the_way_stay_with_their_video(
     result = run(config, display=Planned(meanwhile))
     unused = [fault for fault in store.faults if not fault.n_done]
     assert len(unused) <= 1, "of the video that was still in scratch"
-    failures = {failed.failure.path: failed.failure for failed in result.failures}
+    failures = {failed.path: failed for failed in result.failures}
     assert set(failures) == {
         f"s3://{BUCKET}/videos/denied.mp4",
         f"s3://{BUCKET}/videos/gone.mp4",

@@ -24,8 +24,10 @@ import numpy as np
 import pytest
 
 from raypose.config import RunConfig, SmoothConfig
-from raypose.pipeline import Planned, RunResult, run, smooth
-from raypose.tasks import Progress, Summary, Task
+from raypose.pipeline import RunResult, run, smooth
+from raypose.planning import Plan
+from raypose.specs import Progress
+from raypose.steps import Summary, Task
 from tests.models import make_model
 from tests.unit.eks.ensembles import write_calibration
 from tests.videos import make_video, numbered_picture
@@ -53,14 +55,14 @@ class Swapper:
             self.swap()
         self.events.append(what)
 
-    def planned(self, plan: Planned) -> None:
+    def planned(self, plan: Plan) -> None:
         self._happens("planned")
 
     def started(self, description: str, tasks: Sequence[Task]) -> None:
         self._happens("started")
 
     def progress(self, task: Task, progress: Progress) -> None:
-        self._happens(f"{task.kind} at {progress.n_done}")
+        self._happens(f"{task.step.name} at {progress.n_done}")
 
     def finished(self, task: Task, summary: Summary) -> None:
         return  # whatever comes next begins at once
@@ -130,7 +132,7 @@ def all_alike(
 
 
 def failures(result: RunResult) -> list[str]:
-    return [str(failed.failure) for failed in result.failures]
+    return [str(failed) for failed in result.failures]
 
 
 def check_named(result: RunResult, *words: str) -> None:

@@ -138,7 +138,7 @@ class TestPlan:
         project.video()
         project.finish()
         code, text = invoke("plan", project.videos, *models(project), "-o", project.out)
-        assert (code, "done already" in text) == (0, True)
+        assert (code, "finished already" in text) == (0, True)
         code, text = invoke("run", project.videos, *models(project), "-o", project.out)
         assert (code, "Nothing to do" in text) == (0, True)
 

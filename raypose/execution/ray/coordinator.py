@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from raypose.tasks import Progress
+from raypose.specs import Progress
 
 
 class Coordinator:

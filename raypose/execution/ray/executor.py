@@ -37,14 +37,15 @@ from raypose.execution.events import (
 from raypose.execution.ray.connection import Connection, connect
 from raypose.execution.ray.coordinator import Coordinator
 from raypose.execution.ray.errors import first_line
+from raypose.execution.ray.indexes import SharedIndexes
 from raypose.execution.ray.isolation import remote_class
 from raypose.execution.ray.pool import WorkerHandle, WorkerPool
 from raypose.execution.ray.submissions import Submissions
 from raypose.execution.ray.worker import Worker, WorkerInfo, WorkerSettings
 from raypose.execution.scheduler import Scheduler
-from raypose.specs import ModelSpec
+from raypose.specs import ModelSpec, Progress
+from raypose.steps.base import Task
 from raypose.storage import is_url, scratch, shared_environment
-from raypose.tasks import Progress, Task, as_load
 from raypose.worker.storage_check import marked, places_of
 
 _POLL_S = 0.25
@@ -114,7 +115,6 @@ class RayExecutor:
                 n_cpu,
                 stall_timeout_s=self._config.stall_timeout_s,
                 wait_limit_s=wait_limit_s(),
-                from_disk=as_load,
             )
             self._cpus_of_gpu_workers = n_gpu * gpu_options.get("num_cpus", 0)
             self._execute(self._scheduler.start())
@@ -270,12 +270,14 @@ class RayExecutor:
 
     # --- the run ---------------------------------------------------------------------------
 
-    def run(self, sessions: Iterable[Sequence[Task]], observer: Observer) -> None:
+    def run(self, recordings: Iterable[Sequence[Task]], observer: Observer) -> None:
         assert self._pool is not None and self._connection is not None, "start() comes first"
-        tasks = tuple(chain.from_iterable(sessions))
-        places = places_of(tasks)
+        tasks = tuple(chain.from_iterable(recordings))
+        places = places_of(task.step for task in tasks)
         self._uses_scratch = bool(places.in_stores.videos or places.in_stores.roots)
-        self._submissions = Submissions(self._pool, self._coordinator, self._artifacts)
+        self._submissions = Submissions(
+            self._pool, self._coordinator, self._artifacts, SharedIndexes(tasks)
+        )
         self._observer: Observer = observer
         with _sigterm_interrupts(), ExitStack() as held:
             try:
@@ -360,7 +362,7 @@ class RayExecutor:
     def _announce_videos(self, action: Submit) -> None:
         """Tell a GPU worker which videos it will need, so that it fetches them meanwhile."""
         if action.task.gpu:
-            for video in action.task.videos:
+            for video in action.task.step.videos:
                 if is_url(video.path):
                     self._coordinator.expect.remote(action.worker, video.path)
 

@@ -21,8 +21,9 @@ from raypose.execution.events import (
     WorkersLost,
 )
 from raypose.execution.ray.errors import first_line
+from raypose.execution.ray.indexes import SharedIndexes
 from raypose.execution.ray.pool import WorkerPool
-from raypose.tasks import PredictArgs, Summary, Task
+from raypose.steps.base import Summary, Task
 from raypose.text import shown
 
 _INPUT_ERRORS = (
@@ -47,12 +48,20 @@ class Submissions:
         pool: the workers.
         coordinator: the run's coordinator.
         artifacts: fingerprint of a model → reference to its network artifact.
+        indexes: those of the videos.
     """
 
-    def __init__(self, pool: WorkerPool, coordinator: Any, artifacts: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        pool: WorkerPool,
+        coordinator: Any,
+        artifacts: dict[str, Any],
+        indexes: SharedIndexes,
+    ) -> None:
         self._pool = pool
         self._coordinator = coordinator
         self._artifacts = artifacts
+        self._indexes = indexes
         self._submissions: dict[Any, _Submission] = {}
         self._current: dict[str, int] = {}
         self._values: dict[str, Any] = {}
@@ -71,13 +80,12 @@ class Submissions:
         """Send a task to a worker."""
         task = action.task
         inputs = [self._values[name] for name in task.inputs]
-        models = task.args.models if isinstance(task.args, PredictArgs) else ()
-        prints = [model.fingerprint for model in models]
+        prints = [model.fingerprint for model in task.step.models]
         artifacts = {name: self._artifacts[name] for name in prints if name in self._artifacts}
         actor = self._pool[action.worker].actor
         summary, *results = actor.run_task.options(
             num_returns=1 + len(task.outputs), name=shown(task.id)
-        ).remote(task, action.attempt, artifacts, *inputs)
+        ).remote(task, action.attempt, artifacts | self._indexes.of(task), *inputs)
         self._current[task.id] = action.attempt
         self._submissions[summary] = _Submission(
             task, action.attempt, action.worker, tuple(results)
@@ -98,15 +106,16 @@ class Submissions:
         """Put a failure in the place of a task's results; returns what to report."""
         task = action.task
         failure = Failure(
-            task.kind,
+            task.step.name,
             f"it was tried {action.losses} times and lost each time ({action.reason})",
-            path=task.args.video.path,
+            path=task.step.video.path,
             hint="A damaged file or too little memory can be the cause; see the log of the "
             "run, and try it alone with --inline.",
             error="WorkerLostError",
         )
         self._values.update(dict.fromkeys(task.outputs, failure))
-        return self._once(Summary(task.id, task.kind, failures=(failure,)))
+        self._indexes.ended(task)
+        return self._once(Summary(task.id, failures=(failure,)))
 
     def ended(self) -> Iterator[tuple[Event, Summary | None]]:
         """The tasks that have ended since the last call: events, and summaries to report."""
@@ -123,6 +132,7 @@ class Submissions:
                 continue
             if summary is not None and self.is_current(submission.task.id, submission.attempt):
                 del self._current[submission.task.id]
+                self._indexes.ended(submission.task)
                 outputs = submission.task.outputs
                 self._values.update(zip(outputs, submission.results, strict=True))
                 yield Finished(submission.task.id, submission.attempt), self._once(summary)

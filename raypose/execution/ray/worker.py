@@ -8,23 +8,26 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 
 from raypose.errors import CancelledError, DeviceError, Failure
 from raypose.execution.ray.activity import Activity
-from raypose.specs import ModelSpec
+from raypose.specs import ModelSpec, Progress, VideoSpec
+from raypose.steps.base import Summary, Task
 from raypose.storage import apply_environment, scratch
 from raypose.storage.scratch import ScratchSettings
-from raypose.tasks import Progress, Summary, Task
 from raypose.worker.storage_check import Places, refusal
+
+if TYPE_CHECKING:
+    from raypose.video.index import VideoIndex
 
 _REPORT_EVERY_S = 0.3
 _HEARTBEAT_S = 30.0
 
-Artifacts = Mapping[str, Any]
-"""Fingerprint of a model → reference to its network artifact."""
+Shared = Mapping[str, Any]
+"""Fingerprint of a model or path of a video → reference to its network artifact or its index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,7 @@ class Worker:
         self._coordinator = ray.get_actor(settings.coordinator)
         self._stop = False
         self._attempt = 0
-        self._artifacts: Artifacts = {}
+        self._shared: Shared = {}
         self._last_report = 0.0
         self._progress: Progress | None = None
         gpus = ray.get_gpu_ids()
@@ -106,6 +109,7 @@ class Worker:
         self._context = Context(
             device=self._device,
             graph=self._artifact,
+            index=self._index,
             report=self._report,
             should_stop=lambda: self._stop,
             worker=self.name,
@@ -137,21 +141,19 @@ class Worker:
         self._context.staging.close()
         scratch.close()
 
-    def run_task(
-        self, task: Task, attempt: int, artifacts: Artifacts, *inputs: Any
-    ) -> tuple[Any, ...]:
+    def run_task(self, task: Task, attempt: int, shared: Shared, *inputs: Any) -> tuple[Any, ...]:
         """Run a task; returns its `Summary` (None if it was withdrawn), then its results."""
-        from raypose.steps import execute
+        from raypose.steps.execute import execute
 
         if not self._begin(task, attempt):
             return (None, *[None] * len(task.outputs))
-        self._artifacts = artifacts
+        self._shared = shared
         try:
             summary, results = execute(task, inputs, self._context)
         except CancelledError as error:
-            failure = Failure.of(task.kind, error)
+            failure = Failure.of(task.step.name, error)
             results = [failure] * len(task.outputs)
-            summary = Summary(task.id, task.kind, failures=(failure,), worker=self.name)
+            summary = Summary(task.id, failures=(failure,), worker=self.name)
         finally:
             self._progress = None
         return (summary, *results)
@@ -183,5 +185,12 @@ class Worker:
             self._context.staging.expect(expected)
 
     def _artifact(self, model: ModelSpec) -> bytes | None:
-        reference = self._artifacts.get(model.fingerprint)
+        reference = self._shared.get(model.fingerprint)
         return None if reference is None else ray.get(reference)
+
+    def _index(self, video: VideoSpec) -> VideoIndex | None:
+        reference = self._shared.get(video.path)
+        try:
+            return None if reference is None else ray.get(reference)
+        except ray.exceptions.RayError:
+            return None  # the worker can make it

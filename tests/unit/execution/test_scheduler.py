@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -29,7 +30,9 @@ from raypose.execution.events import (
     WorkerUp,
 )
 from raypose.execution.scheduler import MAX_LOSSES, MAX_STALLS, MAX_UNSTARTED, Scheduler
-from tests.tasks import make_session, make_task
+from raypose.specs import Owner
+from raypose.steps import Load, Table
+from tests.tasks import make_recording, make_task
 
 
 class Run:
@@ -74,7 +77,7 @@ def names(actions: Sequence[Action], kind: type = Submit) -> list[str]:
 
 def test_a_task_starts_when_its_inputs_exist() -> None:
     run = Run()
-    assert names(run.tell(TasksAdded(make_session("v", members=2)))) == ["predict/v"]
+    assert names(run.tell(TasksAdded(make_recording("v", members=2)))) == ["predict/v"]
     assert names(run.finish("predict/v")) == ["table/v/0", "table/v/1"]
     assert names(run.finish("table/v/1")) == []
     assert names(run.finish("table/v/0")) == ["smooth/v"]
@@ -84,7 +87,7 @@ def test_a_task_starts_when_its_inputs_exist() -> None:
 
 def test_a_result_is_forgotten_after_its_last_use() -> None:
     run = Run()
-    run.tell(TasksAdded(make_session("v", members=2)))
+    run.tell(TasksAdded(make_recording("v", members=2)))
     run.finish("predict/v")
     assert run.finish("table/v/0")[0] == Forget("predict/v#0")
     actions = run.finish("table/v/1")
@@ -143,7 +146,7 @@ def test_a_task_that_has_started_before_it_was_taken_back_just_ends() -> None:
 
 def test_what_secures_the_work_of_gpus_comes_first() -> None:
     run = Run(n_gpu=1, n_cpu=1)
-    first, second = make_session("a"), make_session("b")
+    first, second = make_recording("a"), make_recording("b")
     extra = make_task("label/a", inputs=("table/a/0",))
     run.tell(TasksAdded((*first, extra, *second)))
     run.finish("predict/a")
@@ -155,8 +158,8 @@ def test_memory_bounds_what_is_brought_into_it(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(module, "HELD_FRAMES", 2500)
     monkeypatch.setattr(module, "HELD_FRAMES_PER_GPU", 0)
     run = Run(n_gpu=4)
-    sessions = [make_session(str(i), n_frames=1000) for i in range(4)]
-    run.tell(TasksAdded(tuple(task for session in sessions for task in session)))
+    recordings = [make_recording(str(i), n_frames=1000) for i in range(4)]
+    run.tell(TasksAdded(tuple(task for recording in recordings for task in recording)))
     assert set(run.given) == {"predict/0", "predict/1"}
     run.finish("predict/0")
     assert set(run.given) == {"predict/0", "predict/1", "table/0/0"}
@@ -168,19 +171,19 @@ def test_one_task_is_always_borne(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "HELD_FRAMES", 10)
     monkeypatch.setattr(module, "HELD_FRAMES_PER_GPU", 0)
     run = Run()
-    run.tell(TasksAdded((*make_session("a"), *make_session("b"))))
+    run.tell(TasksAdded((*make_recording("a"), *make_recording("b"))))
     assert set(run.given) == {"predict/a"}
 
 
-def test_a_session_larger_than_memory_is_not_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recording_larger_than_memory_is_not_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its ranges wait in memory for the last one, which must not wait for them."""
     monkeypatch.setattr(module, "HELD_FRAMES", 2500)
     monkeypatch.setattr(module, "HELD_FRAMES_PER_GPU", 0)
     run = Run(n_gpu=1)
-    ranges = [make_task(f"p{i}", gpu=True, session="v", n_frames=1000) for i in range(5)]
-    table = make_task("t", session="v", inputs=tuple(task.id for task in ranges), n_frames=5000)
-    other = make_task("q", gpu=True, session="w", n_frames=1000)
-    run.tell(TasksAdded((*ranges, table, other, make_task("u", inputs=("q",), session="w"))))
+    ranges = [make_task(f"p{i}", gpu=True, recording="v", n_frames=1000) for i in range(5)]
+    table = make_task("t", recording="v", inputs=tuple(task.id for task in ranges), n_frames=5000)
+    other = make_task("q", gpu=True, recording="w", n_frames=1000)
+    run.tell(TasksAdded((*ranges, table, other, make_task("u", inputs=("q",), recording="w"))))
     for i in range(5):
         run.finish(f"p{i}")
         assert "q" not in run.given
@@ -190,18 +193,18 @@ def test_a_session_larger_than_memory_is_not_stuck(monkeypatch: pytest.MonkeyPat
     assert run.scheduler.is_done
 
 
-def test_the_longest_sessions_go_first() -> None:
+def test_the_longest_recordings_go_first() -> None:
     run = Run(n_gpu=2, n_cpu=1)
     lengths = {"a": 10, "b": 3000, "c": 200, "d": 40, "e": 500}
-    sessions = [make_session(name, n_frames=n) for name, n in lengths.items()]
-    run.tell(TasksAdded(tuple(task for session in sessions for task in session)))
+    recordings = [make_recording(name, n_frames=n) for name, n in lengths.items()]
+    run.tell(TasksAdded(tuple(task for recording in recordings for task in recording)))
     assert list(run.given) == ["predict/b", "predict/e", "predict/c", "predict/d"]
 
 
 def test_a_single_worker_keeps_the_order_of_the_plan() -> None:
     run = Run(n_gpu=1, n_cpu=1)
-    sessions = [make_session(name, n_frames=n) for name, n in (("a", 10), ("b", 3000))]
-    run.tell(TasksAdded(tuple(task for session in sessions for task in session)))
+    recordings = [make_recording(name, n_frames=n) for name, n in (("a", 10), ("b", 3000))]
+    run.tell(TasksAdded(tuple(task for recording in recordings for task in recording)))
     assert list(run.given) == ["predict/a", "predict/b"]
 
 
@@ -267,7 +270,7 @@ def test_a_task_that_never_gets_to_run_fails_in_the_end() -> None:
 
 def test_what_waits_for_an_abandoned_task_gets_its_failure() -> None:
     run = Run(n_gpu=1)
-    run.tell(TasksAdded(make_session("v")))
+    run.tell(TasksAdded(make_recording("v")))
     for _ in range(MAX_LOSSES):
         run.begin("predict/v")
         actions = run.lose(run.worker_of("predict/v"))
@@ -289,7 +292,7 @@ def test_workers_that_can_not_start_end_the_run() -> None:
 
 def test_a_lost_input_is_made_again_and_costs_its_user_nothing() -> None:
     run = Run(n_gpu=1, n_cpu=2)
-    run.tell(TasksAdded(make_session("v", members=2)))
+    run.tell(TasksAdded(make_recording("v", members=2)))
     run.finish("predict/v")
     run.finish("table/v/0")
     # `predict/v#0` is forgotten; the table of the second member finds its input gone.
@@ -304,7 +307,7 @@ def test_a_lost_input_is_made_again_and_costs_its_user_nothing() -> None:
 
 def test_results_are_made_again_as_far_back_as_they_are_gone() -> None:
     run = Run(n_gpu=1, n_cpu=1)
-    run.tell(TasksAdded(make_session("v")))
+    run.tell(TasksAdded(make_recording("v")))
     run.finish("predict/v")
     run.finish("table/v/0")
     actions = run.tell(ResultLost("table/v/0"), TaskLost("smooth/v", 1, "gone", True))
@@ -313,17 +316,18 @@ def test_results_are_made_again_as_far_back_as_they_are_gone() -> None:
     assert names(run.finish("table/v/0")) == ["smooth/v"]
 
 
-def test_what_is_on_disk_is_read_instead() -> None:
-    def from_disk(task: object) -> object:
-        assert task.id == "table/v/0"  # type: ignore[attr-defined]
-        return make_task("load")
-
-    run = Run(n_gpu=1, n_cpu=1, from_disk=from_disk)  # type: ignore[arg-type]
-    run.tell(TasksAdded(make_session("v")))
+def test_a_committed_table_is_read_instead() -> None:
+    video = make_task("v").step.video
+    owner = Owner("m", "/o")
+    table = Table(videos=(video,), owner=owner, outputs={"table": "/o/t.csv"}, recipe={})
+    run = Run(n_gpu=1, n_cpu=1)
+    predict, stitch, smooth = make_recording("v")
+    run.tell(TasksAdded((predict, replace(stitch, step=table), smooth)))
     run.finish("predict/v")
     run.finish("table/v/0")
     run.tell(ResultLost("table/v/0"), TaskLost("smooth/v", 1, "gone", True))
-    assert run.given["table/v/0"].task.inputs == ()
+    again = run.given["table/v/0"].task
+    assert again.inputs == () and again.step == Load(videos=(video,), path="/o/t.csv")
     assert names(run.finish("table/v/0")) == ["smooth/v"]
 
 

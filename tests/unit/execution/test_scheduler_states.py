@@ -31,8 +31,8 @@ from raypose.execution.events import (
     WorkerUp,
 )
 from raypose.execution.scheduler import MAX_LOSSES, MAX_UNSTARTED, Scheduler
-from raypose.tasks import Task
-from tests.tasks import make_session, make_task
+from raypose.steps import Task
+from tests.tasks import make_recording, make_task
 
 HELD_FRAMES = 3000
 
@@ -62,7 +62,7 @@ class World(RuleBasedStateMachine):
         self.gave_up = False
         self.tasks: dict[str, Task] = {}
         for i, n in enumerate(members):
-            for task in (*make_session(str(i), members=n), make_task(f"load/{i}")):
+            for task in (*make_recording(str(i), members=n), make_task(f"load/{i}")):
                 self.tasks[task.id] = task
         self._obey(self.scheduler.start())
         self._tell(TasksAdded(tuple(self.tasks.values())))

@@ -247,9 +247,9 @@ def test_a_run_takes_no_results_of_another_runtime(exported: Path, tmp_path: Pat
         return RunConfig(videos=[str(video)], models=[str(exported)], **values, **options)
 
     first = run(config(runtime="onnx", device="cpu"))
-    assert first.ok, [str(failed.failure) for failed in first.failures]
+    assert first.ok, [str(failed) for failed in first.failures]
     assert run(config(runtime="onnx", device="cpu")).nothing_to_do
     other = run(config(device="cpu"))
     assert other.ok and other.made["table"]
-    table = other.plan.sessions[0].videos[0].models[0].table
+    table = other.plan.recordings[0].videos[0].members[0].table
     assert table.reason == "made with another model, runtime"

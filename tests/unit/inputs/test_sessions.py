@@ -28,8 +28,8 @@ def found(grouping: Grouping) -> dict[str, dict[str, str]]:
     }
 
 
-def strays(grouping: Grouping) -> dict[str, str]:
-    return {path.relative_to("/data").as_posix(): reason for path, reason in grouping.strays}
+def unmatched(grouping: Grouping) -> dict[str, str]:
+    return {path.relative_to("/data").as_posix(): reason for path, reason in grouping.unmatched}
 
 
 class TestByStem:
@@ -50,14 +50,14 @@ class TestByStem:
         grouping = group(side, top)
         assert found(grouping) == {name: {"top": top, "side": side}}
         assert list(found(grouping)[name]) == ["top", "side"]
-        assert grouping.strays == ()
+        assert grouping.unmatched == ()
 
     def test_a_view_is_a_whole_part_of_the_name(self) -> None:
         grouping = group("mousetop_side.mp4", "mousetop_top.mp4", "laptop.mp4")
         assert found(grouping) == {
             "mousetop": {"top": "mousetop_top.mp4", "side": "mousetop_side.mp4"}
         }
-        assert strays(grouping) == {"laptop.mp4": "names none of the views top, side"}
+        assert unmatched(grouping) == {"laptop.mp4": "names none of the views top, side"}
 
     def test_the_longer_view_hides_the_shorter(self) -> None:
         views = ("top", "top_left", "left")
@@ -68,7 +68,7 @@ class TestByStem:
 
     def test_a_shorter_view_elsewhere_in_the_name_is_not_hidden(self) -> None:
         grouping = group("top_left_r_top.mp4", views=("top", "top_left"))
-        assert strays(grouping) == {"top_left_r_top.mp4": "names two views: top, top_left"}
+        assert unmatched(grouping) == {"top_left_r_top.mp4": "names two views: top, top_left"}
 
     def test_separators_within_a_view_may_differ(self) -> None:
         grouping = group("r_top-left.mp4", "r_side.mp4", views=("top_left", "side"))
@@ -79,24 +79,24 @@ class TestByStem:
         assert found(group("r_cam.mp4", "r_Cam.mp4", views=views)) == {
             "r": {"cam": "r_cam.mp4", "Cam": "r_Cam.mp4"}
         }
-        assert strays(group("r_CAM.mp4", views=views)) == {
+        assert unmatched(group("r_CAM.mp4", views=views)) == {
             "r_CAM.mp4": "names two views: cam, Cam"
         }
 
     def test_two_views_in_one_name_are_no_guess(self) -> None:
         grouping = group("a_top_side.mp4", "a_top.mp4")
-        assert strays(grouping) == {"a_top_side.mp4": "names two views: top, side"}
+        assert unmatched(grouping) == {"a_top_side.mp4": "names two views: top, side"}
         assert grouping.recordings[0].missing == ("side",)
 
     def test_a_second_file_of_a_view(self) -> None:
         grouping = group("r_top.mp4", "r_side.mp4", "r_top.avi")
         assert found(grouping) == {"r": {"top": "r_top.mp4", "side": "r_side.mp4"}}
-        assert strays(grouping) == {
+        assert unmatched(grouping) == {
             "r_top.avi": "is the second file of view top of r: /data/r_top.mp4 is taken"
         }
 
     def test_the_same_file_twice_is_one(self) -> None:
-        assert group("r_top.mp4", "r_side.mp4", "r_top.mp4").strays == ()
+        assert group("r_top.mp4", "r_side.mp4", "r_top.mp4").unmatched == ()
 
     def test_no_files(self) -> None:
         assert group() == Grouping(VIEWS, ())
@@ -148,11 +148,11 @@ class TestByFolder:
 
     def test_a_part_of_a_folder_is_not_enough(self) -> None:
         grouping = group("cam_top/r.mp4", "side/r.mp4")
-        assert strays(grouping) == {"cam_top/r.mp4": "names none of the views top, side"}
+        assert unmatched(grouping) == {"cam_top/r.mp4": "names none of the views top, side"}
 
     def test_folders_of_two_views(self) -> None:
         grouping = group("top/side/r.mp4", "r_top.mp4")
-        assert strays(grouping) == {"top/side/r.mp4": "names two views: top, side"}
+        assert unmatched(grouping) == {"top/side/r.mp4": "names two views: top, side"}
 
 
 def test_what_comes_out_is_what_went_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_what_comes_out_is_what_went_in(monkeypatch: pytest.MonkeyPatch, tmp_pat
     files = [Path("r_top.csv"), Path("../x/r_side.csv"), Path("other.csv")]
     grouping = group_by_view(files, VIEWS)
     out = [file for r in grouping.recordings for _, file in r.files]
-    assert {*out, *(file for file, _ in grouping.strays)} == set(files)
+    assert {*out, *(file for file, _ in grouping.unmatched)} == set(files)
 
 
 @pytest.mark.parametrize("views", [(), ("top", ""), ("top", "top"), ("a_b", "a-b"), ("_",)])

@@ -47,8 +47,8 @@ class TestFind:
         put(preds / "day1" / "cam.csv")
         write_metric_csv(preds / "a_temporal_norm.csv", ["nose"], np.ones((5, 1)))
         write_metric_csv(preds / "a_pca_singleview_error.csv", ["nose"], np.ones((5, 1)))
-        for left_out in ("snippets/a.short.csv", "timestamps/a.csv", ".raypose/b.csv"):
-            put(preds / left_out)
+        for excluded in ("snippets/a.short.csv", "timestamps/a.csv", ".raypose/b.csv"):
+            put(preds / excluded)
         put(preds / "a.short.csv")
         put(tmp_path / "m1" / "other.csv")
         first, second = found(tmp_path / "m1").tables
@@ -73,7 +73,7 @@ class TestFind:
         a = put(tmp_path / "a.csv")
         assert len(found(a, tmp_path, a).tables) == 1
 
-    def test_what_is_left_out_is_said(self, tmp_path: Path) -> None:
+    def test_what_is_excluded_is_said(self, tmp_path: Path) -> None:
         put(tmp_path / "a.csv")
         (tmp_path / "notes.csv").write_text("a,b\n1,2\n")
         (tmp_path / "empty").mkdir()
@@ -82,7 +82,7 @@ class TestFind:
         bones.to_hdf(tmp_path / "aDLC_x_skeleton.h5", key="k", format="table", mode="w")
         result = found(tmp_path, tmp_path / "empty")
         assert [t.key for t in result.tables] == ["a"]
-        assert {path.name: reason for path, reason in result.left_out} == {
+        assert {path.name: reason for path, reason in result.excluded} == {
             "aDLC_x_skeleton.h5": "is no table of predictions",
             "notes.csv": "is no table of predictions",
             "s.csv": "is smoothed already",
@@ -154,7 +154,7 @@ class TestDoubles:
         write_dlc_h5(table(), tmp_path / "aDLC_x.h5", "DLC_x")
         result = found(tmp_path)
         assert [t.path.name for t in result.tables] == ["aDLC_x.csv"]
-        assert [path.name for path, _ in result.left_out] == ["aDLC_x.h5"]
+        assert [path.name for path, _ in result.excluded] == ["aDLC_x.h5"]
 
     def test_the_filtered_table_is_no_second_member(self, tmp_path: Path) -> None:
         for name in ("aDLC_x.h5", "aDLC_x_filtered.h5", "bDLC_x_filtered.h5"):

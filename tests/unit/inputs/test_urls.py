@@ -9,7 +9,8 @@ import pytest
 from raypose.errors import ModelError, StorageError, UsageError
 from raypose.inputs.models import open_model, shortest_names
 from raypose.inputs.names import name_videos
-from raypose.inputs.videos import OWN, Inspected, find_videos, inspect_videos
+from raypose.inputs.videos import OWN, Unusable, find_videos, probe_videos
+from raypose.specs import VideoSpec
 from tests.projects import fake_model
 from tests.stores import Fault, Store
 from tests.videos import make_video
@@ -66,12 +67,12 @@ class TestFinding:
         store.requests.clear()
         videos = find_videos(["s3://lab/v"], recursive=True)
         assert [video.path.name for video in videos.videos] == ["a.mp4", "b.MP4", "a.mp4"]
-        assert {item.reason for item in videos.left_out} == {OWN}
-        assert len(videos.left_out) == 20
+        assert {item.reason for item in videos.excluded} == {OWN}
+        assert len(videos.excluded) == 20
         assert len(store.requests) <= 2, store.requests
         store.requests.clear()
         videos = find_videos(["s3://lab/v/*/*/*.mp4", "s3://lab/v/*"])
-        assert len(videos.left_out) == 20
+        assert len(videos.excluded) == 20
         # One for each folder beside those of the patterns.
         hidden = [request for request in store.requests if ".raypose" in request]
         assert len(hidden) <= 4, store.requests
@@ -82,7 +83,7 @@ class TestFinding:
         store.put("w/cam.ts", b"G\0\1\2" * 2000)
         videos = find_videos(["s3://lab/w"])
         assert [video.path.name for video in videos.videos] == ["cam.ts", "empty.ts"]
-        assert [item.path.name for item in videos.left_out] == ["index.ts"]
+        assert [item.path.name for item in videos.excluded] == ["index.ts"]
 
     def test_names_where_stems_collide(self, tmp_path: Path) -> None:
         videos = find_videos(["s3://lab/v"], recursive=True).videos
@@ -92,35 +93,35 @@ class TestFinding:
         assert len(set(mixed)) == 2 and not any(key.startswith("/") for key in mixed)
 
 
-class TestLooking:
-    def look(self, *urls: str) -> list[Inspected]:
+class TestProbing:
+    def probe(self, *urls: str) -> list[VideoSpec | Unusable]:
         videos = find_videos(urls).videos
-        return inspect_videos(videos, name_videos(videos))
+        return probe_videos(videos, name_videos(videos))
 
     def test_as_a_file_and_once(self, store: Store, tmp_path: Path) -> None:
         local = make_video(tmp_path / "cam.mp4", n_frames=12)
         url = store.put("v/cam.mp4", local)
-        (here,) = self.look(str(local))
-        (there,) = self.look(url)
-        assert here.spec is not None and there.spec is not None
-        assert there.spec.path == url
-        assert there.spec.fingerprint == here.spec.fingerprint
-        assert there.spec.n_frames == 12
+        (here,) = self.probe(str(local))
+        (there,) = self.probe(url)
+        assert isinstance(here, VideoSpec) and isinstance(there, VideoSpec)
+        assert there.path == url
+        assert there.fingerprint == here.fingerprint
+        assert there.n_frames == 12
         store.requests.clear()
-        (again,) = self.look(url)
-        assert again.spec == there.spec
+        (again,) = self.probe(url)
+        assert again == there
         assert not [request for request in store.requests if request.startswith("GET /lab/v/cam")]
         store.put("v/cam.mp4", make_video(tmp_path / "new.mp4", n_frames=15))
-        (changed,) = self.look(url)
-        assert changed.spec is not None and changed.spec.n_frames == 15
+        (changed,) = self.probe(url)
+        assert isinstance(changed, VideoSpec) and changed.n_frames == 15
 
     def test_what_can_not_be_used_is_named_by_its_url(self, store: Store, tmp_path: Path) -> None:
         broken = store.put("v/broken.mp4", b"no video" * 100)
         denied = store.put("v/denied.mp4", make_video(tmp_path / "cam.mp4", n_frames=5))
         empty = store.put("v/empty.mp4", b"")
         store.faults.append(Fault("denied", r"(GET|HEAD) /lab/v/denied", times=99))
-        for video in self.look("s3://lab/v"):
-            assert video.error is not None
+        for video in self.probe("s3://lab/v"):
+            assert isinstance(video, Unusable)
             assert video.error.path in (broken, denied, empty)
             assert "scratch" not in str(video.error) and video.error.hint
 

@@ -10,15 +10,18 @@ import pytest
 
 from raypose.errors import NoVideoTrackError, UsageError, VideoError
 from raypose.inputs.names import name_videos
+from raypose.inputs.probe import known_keyframes
 from raypose.inputs.videos import (
     LINK,
     NO_VIDEO,
     OWN,
     FoundVideo,
     FoundVideos,
+    Unusable,
     find_videos,
-    inspect_videos,
+    probe_videos,
 )
+from raypose.specs import VideoSpec
 from raypose.storage import ledger
 from tests.videos import make_sound, make_video, truncate
 
@@ -105,8 +108,8 @@ def record(path: Path) -> Path:
     return path
 
 
-def left_out(found: FoundVideos) -> dict[str, str]:
-    return {item.path.name: item.reason for item in found.left_out}
+def excluded(found: FoundVideos) -> dict[str, str]:
+    return {item.path.name: item.reason for item in found.excluded}
 
 
 class TestLeftOut:
@@ -121,17 +124,17 @@ class TestLeftOut:
         found = find_videos([str(tmp_path)], recursive=True)
         assert names(found) == ["cam.mp4", "mine.mp4"]
         made = ("cam_labeled.mp4", "cam.short.mp4", "cam.labeled.mp4")
-        assert left_out(found) == dict.fromkeys(made, OWN)
+        assert excluded(found) == dict.fromkeys(made, OWN)
         found = find_videos([f"{tmp_path}/**/*.mp4"])
         assert names(found) == ["cam.mp4", "mine.mp4"]
-        assert left_out(found) == dict.fromkeys(made, OWN)
+        assert excluded(found) == dict.fromkeys(made, OWN)
 
     def test_nor_is_it_when_it_is_named(self, tmp_path: Path) -> None:
         # A shell that expands a pattern names it too.
         mine, ours = touch(tmp_path / "a.mp4"), record(tmp_path / "a_labeled.mp4")
         found = find_videos([str(mine), str(ours)])
         assert names(found) == ["a.mp4"]
-        assert left_out(found) == {"a_labeled.mp4": OWN}
+        assert excluded(found) == {"a_labeled.mp4": OWN}
         with pytest.raises(UsageError, match=r"no video there: outputs of raypose \(1\)"):
             find_videos([str(ours)])
 
@@ -141,9 +144,9 @@ class TestLeftOut:
         (tmp_path / "also").symlink_to("raw")
         found = find_videos([str(tmp_path)], recursive=True)
         assert paths(found) == [tmp_path / "raw" / "cam.mp4"]
-        assert left_out(found) == {"best.mp4": LINK}
+        assert excluded(found) == {"best.mp4": LINK}
         found = find_videos([str(tmp_path / "also"), str(tmp_path / "raw")])
-        assert (paths(found), left_out(found)) == ([tmp_path / "also" / "cam.mp4"], {})
+        assert (paths(found), excluded(found)) == ([tmp_path / "also" / "cam.mp4"], {})
 
     def test_links_to_files_elsewhere_are_videos_of_their_own(self, tmp_path: Path) -> None:
         touch(tmp_path / "disk" / "000123.mp4")
@@ -151,7 +154,7 @@ class TestLeftOut:
         for name in ("r1_top.mp4", "r2_top.mp4"):
             (tmp_path / "videos" / name).symlink_to(tmp_path / "disk" / "000123.mp4")
         found = find_videos([str(tmp_path / "videos")])
-        assert (names(found), left_out(found)) == (["r1_top.mp4", "r2_top.mp4"], {})
+        assert (names(found), excluded(found)) == (["r1_top.mp4", "r2_top.mp4"], {})
 
     def test_texts_with_the_suffix_of_transport_streams(self, tmp_path: Path) -> None:
         (tmp_path / "index.ts").write_text("export const café = 1;\n" * 500, encoding="utf-8")
@@ -161,7 +164,7 @@ class TestLeftOut:
         (tmp_path / "page.mp4").write_text("<html>404</html>")
         found = find_videos([str(tmp_path)])
         assert names(found) == ["cam.ts", "page.mp4", "torn.ts"]
-        assert left_out(found) == {"index.ts": NO_VIDEO, "module.mts": NO_VIDEO}
+        assert excluded(found) == {"index.ts": NO_VIDEO, "module.mts": NO_VIDEO}
 
     def test_links_that_lead_nowhere_leave_the_others(self, tmp_path: Path) -> None:
         touch(tmp_path / "a.mp4")
@@ -190,9 +193,9 @@ class TestLeftOut:
 def test_every_suffix_of_videos(tmp_path: Path, name: str, codec: str) -> None:
     path = tmp_path / name
     make_video(path.with_suffix(path.suffix.lower()), n_frames=20, codec=codec).rename(path)
-    (video,) = inspect_videos(find_videos([str(tmp_path)]).videos, ["a"])
-    assert video.spec is not None, video.error
-    assert video.spec.n_frames == n_frames_of_opencv(path) == 20
+    (video,) = probe_videos(find_videos([str(tmp_path)]).videos, ["a"])
+    assert isinstance(video, VideoSpec), video.error
+    assert video.n_frames == n_frames_of_opencv(path) == 20
 
 
 def n_frames_of_opencv(path: Path) -> int:
@@ -211,22 +214,21 @@ def n_frames_of_opencv(path: Path) -> int:
 )
 def test_sound_alone_is_no_video(tmp_path: Path, name: str, cover: bool) -> None:
     path = make_sound(tmp_path / name, cover=cover)
-    (look,) = inspect_videos([FoundVideo(path)], ["a"])
-    assert isinstance(look.error, NoVideoTrackError)
-    assert look.error.path == str(path)
+    (found,) = probe_videos([FoundVideo(path)], ["a"])
+    assert isinstance(found, Unusable)
+    assert isinstance(found.error, NoVideoTrackError)
+    assert found.error.path == str(path)
 
 
-class TestInspect:
+class TestProbe:
     def test_what_the_packets_say(self, tmp_path: Path) -> None:
         path = make_video(tmp_path / "a.mp4", n_frames=25, width=96, height=64, fps=25, gop=10)
-        (video,) = inspect_videos(find_videos([str(path)]).videos, ["a"])
-        assert video.error is None
-        spec = video.spec
-        assert spec is not None
-        assert (spec.n_frames, spec.width, spec.height, spec.fps) == (25, 96, 64, 25.0)
-        assert (spec.path, spec.key, spec.duration_s) == (str(path), "a", pytest.approx(1.0))
-        assert video.keyframes == (0, 10, 20)
-        assert str(video.format) == "h264 yuv420p"
+        (video,) = probe_videos(find_videos([str(path)]).videos, ["a"])
+        assert isinstance(video, VideoSpec)
+        assert (video.n_frames, video.width, video.height, video.fps) == (25, 96, 64, 25.0)
+        assert (video.path, video.key, video.duration_s) == (str(path), "a", pytest.approx(1.0))
+        assert known_keyframes(video) == [0, 10, 20]
+        assert video.format == "h264 yuv420p"
 
     def test_one_bad_video_leaves_the_others(self, tmp_path: Path) -> None:
         good = make_video(tmp_path / "good.mp4")
@@ -236,42 +238,45 @@ class TestInspect:
         shutil.copy(good, tmp_path / "z.mp4")
         os.mkfifo(tmp_path / "pipe")
         found = find_videos([str(tmp_path), str(tmp_path / "pipe")]).videos
-        by_name = {v.path.name: v for v in inspect_videos(found, name_videos(found))}
-        assert {name for name, v in by_name.items() if v.spec} == {"good.mp4", "z.mp4"}
+        by_name = {Path(v.path).name: v for v in probe_videos(found, name_videos(found))}
+        usable = {name for name, v in by_name.items() if isinstance(v, VideoSpec)}
+        assert usable == {"good.mp4", "z.mp4"}
         for name, words in (
             ("cut.mp4", "index"),
             ("empty.mp4", "empty"),
             ("text.mp4", "not a video"),
             ("pipe", "regular file"),
         ):
-            error = by_name[name].error
-            assert isinstance(error, VideoError)
+            video = by_name[name]
+            assert isinstance(video, Unusable)
+            error = video.error
             assert words in error.message
             assert error.path == str(tmp_path / name)
 
     def test_a_video_that_is_gone_meanwhile(self, tmp_path: Path) -> None:
-        (video,) = inspect_videos([FoundVideo(tmp_path / "a.mp4")], ["a"])
-        assert isinstance(video.error, VideoError)
+        (video,) = probe_videos([FoundVideo(tmp_path / "a.mp4")], ["a"])
+        assert isinstance(video, Unusable) and isinstance(video.error, VideoError)
 
     def test_fingerprints_tell_content_apart_and_not_names(self, tmp_path: Path) -> None:
         a = make_video(tmp_path / "a.mp4", n_frames=10)
         shutil.copy(a, tmp_path / "b.mp4")
         make_video(tmp_path / "c.mp4", n_frames=11)
         found = find_videos([str(tmp_path)]).videos
-        prints = [v.spec.fingerprint for v in inspect_videos(found, name_videos(found)) if v.spec]
+        specs = probe_videos(found, name_videos(found))
+        prints = [video.fingerprint for video in specs if isinstance(video, VideoSpec)]
         assert prints[0] == prints[1] != prints[2]
 
     @pytest.mark.parametrize("name", [*ODD_NAMES, os.fsdecode(b"caf\xe9.mp4"), "%03d.mp4"])
     def test_odd_names(self, tmp_path: Path, name: str) -> None:
         os.replace(make_video(tmp_path / "v.mp4", n_frames=5), tmp_path / name)
         found = find_videos([str(tmp_path)]).videos
-        (video,) = inspect_videos(found, name_videos(found))
-        assert video.spec is not None
-        assert (video.spec.n_frames, video.path.name) == (5, name)
+        (video,) = probe_videos(found, name_videos(found))
+        assert isinstance(video, VideoSpec)
+        assert (video.n_frames, Path(video.path).name) == (5, name)
 
     def test_order_is_kept(self, tmp_path: Path) -> None:
         for i in range(8):
             make_video(tmp_path / f"v{i}.mp4", n_frames=20 - i)
         found = find_videos([str(tmp_path)]).videos
-        specs = [v.spec for v in inspect_videos(found, name_videos(found), workers=3)]
-        assert [spec.n_frames for spec in specs if spec] == list(range(20, 12, -1))
+        specs = probe_videos(found, name_videos(found), workers=3)
+        assert [v.n_frames for v in specs if isinstance(v, VideoSpec)] == list(range(20, 12, -1))

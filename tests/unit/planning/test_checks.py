@@ -107,7 +107,7 @@ class TestOptions:
         plan = project.plan(**values)
         (problem,) = plan.problems
         assert problem.fatal and said in problem.message
-        assert {work.owner.name for s in plan.sessions for work in s.works} == {"a", "b"}
+        assert {work.owner.name for s in plan.recordings for work in s.outputs} == {"a", "b"}
 
 
 class TestModels:
@@ -133,7 +133,7 @@ class TestLengths:
         name = "ü" * 117 + ".mp4"
         project.video(name)
         plan = project.plan()
-        assert [session.key for session in plan.sessions] == ["cam"]
+        assert [session.key for session in plan.recordings] == ["cam"]
         (problem,) = plan.problems
         assert problem.fatal and problem.subject.endswith(name)
         # 234 bytes, `_temporal_norm.csv`, and `.json` of the record.
@@ -153,7 +153,7 @@ class TestLengths:
             assert not plan.problems
             project.finish(label=("snippet",))
             assert project.plan(label=("snippet",)).done
-        assert len(project.plan(metrics=False).sessions) == 1, "with shorter names alone"
+        assert len(project.plan(metrics=False).recordings) == 1, "with shorter names alone"
 
     def test_a_path_that_is_too_long(self, project: Project) -> None:
         deep = project.root.joinpath(*["d" * 200] * 18)
@@ -182,7 +182,7 @@ class TestLabels:
         return str(fake_model(project.root / "models" / "pca", data=data))
 
     def metrics(self, plan: Plan) -> list[str]:
-        (step,) = (s for s in plan.sessions[0].works[0].steps if s.kind == "metrics")
+        (step,) = (s for s in plan.recordings[0].outputs[0].steps if s.step.name == "metrics")
         return list(step.outputs)
 
     def test_one_missing_image_costs_no_metric(self, project: Project, model: str) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from raypose.inputs.probe import look_into
-from raypose.planning import Plan
+from raypose.inputs.probe import probe
+from raypose.planning import Plan, Planned
 from raypose.planning.contents import Contents
 from raypose.specs import VideoSpec
 from raypose.storage import digests
@@ -42,16 +42,20 @@ def project(tmp_path: Path) -> Project:
     return Project(tmp_path)
 
 
+def standing(plan: Plan) -> list[tuple[str, Planned]]:
+    return [(output.owner.name, planned) for output in plan.outputs for planned in output.steps]
+
+
 def not_done(plan: Plan) -> set[tuple[str, str]]:
-    return {(work.owner.name, step.kind) for _, work, step in plan.steps() if not step.done}
+    return {(owner, planned.step.name) for owner, planned in standing(plan) if not planned.done}
 
 
 def reasons(plan: Plan) -> set[str]:
-    return {step.reason for _, _, step in plan.steps()}
+    return {planned.reason for _, planned in standing(plan)}
 
 
 def all_steps(plan: Plan) -> set[tuple[str, str]]:
-    return {(work.owner.name, step.kind) for _, work, step in plan.steps()}
+    return {(owner, planned.step.name) for owner, planned in standing(plan)}
 
 
 class TestReplaced:
@@ -106,7 +110,7 @@ class TestUndecodableFrames:
     @pytest.mark.parametrize("how", ["touched", "copied", "moved"])
     def test_any_change_makes_it_stale(self, project: Project, tmp_path: Path, how: str) -> None:
         path = project.video()
-        session = project.plan(**EVERYTHING).sessions[0]
+        session = project.plan(**EVERYTHING).recordings[0]
         commit_all(session, n_bad=3)
         assert project.plan(**EVERYTHING).done
         if how == "touched":
@@ -150,13 +154,13 @@ class TestViews:
         right = project.video("s_right.mp4", n_frames=12, fps=10)
         project.finish(**views)
         assert project.plan(**views).done
-        session = project.plan(**views).sessions[0]
+        session = project.plan(**views).recordings[0]
         stale = Contents(
             [spec for plan in session.videos for spec in [changed(plan.video, right)]]
         )
-        smoothed = [plan.eks.table.outputs["table"] for plan in session.videos if plan.eks]
+        smoothed = [plan.smoothed.path for plan in session.videos if plan.smoothed]
         assert [bool(stale.why_stale(record_of(path))) for path in smoothed] == [True, True]
-        tables = [plan.models[0].table.outputs["table"] for plan in session.videos]
+        tables = [plan.members[0].path for plan in session.videos]
         assert [bool(stale.why_stale(record_of(path))) for path in tables] == [False, True]
 
 
@@ -179,12 +183,9 @@ def test_a_record_that_names_no_file_says_nothing_of_any() -> None:
 
 def test_a_file_that_can_not_be_compared_is_stale(tmp_path: Path) -> None:
     path = make_video(tmp_path / "cam.mp4", n_frames=3)
-    look = look_into(path)
-    assert look.identity is not None
-    video = VideoSpec(
-        str(path), "cam", 3, 64, 64, 25.0, 0.1, look.fingerprint, identity=look.identity
-    )
-    read = replace(read_of(video), identity=Identity(look.identity.size, (("inode", 0),)))
+    video = probe(path, "cam")
+    assert video.identity is not None
+    read = replace(read_of(video), identity=Identity(video.identity.size, (("inode", 0),)))
     digests._contents.clear()
     record = {"videos": [read.as_dict()]}
     assert Contents([video]).why_stale(record) == ""

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from raypose.planning import Plan
+from raypose.steps import Smooth
+from raypose.steps.base import OutputStep
 from raypose.steps.frame_files import COUNTS, commit_frames
 from raypose.storage import ledger
 from raypose.storage.layout import frames_beside
@@ -31,18 +33,19 @@ def project(
 def finish(project: Project, frames: Frames = DAMAGED, **values: object) -> None:
     """Commit all outputs, as a run would that finds these frames."""
     plan = project.plan(**values)
-    for session in plan.sessions:
-        commit_all(session)
-        for video in session.videos:
-            for work in video.works:
-                table, recipe = Path(work.table.outputs["table"]), work.table.recipe
-                facts = {"n_rows": len(frames), COUNTS: frames.counts}
-                read = [read_of(video.video)]
-                with ledger.committing(
-                    table, recipe, facts=facts, videos=lambda read=read: read
-                ) as temporary:
-                    temporary.write_text("a table")
-                commit_frames(table, recipe, frames, source=video.video.path, videos=read)
+    for recording in plan.recordings:
+        commit_all(recording)
+    for output in plan.outputs:
+        step, table = output.table.step, Path(output.path)
+        assert isinstance(step, OutputStep)
+        recipe = step.recipe_of(output.video) if isinstance(step, Smooth) else step.recipe
+        facts = {"n_rows": len(frames), COUNTS: frames.counts}
+        read = [read_of(output.video)]
+        with ledger.committing(
+            table, recipe, facts=facts, videos=lambda read=read: read
+        ) as temporary:
+            temporary.write_text("a table")
+        commit_frames(table, recipe, frames, source=output.video.path, videos=read)
 
 
 def notes(plan: Plan) -> list[str]:
@@ -75,7 +78,7 @@ def test_strict_fails_what_an_earlier_run_made_without_it(project: Project) -> N
     (problem,) = plan.problems
     assert problem.fatal and "1 of 12 frames is missing" in problem.message
     assert "--strict" in problem.hint
-    assert not plan.sessions, "nothing more is made of the video"
+    assert not plan.recordings, "nothing more is made of the video"
     assert project.plan().done
 
 
@@ -90,17 +93,17 @@ def test_without_its_file_of_frames_a_damaged_table_is_not_done(
     else:
         beside.write_text("frame,time_s,status\n")
     plan = project.plan()
-    a, b = plan.sessions[0].videos[0].models
+    a, b = plan.recordings[0].videos[0].members
     assert not a.table.done and "its file of frames is" in a.table.reason
     assert b.table.done
-    assert not a.table.frames and b.table.frames == COUNTED
+    assert not a.damage and b.damage == COUNTED
 
 
 def test_timestamps_of_a_finished_table(project: Project) -> None:
     finish(project, make_frames(12))
     plan = project.plan(timestamps=True)
-    kinds = {step.kind for work in plan.sessions[0].works for step in work.missing}
-    assert kinds == {"timestamps"}
+    kinds = {step.name for step in plan.missing}
+    assert "timestamps" in kinds and "table" not in kinds
     finish(project, make_frames(12), timestamps=True)
     assert project.plan(timestamps=True).done
     assert project.plan().done

@@ -34,7 +34,7 @@ def demands(draw: st.DrawFn, *, alike: bool = True) -> PredictDemand:
         done = tuple(draw(done_ranges(n_frames)) for _ in models)
     gop = draw(st.sampled_from([0, 1, 12, 250, 5000]))
     keyframes = tuple(range(0, n_frames, gop)) if gop else ()
-    return PredictDemand(n_frames, models, done if draw(st.booleans()) else (), keyframes)
+    return PredictDemand(n_frames, models, done if draw(st.booleans()) else (), lambda: keyframes)
 
 
 @patient
@@ -90,7 +90,8 @@ def test_one_gpu_shards_one_decode(demands: list[PredictDemand], chunk: int) -> 
 
 
 def demand(n_frames: int = 10_000, n_models: int = 1, gop: int = 250) -> PredictDemand:
-    return PredictDemand(n_frames, tuple(range(n_models)), (), tuple(range(0, n_frames, gop)))
+    keyframes = tuple(range(0, n_frames, gop))
+    return PredictDemand(n_frames, tuple(range(n_models)), (), lambda: keyframes)
 
 
 def test_as_many_demands_as_gpus_share_a_decode() -> None:
@@ -147,7 +148,7 @@ def test_cuts_fall_on_keyframes() -> None:
 
 
 def test_without_near_keyframes_cuts_fall_anyway() -> None:
-    (shards,) = partition([PredictDemand(1000, (0,), (), (0,))], 1, 300)
+    (shards,) = partition([PredictDemand(1000, (0,), (), lambda: (0,))], 1, 300)
     assert [s.stop - s.start for s in shards] == [250, 250, 250, 250]
 
 

@@ -24,7 +24,7 @@ def project(tmp_path: Path) -> Project:
 
 
 def keys(plan: Plan) -> list[str]:
-    return [video.video.key for session in plan.sessions for video in session.videos]
+    return [video.video.key for session in plan.recordings for video in session.videos]
 
 
 def notes(plan: Plan) -> list[str]:
@@ -133,7 +133,7 @@ class TestLinks:
         os.replace(project.videos / "day1", project.root / "disk" / "day1")
         (project.videos / "day1").symlink_to(project.root / "disk" / "day1")
         plan = project.plan(recursive=True)
-        assert [v.video.path for s in plan.sessions for v in s.videos] == [
+        assert [v.video.path for s in plan.recordings for v in s.videos] == [
             str(project.videos / "day1" / "cam.mp4")
         ]
 
@@ -169,7 +169,7 @@ class TestNames:
             part = project.plan(recursive=True, shard=(i, 3))
             assert part.problems == ()
             done += keys(part)
-            for session in part.sessions:
+            for session in part.recordings:
                 commit_all(session)
         assert sorted(done) == ["cam", *(f"day{i}/cam" for i in range(2, 6))]
         assert project.plan(recursive=True).done
@@ -182,7 +182,7 @@ class TestNames:
         for view in ("top", "side"):
             project.video(f"day2/r1_{view}.mp4", n_frames=9)
         plan = project.plan(**values)
-        assert [session.key for session in plan.sessions] == ["r1", "day2/r1"]
+        assert [session.key for session in plan.recordings] == ["r1", "day2/r1"]
         assert [session.key for session in plan.pending] == ["day2/r1"]
         assert keys(plan) == ["r1_top", "r1_side", "day2/r1_top", "day2/r1_side"]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from raypose.planning import Plan, SessionPlan
-from raypose.planning.model import OwnerWork, Step, VideoPlan
+from raypose.planning import Plan, RecordingPlan
+from raypose.planning.model import OutputPlan, Planned, VideoPlan
 from raypose.storage import recipes
 from tests.projects import Project, commit_all, fake_model
 
@@ -28,8 +28,8 @@ def project(tmp_path: Path) -> Project:
     return made
 
 
-def tables(plan: Plan) -> list[Step]:
-    return [work.table for session in plan.sessions for work in session.works]
+def tables(plan: Plan) -> list[Planned]:
+    return [output.table for output in plan.outputs]
 
 
 @pytest.mark.parametrize(
@@ -52,19 +52,20 @@ def test_precision(project: Project, first: str, then: str, done: bool) -> None:
 
 
 def test_the_record_holds_what_auto_came_to(project: Project) -> None:
-    assert tables(project.plan(precision="auto"))[0].recipe["precision"] == "fp32"
+    assert tables(project.plan(precision="auto"))[0].step.recipe["precision"] == "fp32"
 
 
-def with_table(session: SessionPlan, change: Any) -> SessionPlan:
-    """The session with other recipes for the models' tables."""
+def with_table(recording: RecordingPlan, change: Any) -> RecordingPlan:
+    """The recording with other recipes for the models' tables, and nothing but these tables."""
 
-    def work(of: OwnerWork) -> OwnerWork:
-        return replace(of, steps=(replace(of.table, recipe=change(of.table.recipe)),))
+    def output(of: OutputPlan) -> OutputPlan:
+        step = replace(of.table.step, recipe=change(of.table.step.recipe))
+        return replace(of, table=replace(of.table, step=step), more=())
 
     def video(of: VideoPlan) -> VideoPlan:
-        return replace(of, models=tuple(map(work, of.models)), eks=None)
+        return replace(of, members=tuple(map(output, of.members)), smoothed=None)
 
-    return replace(session, videos=tuple(map(video, session.videos)))
+    return replace(recording, videos=tuple(map(video, recording.videos)))
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,7 @@ def with_table(session: SessionPlan, change: Any) -> SessionPlan:
     ],
 )
 def test_decoder(project: Project, asked: str, used: str, then: str, done: bool) -> None:
-    session = project.plan(metrics=False, decoder=asked).sessions[0]
+    session = project.plan(metrics=False, decoder=asked).recordings[0]
     commit_all(
         with_table(session, lambda recipe: recipes.as_done(recipe, precision="fp32", decoder=used))
     )
@@ -87,7 +88,7 @@ def test_decoder(project: Project, asked: str, used: str, then: str, done: bool)
 def test_what_is_made_of_a_table_names_it_as_it_is(project: Project) -> None:
     """Else everything that was drawn of it would be drawn again with the other word for it."""
     asked = {"metrics": False, "decoder": "nvdec"}
-    session = project.plan(**asked).sessions[0]
+    session = project.plan(**asked).recordings[0]
     fallen_back = with_table(
         session, lambda recipe: recipes.as_done(recipe, precision="fp32", decoder="cpu")
     )

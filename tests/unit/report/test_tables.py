@@ -12,9 +12,10 @@ import pytest
 from rich.console import Console
 
 from raypose.errors import Failure
-from raypose.pipeline import FailedTask, RunResult, _description
+from raypose.pipeline import _description
 from raypose.planning import Plan
 from raypose.report.tables import print_plan, print_result
+from raypose.results import RunResult
 from tests.projects import Project
 
 
@@ -53,8 +54,8 @@ class TestPlan:
         assert "1,500" in line
         assert "1 min 00 s" in line
         assert "32×32" in line
-        assert "predictions, metrics, labelled" in line
-        assert "smoothing, metrics, labelled" in text
+        assert "predictions, metrics, labelled video" in line
+        assert "smoothing, metrics, labelled video" in text
         assert "To do for 1 of 1 videos: 2 × predictions, 3 × metrics" in text
         assert "3,000 frames to predict" in text
         assert "are free" in text
@@ -100,14 +101,14 @@ class TestPlan:
     def test_nothing_to_do(self, project: Project) -> None:
         project.video()
         project.finish()
-        assert "Everything is done already (1 video)." in shown(project.plan())
+        assert "Everything is finished already (1 video)." in shown(project.plan())
 
     def test_nothing_can_be_done(self, project: Project) -> None:
         (project.videos / "empty.mp4").touch()
         text = shown(project.plan())
         assert "error" in text
         assert "the file is empty" in text
-        assert "done already" not in text
+        assert "finished already" not in text
 
     def test_many_videos_are_not_all_listed(self, project: Project) -> None:
         for i in range(45):
@@ -128,15 +129,17 @@ class TestEnd:
 
     def test_what_failed_and_why(self, project: Project) -> None:
         project.video()
-        failure = Failure("label", "the disk is full", "/o/[x].mp4", "Free some space.")
+        failure = Failure(
+            "label", "the disk is full", "/o/[x].mp4", "Free some space.", subject="a · cam"
+        )
         text = ended(
             project.plan(),
             made={"label": []},
-            failures=[FailedTask("a · cam", failure)],
+            failures=[failure],
             skipped=2,
         )
         assert "/o/[x].mp4: the disk is full. Free some space." in text
-        assert "2 later steps were left out because of these." in text
+        assert "Because of these, 2 later steps could not run." in text
         assert "0 files" in text
         assert "where" not in text, "there is no table of what was made"
 
@@ -144,7 +147,7 @@ class TestEnd:
         project.video()
         project.finish()
         text = ended(project.plan())
-        assert text == "Nothing to do: all outputs of 1 video are there and verified.\n"
+        assert text == "Nothing to do: all outputs of 1 video exist and are verified.\n"
 
     def test_nothing_to_do_beside_a_bad_video(self, project: Project) -> None:
         project.video()
@@ -153,7 +156,7 @@ class TestEnd:
         plan = project.plan()
         problem = plan.problems[0]
         failure = Failure("plan", problem.message, problem.subject, problem.hint)
-        text = ended(plan, failures=[FailedTask("empty.mp4", failure)])
+        text = ended(plan, failures=[failure])
         assert "the file is empty" in text
         assert "Nothing to do: all outputs of 1 video" in text
         assert "Log" not in text, "nothing ran, so there is none"

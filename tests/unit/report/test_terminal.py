@@ -13,24 +13,30 @@ from raypose.errors import Failure
 from raypose.planning import Plan
 from raypose.report import terminal
 from raypose.report.terminal import LiveDisplay, PlainDisplay, duration, live_display
-from raypose.specs import ModelSpec, VideoSpec
-from raypose.tasks import LoadArgs, Progress, Summary, Task
+from raypose.specs import Owner, Progress, VideoSpec
+from raypose.steps import Summary, Task
 from tests.projects import Project
+from tests.steps import label_step, metrics_step, predict_step
 
-MODEL = ModelSpec("a", "/m/a", "", "", "fp", "heatmap", "resnet18", ("nose",), 64, 64)
 VIDEO = VideoSpec("/v/[1].mp4", "[1]", 100, 96, 64, 25.0, 4.0, "fp")
 
 
-def task(kind: str, *, n_outputs: int = 1) -> Task:
+OWNER = Owner("a", "/o")
+STEPS = {
+    "predict": predict_step(VIDEO, (), 0, 100, ()),
+    "label": label_step(VIDEO, OWNER, "/o/x.mp4", {}),
+    "metrics": metrics_step(VIDEO, OWNER, {}, {}),
+}
+
+
+def task(name: str, *, n_outputs: int = 1) -> Task:
     return Task(
-        id=f"{kind}/[1]/a",
-        kind=kind,
-        session="[1]",
+        id=f"{name}/[1]/a",
+        step=STEPS[name],
+        recording="[1]",
         subject="a · [1]",
-        args=LoadArgs(VIDEO, "/o/t.csv"),
-        outputs=tuple(f"{kind}#{i}" for i in range(n_outputs)),
+        outputs=tuple(f"{name}#{i}" for i in range(n_outputs)),
         n_frames=100,
-        gpu=kind == "predict",
     )
 
 
@@ -79,9 +85,9 @@ def test_plain_lines(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     display.started("this process, on cpu", [predict, label])
     display.progress(predict, Progress(predict.id, 0, 100))
     display.progress(predict, Progress(predict.id, 50, 100))
-    display.finished(predict, Summary(predict.id, "predict", warnings=("3 frames [odd]",)))
+    display.finished(predict, Summary(predict.id, warnings=("3 frames [odd]",)))
     failure = Failure("label", "the disk is full", "/o/x", "Free some space.")
-    display.finished(label, Summary(label.id, "label", failures=(failure, failure)))
+    display.finished(label, Summary(label.id, failures=(failure, failure)))
     display.ended()
     text = file.getvalue()
     assert "empty.mp4: the file is empty" in text
@@ -110,7 +116,7 @@ def test_a_step_that_was_left_out_is_no_failure_of_its_own(plan: Plan) -> None:
     label = task("label")
     display.started("cpu", [label])
     skipped = Failure("predict", "no frames").as_skipped("label")
-    display.finished(label, Summary(label.id, "label", failures=(skipped,)))
+    display.finished(label, Summary(label.id, failures=(skipped,)))
     assert "failed" not in file.getvalue()
 
 
@@ -124,7 +130,7 @@ def test_live_bars(plan: Plan) -> None:
         display.progress(predict, Progress(predict.id, 0, 100))
         display.progress(predict, Progress(predict.id, 60, 100))
         failure = Failure("predict", "no frames", "/v/[1].mp4")
-        display.finished(predict, Summary(predict.id, "predict", failures=(failure,)))
+        display.finished(predict, Summary(predict.id, failures=(failure,)))
     finally:
         display.ended()
     display.ended()  # again is no error

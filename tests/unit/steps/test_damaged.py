@@ -1,4 +1,4 @@
-"""Damaged frames on their way through the stages: tabled, measured, cut and smoothed."""
+"""Damaged frames on their way through the steps: tabled, measured, cut and smoothed."""
 
 from __future__ import annotations
 
@@ -8,41 +8,28 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raypose.config import RunConfig
 from raypose.errors import Failure
 from raypose.inputs.models import open_model
 from raypose.metrics.compute import TEMPORAL_NORM, PcaMetrics, compute_metrics
 from raypose.rendering.snippet import choose_snippet, motion_energy
 from raypose.specs import ModelSpec, Owner, VideoSpec
-from raypose.steps import execute
+from raypose.steps import Smooth, Snippet, Step, Summary, Table
+from raypose.steps.execute import execute
 from raypose.steps.frame_files import frames_recipe
 from raypose.steps.predict import Predicted
 from raypose.storage import ledger
 from raypose.storage.layout import frames_beside
 from raypose.tables.keypoints import COORDS, KeypointTable, read_csv
-from raypose.tasks import (
-    LoadArgs,
-    SmoothArgs,
-    SnippetArgs,
-    Summary,
-    TableArgs,
-    Task,
-    TaskArgs,
-    TimestampsArgs,
-)
 from raypose.video.frames import Frames, read_frames
 from raypose.worker.context import Context
 from tests.frames import make_frames
 from tests.projects import fake_model
+from tests.steps import load_step, smooth_step, snippet_step, table_step, task_of, timestamps_step
 from tests.videos import make_video
 
 N = 30
 RECIPE = {"kind": "predictions", "video": "v"}
 DAMAGED = make_frames(N, corrupt=[12], missing=[13], suspect=range(14, 20))
-KINDS = {
-    TableArgs: "table", LoadArgs: "load", SnippetArgs: "snippet", SmoothArgs: "smooth",
-    TimestampsArgs: "timestamps",
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +43,7 @@ def owner(tmp_path: Path) -> Owner:
     return Owner("m", str(tmp_path / "o"), open_model(fake_model(tmp_path / "m"), name="m"))
 
 
-def do(args: TaskArgs, *inputs: Any) -> tuple[Summary, Any]:
+def do(step: Step, *inputs: Any) -> tuple[Summary, Any]:
     context = Context(
         device="cpu",
         graph=lambda model: None,
@@ -64,9 +51,7 @@ def do(args: TaskArgs, *inputs: Any) -> tuple[Summary, Any]:
         should_stop=lambda: False,
         worker="here",
     )
-    kind = KINDS[type(args)]
-    task = Task(f"{kind}/x", kind, "cam", "m · cam", args, outputs=("out",), n_frames=N)
-    summary, (result,) = execute(task, inputs, context)
+    summary, (result,) = execute(task_of(step, n_frames=N), inputs, context)
     return summary, result
 
 
@@ -86,24 +71,24 @@ def make_table(model: ModelSpec, frames: Frames = DAMAGED, seed: int = 0) -> Key
 
 
 class TestTable:
-    def args(self, video: VideoSpec, owner: Owner, *, strict: bool = False) -> TableArgs:
+    def args(self, video: VideoSpec, owner: Owner, *, strict: bool = False) -> Table:
         output = f"{owner.root}/video_preds/cam.csv"
-        return TableArgs(video, owner, output, RECIPE, ((0, N, ""),), strict)
+        return table_step(video, owner, output, RECIPE, ((0, N, ""),), strict=strict)
 
     def test_its_frames_are_committed_with_it_and_loaded_with_it(
         self, video: VideoSpec, owner: Owner
     ) -> None:
         args = self.args(video, owner)
         summary, result = do(args, Predicted(keypoints(), DAMAGED))
-        beside = frames_beside(Path(args.output))
-        assert set(summary.made) == {args.output, str(beside)}
+        beside = frames_beside(Path(args.outputs["table"]))
+        assert set(summary.made) == {args.outputs["table"], str(beside)}
         counts = {"ok": 22, "suspect": 6, "corrupt": 1, "missing": 1}
-        verdict = ledger.check(Path(args.output), RECIPE)
+        verdict = ledger.check(Path(args.outputs["table"]), RECIPE)
         assert verdict.facts == {"n_rows": N, "frames": counts}
         assert ledger.check(beside, frames_recipe(RECIPE)).done
         assert summary.warnings == ("1 of 30 frames is missing, 1 corrupt, 6 suspect",)
         np.testing.assert_array_equal(result.frames.statuses, DAMAGED.statuses)
-        _, loaded = do(LoadArgs(video, args.output))
+        _, loaded = do(load_step(video, args.outputs["table"]))
         np.testing.assert_array_equal(loaded.frames.statuses, DAMAGED.statuses)
         np.testing.assert_allclose(loaded.frames.times_s, DAMAGED.times_s)
 
@@ -115,16 +100,16 @@ class TestTable:
         assert isinstance(failure, Failure)
         assert failure.message == "1 of 30 frames is missing, 1 corrupt, 6 suspect"
         assert failure.path == video.path
-        assert not Path(args.output).exists()
+        assert not Path(args.outputs["table"]).exists()
 
     def test_timestamps_of_an_intact_video(self, video: VideoSpec, owner: Owner) -> None:
         intact = make_frames(N)
         args = self.args(video, owner)
         summary, result = do(args, Predicted(keypoints(intact), intact))
-        assert summary.made == (args.output,)
-        summary, _ = do(TimestampsArgs(video, owner, args.output, RECIPE), result)
-        frames = read_frames(frames_beside(Path(args.output)))
-        assert summary.made == (str(frames_beside(Path(args.output))),)
+        assert summary.made == (args.outputs["table"],)
+        summary, _ = do(timestamps_step(video, owner, args.outputs["table"], RECIPE), result)
+        frames = read_frames(frames_beside(Path(args.outputs["table"])))
+        assert summary.made == (str(frames_beside(Path(args.outputs["table"]))),)
         assert frames.all_ok
         np.testing.assert_allclose(frames.times_s, np.arange(N) / 25)
 
@@ -133,9 +118,9 @@ class TestTable:
     ) -> None:
         args = self.args(video, owner)
         _, result = do(args, Predicted(keypoints(), DAMAGED))
-        summary, _ = do(TimestampsArgs(video, owner, args.output, RECIPE), result)
+        summary, _ = do(timestamps_step(video, owner, args.outputs["table"], RECIPE), result)
         assert summary.made == () and not summary.failures
-        assert not read_frames(frames_beside(Path(args.output))).all_ok
+        assert not read_frames(frames_beside(Path(args.outputs["table"]))).all_ok
 
 
 class TestMetrics:
@@ -189,10 +174,11 @@ class TestSnippet:
         start, stop = choose_snippet(xy, np.ones((100, 1)), fps=10.0, duration_s=2.0, is_ok=is_ok)
         assert (~is_ok[start:stop]).sum() == 2
 
-    def args(self, video: VideoSpec, owner: Owner, folder: Path, seconds: float) -> SnippetArgs:
+    def args(self, video: VideoSpec, owner: Owner, folder: Path, seconds: float) -> Snippet:
         names = (f"cam.short{end}" for end in (".mp4", ".csv", ".labeled.mp4"))
-        clip, table, labeled = (str(folder / name) for name in names)
-        return SnippetArgs(video, owner, clip, table, labeled, {}, RECIPE, seconds)
+        paths = (str(folder / name) for name in names)
+        outputs = dict(zip(("clip", "table", "labeled"), paths, strict=True))
+        return snippet_step(video, owner, outputs, RECIPE, seconds)
 
     def test_of_a_damaged_video(self, video: VideoSpec, owner: Owner, tmp_path: Path) -> None:
         summary, _ = do(self.args(video, owner, tmp_path, 0.4), make_table(owner.model))
@@ -211,50 +197,40 @@ class TestSnippet:
 
 
 class TestSmooth:
-    def args(self, owner: Owner, folder: Path, *videos: VideoSpec, final: bool) -> SmoothArgs:
-        options = RunConfig(videos=("v",), models=("m",)).eks_options.model_dump()
-        return SmoothArgs(
-            videos=videos,
-            root=str(folder),
-            members=("a", "b"),
-            outputs=tuple(str(folder / f"{video.key}.csv") for video in videos),
-            params_output=str(folder / "params" / "cam.json"),
-            recipes=(RECIPE,) * len(videos),
-            options=options,
-            final=final,
-        )
+    def args(self, folder: Path, video: VideoSpec, *, final: bool) -> Smooth:
+        return smooth_step([video], str(folder), ("a", "b"), RECIPE, final=final)
 
     def test_the_smoothed_table_has_the_members_statuses(
         self, video: VideoSpec, owner: Owner, tmp_path: Path
     ) -> None:
-        args = self.args(owner, tmp_path, video, final=False)
+        args = self.args(tmp_path, video, final=False)
         other = make_frames(N, suspect=[25])
         members = make_table(owner.model), make_table(owner.model, other, seed=1)
         summary, result = do(args, *members)
         statuses = DAMAGED.statuses.copy()
         statuses[25] = 1
         np.testing.assert_array_equal(result.frames.statuses, statuses)
-        frames = read_frames(frames_beside(Path(args.outputs[0])))
+        frames = read_frames(frames_beside(Path(args.tables[0])))
         np.testing.assert_array_equal(frames.statuses, statuses)
         counts = {"ok": 21, "suspect": 7, "corrupt": 1, "missing": 1}
-        assert ledger.check(Path(args.outputs[0]), RECIPE).facts["frames"] == counts
+        assert ledger.check(Path(args.tables[0]), args.recipe_of(video)).facts["frames"] == counts
         assert summary.facts["damaged"] == {video.path: counts}
         assert not summary.warnings, "the models' tables have said so"
-        assert np.isfinite(read_csv(args.outputs[0]).xy).all()
+        assert np.isfinite(read_csv(args.tables[0]).xy).all()
 
     def test_existing_tables_are_told_of(
         self, video: VideoSpec, owner: Owner, tmp_path: Path
     ) -> None:
-        args = self.args(owner, tmp_path, video, final=True)
+        args = self.args(tmp_path, video, final=True)
         summary, _ = do(args, make_table(owner.model), make_table(owner.model, seed=1))
         assert summary.warnings == ("cam: 1 of 30 frames is missing, 1 corrupt, 6 suspect",)
 
     def test_what_an_earlier_ensemble_said_of_its_frames_goes(
         self, video: VideoSpec, owner: Owner, tmp_path: Path
     ) -> None:
-        args = self.args(owner, tmp_path, video, final=False)
+        args = self.args(tmp_path, video, final=False)
         do(args, make_table(owner.model), make_table(owner.model, seed=1))
         intact = make_frames(N)
         summary, _ = do(args, *(make_table(owner.model, intact, seed=s) for s in (0, 1)))
-        assert not frames_beside(Path(args.outputs[0])).exists()
+        assert not frames_beside(Path(args.tables[0])).exists()
         assert summary.facts["damaged"] == {}

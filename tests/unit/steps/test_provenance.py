@@ -15,36 +15,34 @@ from PIL import Image
 
 from raypose.errors import Failure, TableError, VideoError
 from raypose.inputs.models import open_model
-from raypose.inputs.probe import look_into
+from raypose.inputs.probe import probe
 from raypose.metrics.compute import PCA_SINGLEVIEW, TEMPORAL_NORM, fit_and_digest
 from raypose.specs import Owner, VideoSpec
-from raypose.steps import execute
+from raypose.steps import Step, Summary, Table
+from raypose.steps.execute import execute
 from raypose.steps.frame_files import frames_recipe
 from raypose.steps.predict import Predicted
-from raypose.steps.provenance import boxes_as_planned, joined, of_members
+from raypose.steps.provenance import bbox_as_planned, joined, of_members
 from raypose.steps.ranges import write_range
 from raypose.storage import digests, ledger
 from raypose.storage.digests import Identity, remembered_digest
 from raypose.storage.layout import frames_beside
 from raypose.storage.origins import Origin, VideoRead
 from raypose.tables.keypoints import KeypointTable
-from raypose.tasks import (
-    LabelArgs,
-    LoadArgs,
-    MetricsArgs,
-    PredictArgs,
-    SmoothArgs,
-    Summary,
-    TableArgs,
-    Task,
-    TaskArgs,
-    TimestampsArgs,
-)
 from raypose.video.index import index_video
 from raypose.video.reader import FrameReader
 from raypose.worker.context import Context
 from tests.frames import make_frames
 from tests.projects import fake_model, read_of
+from tests.steps import (
+    label_step,
+    load_step,
+    metrics_step,
+    smooth_step,
+    table_step,
+    task_of,
+    timestamps_step,
+)
 from tests.videos import make_video
 
 N_FRAMES = 12
@@ -63,11 +61,7 @@ def video(tmp_path: Path) -> VideoSpec:
 
 
 def spec_of(path: Path) -> VideoSpec:
-    look = look_into(path)
-    return VideoSpec(
-        str(path), path.stem, look.n_frames, look.width, look.height, look.fps, look.duration_s,
-        look.fingerprint, identity=look.identity,
-    )  # fmt: skip
+    return probe(path, path.stem)
 
 
 @pytest.fixture
@@ -75,16 +69,18 @@ def owner(tmp_path: Path) -> Owner:
     return Owner("m", str(tmp_path / "o"), open_model(fake_model(tmp_path / "m"), name="m"))
 
 
-def do(kind: str, args: TaskArgs, *inputs: Any) -> tuple[Summary, Any]:
-    context = Context(
+def context() -> Context:
+    return Context(
         device="cpu",
         graph=lambda model: None,
         report=lambda progress: None,
         should_stop=lambda: False,
         worker="here",
     )
-    task = Task(f"{kind}/x", kind, "cam", "m · cam", args, outputs=("out",))
-    summary, (result,) = execute(task, inputs, context)
+
+
+def do(step: Step, *inputs: Any) -> tuple[Summary, Any]:
+    summary, (result,) = execute(task_of(step), inputs, context())
     return summary, result
 
 
@@ -95,6 +91,7 @@ def values(n_frames: int = N_FRAMES) -> np.ndarray:
 
 
 def table(owner: Owner, origin: Origin | None = None) -> KeypointTable:
+    assert owner.model is not None
     names = owner.model.keypoint_names
     return KeypointTable("m_tracker", names, ("x", "y", "likelihood"), values(), origin=origin)
 
@@ -108,28 +105,27 @@ def videos_of(output: str) -> tuple[VideoRead, ...]:
 class TestTable:
     def args(
         self, video: VideoSpec, owner: Owner, *ranges: tuple[int, int, str], **changes: Any
-    ) -> TableArgs:
+    ) -> Table:
         output = f"{owner.root}/video_preds/cam.csv"
-        args = TableArgs(video, owner, output, RECIPE, ranges or ((0, N_FRAMES, ""),))
+        args = table_step(video, owner, output, RECIPE, ranges or ((0, N_FRAMES, ""),))
         return replace(args, **changes)
 
     def test_what_was_read_is_recorded(self, video: VideoSpec, owner: Owner) -> None:
         read = read_of(video, n_bad=2)
         args = self.args(video, owner)
         _, made = do(
-            "table",
             args,
             Predicted(values(), make_frames(N_FRAMES, missing=[3, 4]), RECIPE, (read,)),
         )
         assert made.origin == Origin(ledger.digest_of(RECIPE), (read,))
-        assert videos_of(args.output) == (read,)
+        assert videos_of(args.outputs["table"]) == (read,)
 
     def test_the_settings_are_those_that_were_used(self, video: VideoSpec, owner: Owner) -> None:
         done = {**RECIPE, "decoder": "cpu", "decoder_asked": "nvdec"}
         args = self.args(video, owner, recipe={**RECIPE, "decoder": "nvdec"})
-        _, made = do("table", args, Predicted(values(), make_frames(N_FRAMES), done))
+        _, made = do(args, Predicted(values(), make_frames(N_FRAMES), done))
         assert made.origin.recipe == ledger.digest_of(done)
-        assert ledger.check(Path(args.output), done).done
+        assert ledger.check(Path(args.outputs["table"]), done).done
 
     def test_ranges_of_an_earlier_run(
         self, video: VideoSpec, owner: Owner, tmp_path: Path
@@ -141,8 +137,8 @@ class TestTable:
         )
         rest = replace(read, content="", n_bad=2)
         args = self.args(video, owner, (0, 5, str(kept)), (5, N_FRAMES, ""))
-        do("table", args, Predicted(values(7), make_frames(7, missing=[1, 2]), RECIPE, (rest,)))
-        assert videos_of(args.output) == (replace(read, n_bad=3),)
+        do(args, Predicted(values(7), make_frames(7, missing=[1, 2]), RECIPE, (rest,)))
+        assert videos_of(args.outputs["table"]) == (replace(read, n_bad=3),)
 
     def test_ranges_of_two_files(self, video: VideoSpec, owner: Owner) -> None:
         read = read_of(video)
@@ -152,11 +148,11 @@ class TestTable:
             Predicted(values(5), make_frames(5), RECIPE, (read,)),
             Predicted(values(7), make_frames(7), RECIPE, (other,)),
         )
-        _, failure = do("table", args, *parts)
+        _, failure = do(args, *parts)
         assert isinstance(failure, Failure)
         assert failure.message == "the video changed while it was predicted in parts"
         assert failure.path == video.path
-        assert not Path(args.output).exists()
+        assert not Path(args.outputs["table"]).exists()
 
     def test_hosts_that_know_the_file_by_other_inodes(self, video: VideoSpec) -> None:
         read = read_of(video)
@@ -175,8 +171,7 @@ class TestMadeOfATable:
         recipe = {"kind": "metrics", "table": "planned"}
         origin = Origin("as it came out", (read_of(video, n_bad=1),))
         do(
-            "metrics",
-            MetricsArgs(video, owner, {TEMPORAL_NORM: output}, recipe),
+            metrics_step(video, owner, {TEMPORAL_NORM: output}, recipe),
             table(owner, origin),
         )
         assert ledger.check(Path(output), {**recipe, "table": "as it came out"}).done
@@ -185,14 +180,14 @@ class TestMadeOfATable:
     def test_drawn(self, video: VideoSpec, owner: Owner, tmp_path: Path) -> None:
         output = str(tmp_path / "o" / "cam_labeled.mp4")
         origin = Origin("r", (read_of(video, n_bad=1),))
-        do("label", LabelArgs(video, owner, output, {"kind": "label"}), table(owner, origin))
+        do(label_step(video, owner, output, {"kind": "label"}), table(owner, origin))
         assert videos_of(output) == origin.videos
 
     def test_drawn_without_knowing_what_the_table_is_of(
         self, video: VideoSpec, owner: Owner, tmp_path: Path
     ) -> None:
         output = str(tmp_path / "o" / "cam_labeled.mp4")
-        do("label", LabelArgs(video, owner, output, {"kind": "label"}), table(owner))
+        do(label_step(video, owner, output, {"kind": "label"}), table(owner))
         assert videos_of(output) == (read_of(video),)
 
     def test_not_drawn_on_another_video(
@@ -200,20 +195,20 @@ class TestMadeOfATable:
     ) -> None:
         output = str(tmp_path / "o" / "cam_labeled.mp4")
         make_video(tmp_path / "cam.mp4", n_frames=N_FRAMES, quality=30)
-        _, failure = do("label", LabelArgs(video, owner, output, {"kind": "label"}), table(owner))
+        _, failure = do(label_step(video, owner, output, {"kind": "label"}), table(owner))
         assert isinstance(failure, Failure)
         assert failure.message == "the video changed after the run was planned"
         assert not Path(output).exists()
 
     def test_times(self, video: VideoSpec, owner: Owner, tmp_path: Path) -> None:
         path = tmp_path / "o" / "cam.csv"
-        args = TimestampsArgs(video, owner, str(path), RECIPE)
-        do("timestamps", args, table(owner, Origin("as it came out", (read_of(video),))))
+        args = timestamps_step(video, owner, str(path), RECIPE)
+        do(args, table(owner, Origin("as it came out", (read_of(video),))))
         output = frames_beside(path)
         assert ledger.check(output, {**frames_recipe(RECIPE), "table": "as it came out"}).done
         assert videos_of(str(output)) == (read_of(video),)
         (tmp_path / "cam.mp4").unlink()
-        _, failure = do("timestamps", args, table(owner))
+        _, failure = do(args, table(owner))
         assert isinstance(failure, Failure)
         assert failure.message.startswith("the video is gone")
 
@@ -222,21 +217,21 @@ class TestLoad:
     @pytest.fixture
     def committed(self, video: VideoSpec, owner: Owner) -> str:
         args = TestTable().args(video, owner)
-        do("table", args, Predicted(values(), make_frames(N_FRAMES), RECIPE, (read_of(video),)))
-        return args.output
+        do(args, Predicted(values(), make_frames(N_FRAMES), RECIPE, (read_of(video),)))
+        return args.outputs["table"]
 
     def test_the_record_says_what_it_was_made_from(self, video: VideoSpec, committed: str) -> None:
         digest = remembered_digest(Path(committed))
-        _, loaded = do("load", LoadArgs(video, committed, digest=digest, recorded=True))
+        _, loaded = do(load_step(video, committed, digest=digest, recorded=True))
         assert loaded.origin == Origin(ledger.digest_of(RECIPE), (read_of(video),))
-        _, theirs = do("load", LoadArgs(video, committed, digest=digest))
+        _, theirs = do(load_step(video, committed, digest=digest))
         assert theirs.origin is None
 
     def test_a_table_that_changed_after_the_plan(self, video: VideoSpec, committed: str) -> None:
         digest = remembered_digest(Path(committed))
         with open(committed, "a") as file:
             file.write("12,1,1,1,1,1,1,1,1,1\n")
-        _, failure = do("load", LoadArgs(video, committed, digest=digest, recorded=True))
+        _, failure = do(load_step(video, committed, digest=digest, recorded=True))
         assert isinstance(failure, Failure)
         assert failure.message == "the table changed after the run was planned"
         assert failure.path == committed
@@ -247,11 +242,10 @@ class TestOtherInputs:
         path = tmp_path / "cam_bbox.csv"
         path.write_text("x,y,h,w\n1,2,30,40\n")
         recipe = {**RECIPE, "boxes": remembered_digest(path)}
-        args = PredictArgs((video,), (owner.model,), 0, N_FRAMES, (recipe,), boxes=(str(path),))
-        assert boxes_as_planned(args)[0].tolist() == [[1, 2, 30, 40]]
+        assert bbox_as_planned([str(path)], [recipe])[0].tolist() == [[1, 2, 30, 40]]
         path.write_text("x,y,h,w\n9,2,30,40\n")
         with pytest.raises(VideoError, match="the bounding boxes changed after the run"):
-            boxes_as_planned(args)
+            bbox_as_planned([str(path)], [recipe])
 
     def test_labels(self, video: VideoSpec, tmp_path: Path) -> None:
         labels = tmp_path / "data" / "CollectedData.csv"
@@ -272,12 +266,12 @@ class TestOtherInputs:
         owner = Owner("m", str(tmp_path / "o"), model)
         output = str(tmp_path / "o" / "pca.csv")
         recipe = {"kind": "metrics", "labels": fit_and_digest(model)[1]}
-        args = MetricsArgs(video, owner, {PCA_SINGLEVIEW: output}, recipe)
-        _, made = do("metrics", args, table(owner))
+        args = metrics_step(video, owner, {PCA_SINGLEVIEW: output}, recipe)
+        _, made = do(args, table(owner))
         assert made is None
         assert ledger.check(Path(output), recipe).done
         labels.write_text(labels.read_text().replace("i3.png,", "i3.png,1"))
-        _, failure = do("metrics", args, table(owner))
+        _, failure = do(args, table(owner))
         assert isinstance(failure, Failure)
         assert failure.message == "the training labels changed after the run was planned"
         assert failure.path == str(labels)
@@ -286,20 +280,11 @@ class TestOtherInputs:
         path = tmp_path / "calibration.toml"
         path.write_text("")
         views = (replace(video, view="left"), replace(video, view="right", key="cam2"))
-        args = SmoothArgs(
-            views, str(tmp_path / "o"), ("a", "b"), ("left.csv", "right.csv"), "params.json",
-            ({"kind": "smoothed", "calibration": "another"},) * 2,
-            {"keypoints": (), "min_members": None}, calibration=str(path),
-        )  # fmt: skip
-        task = Task("smooth/x", "smooth", "cam", "eks", args, outputs=("left", "right"))
-        context = Context(
-            device="cpu",
-            graph=lambda model: None,
-            report=lambda progress: None,
-            should_stop=lambda: False,
-            worker="here",
-        )
-        _, (failure, _) = execute(task, [table(owner)] * 4, context)
+        recipe = {"kind": "smoothed", "calibration": "another"}
+        root = str(tmp_path / "o")
+        step = smooth_step(views, root, ("a", "b"), recipe, calibration=str(path))
+        task = task_of(step, outputs=("left", "right"))
+        _, (failure, _) = execute(task, [table(owner)] * 4, context())
         assert failure.error == "SmoothingError"
         assert failure.message == "the calibration changed after the run was planned"
         assert failure.path == str(path)
@@ -329,8 +314,8 @@ def test_a_video_that_is_cut_short_while_it_is_read(video: VideoSpec) -> None:
 
 def test_a_record_of_a_run_names_files_as_json(video: VideoSpec, owner: Owner) -> None:
     args = TestTable().args(video, owner)
-    do("table", args, Predicted(values(), make_frames(N_FRAMES), RECIPE, (read_of(video),)))
-    folder = Path(args.output).parent / ".raypose"
+    do(args, Predicted(values(), make_frames(N_FRAMES), RECIPE, (read_of(video),)))
+    folder = Path(args.outputs["table"]).parent / ".raypose"
     record = json.loads((folder / "cam.csv.json").read_text())
     status = os.stat(video.path)
     assert record["videos"] == [
@@ -345,4 +330,4 @@ def test_a_record_of_a_run_names_files_as_json(video: VideoSpec, owner: Owner) -
         }
     ]
     shutil.rmtree(folder)
-    assert ledger.recorded(Path(args.output)) is None
+    assert ledger.recorded(Path(args.outputs["table"])) is None

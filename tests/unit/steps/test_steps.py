@@ -21,31 +21,28 @@ from raypose.execution.inline import InlineExecutor
 from raypose.inputs.models import open_model
 from raypose.inputs.videos import find_videos, inspect_videos
 from raypose.metrics.compute import TEMPORAL_NORM
-from raypose.planning import make_plan
-from raypose.planning.taskgraph import arranged_tasks
-from raypose.specs import ModelSpec, Owner, VideoSpec
-from raypose.steps import STEPS, execute
+from raypose.planning import plan_run, plan_tasks
+from raypose.specs import ModelSpec, Owner, Progress, VideoSpec
+from raypose.steps import Load, Predict, Smooth, Snippet, Step, Summary, Table, Task
+from raypose.steps.execute import execute
 from raypose.steps.predict import Predicted
 from raypose.steps.ranges import finished_ranges, write_range
 from raypose.storage import ledger
 from raypose.tables.keypoints import KeypointTable, read_csv, read_metric_csv
-from raypose.tasks import (
-    LabelArgs,
-    LoadArgs,
-    MetricsArgs,
-    PredictArgs,
-    Progress,
-    SmoothArgs,
-    SnippetArgs,
-    Summary,
-    TableArgs,
-    Task,
-    TaskArgs,
-)
 from raypose.worker.context import Context
 from tests.frames import make_frames
 from tests.models import make_model
 from tests.projects import fake_model
+from tests.steps import (
+    label_step,
+    load_step,
+    metrics_step,
+    predict_step,
+    smooth_step,
+    snippet_step,
+    table_step,
+    task_of,
+)
 from tests.videos import damage_packets, make_video
 
 N_FRAMES = 30
@@ -85,17 +82,9 @@ def context(*, should_stop: bool = False, words: list[Progress] | None = None) -
     )
 
 
-def task(kind: str, args: TaskArgs, *, outputs: tuple[str, ...] = ("out",)) -> Task:
-    return Task(f"{kind}/x", kind, "cam", "m · cam", args, outputs=outputs, n_frames=N_FRAMES)
-
-
-def do(args: TaskArgs, *inputs: Any, **values: Any) -> tuple[Summary, Any]:
+def do(step: Step, *inputs: Any, **values: Any) -> tuple[Summary, Any]:
     """Summary and single result of a task."""
-    kinds = {
-        TableArgs: "table", LoadArgs: "load", MetricsArgs: "metrics", LabelArgs: "label",
-        SnippetArgs: "snippet", SmoothArgs: "smooth",
-    }  # fmt: skip
-    summary, (result,) = execute(task(kinds[type(args)], args), inputs, context(**values))
+    summary, (result,) = execute(task_of(step, n_frames=N_FRAMES), inputs, context(**values))
     return summary, result
 
 
@@ -138,16 +127,16 @@ def largest_file(n_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def snippet_args(video: VideoSpec, owner: Owner, folder: Path, **values: Any) -> SnippetArgs:
-    given: dict[str, Any] = {
+def make_snippet_step(
+    video: VideoSpec, owner: Owner, folder: Path, *, duration_s: float = 0.4
+) -> Snippet:
+    outputs = {
         "clip": str(folder / "cam.short.mp4"),
         "table": str(folder / "cam.short.csv"),
         "labeled": str(folder / "cam.short.labeled.mp4"),
-        "metrics": {TEMPORAL_NORM: str(folder / "cam.short_temporal_norm.csv")},
-        "recipe": RECIPE,
-        "duration_s": 0.4,
+        TEMPORAL_NORM: str(folder / "cam.short_temporal_norm.csv"),
     }
-    return SnippetArgs(video, owner, **{**given, **values})
+    return snippet_step(video, owner, outputs, RECIPE, duration_s)
 
 
 class TestErrors:
@@ -156,22 +145,22 @@ class TestErrors:
     ) -> None:
         failure = Failure("predict", "no frames", "/v.mp4", "Leave it out.")
         output = tmp_path / "x.mp4"
-        summary, result = do(LabelArgs(video, owner, str(output), RECIPE), failure)
+        summary, result = do(label_step(video, owner, str(output), RECIPE), failure)
         assert result.skipped
         assert (result.step, result.message) == ("label", "no frames")
         assert summary.failures == (result,)
         assert not output.exists()
 
     def test_an_error_becomes_one_failure_for_each_output(self, video: VideoSpec) -> None:
-        broken = LoadArgs(video, "/no/table.csv")
-        summary, results = execute(task("load", broken, outputs=("a", "b")), [], context())
+        broken = load_step(video, "/no/table.csv")
+        summary, results = execute(task_of(broken, outputs=("a", "b")), [], context())
         assert len(results) == len(summary.failures) == 2
         assert not any(failure.skipped for failure in summary.failures)
         assert summary.worker == "here"
 
     def test_what_others_can_do_without_is_no_failure_of_its_own(self, video: VideoSpec) -> None:
         summary, (result,) = execute(
-            task("load", LoadArgs(video, "/no/table.csv", optional=True)), [], context()
+            task_of(load_step(video, "/no/table.csv", optional=True)), [], context()
         )
         assert isinstance(result, Failure)
         assert summary.failures == ()
@@ -182,31 +171,31 @@ class TestErrors:
         def defect(*arguments: object) -> None:
             raise ZeroDivisionError("oh")
 
-        monkeypatch.setitem(STEPS, "load", defect)  # type: ignore[arg-type]
-        _, result = do(LoadArgs(video, "/x"))
+        monkeypatch.setattr(Load, "run", defect)
+        _, result = do(load_step(video, "/x"))
         assert "oh" in result.message
         assert "Traceback" in result.details
 
     def test_a_stopped_run_raises(self, video: VideoSpec, owner: Owner, tmp_path: Path) -> None:
-        args = LabelArgs(video, owner, str(tmp_path / "o" / "x.mp4"), RECIPE)
+        args = label_step(video, owner, str(tmp_path / "o" / "x.mp4"), RECIPE)
         with pytest.raises(CancelledError):
             do(args, table(owner.model), should_stop=True)
         assert not files_below(tmp_path / "o")
 
 
 class TestTable:
-    def args(self, video: VideoSpec, owner: Owner, *ranges: tuple[int, int, str]) -> TableArgs:
+    def args(self, video: VideoSpec, owner: Owner, *ranges: tuple[int, int, str]) -> Table:
         output = f"{owner.root}/video_preds/cam.csv"
-        return TableArgs(video, owner, output, RECIPE, ranges or ((0, N_FRAMES, ""),))
+        return table_step(video, owner, output, RECIPE, ranges or ((0, N_FRAMES, ""),))
 
     def test_whole_video(self, video: VideoSpec, owner: Owner) -> None:
         args = self.args(video, owner)
         summary, result = do(args, predicted())
         np.testing.assert_array_equal(result.values, keypoints())
-        np.testing.assert_allclose(read_csv(args.output).values, keypoints(), rtol=1e-6)
-        assert summary.made == (args.output,)
+        np.testing.assert_allclose(read_csv(args.outputs["table"]).values, keypoints(), rtol=1e-6)
+        assert summary.made == (args.outputs["table"],)
         assert not summary.warnings
-        verdict = ledger.check(Path(args.output), RECIPE)
+        verdict = ledger.check(Path(args.outputs["table"]), RECIPE)
         assert verdict.done
         assert verdict.source == video.path
         assert verdict.facts == {"n_rows": N_FRAMES, "frames": {"ok": N_FRAMES}}
@@ -248,7 +237,7 @@ class TestTable:
         args = self.args(video, owner, (0, 10, str(tmp_path / "gone.parquet")), (10, 30, ""))
         _, result = do(args, Predicted(keypoints(20), make_frames(20)))
         assert isinstance(result, Failure)
-        assert not Path(args.output).exists()
+        assert not Path(args.outputs["table"]).exists()
 
     def test_a_full_disk(self, video: VideoSpec, owner: Owner, tmp_path: Path) -> None:
         args = self.args(video, owner)
@@ -261,7 +250,7 @@ class TestTable:
     def test_then_loaded(self, video: VideoSpec, owner: Owner) -> None:
         args = self.args(video, owner)
         _, made = do(args, predicted())
-        summary, loaded = do(LoadArgs(video, args.output))
+        summary, loaded = do(load_step(video, args.outputs["table"]))
         np.testing.assert_allclose(loaded.values, made.values, rtol=1e-6)
         assert loaded.keypoint_names == made.keypoint_names
         assert summary.made == ()
@@ -270,7 +259,7 @@ class TestTable:
 class TestMetrics:
     def test_temporal_norm(self, video: VideoSpec, owner: Owner, tmp_path: Path) -> None:
         output = tmp_path / "o" / "cam_temporal_norm.csv"
-        args = MetricsArgs(video, owner, {TEMPORAL_NORM: str(output)}, RECIPE)
+        args = metrics_step(video, owner, {TEMPORAL_NORM: str(output)}, RECIPE)
         summary, _ = do(args, table(owner.model))
         names, values = read_metric_csv(output)
         assert names == owner.model.keypoint_names
@@ -288,7 +277,7 @@ class TestMetrics:
             fake_model(tmp_path / "p", data={"columns_for_singleview_pca": [0, 1, 2]})
         )
         outputs = {name: str(tmp_path / f"{name}.csv") for name in names}
-        args = MetricsArgs(video, Owner("p", "", model), outputs, RECIPE)
+        args = metrics_step(video, Owner("p", "", model), outputs, RECIPE)
         summary, result = do(args, table(model))
         assert result is None
         assert summary.made == (outputs[TEMPORAL_NORM],)
@@ -299,7 +288,7 @@ class TestLabel:
     def test_every_frame_is_drawn(self, video: VideoSpec, owner: Owner, tmp_path: Path) -> None:
         output = tmp_path / "cam_labeled.mp4"
         words: list[Progress] = []
-        args = LabelArgs(video, owner, str(output), RECIPE)
+        args = label_step(video, owner, str(output), RECIPE)
         summary, _ = do(args, table(owner.model), words=words)
         assert n_frames_of(output) == N_FRAMES
         assert ledger.check(output, RECIPE).done
@@ -310,7 +299,7 @@ class TestLabel:
     def test_the_encoder_is_the_one_that_was_asked_for(
         self, video: VideoSpec, owner: Owner, tmp_path: Path
     ) -> None:
-        args = LabelArgs(video, owner, str(tmp_path / "x.mp4"), RECIPE, "nvenc")
+        args = label_step(video, owner, str(tmp_path / "x.mp4"), RECIPE, encoder="nvenc")
         _, result = do(args, table(owner.model))
         assert isinstance(result, Failure)
         assert "the GPU's encoder can't be used" in result.message
@@ -320,7 +309,7 @@ class TestLabel:
             return np.random.default_rng(i).integers(0, 255, (height, width, 3)).astype(np.uint8)
 
         video = spec_of(make_video(tmp_path / "noise.mp4", picture=noise, width=320, height=240))
-        args = LabelArgs(video, owner, str(tmp_path / "o" / "x.mp4"), RECIPE)
+        args = label_step(video, owner, str(tmp_path / "o" / "x.mp4"), RECIPE)
         with largest_file(100_000):
             _, result = do(args, table(owner.model))
         assert isinstance(result, Failure)
@@ -334,17 +323,17 @@ class TestSnippet:
     ) -> None:
         whole = table(owner.model)
         whole.values[12:20, :, 0] += np.arange(8, dtype=np.float32)[:, None] * 5  # a burst
-        args = snippet_args(video, owner, tmp_path / "s")
+        args = make_snippet_step(video, owner, tmp_path / "s")
         summary, _ = do(args, whole)
         start, stop = summary.facts["start"], summary.facts["stop"]
         assert stop - start == 10
         assert start <= 13
         assert stop >= 19
-        assert n_frames_of(args.clip) == n_frames_of(args.labeled) == 10
+        assert n_frames_of(args.outputs["clip"]) == n_frames_of(args.outputs["labeled"]) == 10
         np.testing.assert_allclose(
-            read_csv(args.table).values, whole.values[start:stop], rtol=1e-6
+            read_csv(args.outputs["table"]).values, whole.values[start:stop], rtol=1e-6
         )
-        _, norms = read_metric_csv(args.metrics[TEMPORAL_NORM])
+        _, norms = read_metric_csv(args.outputs[TEMPORAL_NORM])
         assert len(norms) == 10
         assert np.isnan(norms[0]).all()
         assert len(summary.made) == 4
@@ -353,16 +342,16 @@ class TestSnippet:
     def test_a_short_video_is_its_own_snippet(
         self, video: VideoSpec, owner: Owner, tmp_path: Path
     ) -> None:
-        args = snippet_args(video, owner, tmp_path / "s", duration_s=30.0)
+        args = make_snippet_step(video, owner, tmp_path / "s", duration_s=30.0)
         summary, _ = do(args, table(owner.model))
         assert (summary.facts["start"], summary.facts["stop"]) == (0, N_FRAMES)
-        assert n_frames_of(args.clip) == N_FRAMES
+        assert n_frames_of(args.outputs["clip"]) == N_FRAMES
 
     def test_a_file_where_its_folder_should_be(
         self, video: VideoSpec, owner: Owner, tmp_path: Path
     ) -> None:
         (tmp_path / "s").write_text("mine")
-        _, result = do(snippet_args(video, owner, tmp_path / "s"), table(owner.model))
+        _, result = do(make_snippet_step(video, owner, tmp_path / "s"), table(owner.model))
         assert isinstance(result, Failure)
         assert result.error == "OutputError"
         assert result.hint
@@ -370,92 +359,79 @@ class TestSnippet:
 
 
 class TestSmooth:
-    def args(self, video: VideoSpec, owner: Owner, folder: Path, **options: Any) -> SmoothArgs:
-        given = RunConfig(
-            videos=("v",), models=("m",), eks_options=options
-        ).eks_options.model_dump()
-        return SmoothArgs(
-            videos=(video,),
-            root=str(folder),
-            members=("a", "b"),
-            outputs=(str(folder / "cam.csv"),),
-            params_output=str(folder / "params" / "cam.json"),
-            recipes=(RECIPE,),
-            options=given,
-        )
+    def args(self, video: VideoSpec, folder: Path, **options: Any) -> Smooth:
+        return smooth_step([video], str(folder), ("a", "b"), RECIPE, options)
 
     def test_table_and_parameters(self, video: VideoSpec, owner: Owner, tmp_path: Path) -> None:
-        args = self.args(video, owner, tmp_path)
+        args = self.args(video, tmp_path)
         members = [table(owner.model), table(owner.model)]
         members[1].values[..., :2] += 0.5
         summary, result = do(args, *members)
         assert not isinstance(result, Failure), result
-        saved = read_csv(args.outputs[0])
+        saved = read_csv(args.tables[0])
         assert saved.n_frames == N_FRAMES
         assert saved.scorer == "ensemble-kalman_tracker"
         middle = (members[0].values[..., :2] + members[1].values[..., :2]) / 2
         assert np.abs(result.xy - middle).mean() < 1.5
-        params = json.loads(Path(args.params_output).read_text())
+        params = json.loads(Path(args.outputs["params"]).read_text())
         assert params["members"] == ["a", "b"]
         assert set(params["smooth_params"]) == set(owner.model.keypoint_names)
-        assert set(summary.made) == {args.outputs[0], args.params_output}
-        assert ledger.check(Path(args.outputs[0]), RECIPE).done
-        assert ledger.check(Path(args.params_output), RECIPE).done
+        assert set(summary.made) == {args.tables[0], args.outputs["params"]}
+        assert ledger.check(Path(args.tables[0]), args.recipe_of(video)).done
+        assert ledger.check(Path(args.outputs["params"]), args.recipe_of(video)).done
 
     def test_a_parameter_that_was_given_is_used(
         self, video: VideoSpec, owner: Owner, tmp_path: Path
     ) -> None:
-        args = self.args(video, owner, tmp_path, smooth_param=3.5, avg_mode="mean")
+        args = self.args(video, tmp_path, smooth_param=3.5, avg_mode="mean")
         do(args, table(owner.model), table(owner.model, seed=1))
-        params = json.loads(Path(args.params_output).read_text())
+        params = json.loads(Path(args.outputs["params"]).read_text())
         assert set(params["smooth_params"].values()) == {3.5}
         assert params["options"]["avg_mode"] == "mean"
 
     def test_members_of_unlike_length_are_named(
         self, video: VideoSpec, owner: Owner, tmp_path: Path
     ) -> None:
-        args = self.args(video, owner, tmp_path)
+        args = self.args(video, tmp_path)
         _, result = do(args, table(owner.model), table(owner.model, 28))
         assert isinstance(result, Failure)
         assert "b has 28 frames, and the others have 30" in result.message
-        assert not Path(args.outputs[0]).exists()
+        assert not Path(args.tables[0]).exists()
 
     def test_one_failed_member_leaves_the_ensemble_out(
         self, video: VideoSpec, owner: Owner, tmp_path: Path
     ) -> None:
         failure = Failure("predict", "no frames")
-        _, result = do(self.args(video, owner, tmp_path), table(owner.model), failure)
+        _, result = do(self.args(video, tmp_path), table(owner.model), failure)
         assert result.skipped
 
     def test_enough_members_go_on_without_one_that_failed(
         self, video: VideoSpec, owner: Owner, tmp_path: Path
     ) -> None:
-        args = self.args(video, owner, tmp_path, min_members=2)
+        args = self.args(video, tmp_path, min_members=2)
         args = replace(args, members=("a", "b", "c"))
         failure = Failure("predict", "no frames")
         summary, result = do(args, table(owner.model), failure, table(owner.model, seed=1))
         assert not isinstance(result, Failure), result
         assert summary.warnings == ("EKS went on without b: it failed (no frames)",)
-        params = json.loads(Path(args.params_output).read_text())
+        params = json.loads(Path(args.outputs["params"]).read_text())
         assert params["members"] == ["a", "c"]
         assert list(params["left_out"]) == ["b"]
         # With all members there, the next run makes it anew.
-        assert "left_out" in ledger.check(Path(args.outputs[0]), RECIPE).changed
+        assert "left_out" in ledger.check(Path(args.tables[0]), args.recipe_of(video)).changed
 
     @pytest.mark.filterwarnings("ignore")
     def test_views_are_smoothed_together(
         self, video: VideoSpec, owner: Owner, tmp_path: Path
     ) -> None:
-        args = self.args(video, owner, tmp_path, smooth_param=3.0)
         videos = tuple(replace(video, view=view) for view in ("left", "right"))
-        outputs = tuple(str(tmp_path / f"{v.view}.csv") for v in videos)
-        args = replace(args, videos=videos, outputs=outputs, recipes=(RECIPE, RECIPE))
+        args = smooth_step(videos, str(tmp_path), ("a", "b"), RECIPE, {"smooth_param": 3.0})
         members = [table(owner.model, seed=seed) for seed in range(4)]
-        given = task("smooth", args, outputs=outputs)
+        given = task_of(args, outputs=("left", "right"))
         summary, (left, right) = execute(given, members, context())
         assert not summary.failures
         assert summary.facts["mode"] == "multicam"
-        np.testing.assert_allclose(read_csv(outputs[0]).values, left.values, atol=1e-3)
+        np.testing.assert_allclose(read_csv(args.tables[0]).values, left.values, atol=1e-3)
         middle = (members[2].xy + members[3].xy) / 2
         assert np.abs(right.xy - middle).mean() < np.abs(left.xy - middle).mean()
 
@@ -471,8 +447,8 @@ def members(tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelSpec, ModelS
 def predict_task(video: VideoSpec, models: tuple[ModelSpec, ...], **values: Any) -> Task:
     given: dict[str, Any] = {"start": 0, "stop": video.n_frames, "precision": "fp32", **values}
     recipes = tuple({**RECIPE, "model": model.name} for model in models)
-    args = PredictArgs((video,), models, recipes=recipes, **given)
-    return task("predict", args, outputs=tuple(model.name for model in models))
+    step = predict_step(video, models, recipes=recipes, **given)
+    return task_of(step, outputs=tuple(model.name for model in models), n_frames=N_FRAMES)
 
 
 @pytest.mark.slow
@@ -501,7 +477,7 @@ class TestPredict:
     ) -> None:
         asked = predict_task(video, members[:1], decoder="nvdec", precision="auto")
         recipe = {**RECIPE, "precision": "fp32", "decoder": "nvdec"}
-        asked = replace(asked, args=replace(asked.args, recipes=(recipe,)))
+        asked = replace(asked, step=replace(asked.step, recipes=(recipe,)))
         summary, (result,) = execute(asked, [], context())
         assert summary.warnings == ("decoded on the CPU: the network is not on a GPU",)
         done = {"precision": "fp32", "decoder": "cpu", "decoder_asked": "nvdec"}
@@ -517,8 +493,8 @@ class TestPredict:
         )
         _, (part,) = execute(part_task, [], here)
         np.testing.assert_allclose(part.values, whole.values[10:25], atol=1e-3)
-        assert isinstance(part_task.args, PredictArgs)
-        ((start, stop, _),) = finished_ranges(tmp_path / "r", part_task.args.recipes[0])
+        assert isinstance(part_task.step, Predict)
+        ((start, stop, _),) = finished_ranges(tmp_path / "r", part_task.step.recipes[0])
         assert (start, stop) == (10, 25)
 
     def test_a_member_that_cannot_be_loaded_leaves_the_other_its_video(
@@ -579,11 +555,11 @@ def test_inline_executor_does_a_whole_session(
         inline=True,
         chunk_frames=20,
     )
-    plan = make_plan(config, run_dir=tmp_path / "run")
+    plan = plan_run(config, run_dir=tmp_path / "run")
     executor = InlineExecutor(config)
     assert executor.start(plan.models) == 1
     assert executor.description == "this process, on cpu"
-    (tasks,) = arranged_tasks(plan.sessions, 1, config)
+    (tasks,) = plan_tasks(plan, 1)
     assert sum(task.gpu for task in tasks) == 2, "the video is longer than a chunk"
     listener = Listener()
     executor.run([tasks], listener)
@@ -595,16 +571,16 @@ def test_inline_executor_does_a_whole_session(
         assert made >= set(task.inputs), "inputs come first"
         made.update(task.outputs)
     assert not [failure for summary in listener.summaries for failure in summary.failures]
-    assert make_plan(config, run_dir=tmp_path / "run").done
+    assert plan_run(config, run_dir=tmp_path / "run").done
     assert not list((tmp_path / "o").rglob("*.parquet"))
 
     # A table of a member is removed: it alone is made again, with the same numbers.
     path = tmp_path / "o" / plan.models[0].name / "video_preds" / f"{video.key}.csv"
     before = read_csv(path).values
     path.unlink()
-    again = make_plan(config, run_dir=tmp_path / "run")
-    assert [unit.models for unit in again.sessions[0].units] == [(0,)]
-    (tasks,) = arranged_tasks(again.sessions, 1, config)
+    again = plan_run(config, run_dir=tmp_path / "run")
+    assert [unit.models for unit in again.recordings[0].groups] == [(0,)]
+    (tasks,) = plan_tasks(again, 1)
     executor.run([tasks], Listener())
     np.testing.assert_allclose(read_csv(path).values, before, atol=1e-3)
-    assert make_plan(config, run_dir=tmp_path / "run").done
+    assert plan_run(config, run_dir=tmp_path / "run").done

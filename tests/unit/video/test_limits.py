@@ -25,11 +25,11 @@ N_CLAIMED = 50_000_000
 PLAN = """
 import sys
 from pathlib import Path
-from raypose.inputs.videos import FoundVideo, inspect_videos
+from raypose.inputs.videos import FoundVideo, Unusable, probe_videos
 
 path = Path(sys.argv[1])
-(found,) = inspect_videos([FoundVideo(path, path.parent)], ["key"])
-print(found.error or f"{found.spec.width} x {found.spec.height}")
+(found,) = probe_videos([FoundVideo(path)], ["key"])
+print(found.error if isinstance(found, Unusable) else f"{found.width} x {found.height}")
 print(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
 """
 

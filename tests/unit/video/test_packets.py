@@ -54,17 +54,6 @@ def test_frames_are_those_of_the_demuxer(name: str, tmp_path: Path) -> None:
         assert frames_of(index, start) == frames_of(demuxed, start)
 
 
-def test_an_index_without_places_is_else_the_same(tmp_path: Path) -> None:
-    video = make_video(tmp_path / "video.mp4", bframes=2)
-    noted, plain = index_video(video), index_video(video, note_packets=False)
-    assert noted.packets is not None
-    assert plain.packets is None
-    for field in dataclasses.fields(plain):
-        if field.name != "packets":
-            assert np.array_equal(getattr(plain, field.name), getattr(noted, field.name)), field
-    assert frames_of(plain, 0) == frames_of(noted, 0)
-
-
 def test_damage_inside_is_met_alike(tmp_path: Path) -> None:
     whole = make_video(tmp_path / "whole.mp4", bframes=2)
     index = index_video(damage_packets(whole, tmp_path / "damaged.mp4", [5, 6, 12]))

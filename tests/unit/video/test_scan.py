@@ -14,7 +14,7 @@ from tests.videos import make_video, read_with_opencv
 
 def scan(path: Path) -> Packets:
     with open_video(str(path)) as container:
-        return scan_packets(container, video_stream(container, str(path)), None)
+        return scan_packets(str(path), container, video_stream(container, str(path)))
 
 
 def test_columns(tmp_path: Path) -> None:

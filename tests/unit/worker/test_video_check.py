@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from raypose.errors import CancelledError, StorageError, VideoError
-from raypose.inputs.probe import look_into
+from raypose.inputs.probe import probe
 from raypose.specs import VideoSpec
 from raypose.storage import digests
 from raypose.storage.digests import Identity, content_digest
@@ -47,11 +47,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def spec_of(path: Path | str) -> VideoSpec:
-    look = look_into(Path(path))
-    return VideoSpec(
-        str(path), "cam", look.n_frames, look.width, look.height, look.fps, look.duration_s,
-        look.fingerprint, identity=look.identity,
-    )  # fmt: skip
+    return probe(Path(path), "cam")
 
 
 @pytest.fixture

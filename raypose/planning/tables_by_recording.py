@@ -14,7 +14,7 @@ from raypose.errors import UsageError
 from raypose.inputs.models import shortest_names
 from raypose.inputs.sessions import Grouping, Recording, group_by_view, views_of_folders
 from raypose.inputs.tables import FoundTable
-from raypose.planning import Problem
+from raypose.planning.model import Problem
 from raypose.storage import AnyPath
 
 _AS_MEMBERS = (
@@ -28,7 +28,7 @@ _Id = tuple[Path, str]
 
 
 @dataclass(frozen=True, slots=True)
-class TableSession:
+class TableRecording:
     """The tables of one recording.
 
     Attributes:
@@ -60,7 +60,7 @@ def group_tables(
     views: Sequence[str] = (),
     listed: Grouping | None = None,
     min_members: int | None = None,
-) -> tuple[list[TableSession], list[Problem]]:
+) -> tuple[list[TableRecording], list[Problem]]:
     """Puts tables together; what can't be is a problem, and the others go on.
 
     Tables of one video are members of one ensemble: they lie in different directories, or their
@@ -94,7 +94,7 @@ def group_tables(
         grouping = group_by_view([_path(key) for key in videos], views)
     else:
         return _one_by_one(videos.values(), names, usual, min_members, problems)
-    for path, reason in grouping.strays:
+    for path, reason in grouping.unmatched:
         first, *others = videos[_key(path)].tables.values()
         also = f" (nor do those of {len(others)} other members)" if others else ""
         problems.append(
@@ -120,7 +120,7 @@ def group_tables(
     return sessions, problems
 
 
-def one_recording(found: Sequence[FoundTable]) -> list[TableSession]:
+def one_recording(found: Sequence[FoundTable]) -> list[TableRecording]:
     """All tables as members of one recording, a single video, whatever their names.
 
     It is called by what all names have in common at their beginning, or else at their end; or
@@ -144,7 +144,7 @@ def one_recording(found: Sequence[FoundTable]) -> list[TableSession]:
     keys = {table.key for table in found}
     name = keys.pop() if len(keys) == 1 else _common_name(stems) or paths[0].parent.name
     tables = (tuple(paths),)
-    return [TableSession(name or "smoothed", ("",), (name or "smoothed",), tuple(names), tables)]
+    return [TableRecording(name or "smoothed", ("",), (name or "smoothed",), tuple(names), tables)]
 
 
 def _common_name(stems: Sequence[str]) -> str:
@@ -166,7 +166,7 @@ def _one_by_one(
     usual: int,
     min_members: int | None,
     problems: list[Problem],
-) -> tuple[list[TableSession], list[Problem]]:
+) -> tuple[list[TableRecording], list[Problem]]:
     sessions = []
     for video in videos:
         session = _session(video.key, [("", video)], names, problems)
@@ -219,7 +219,7 @@ def _session(
     parts: Sequence[tuple[str, _Video]],
     names: dict[_Id, str],
     problems: list[Problem],
-) -> TableSession | None:
+) -> TableRecording | None:
     """A recording whose views have the same members, or as many of others."""
     ids = [list(video.tables) for _, video in parts]
     if all(set(of_view) == set(ids[0]) for of_view in ids):
@@ -233,7 +233,7 @@ def _session(
     # Models that are trained for one view each: any of them may go together.
     together = zip(*ids, strict=True)
     members = tuple(" + ".join(dict.fromkeys(names[m] for m in each)) for each in together)
-    return TableSession(
+    return TableRecording(
         name,
         tuple(view for view, _ in parts),
         tuple(video.key for _, video in parts),
@@ -246,7 +246,7 @@ def _session(
 
 
 def _has_enough(
-    session: TableSession, usual: int, min_members: int | None, problems: list[Problem]
+    session: TableRecording, usual: int, min_members: int | None, problems: list[Problem]
 ) -> bool:
     n = len(session.members)
     if n == usual:
@@ -287,5 +287,5 @@ def _as_listed(listed: Grouping, videos: dict[str, _Video]) -> Grouping:
         known = {view for view, _ in files}
         missing = tuple(view for view in listed.views if view not in known)
         recordings.append(Recording(recording.name, tuple(files), missing))
-    strays = tuple((_path(key), "is not in the list") for key in left)
-    return Grouping(listed.views, tuple(recordings), strays)
+    unmatched = tuple((_path(key), "is not in the list") for key in left)
+    return Grouping(listed.views, tuple(recordings), unmatched)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from raypose.pipeline import RunResult, _Recorder
-from raypose.specs import VideoSpec
+from raypose.results import Recorder, RunResult
+from raypose.steps import Summary
 from raypose.storage import ledger
-from raypose.tasks import LoadArgs, Summary, Task
 from tests.projects import Project
+from tests.tasks import make_task
 
 
 @pytest.mark.parametrize(("device", "expected"), [("cuda:0", (30.0, 12.0)), ("cpu", (0.0, 0.0))])
@@ -21,14 +20,13 @@ def test_waiting_counts_on_gpus(
     project = Project(tmp_path)
     project.video()
     plan = project.plan()
-    args = LoadArgs(VideoSpec("/v.mp4", "v", 100, 64, 64, 25.0, 4.0, "x"), "")
-    tasks = {name: Task(name, "predict", "v", "v", args, (), (name,), 100, True) for name in "ab"}
-    result: RunResult[Any] = RunResult(plan, plan.run_dir)
+    tasks = {name: make_task(name, gpu=True) for name in "ab"}
+    result = RunResult(plan, plan.run_dir)
     log = ledger.RunLog(tmp_path / "run")
-    recorder = _Recorder(tasks, result, log, None)
+    recorder = Recorder(tasks, result, log, None)
     facts = {"n_frames": 100, "device": device, "predict_s": 15.0, "decode_s": 6.0}
     for name in tasks:
-        recorder.finished(Summary(name, "predict", facts=facts))
+        recorder.finished(Summary(name, facts=facts))
     log.close()
     assert (result.gpu_s, result.gpu_waited_s) == expected
     assert result.n_frames == 200

@@ -11,6 +11,7 @@ import pytest
 
 from raypose.errors import ModelError, UsageError
 from raypose.planning import Plan, PredictGroup
+from raypose.steps import Smooth
 from tests.calibrations import calibration_text
 from tests.projects import Project, commit_all, fake_model
 from tests.videos import truncate
@@ -29,14 +30,23 @@ def project(tmp_path: Path) -> Project:
 EVERYTHING: dict[str, Any] = {"eks": True, "label": ("full", "snippet")}
 
 
+STEPS = {"table", "smooth", "metrics", "label", "snippet"}
+"""The kinds of steps that this module is about."""
+
+
 def missing(plan: Plan) -> set[tuple[str, str, str]]:
     return {
-        (video.video.key, work.owner.name, step.kind)
-        for session in plan.sessions
-        for video in session.videos
-        for work in video.works
-        for step in work.missing
+        (output.video.key, output.owner.name, planned.step.name)
+        for output in plan.outputs
+        for planned in output.missing
+        if planned.step.name in STEPS
     }
+
+
+def smooth_step(plan: Plan) -> Smooth:
+    planned = plan.recordings[0].smooth
+    assert planned is not None and isinstance(planned.step, Smooth)
+    return planned.step
 
 
 def fatal(plan: Plan) -> list[str]:
@@ -47,10 +57,11 @@ class TestWhatIsToDo:
     def test_everything_of_an_ensemble(self, project: Project) -> None:
         project.video()
         plan = project.plan(**EVERYTHING)
-        kinds = ("table", "metrics", "label", "snippet")
-        assert missing(plan) == {("cam", o, k) for o in ("a", "b", "eks") for k in kinds}
+        more = ("metrics", "label", "snippet")
+        tables = {("cam", "a", "table"), ("cam", "b", "table"), ("cam", "eks", "smooth")}
+        assert missing(plan) == tables | {("cam", o, k) for o in ("a", "b", "eks") for k in more}
         assert not plan.problems
-        assert plan.sessions[0].units == (PredictGroup((0,), (0, 1)),)
+        assert plan.recordings[0].groups == (PredictGroup((0,), (0, 1)),)
 
     def test_nothing_is_written(self, project: Project) -> None:
         project.video()
@@ -62,7 +73,7 @@ class TestWhatIsToDo:
         project.video()
         plan = project.plan(metrics=False)
         assert missing(plan) == {("cam", "a", "table"), ("cam", "b", "table")}
-        assert plan.sessions[0].videos[0].eks is None
+        assert plan.recordings[0].videos[0].smoothed is None
 
     def test_no_two_outputs_share_a_path(self, project: Project) -> None:
         for name in ("d1/cam.mp4", "d2/cam.mp4", "cam.avi"):
@@ -70,16 +81,16 @@ class TestWhatIsToDo:
         for layout in ("app", "pose-app"):
             plan = project.plan(layout=layout, recursive=True, **EVERYTHING)
             paths = [
-                p for s in plan.sessions for w in s.works for t in w.steps
-                for p in t.outputs.values()
+                p for output in plan.outputs for planned in output.steps
+                for p in planned.outputs.values()
             ]  # fmt: skip
-            assert len(plan.sessions) == 3
+            assert len(plan.recordings) == 3
             assert len(set(paths)) == len(paths)
 
     def test_without_output_dir_models_keep_their_own(self, project: Project) -> None:
         project.video()
         plan = project.plan(output_dir=None, eks=True, eks_dir=project.root / "smooth")
-        tables = [work.table.outputs["table"] for work in plan.sessions[0].works]
+        tables = [output.path for output in plan.recordings[0].outputs]
         assert tables == [
             str(project.models[0] / "video_preds" / "cam.csv"),
             str(project.models[1] / "video_preds" / "cam.csv"),
@@ -90,8 +101,8 @@ class TestWhatIsToDo:
         project.video()
         monkeypatch.chdir(project.root)
         plan = project.plan(output_dir="out", videos=("videos",), models=("models/a",))
-        (work,) = plan.sessions[0].works
-        assert work.table.outputs["table"] == str(project.out / "a" / "video_preds" / "cam.csv")
+        (work,) = plan.recordings[0].outputs
+        assert work.path == str(project.out / "a" / "video_preds" / "cam.csv")
 
     def test_disk_for_labelled_videos(self, project: Project) -> None:
         project.video()
@@ -110,7 +121,7 @@ class TestWhatIsDone:
         plan = project.plan(**EVERYTHING)
         assert plan.done
         assert not missing(plan)
-        assert plan.sessions[0].units == ()
+        assert plan.recordings[0].groups == ()
 
     def test_a_deleted_labelled_video_is_all_that_is_drawn(self, project: Project) -> None:
         project.video()
@@ -126,14 +137,14 @@ class TestWhatIsDone:
         table.write_bytes(table.read_bytes()[: table.stat().st_size // 2])
         plan = project.plan(eks=True)
         assert missing(plan) == {("cam", "a", "table")}
-        assert "changed" in plan.sessions[0].videos[0].models[0].table.reason
+        assert "changed" in plan.recordings[0].videos[0].members[0].table.reason
 
     def test_a_table_that_merely_exists_is_not_done(self, project: Project) -> None:
         project.video()
         folder = project.out / "a" / "video_preds"
         folder.mkdir(parents=True)
         (folder / "cam.csv").write_text("scorer\n")
-        step = project.plan().sessions[0].videos[0].models[0].table
+        step = project.plan().recordings[0].videos[0].members[0].table
         assert (step.done, step.reason) == (False, "not made by raypose")
 
     def test_overwrite_makes_all_again(self, project: Project) -> None:
@@ -148,7 +159,7 @@ class TestWhatIsDone:
         project.video(n_frames=13)
         plan = project.plan()
         assert len(missing(plan)) == 4
-        assert "video" in plan.sessions[0].videos[0].models[0].table.reason
+        assert "video" in plan.recordings[0].videos[0].members[0].table.reason
         assert not plan.problems
 
     def test_a_video_that_was_moved_is_still_done(self, project: Project) -> None:
@@ -192,7 +203,7 @@ class TestWhatIsDone:
             (model / "exports_onnx" / f"{checkpoint.stem}_fp32.onnx").write_bytes(b"exported")
         plan = project.plan(runtime="onnx")
         assert {kind for _, _, kind in missing(plan)} == {"table", "metrics"}
-        table = plan.sessions[0].videos[0].models[0].table
+        table = plan.recordings[0].videos[0].members[0].table
         assert table.reason == "made with another model, runtime" and not plan.problems
         project.finish(runtime="onnx")
         assert project.plan(runtime="onnx").done and not project.plan().done
@@ -206,7 +217,7 @@ class TestWhatIsDone:
         project.video()
         project.finish(eks=True)
         left = missing(project.plan(eks=True, eks_options={"smooth_param": 5.0}))
-        assert left == {("cam", "eks", "table"), ("cam", "eks", "metrics")}
+        assert left == {("cam", "eks", "smooth"), ("cam", "eks", "metrics")}
 
     def test_more_members_change_only_the_ensemble(self, project: Project) -> None:
         project.video()
@@ -221,7 +232,7 @@ class TestProblems:
         good = project.video()
         truncate(good, project.videos / "cut.mp4", 0.3)
         plan = project.plan()
-        assert [session.key for session in plan.sessions] == ["cam"]
+        assert [session.key for session in plan.recordings] == ["cam"]
         (problem,) = plan.problems
         assert problem.fatal
         assert problem.subject == str(project.videos / "cut.mp4")
@@ -230,7 +241,7 @@ class TestProblems:
         project.video("cam.mp4")
         project.video("cam_temporal_norm.mp4")
         plan = project.plan()
-        assert [session.key for session in plan.sessions] == ["cam"]
+        assert [session.key for session in plan.recordings] == ["cam"]
         (problem,) = plan.problems
         assert problem.fatal
         assert str(project.videos / "cam.mp4") in problem.message
@@ -241,7 +252,7 @@ class TestProblems:
         first, second = project.video("d1/cam.mp4"), project.video("d2/cam.mp4", n_frames=9)
         project.finish(videos=(str(first),))
         plan = project.plan(videos=(str(second),))
-        assert plan.sessions == ()
+        assert plan.recordings == ()
         (problem,) = plan.problems
         assert problem.fatal
         assert str(first) in problem.message
@@ -263,7 +274,7 @@ class TestProblems:
         plan = project.plan(eks=True, models=(str(project.models[0]), str(odd)))
         (message,) = fatal(plan)
         assert "ear, paw, tail" in message
-        assert plan.sessions[0].videos[0].eks is None
+        assert plan.recordings[0].videos[0].smoothed is None
         assert {owner for _, owner, _ in missing(plan)} == {"a", "c"}
 
     def test_an_ensemble_needs_two_models_and_a_place(self, project: Project) -> None:
@@ -284,7 +295,7 @@ class TestProblems:
         assert not problem.fatal
         assert problem.subject == "c"
         assert problem.hint == "EKS leaves it out."
-        eks = plan.sessions[0].videos[0].eks
+        eks = plan.recordings[0].videos[0].smoothed
         assert eks is not None
         assert eks.owner.model.name == "a", "whose keypoints the ensemble has"
 
@@ -304,7 +315,7 @@ class TestProblems:
         turned = fake_model(project.root / "models" / "c", keypoint_names=("tail", "nose", "paw"))
         plan = project.plan(eks=True, models=(str(project.models[0]), str(turned)))
         assert not plan.problems
-        assert plan.sessions[0].videos[0].eks is not None
+        assert plan.recordings[0].videos[0].smoothed is not None
 
     def test_missing_labels_leave_out_pca_and_nothing_else(self, project: Project) -> None:
         project.video()
@@ -315,7 +326,7 @@ class TestProblems:
         (problem,) = plan.problems
         assert not problem.fatal
         assert "--data-dir" in problem.hint
-        (metrics,) = (s for s in plan.sessions[0].works[0].steps if s.kind == "metrics")
+        (metrics,) = (s for s in plan.recordings[0].outputs[0].steps if s.step.name == "metrics")
         assert list(metrics.outputs) == ["temporal_norm"]
 
     def test_a_model_that_is_none_stops_everything(self, project: Project) -> None:
@@ -333,9 +344,9 @@ class TestProblems:
         project.video()
         model = fake_model(project.root / "models" / "eks")
         plan = project.plan(eks=True, models=(str(project.models[0]), str(model)))
-        tables = [work.table.outputs["table"] for work in plan.sessions[0].works]
+        tables = [output.path for output in plan.recordings[0].outputs]
         assert len(set(tables)) == 3
-        assert len({work.owner.name for work in plan.sessions[0].works}) == 3
+        assert len({work.owner.name for work in plan.recordings[0].outputs}) == 3
 
     def test_eks_into_the_directory_of_a_member(self, project: Project) -> None:
         project.video()
@@ -344,7 +355,7 @@ class TestProblems:
 
 
 def kinds_of(plan: Plan) -> list[tuple[str, tuple[str, ...]]]:
-    return [(s.key, tuple(v.video.view for v in s.videos)) for s in plan.sessions]
+    return [(s.key, tuple(v.video.view for v in s.videos)) for s in plan.recordings]
 
 
 class TestRecordings:
@@ -364,12 +375,13 @@ class TestRecordings:
         plan = project.plan(views=("top", "side"), eks=True)
         assert not plan.problems
         assert kinds_of(plan) == [("r1", ("top", "side")), ("r2", ("top", "side"))]
-        session = plan.sessions[0]
-        tables = [video.eks.table.outputs for video in session.videos if video.eks]
-        assert tables[0]["table"].endswith("eks/video_preds/r1_top.csv")
-        assert tables[0]["params"].endswith("eks/smooth_params/r1.json")
-        assert set(tables[1]) == {"table"}
-        assert [unit.videos for unit in session.units] == [(0,), (1,)]
+        session = plan.recordings[0]
+        outputs = smooth_step(plan).outputs
+        assert outputs["table top"].endswith("eks/video_preds/r1_top.csv")
+        assert outputs["table side"].endswith("eks/video_preds/r1_side.csv")
+        assert outputs["params"].endswith("eks/smooth_params/r1.json")
+        assert len(outputs) == 3
+        assert [unit.videos for unit in session.groups] == [(0,), (1,)]
 
     def test_without_views_every_video_is_on_its_own(self, project: Project) -> None:
         project.video("r1_top.mp4")
@@ -381,7 +393,7 @@ class TestRecordings:
         project.video("r1_side.mp4")
         plan = project.plan(models=(self.multiview(project),))
         assert kinds_of(plan) == [("r1", ("top", "side"))]
-        assert [unit.videos for unit in plan.sessions[0].units] == [(0, 1)]
+        assert [unit.videos for unit in plan.recordings[0].groups] == [(0, 1)]
 
     @pytest.mark.parametrize("multiview", [True, False])
     def test_a_recording_that_lacks_a_view(self, project: Project, multiview: bool) -> None:
@@ -396,7 +408,7 @@ class TestRecordings:
         assert (problem.subject, problem.message) == ("r2", "lacks the view top")
         rest = [] if multiview else [("r2_side", ("",))]
         assert kinds_of(plan) == [("r1", ("top", "side")), *rest]
-        assert all(s.videos[0].eks is None for s in plan.sessions[1:])
+        assert all(s.videos[0].smoothed is None for s in plan.recordings[1:])
 
     def test_views_that_differ_in_frames(self, project: Project) -> None:
         project.video("r1_top.mp4")
@@ -431,7 +443,7 @@ class TestRecordings:
         listed.write_text("session,top,side\nmouse1,videos/b.mp4,videos/a.mp4\n")
         plan = project.plan(videos=(), sessions=listed)
         assert kinds_of(plan) == [("mouse1", ("top", "side"))]
-        assert [v.video.key for v in plan.sessions[0].videos] == ["b", "a"]
+        assert [v.video.key for v in plan.recordings[0].videos] == ["b", "a"]
 
     def test_models_whose_views_are_others(self, project: Project) -> None:
         project.video("r1_top.mp4")
@@ -442,22 +454,19 @@ class TestRecordings:
     def test_a_calibration_beside_the_videos_gives_points(self, project: Project) -> None:
         project.video("r1_top.mp4")
         project.video("r1_side.mp4")
-        before = project.plan(views=("top", "side"), eks=True).sessions[0]
-        assert before.calibration == ""
+        asked: dict[str, Any] = {"views": ("top", "side"), "eks": True}
+        assert smooth_step(project.plan(**asked)).calibration == ""
         path = project.videos / "calibration.toml"
         path.write_text(calibration_text())
-        session = project.plan(views=("top", "side"), eks=True).sessions[0]
-        assert session.calibration == str(path)
-        eks = session.videos[0].eks
-        assert eks is not None
-        assert eks.table.outputs["points"].endswith("eks/points_3d/r1.csv")
-        commit_all(session)
-        assert project.plan(views=("top", "side"), eks=True).sessions[0].done
+        plan = project.plan(**asked)
+        assert smooth_step(plan).calibration == str(path)
+        assert smooth_step(plan).outputs["points"].endswith("eks/points_3d/r1.csv")
+        commit_all(plan.recordings[0])
+        assert project.plan(**asked).done
         path.write_text(path.read_text() + "# again\n")
-        assert project.plan(views=("top", "side"), eks=True).sessions[0].to_smooth
-        linear = {"mode": "multicam"}
-        plan = project.plan(views=("top", "side"), eks=True, eks_options=linear)
-        assert plan.sessions[0].calibration == ""
+        assert ("r1_top", "eks", "smooth") in missing(project.plan(**asked))
+        plan = project.plan(**asked, eks_options={"mode": "multicam"})
+        assert smooth_step(plan).calibration == ""
 
     def test_a_calibration_that_is_given_names_the_views(self, project: Project) -> None:
         project.video("r1_top.mp4")
@@ -491,9 +500,9 @@ class TestRecordings:
         assert problem.fatal
         assert problem.subject == str(folder / "r1.toml")
         assert "cam_1.distortions of camera 'side'" in problem.message
-        first, second = plan.sessions
-        assert first.videos[0].models and first.videos[0].eks is None
-        assert second.videos[0].eks is not None
+        first, second = plan.recordings
+        assert first.videos[0].members and first.videos[0].smoothed is None
+        assert second.videos[0].smoothed is not None
 
     def test_shards_are_all_recordings_once(self, project: Project) -> None:
         for i in range(5):
@@ -519,8 +528,8 @@ class TestRecordings:
         assert problem.fatal
         assert "b_bbox.csv" in problem.message
         assert kinds_of(plan) == [("a", ("",))]
-        assert plan.sessions[0].videos[0].boxes == str(folder / "a_bbox.csv")
-        assert "boxes" in plan.sessions[0].videos[0].models[0].table.reason
+        assert plan.recordings[0].videos[0].bbox == str(folder / "a_bbox.csv")
+        assert "boxes" in plan.recordings[0].videos[0].members[0].table.reason
 
     def test_an_ensemble_on_disk(self, project: Project) -> None:
         project.video("r1_top.mp4")
@@ -533,9 +542,9 @@ class TestRecordings:
         plan = project.plan(models=(str(folder),), output_dir=None)
         assert [model.name for model in plan.models] == ["a", "b"]
         assert kinds_of(plan) == [("r1", ("top", "side"))]
-        eks = plan.sessions[0].videos[0].eks
+        eks = plan.recordings[0].videos[0].smoothed
         assert eks is not None
-        assert eks.table.outputs["table"] == str(folder / "video_preds" / "r1_top.csv")
+        assert eks.path == str(folder / "video_preds" / "r1_top.csv")
         assert plan.config.eks_options.smooth_param == 4
         assert plan.config.eks_options.quantile_keep_pca == 50
         (folder / "ensemble.yaml").write_text("members: [a, gone]\n")

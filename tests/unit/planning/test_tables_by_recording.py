@@ -11,7 +11,7 @@ from raypose.errors import UsageError
 from raypose.inputs.sessions import Grouping, Recording
 from raypose.inputs.tables import FoundTable
 from raypose.planning import Problem
-from raypose.planning.smoothing.sessions import TableSession, group_tables, one_recording
+from raypose.planning.tables_by_recording import TableRecording, group_tables, one_recording
 
 VIEWS = ("top", "side")
 
@@ -23,7 +23,7 @@ def table(path: str, label: str = "") -> FoundTable:
     return FoundTable(file, Path("/data", folder), key, label)
 
 
-def group(*tables: FoundTable, **values: Any) -> tuple[list[TableSession], list[Problem]]:
+def group(*tables: FoundTable, **values: Any) -> tuple[list[TableRecording], list[Problem]]:
     return group_tables(tables, **values)
 
 
@@ -31,7 +31,7 @@ def folders(*paths: str) -> list[FoundTable]:
     return [table(path) for path in paths]
 
 
-def good(result: tuple[list[TableSession], list[Problem]]) -> list[TableSession]:
+def good(result: tuple[list[TableRecording], list[Problem]]) -> list[TableRecording]:
     sessions, problems = result
     assert not problems
     return sessions

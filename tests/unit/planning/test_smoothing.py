@@ -10,11 +10,11 @@ import pytest
 
 from raypose.config import SmoothConfig
 from raypose.errors import UsageError
-from raypose.planning.smoothing.plan import SmoothPlan, make_smooth_plan, smooth_tasks
+from raypose.planning import Plan, RecordingPlan, plan_smoothing, plan_tasks
+from raypose.steps import Load, Smooth
 from raypose.steps.frame_files import commit_frames
 from raypose.storage import ledger
 from raypose.tables.keypoints import COORDS, KeypointTable, write_csv
-from raypose.tasks import LoadArgs, SmoothArgs
 from tests.calibrations import calibration_text
 from tests.frames import make_frames
 
@@ -41,64 +41,71 @@ def put(path: Path, value: float = 1.0) -> None:
     write_csv(KeypointTable("heatmap_tracker", ("nose",), COORDS, values), path)
 
 
-def plan(root: Path, **values: Any) -> SmoothPlan:
+def plan(root: Path, **values: Any) -> Plan:
     given = {"tables": [str(root / "m1"), str(root / "m2")], "eks_dir": root / "out", **values}
-    return make_smooth_plan(SmoothConfig(**given), run_dir=root / "run")
+    return plan_smoothing(SmoothConfig(**given), run_dir=root / "run")
 
 
-def commit(made: SmoothPlan) -> None:
-    for step in made.pending:
-        for path in step.paths:
-            with ledger.committing(path, step.recipe) as temporary:
+def smooth_step(recording: RecordingPlan) -> Smooth:
+    assert recording.smooth is not None and isinstance(recording.smooth.step, Smooth)
+    return recording.smooth.step
+
+
+def commit(made: Plan) -> None:
+    for recording in made.pending:
+        for path, recipe, _ in smooth_step(recording).expected():
+            with ledger.committing(Path(path), recipe) as temporary:
                 temporary.write_text("done")
 
 
 def test_a_video_by_itself(root: Path) -> None:
     made = plan(root)
-    assert [step.session.name for step in made.sessions] == [
+    assert [recording.key for recording in made.recordings] == [
         "r1_side",
         "r1_top",
         "r2_side",
         "r2_top",
     ]
-    first = made.sessions[0]
-    assert first.outputs == (root / "out" / "video_preds" / "r1_side.csv",)
-    assert first.params == root / "out" / "smooth_params" / "r1_side.json"
+    step = smooth_step(made.recordings[0])
+    assert step.outputs == {
+        "table": str(root / "out" / "video_preds" / "r1_side.csv"),
+        "params": str(root / "out" / "smooth_params" / "r1_side.json"),
+    }
     assert (made.n_videos, made.n_pending_videos, made.problems) == (4, 4, ())
 
-    *loads, smooth = smooth_tasks(first, made.config)
-    assert [load.args.path for load in loads if isinstance(load.args, LoadArgs)] == [
+    *loads, smooth = plan_tasks(made, 0)[0]
+    assert [load.step.path for load in loads if isinstance(load.step, Load)] == [
         str(root / m / "video_preds" / "r1_side.csv") for m in ("m1", "m2")
     ]
     assert smooth.inputs == tuple(load.outputs[0] for load in loads)
-    assert isinstance(smooth.args, SmoothArgs)
-    assert (smooth.args.members, smooth.args.final) == (("m1", "m2"), True)
+    assert smooth.step is step and (step.members, step.final) == (("m1", "m2"), True)
     assert not any(task.gpu for task in (*loads, smooth))
 
 
 def test_views(root: Path) -> None:
     made = plan(root, views="top,side")
-    assert [step.session.name for step in made.sessions] == ["r1", "r2"]
-    *loads, smooth = smooth_tasks(made.sessions[0], made.config)
+    assert [recording.key for recording in made.recordings] == ["r1", "r2"]
+    *loads, smooth = plan_tasks(made, 0)[0]
     assert [load.subject for load in loads] == [
         "m1 · r1_top",
         "m2 · r1_top",
         "m1 · r1_side",
         "m2 · r1_side",
     ]
-    assert [video.view for video in smooth.args.videos] == ["top", "side"]
+    assert [video.view for video in smooth.step.videos] == ["top", "side"]
     assert len(smooth.outputs) == 2
-    assert made.sessions[0].points is None
+    assert "points" not in smooth_step(made.recordings[0]).outputs
 
 
 def test_a_calibration_names_the_views(root: Path) -> None:
     calibration = root / "calibration.toml"
     calibration.write_text(CALIBRATION)
     made = plan(root, calibration=calibration)
-    assert made.sessions[0].session.views == ("top", "side")
-    assert made.sessions[0].points == root / "out" / "points_3d" / "r1.csv"
+    step = smooth_step(made.recordings[0])
+    assert [video.view for video in step.videos] == ["top", "side"]
+    assert step.outputs["points"] == str(root / "out" / "points_3d" / "r1.csv")
     linear = plan(root, calibration=calibration, eks_options={"mode": "multicam"})
-    assert linear.sessions[0].points is None
+    assert "points" not in smooth_step(linear.recordings[0]).outputs
     with pytest.raises(UsageError, match="has no camera front"):
         plan(root, calibration=calibration, views="top,front")
 
@@ -107,8 +114,8 @@ def test_a_list_of_recordings(root: Path) -> None:
     listed = root / "list.csv"
     listed.write_text("session,top,side\nmorning,r1_top.mp4,r1_side.mp4\nx,r2_top.mp4,\n")
     made = plan(root, sessions=listed)
-    assert [step.session.name for step in made.sessions] == ["morning"]
-    assert made.sessions[0].params.name == "morning.json"
+    assert [recording.key for recording in made.recordings] == ["morning"]
+    assert smooth_step(made.recordings[0]).outputs["params"].endswith("/morning.json")
     assert [p.message for p in made.problems] == [
         "belongs to no recording (nor do those of 1 other members): it is not in the list",
         "there is no table of its view side",
@@ -121,19 +128,21 @@ def test_what_is_done_is_not_done_again(root: Path) -> None:
     assert not plan(root, overwrite=True).done
     assert not plan(root, eks_options={"smooth_param": 3}).done
     put(root / "m2" / "video_preds" / "r2_top.csv", value=2.0)
-    assert [step.session.name for step in plan(root).pending] == ["r2_top"]
+    assert [recording.key for recording in plan(root).pending] == ["r2_top"]
     (root / "out" / "smooth_params" / "r1_top.json").unlink()
-    assert [step.session.name for step in plan(root).pending] == ["r1_top", "r2_top"]
+    assert [recording.key for recording in plan(root).pending] == ["r1_top", "r2_top"]
 
 
 def test_parts_of_the_recordings(root: Path) -> None:
-    names = [[step.session.name for step in plan(root, shard=f"{i}/3").sessions] for i in range(3)]
+    names = [
+        [recording.key for recording in plan(root, shard=f"{i}/3").recordings] for i in range(3)
+    ]
     assert names == [["r1_side", "r2_top"], ["r1_top"], ["r2_side"]]
 
 
 def test_the_pose_apps_folder(root: Path) -> None:
-    (step, *_) = plan(root, layout="pose-app").sessions
-    assert step.outputs == (root / "out" / "video_preds_infer" / "r1_side.csv",)
+    step = smooth_step(plan(root, layout="pose-app").recordings[0])
+    assert step.tables == (str(root / "out" / "video_preds_infer" / "r1_side.csv"),)
 
 
 def test_inputs_are_never_replaced(root: Path) -> None:
@@ -160,7 +169,7 @@ def test_what_was_smoothed_is_no_member(root: Path) -> None:
     path.parent.mkdir(parents=True)
     write_csv(KeypointTable(EKS_SCORER, ("nose",), EKS_COORDS, values), path)
     made = plan(root, tables=[str(root / name) for name in ("m1", "m2", "out")])
-    assert {step.session.members for step in made.sessions} == {("m1", "m2")}
+    assert {smooth_step(recording).members for recording in made.recordings} == {("m1", "m2")}
     assert [(p.subject, p.message) for p in made.problems] == [(str(path), "is smoothed already")]
 
 
@@ -169,15 +178,16 @@ def test_smoothed_tables_with_damaged_frames(root: Path) -> None:
     commit(made)
     assert plan(root).done and not plan(root).damaged
     frames = make_frames(5, missing=[2], suspect=[3])
-    step = made.sessions[0]
+    step = smooth_step(made.recordings[0])
+    table = Path(step.tables[0])
     facts = {"frames": frames.counts}
-    with ledger.committing(step.outputs[0], step.recipe, facts=facts) as temporary:
+    with ledger.committing(table, step.recipe, facts=facts) as temporary:
         temporary.write_text("done")
     assert not plan(root).done, "the file of frames is missing"
-    commit_frames(step.outputs[0], step.recipe, frames, source="")
+    commit_frames(table, step.recipe, frames, source="")
     again = plan(root)
     assert again.done
     (problem,) = again.problems
     assert problem.message == "1 of 5 frames is missing, 1 suspect"
-    table = str(step.session.tables[0][0])
-    assert problem.subject == table and again.damaged == {table: frames.counts}
+    first = str(root / "m1" / "video_preds" / "r1_side.csv")
+    assert problem.subject == first and again.damaged == {first: frames.counts}

@@ -1,0 +1,196 @@
+"""The tasks of a plan, with their dependencies.
+
+```
+predict (GPU, one or more ranges) ─ table ┬ metrics
+                                          ├ timestamps
+                                          ├ label
+                                          ├ snippet
+                                          └ smooth (all members' tables ─ metrics, label, snippet
+                                                    of all views)
+```
+
+A step whose outputs are finished has no task; where later steps need its table, a `load` takes
+its place. Ids are deterministic, so that a plan made again names the same work the same way.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+from raypose.config import RunConfig
+from raypose.planning.model import OutputPlan, Plan, PredictGroup, RecordingPlan
+from raypose.planning.partition import Shard, partition
+from raypose.steps import Predict, Smooth, Step, Table, Task
+from raypose.steps.base import OutputStep
+from raypose.steps.ranges import range_folder
+from raypose.storage import as_path
+from raypose.storage.layout import output_paths
+
+_Range = tuple[int, int, str]
+_Prediction = tuple[Task, Sequence[OutputPlan]]
+"""A task that predicts, and whose tables its results are parts of, in their order."""
+
+
+def plan_tasks(plan: Plan, n_gpus: int) -> list[tuple[Task, ...]]:
+    """The tasks of each pending recording, each after those it depends on.
+
+    Args:
+        plan: the plan.
+        n_gpus: workers with a GPU.
+    """
+    config = plan.config
+    if not isinstance(config, RunConfig):
+        return [_recording_tasks(recording, []) for recording in plan.pending]
+    groups = [(recording, group) for recording in plan.pending for group in recording.groups]
+    demands = [recording.demand(group) for recording, group in groups]
+    shards = partition(demands, n_gpus, config.chunk_frames)
+    predicts: dict[str, list[_Prediction]] = defaultdict(list)
+    for (recording, group), of_group in zip(groups, shards, strict=True):
+        predicts[recording.key] += [
+            _predict_task(recording, group, shard, config) for shard in of_group
+        ]
+    return [_recording_tasks(recording, predicts[recording.key]) for recording in plan.pending]
+
+
+def _recording_tasks(
+    recording: RecordingPlan, predictions: Sequence[_Prediction]
+) -> tuple[Task, ...]:
+    """The tasks of one recording, whose predictions are given."""
+    tasks = [task for task, _ in predictions]
+    predicted: dict[str, list[_Range]] = defaultdict(list)
+    for task, outputs in predictions:
+        assert isinstance(task.step, Predict)
+        for name, output in zip(task.outputs, outputs, strict=True):
+            predicted[_table_name(output)].append((task.step.start, task.step.stop, name))
+    smooth = recording.smooth
+    to_smooth = smooth is not None and not smooth.done
+    for video in recording.videos:
+        for member in video.members:
+            if not member.table.done:
+                tasks.append(_table_task(recording, member, predicted[_table_name(member)]))
+            elif to_smooth or member.missing:
+                tasks.append(_load_task(recording, member))
+            tasks += _more_tasks(recording, member)
+    if smooth is not None and to_smooth:
+        tasks.append(_smooth_task(recording, smooth.step))
+    for video in recording.videos:
+        if video.smoothed is not None and video.smoothed.missing:
+            if not to_smooth:
+                tasks.append(_load_task(recording, video.smoothed))
+            tasks += _more_tasks(recording, video.smoothed)
+    return tuple(tasks)
+
+
+def _table_name(output: OutputPlan) -> str:
+    """Name of a table among the results of tasks, whoever makes or reads it."""
+    return f"table/{output.video.key}/{output.owner.name}"
+
+
+def _predict_task(
+    recording: RecordingPlan, group: PredictGroup, shard: Shard, config: RunConfig
+) -> _Prediction:
+    plans = [recording.videos[v] for v in group.videos]
+    video = plans[0].video
+    # A member's videos are together, as in `Predict`.
+    outputs = [plan.members[i] for i in shard.models for plan in plans]
+    steps = [output.table.step for output in outputs]
+    names = [plans[0].members[i].owner.name for i in shard.models]
+    whole = (shard.start, shard.stop) == (0, video.n_frames)
+    folders = tuple(
+        ""
+        if output.table.done
+        else str(
+            range_folder(output_paths(as_path(output.owner.root), output.video.key, config.layout))
+        )
+        for output in outputs
+    )
+    where = video.key
+    if len(plans) > 1:
+        where = f"{recording.key}[{','.join(plan.video.view for plan in plans)}]"
+    part = "" if whole else f"/{shard.start}-{shard.stop}"
+    task_id = f"predict/{where}/{'+'.join(names)}{part}"
+    step = Predict(
+        videos=tuple(plan.video for plan in plans),
+        members=tuple(s.model for s in steps[:: len(plans)] if isinstance(s, OutputStep)),
+        start=shard.start,
+        stop=shard.stop,
+        recipes=tuple(s.recipe for s in steps if isinstance(s, OutputStep)),
+        range_dirs=() if whole else folders,
+        bboxes=tuple(plan.bbox for plan in plans),
+        precision=config.precision,
+        decoder=config.decoder,
+        batch_size=config.batch_size,
+        strict=config.strict,
+    )
+    frames = "" if whole else f" [{shard.start}–{shard.stop})"
+    task = Task(
+        id=task_id,
+        step=step,
+        recording=recording.key,
+        subject=f"{' + '.join(names)} · {where}{frames}",
+        outputs=tuple(f"{task_id}#{out.owner.name}#{out.video.key}" for out in outputs),
+        n_frames=shard.stop - shard.start,
+    )
+    return task, outputs
+
+
+def _table_task(recording: RecordingPlan, output: OutputPlan, predicted: Sequence[_Range]) -> Task:
+    """The task that stitches what is predicted now and what an earlier run has finished."""
+    arriving = [(start, stop, "", name) for start, stop, name in predicted]
+    kept = [
+        (start, stop, path, "")
+        for start, stop, path in output.ranges
+        if not any(start < b and a < stop for a, b, _ in predicted)
+    ]
+    ranges = sorted(arriving + kept)
+    assert isinstance(output.table.step, Table)
+    step = replace(
+        output.table.step, ranges=tuple((start, stop, path) for start, stop, path, _ in ranges)
+    )
+    return _task(recording, output, step, tuple(name for *_, name in ranges if name))
+
+
+def _load_task(recording: RecordingPlan, output: OutputPlan) -> Task:
+    return _task(recording, output, output.load, ())
+
+
+def _more_tasks(recording: RecordingPlan, output: OutputPlan) -> list[Task]:
+    table = (_table_name(output),)
+    return [
+        _task(recording, output, planned.step, table)
+        for planned in output.more
+        if not planned.done
+    ]
+
+
+def _task(
+    recording: RecordingPlan, output: OutputPlan, step: Step, inputs: tuple[str, ...]
+) -> Task:
+    video, owner = output.video, output.owner
+    task_id = f"{step.name}/{video.key}/{owner.name}"
+    takes_a_table = any(step is planned.step for planned in output.more)
+    return Task(
+        id=task_id,
+        step=step,
+        recording=recording.key,
+        subject=f"{owner.name} · {video.key}",
+        inputs=inputs,
+        outputs=(task_id if takes_a_table else _table_name(output),),
+        n_frames=video.n_frames,
+    )
+
+
+def _smooth_task(recording: RecordingPlan, step: Step) -> Task:
+    assert isinstance(step, Smooth)
+    outputs = [video.smoothed for video in recording.videos if video.smoothed is not None]
+    return Task(
+        id=f"smooth/{recording.key}/{step.owner.name}",
+        step=step,
+        recording=recording.key,
+        subject=f"{step.owner.name} · {recording.key}",
+        inputs=tuple(_table_name(m) for video in recording.videos for m in video.members),
+        outputs=tuple(map(_table_name, outputs)),
+        n_frames=recording.videos[0].video.n_frames,
+    )

@@ -1,0 +1,155 @@
+"""The plan of a run: models × recordings, compared with what is finished."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from raypose.config import RunConfig
+from raypose.errors import UsageError
+from raypose.inference.exports import how_to_export, is_outdated
+from raypose.inputs.ensembles import with_members
+from raypose.inputs.models import open_model, shortest_names
+from raypose.planning.builder import RecordingBuilder
+from raypose.planning.checks import (
+    check_models,
+    check_options,
+    check_smoothing,
+    device_problems,
+    read_labels,
+)
+from raypose.planning.model import EKS, Plan, Problem, RecordingPlan
+from raypose.planning.recordings import find_files, find_recordings
+from raypose.specs import ModelSpec
+from raypose.storage import as_path
+
+_AT_ONCE = 16
+
+
+def plan_run(config: RunConfig, *, run_dir: Path) -> Plan:
+    """Open, look and compare; see the module's docstring.
+
+    Raises:
+        UsageError: an argument stands for nothing, or does not fit the others.
+        ModelError: a model can't be used: no run makes sense without it.
+    """
+    config = with_members(config)
+    check_options(config)
+    files = find_files(config)
+    models = _open_models(config)
+    check_models(models, config)
+    fitting, member_problems = _members(models, config)
+    if fitting:
+        check_smoothing(fitting[0], config)
+    recordings = find_recordings(files, config, models)
+    labels = read_labels(models, config)
+    ensemble = fitting[0] if fitting else None
+    builder = RecordingBuilder(config, models, ensemble=ensemble, labels=labels.digests)
+    # What is done is asked of a store, or of a busy file system: many questions at a time.
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="plan") as pool:
+        built = list(pool.map(builder.build, recordings.groups))
+    usable, clashes = _without_clashes([plan for made, _ in built for plan in made])
+    problems = (
+        *recordings.problems,
+        *(problem for _, found in built for problem in found),
+        *member_problems,
+        *labels.problems,
+        *_engine_problems(models),
+        *clashes,
+    )
+    plan = Plan(config, models, recordings.videos, tuple(usable), problems, run_dir)
+    return replace(plan, problems=(*problems, *device_problems(plan, config)))
+
+
+def _open_models(config: RunConfig) -> tuple[ModelSpec, ...]:
+    directories = [as_path(model) for model in config.models]
+    for directory in directories:
+        if directories.count(directory) > 1:
+            raise UsageError("is given twice as a model", path=directory, hint="Give it once.")
+    # Below -o the smoothed ensemble has a directory of this name.
+    names = [f"{n}_model" if n == EKS else n for n in shortest_names(directories)]
+    return tuple(
+        open_model(
+            directory,
+            name=name,
+            overrides=config.overrides,
+            runtime=config.runtime,
+            precision=config.precision,
+        )
+        for directory, name in zip(directories, names, strict=True)
+    )
+
+
+def _members(
+    models: Sequence[ModelSpec], config: RunConfig
+) -> tuple[list[ModelSpec], list[Problem]]:
+    """The members that EKS can smooth together, none where they are too few; and the others."""
+    if not config.eks:
+        return [], []
+    chosen = set(config.eks_options.keypoints)
+    sets = [frozenset(model.keypoint_names) for model in models]
+    usual = chosen or Counter(sets).most_common(1)[0][0]
+    fitting = [
+        model
+        for model, names in zip(models, sets, strict=True)
+        if (chosen <= names if chosen else names == usual)
+    ]
+    enough = len(fitting) >= (config.eks_options.min_members or len(models))
+    hint = "EKS leaves it out."
+    if not enough:
+        others = "name others" if chosen else "choose some with --eks-keypoints"
+        hint = f"Give models with the same keypoints, {others}, or leave out --eks."
+    problems = []
+    for model in models:
+        if model in fitting:
+            continue
+        names = set(model.keypoint_names)
+        odd = sorted(chosen - names if chosen else usual ^ names)
+        text = f"{', '.join(odd[:5])}{', …' if len(odd) > 5 else ''}"
+        what = (
+            "lacks keypoints that are to be smoothed"
+            if chosen
+            else ("has other keypoints than the other models")
+        )
+        problems.append(Problem(model.name, f"{what} ({text})", hint, fatal=not enough))
+    return (fitting if enough else []), problems
+
+
+def _engine_problems(models: Sequence[ModelSpec]) -> list[Problem]:
+    return [
+        Problem(
+            model.name,
+            "its export is older than its checkpoint, and may be of an earlier training",
+            f"If so, make it again: {how_to_export(model)}.",
+        )
+        for model in models
+        if is_outdated(model)
+    ]
+
+
+def _without_clashes(
+    recordings: Sequence[RecordingPlan],
+) -> tuple[list[RecordingPlan], list[Problem]]:
+    """Leave out recordings whose outputs would replace those of another video."""
+    taken: dict[str, str] = {}
+    usable, problems = [], []
+    for recording in recordings:
+        video = recording.videos[0].video
+        steps = [planned for output in recording.outputs for planned in output.steps]
+        paths = {path for planned in steps for path in planned.outputs.values()}
+        clash = next(((path, taken[path]) for path in sorted(paths) if path in taken), None)
+        hint = "Rename one of the two videos, or choose another -o."
+        if clash is None:
+            clash = next((planned.clash for planned in steps if planned.clash), None)
+            hint = "Rename one of the two videos, or choose another -o; --overwrite replaces them."
+        if clash is None:
+            usable.append(recording)
+            taken.update((path, video.path) for path in paths)
+            continue
+        path, other = clash
+        message = f"its outputs would replace those of {other} ({path})"
+        problems.append(Problem(video.path, message, hint, fatal=True))
+    return usable, problems

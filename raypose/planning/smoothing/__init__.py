@@ -1,1 +1,0 @@
-"""The plan of a smoothing of existing tables, which `raypose.smooth` executes."""

@@ -1,0 +1,71 @@
+"""How the outputs of a step stand: finished and verified, or why they must be made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from raypose.planning.model import Planned
+from raypose.steps.base import OutputStep
+from raypose.steps.frame_files import frames_recipe, recorded_damage
+from raypose.storage import as_path, exists, ledger
+from raypose.storage.layout import frames_beside
+
+
+def _never_stale(record: Mapping[str, Any]) -> str:
+    return ""
+
+
+def planned(
+    step: OutputStep,
+    *,
+    overwrite: bool,
+    why_stale: Callable[[Mapping[str, Any]], str] = _never_stale,
+    alternatives: Sequence[ledger.Recipe] = (),
+) -> Planned:
+    """The step with its status.
+
+    Args:
+        step: the step, with the recipe of a new output.
+        overwrite: whether finished outputs are made again all the same.
+        why_stale: says from a record why the output does not belong to the videos as they are
+            now; empty where it does.
+        alternatives: other recipes that the finished output of a step with a single one may have.
+            The step then gets that of the output.
+
+    Raises:
+        StorageError: the store can't be asked.
+    """
+    if overwrite:
+        return Planned(step, False, "--overwrite")
+    reason, clash = "", None
+    digests: dict[str, str] = {}
+    damage: dict[str, Mapping[str, int]] = {}
+    accepted: ledger.Recipe | None = None
+    for path, recipe, video in step.expected():
+        output = as_path(path)
+        verdict = ledger.check(output, recipe, *alternatives, why_stale=why_stale)
+        reason = reason or verdict.reason
+        if alternatives:
+            accepted = verdict.recipe
+        if "video" in verdict.changed and _is_other_video(verdict.source, video.path):
+            clash = clash or (path, verdict.source)
+        if path in step.tables and verdict.recipe is not None:
+            digests[path] = verdict.digest
+            counts = recorded_damage(verdict.facts)
+            # Without the file that says which rows to trust, the table is not complete.
+            if counts:
+                damage[path] = counts
+                beside = ledger.check(frames_beside(output), frames_recipe(verdict.recipe))
+                reason = reason or (beside.reason and f"its file of frames is {beside.reason}")
+    if reason:
+        return Planned(step, False, reason, clash)
+    return Planned(
+        replace(step, recipe=accepted) if accepted else step, True, "", None, digests, damage
+    )
+
+
+def _is_other_video(source: str, path: str) -> bool:
+    """True where an output belongs to another video that still exists."""
+    return bool(source) and source != path and exists(as_path(source))

@@ -1,0 +1,179 @@
+"""What came of a run, and who is told while it goes on.
+
+The `Recorder` listens to an executor, and passes on what happens: into the `RunResult`, into the
+log of the run, and to a `Display`, so that a notebook, a terminal and a log file see the same run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from raypose.errors import Failure
+from raypose.planning import Plan
+from raypose.specs import Progress
+from raypose.steps import Summary, Task
+from raypose.storage import ledger
+
+
+class Display(Protocol):
+    """Shows a run while it goes on."""
+
+    def planned(self, plan: Plan) -> None:
+        """The plan is made; nothing has started."""
+
+    def started(self, description: str, tasks: Sequence[Task]) -> None:
+        """The executor is ready and these tasks will be done."""
+
+    def progress(self, task: Task, progress: Progress) -> None:
+        """A task has come so far."""
+
+    def finished(self, task: Task, summary: Summary) -> None:
+        """A task has ended."""
+
+    def ended(self) -> None:
+        """The run is over, whatever the reason."""
+
+
+@dataclass(repr=False)
+class RunResult:
+    """What came of a run. At a prompt and in a notebook it shows itself as tables.
+
+    Attributes:
+        plan: what was to be done.
+        run_dir: the run's directory.
+        made: committed files by the name of the step that made them.
+        failures: what failed, at the step where it failed; what only depended on it is counted.
+        skipped: number of steps that were not tried because one before them had failed.
+        warnings: `(subject, sentence)`.
+        damaged: videos with frames that are not ok, found now or by an earlier run: path → number
+            of frames of each status (`ok`, `suspect`, `corrupt`, `missing`).
+        n_frames: frames predicted, counted once per model.
+        gpu_s: seconds of prediction on GPUs, without loading models, summed over workers.
+        gpu_waited_s: of those, seconds in which a network waited for frames.
+        seconds: wall time, without that of the plan.
+    """
+
+    plan: Plan
+    run_dir: Path
+    made: dict[str, list[str]] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+    skipped: int = 0
+    warnings: list[tuple[str, str]] = field(default_factory=list)
+    damaged: dict[str, Mapping[str, int]] = field(default_factory=dict)
+    n_frames: int = 0
+    gpu_s: float = 0.0
+    gpu_waited_s: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        """True where everything that was asked for exists."""
+        return not self.failures
+
+    @property
+    def exit_code(self) -> int:
+        return 0 if self.ok else 1
+
+    @property
+    def nothing_to_do(self) -> bool:
+        return self.plan.done
+
+    def __str__(self) -> str:
+        from raypose.report.render import as_text
+        from raypose.report.tables import print_result
+
+        return as_text(lambda console: print_result(console, self))
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from raypose.report.render import as_html
+        from raypose.report.tables import print_result
+
+        return as_html(lambda console: print_result(console, self))
+
+
+class Recorder:
+    """Listens to an executor.
+
+    Args:
+        tasks: all tasks of the run by their ids.
+        result: is filled.
+        log: of the run.
+        display: is told what happens.
+    """
+
+    def __init__(
+        self,
+        tasks: Mapping[str, Task],
+        result: RunResult,
+        log: ledger.RunLog,
+        display: Display | None,
+    ) -> None:
+        self._tasks = tasks
+        self._result = result
+        self._log = log
+        self._display = display
+        self._running: dict[str, Progress] = {}
+
+    def running(self) -> dict[str, Any]:
+        """What runs at the moment, as `[frames done, frames to do, outputs]` of each task."""
+        return {
+            name: [progress.n_done, progress.n_total, len(self._tasks[name].outputs)]
+            for name, progress in dict(self._running).items()
+        }
+
+    def progress(self, progress: Progress) -> None:
+        task = self._tasks[progress.task]
+        self._running[task.id] = progress
+        if progress.n_done == 0:
+            self._log.event("task started", task=task.id, worker=progress.worker)
+        if self._display is not None:
+            self._display.progress(task, progress)
+
+    def finished(self, summary: Summary) -> None:
+        task, result = self._tasks[summary.task], self._result
+        self._running.pop(task.id, None)
+        result.made.setdefault(task.step.name, []).extend(summary.made)
+        result.warnings += [(task.subject, warning) for warning in summary.warnings]
+        if task.gpu:
+            n_members = len(task.outputs) - len(summary.failures)
+            result.n_frames += n_members * int(summary.facts.get("n_frames", 0))
+            if str(summary.facts.get("device", "")).startswith("cuda"):
+                result.gpu_s += summary.facts["predict_s"]
+                result.gpu_waited_s += summary.facts["decode_s"]
+        for path, counts in summary.facts.get("damaged", {}).items():
+            known = result.damaged.get(path, counts)
+            result.damaged[path] = min(known, counts, key=lambda n: n.get("ok", 0))
+        for failure in dict.fromkeys(summary.failures):
+            if failure.skipped:
+                result.skipped += 1
+            else:
+                result.failures.append(replace(failure, subject=task.subject))
+        self._log.event("task finished", **_event(task, summary))
+        if self._display is not None:
+            self._display.finished(task, summary)
+
+
+def _event(task: Task, summary: Summary) -> dict[str, Any]:
+    event: dict[str, Any] = {
+        "task": task.id,
+        "kind": task.step.name,
+        "recording": task.recording,
+        "subject": task.subject,
+        "n_outputs": len(task.outputs),
+        "seconds": round(summary.seconds, 3),
+        "worker": summary.worker,
+        "made": list(summary.made),
+        "facts": dict(summary.facts),
+    }
+    if summary.facts.get("damaged"):
+        event["damaged"] = summary.facts["damaged"]
+    if summary.warnings:
+        event["warnings"] = list(summary.warnings)
+    if summary.failures:
+        event["failures"] = [asdict(failure) for failure in dict.fromkeys(summary.failures)]
+    return event

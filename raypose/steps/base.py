@@ -1,0 +1,247 @@
+"""What a step is: one kind of output, with everything that the other rooms ask about it.
+
+A step is a small frozen value that travels to a worker: what it works on, where its outputs go,
+what decides whether they are still valid, and the settings it uses. A task is a step with an id,
+and with edges to the tasks whose results it takes. Arrays are results of tasks and travel beside
+them, never inside.
+
+To add a kind of output, write one module with a `TableStep` and name the class in
+`raypose.steps.TABLE_STEPS`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from raypose.config import RunConfig
+from raypose.errors import Failure
+from raypose.specs import ModelSpec, Owner, VideoSpec
+from raypose.storage import ledger
+from raypose.storage.layout import OutputPaths
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from raypose.worker.context import Context
+
+
+@dataclass
+class Outcome:
+    """What a step returns.
+
+    Attributes:
+        results: one value (or `Failure`) for each output of the task.
+        made: paths of the files committed.
+        facts: numbers for the log and the end table.
+        warnings: sentences for people; the step succeeded all the same.
+    """
+
+    results: list[Any]
+    made: list[str] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step(ABC):
+    """One thing to do with the videos of a recording.
+
+    Attributes:
+        name: what ids, logs and failures call this kind of step.
+        title: what people call its outputs.
+        gpu: whether it runs on a worker with a GPU.
+        reads_frames: whether it reads frames of its videos, and so needs their indexes.
+        frame_cost: time per frame, relative to predicting one; weighs tasks in progress bars.
+        videos: the video, or the videos of the recording's views.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    gpu: ClassVar[bool] = False
+    reads_frames: ClassVar[bool] = False
+    frame_cost: ClassVar[float] = 0.02
+
+    videos: tuple[VideoSpec, ...]
+
+    @property
+    def video(self) -> VideoSpec:
+        """The first of the views, which stands for the recording in messages."""
+        return self.videos[0]
+
+    @property
+    def models(self) -> tuple[ModelSpec, ...]:
+        """The models whose networks it runs."""
+        return ()
+
+    @property
+    def root(self) -> str:
+        """Directory of its outputs; empty where it has none."""
+        return ""
+
+    @property
+    def needs_all_inputs(self) -> bool:
+        """Whether it is skipped when one of its inputs failed."""
+        return True
+
+    @property
+    def may_fail(self) -> bool:
+        """Whether a failure is not one of the run: the steps that miss its result report it."""
+        return False
+
+    def from_disk(self) -> Step | None:
+        """A step that reads the committed result instead of computing it again."""
+        return None
+
+    @abstractmethod
+    def run(self, inputs: Sequence[Any], context: Context) -> Outcome:
+        """Do it, and commit its outputs.
+
+        Args:
+            inputs: results of the tasks that it depends on.
+            context: the worker it runs on.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputStep(Step):
+    """A step that commits files of one owner.
+
+    Attributes:
+        owner: whose files these are.
+        outputs: name → path.
+        recipe: what decides whether the files are still valid.
+    """
+
+    owner: Owner
+    outputs: Mapping[str, str]
+    recipe: ledger.Recipe
+
+    @property
+    def root(self) -> str:
+        return self.owner.root
+
+    @property
+    def model(self) -> ModelSpec:
+        """The model whose table this is, or whose settings the ensemble has."""
+        assert self.owner.model is not None, f"{self.owner.name} is no model"
+        return self.owner.model
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Paths of the tables of keypoints among its outputs, one for each video."""
+        return ()
+
+    @property
+    def needs_gpu_encoder(self) -> bool:
+        """Whether a GPU's encoder writes its video."""
+        return False
+
+    @property
+    def disk_bytes(self) -> float:
+        """Estimated size of its videos."""
+        return 0.0
+
+    def expected(self) -> Iterator[tuple[str, ledger.Recipe, VideoSpec]]:
+        """Each output's path, what it is made from, and the video it belongs to."""
+        for path in self.outputs.values():
+            yield path, self.recipe, self.video
+
+
+@dataclass(frozen=True, slots=True)
+class TableSource:
+    """A table of keypoints as planned, for the steps that make something from it.
+
+    Attributes:
+        video: the video.
+        owner: whose table it is.
+        paths: where the outputs of this owner and video go.
+        recipe: what the table is made from.
+        config: what was asked for.
+        metrics: names of the metrics that can be computed.
+        labels: digest of the training labels that the PCA metrics are fitted on.
+        smoothed: whether it is the smoothed ensemble's.
+    """
+
+    video: VideoSpec
+    owner: Owner
+    paths: OutputPaths
+    recipe: ledger.Recipe
+    config: RunConfig
+    metrics: tuple[str, ...] = ()
+    labels: str = ""
+    smoothed: bool = False
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """The part of a recipe that all steps on this table share."""
+        return {"table": ledger.digest_of(self.recipe), "video": self.video.fingerprint}
+
+    @property
+    def data_dir(self) -> str:
+        """The user's directory of training data; empty for the one in the model's config."""
+        return "" if self.config.data_dir is None else str(self.config.data_dir)
+
+
+class TableStep(OutputStep):
+    """A step that makes outputs from one table of keypoints, its only input."""
+
+    __slots__ = ()
+
+    @classmethod
+    @abstractmethod
+    def planned(cls, source: TableSource) -> Self | None:
+        """The step for a table; None where its outputs are not asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A step with its place among the tasks of a run.
+
+    Attributes:
+        id: deterministic and unique in a run (`predict/cam1/model_a+model_b/0-994`).
+        step: what to do.
+        recording: name of the recording it belongs to.
+        subject: what it is about, for people: `model_a · cam1`.
+        inputs: names of the results it takes, in order.
+        outputs: names of its own results.
+        n_frames: frames to process, for progress and memory.
+    """
+
+    id: str
+    step: Step
+    recording: str
+    subject: str
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    n_frames: int = 0
+
+    @property
+    def gpu(self) -> bool:
+        """Whether it needs a worker with a GPU."""
+        return self.step.gpu
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What the driver is told about a finished task; its results travel separately.
+
+    Attributes:
+        task: id of the task.
+        made: paths of the files committed.
+        facts: rows, frames of each status, seconds of its parts.
+        failures: one for each output that failed; a skipped task has one as well.
+        warnings: sentences for people; the task succeeded all the same.
+        seconds: wall time.
+        worker: where it ran (`host:pid gpu 0`).
+    """
+
+    task: str
+    made: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    failures: tuple[Failure, ...] = ()
+    warnings: tuple[str, ...] = ()
+    seconds: float = 0.0
+    worker: str = ""

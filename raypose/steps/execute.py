@@ -1,0 +1,56 @@
+"""Running a task: the one place where the errors of a step become values.
+
+Both executors, in one process and on Ray, come through here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from raypose.errors import CancelledError, Failure
+from raypose.steps.base import Outcome, Summary, Task
+from raypose.worker.context import Context
+from raypose.worker.memory import release_memory
+
+
+def execute(task: Task, inputs: Sequence[Any], context: Context) -> tuple[Summary, list[Any]]:
+    """Run one task.
+
+    Args:
+        task: what to do.
+        inputs: the results it takes; `Failure` values among them where a task before it failed.
+        context: the worker it runs on.
+
+    Returns:
+        What the driver is told, and one result for each of the task's outputs. An error comes
+        back as a `Failure`; only a stopped run (`CancelledError`, `KeyboardInterrupt`) raises.
+    """
+    began = time.perf_counter()
+    step = task.step
+    failed = next((value for value in inputs if isinstance(value, Failure)), None)
+    if failed is not None and step.needs_all_inputs:
+        outcome = Outcome([failed.as_skipped(step.name)] * len(task.outputs))
+    else:
+        with context.task(task.id, task.n_frames):
+            try:
+                outcome = step.run(inputs, context)
+            except CancelledError:
+                raise
+            except Exception as error:  # every error of one task stays an error of that task
+                named = Failure.of(step.name, context.witness.explained(error))
+                outcome = Outcome([named] * len(task.outputs))
+            outcome.results = [context.staging.named(result) for result in outcome.results]
+    release_memory()
+    failures = tuple(value for value in outcome.results if isinstance(value, Failure))
+    summary = Summary(
+        task=task.id,
+        made=tuple(outcome.made),
+        facts=outcome.facts,
+        failures=() if step.may_fail else failures,
+        warnings=tuple(outcome.warnings),
+        seconds=time.perf_counter() - began,
+        worker=context.worker,
+    )
+    return summary, outcome.results
