@@ -3,8 +3,8 @@
 Two steps, so that the second runs on a machine that has a GPU, torch and PyAV, and neither Ray
 nor Lightning Pose:
 
-    python benchmarks/gpu.py prepare DIR     # models as artifacts, and videos; needs Lightning
-    Pose python benchmarks/gpu.py measure DIR     # there, with this repository on PYTHONPATH
+    python benchmarks/gpu.py prepare DIR     # networks and videos; needs Lightning Pose
+    python benchmarks/gpu.py measure DIR     # there, with this repository on PYTHONPATH
 
 ResNet-50 at 256 px with random weights and 17 keypoints, H.264 at 640×480 and 1920×1080. Ceilings
 are decoding alone, and networks alone on images that lie on the device. Before a time counts, the
@@ -44,7 +44,7 @@ def prepare(
     sizes: Mapping[str, tuple[int, int, int]],
     build: Callable[[Any], bytes],
 ) -> None:
-    """Models, their artifacts (as `build` gives them) and descriptions, and videos."""
+    """Models, their networks (as `build` gives them) and descriptions, and videos."""
     from labeled_video import make_video
 
     from raypose.inputs.models import open_model

@@ -1,9 +1,9 @@
 """The main job, from command to exit: 2 models × 8 clips with metrics.
 
-raypose once with an empty cache of graphs and once with a filled one, against `litpose predict`
-as the Pose-app's scripts run it (a process a video and model) and at its best (a process a model
-with all clips on its command line). The tables must agree. Processes are watched while they run,
-for the peaks of the driver, of its workers and of the peer.
+raypose once with an empty cache of networks and once with a filled one, against `litpose predict`
+as the Pose-app's scripts run it (one process per video and model) and at its best (one process per
+model with all clips on its command line). The tables must agree. Processes are watched while they
+run, for the peaks of the driver, of its workers and of the peer.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ def main() -> None:
                 assert role in run[1], (role, run[1])
         best = [in_turn([litpose(model, clips) for model in models])]
         worst_px = compare(out, models, clips)
-        if len(clips) == 1:  # a process a model is a process a video and model
+        if len(clips) == 1:  # one process per model is one process per video and model
             loop = best
         else:
             for model in models:
@@ -168,21 +168,22 @@ def main() -> None:
             for name, runs in {
                 "raypose, empty cache": cold,
                 "raypose": warm,
-                "litpose, a process a video and model": loop,
-                "litpose, a process a model": best,
+                "litpose, one process per video and model": loop,
+                "litpose, one process per model": best,
             }.items()
         },
         "agreement": f"x and y within {worst_px:.5f} px where likelihood > 0.9",
     }
     medians = {name: side["median_s"] for name, side in result["sides"].items()}
-    looped = medians["litpose, a process a video and model"]
-    at_best = medians["litpose, a process a model"]
+    looped = medians["litpose, one process per video and model"]
+    at_best = medians["litpose, one process per model"]
     result["ratio"] = looped / medians["raypose"]
     result["ratios"] = {
         "loop / raypose": looped / medians["raypose"],
         "loop / raypose with an empty cache": looped / medians["raypose, empty cache"],
-        "process a model / raypose": at_best / medians["raypose"],
-        "process a model / raypose with an empty cache": at_best / medians["raypose, empty cache"],
+        "one process per model / raypose": at_best / medians["raypose"],
+        "one process per model / raypose with an empty cache": at_best
+        / medians["raypose, empty cache"],
     }
     harness.report("job", result, ("raypose", "lightning-pose", "ray", "torch"), tiny=args.tiny)
 

@@ -169,7 +169,9 @@ def main() -> None:
                 model, cache = project.model, project.cache
             else:
                 model, cache = make_model(root / "model"), root / "cache"
-                run_raypose(root, model, cache, 100)  # makes the graph, in the driver's child
+                run_raypose(
+                    root, model, cache, 100
+                )  # builds the network, in a child of the driver
             result["runs"] = [run_raypose(root, model, cache, n) for n in lengths]
             if len(result["runs"]) > 1:
                 result["growth"] = growth(result["runs"])

@@ -27,7 +27,7 @@ SLEEP_S = 0.2
 
 
 class Stub(Worker):
-    """A worker whose GPU tasks sleep; the others hand on what they got."""
+    """A worker whose GPU tasks sleep; other tasks return their inputs' names."""
 
     def describe(self) -> WorkerInfo:
         return WorkerInfo(self.name, ray.get_runtime_context().get_node_id(), "cpu")

@@ -75,7 +75,7 @@ def gpu_rows() -> list[Row]:
             members = "1 model" if n == 1 else f"{n} models"
             part = f"inference on {result['device']}, {members}, {size.replace('x', '×')}"
             if "ratio" in side:
-                peer, theirs = "Lightning Pose, a run a model", facts["peer_fps"] / n
+                peer, theirs = "Lightning Pose, one run per model", facts["peer_fps"] / n
                 ratio = side["ratio"]
             else:
                 theirs = min(side["networks_alone_fps"], facts["decode_alone_fps"])
@@ -102,8 +102,8 @@ def rows() -> list[Row]:
         for side, label in (("raypose", ""), ("raypose, empty cache", ", first time")):
             suffix = " with an empty cache" if "empty" in side else ""
             for peer, key in (
-                ("litpose, a process a video and model", f"loop / raypose{suffix}"),
-                ("litpose, a process a model", f"process a model / raypose{suffix}"),
+                ("litpose, one process per video and model", f"loop / raypose{suffix}"),
+                ("litpose, one process per model", f"one process per model / raypose{suffix}"),
             ):
                 ours, theirs = seconds(sides[side]), seconds(sides[peer])
                 name = f"2 models × 8 clips, command to exit{label}"

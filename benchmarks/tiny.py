@@ -1,7 +1,7 @@
 """What tiny sizes of benchmarks with models work on: small models and a clip.
 
 Most of what these benchmarks take at a tiny size is importing Lightning Pose, 20 s and more a
-process. So models and their graphs are made once, by the process that calls `make`, and each
+process. So models and their networks are made once, by the process that calls `make`, and each
 benchmark may be given the directory: `--tiny --project DIR`. Without it, it makes its own.
 """
 
@@ -38,7 +38,7 @@ class Project:
 
     @property
     def gpu(self) -> Path:
-        """What `gpu.py prepare` makes: three models with their graphs, and the clip."""
+        """What `gpu.py prepare` makes: three models with their networks, and the clip."""
         return self.root / "gpu"
 
     @property
@@ -55,7 +55,7 @@ class Project:
 
     @property
     def cache(self) -> Path:
-        """A `RAYPOSE_CACHE_DIR` that holds the graphs of the models where they lie."""
+        """A `RAYPOSE_CACHE_DIR` that holds the networks of the models where they lie."""
         return self.root / "cache"
 
 
@@ -95,7 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def model_and_video(
     parser: argparse.ArgumentParser, args: argparse.Namespace
 ) -> Iterator[tuple[Path, Path]]:
-    """The model and the video that were given, or tiny ones with their cache of graphs."""
+    """The model and the video that were given, or tiny ones with their cache of networks."""
     if args.tiny:
         with project_at(args.project) as project:
             os.environ["RAYPOSE_CACHE_DIR"] = str(project.cache)

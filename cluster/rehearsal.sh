@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# A cluster on this machine, for a rehearsal of the real one: a head and two worker nodes with two
-# logical GPUs each, a token, and data in an S3 server; everything on the loopback address. A run
-# of 2 models × 6 videos with EKS is submitted; while it goes on one worker node is killed and
-# another one comes. Then the same run is submitted again and must find everything done.
+# A rehearsal of a real cluster on this machine: a head node and two worker nodes with two logical
+# GPUs each, a token, and data in an S3 server; everything on the loopback address. It submits a run
+# of 2 models × 4 videos with EKS; during the run one worker node is killed and another one joins.
+# Then it submits the same run again, which must find everything done.
 #
-#   uv run cluster/rehearsal.sh        takes two to three minutes on an idle machine, leaves nothing behind
+#   uv run cluster/rehearsal.sh        takes about two minutes on an idle machine, leaves nothing behind
 #
-# Exit code 0 when all went as it should, else 1.
+# Exit code 0 if all went well, else 1.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,7 +15,7 @@ sessions=()
 
 say() { printf '\n-- %s\n' "$*"; }
 
-# Run in the background in a session of its own, so that all of its processes can be found.
+# Run a command in the background, in a session of its own, so that all its processes can be found.
 background() { # log, command…
     local log="$1"
     shift
@@ -24,11 +24,11 @@ background() { # log, command…
     sessions+=($!)
 }
 
-# As a machine that loses power.
+# Kill all processes of a session, like a machine that loses power.
 kill_session() {
     local pids
     while pids="$(ps -o pid= -s "$1")"; do
-        # shellcheck disable=SC2086  # one word a process
+        # shellcheck disable=SC2086  # one word per process
         kill -KILL $pids 2>/dev/null || true
         sleep 0.1
     done
@@ -41,7 +41,7 @@ clean_up() {
     for session in "${sessions[@]}"; do kill_session "$session"; done
     wait 2>/dev/null || true
     if ((code != 0)); then
-        say "it did not go as it should; the end of each log:"
+        say "the rehearsal failed; the end of each log:"
         tail -n 15 "$folder"/*.log || true
         code=1
     fi
@@ -57,7 +57,7 @@ wait_for() { # log, text, process that writes it
         kill -0 "$3" 2>/dev/null || break
         sleep 0.2
     done
-    say "'$2' did not come in $1"
+    say "'$2' did not appear in $1"
     return 1
 }
 
@@ -75,7 +75,7 @@ export RAYPOSE_CACHE_DIR="$folder/cache"
 
 say "an S3 server with models and videos"
 s3_port="$(free_port)"
-# Not secrets: the server takes any.
+# Not secrets: the server accepts any.
 cat >"$folder/env" <<EOF
 AWS_ENDPOINT_URL=http://127.0.0.1:$s3_port
 AWS_ACCESS_KEY_ID=rehearsal
@@ -89,23 +89,24 @@ set +a
 background "$folder/s3.log" moto_server -H 127.0.0.1 -p "$s3_port"
 wait_for "$folder/s3.log" "Running on" "${sessions[-1]}"
 bucket=s3://rehearsal
-python cluster/rehearsal_data.py make "$bucket" 6
-# From here on only the job has the store's address and keys, by --env-file.
+n_videos=4
+python cluster/rehearsal_data.py make "$bucket" "$n_videos"
+# From here on only the job has the address and keys of the store, through --env-file.
 unset AWS_ENDPOINT_URL AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_DEFAULT_REGION
 
 say "a head node and two worker nodes"
 head_port="$(free_port)"
 job_port="$(free_port)"
-# The usual one may be another cluster's on this machine; an agent that can't have it takes no jobs.
+# Another cluster on this machine may use the default port; without its port an agent takes no jobs.
 agent_port="$(free_port)"
 worker() { # name
-    # A directory of its own, as on a machine of its own: nodes that share one replace each
-    # other's copies of the job's files.
+    # Each has its own directory, like a machine: nodes that share one replace each other's copies
+    # of the job's files.
     background "$folder/$1.log" ray start --block --address="127.0.0.1:$head_port" \
         --temp-dir="$folder/$1" --num-cpus=1 --num-gpus=2 \
         --dashboard-agent-listen-port="$(free_port)"
     wait_for "$folder/$1.log" "Ray runtime started" "${sessions[-1]}"
-    echo "$1 is there"
+    echo "$1 has joined"
 }
 background "$folder/head.log" ray start --block --head --node-ip-address=127.0.0.1 \
     --port="$head_port" --dashboard-host=127.0.0.1 --dashboard-port="$job_port" \
@@ -127,19 +128,19 @@ touch "$folder/run.log"
 "${run[@]}" > >(tee "$folder/run.log") 2>&1 &
 submitted=$!
 wait_for "$folder/run.log" "^ *[0-9]+% .*\| predict" "$submitted"
-say "worker-2 is killed, worker-3 comes"
+say "worker-2 is killed, worker-3 joins"
 kill_session "$doomed"
 worker worker-3
 wait "$submitted"
-say "the run has ended well"
+say "the run has succeeded"
 set -a
 # shellcheck source=/dev/null
 source "$folder/env"
 set +a
-python cluster/rehearsal_data.py check "$bucket" 6
+python cluster/rehearsal_data.py check "$bucket" "$n_videos"
 
-say "the same again: nothing is left to do"
+say "the same run again: nothing to do"
 "${run[@]}" 2>&1 | tee "$folder/again.log"
 grep -q "Nothing to do" "$folder/again.log"
 
-say "all went as it should"
+say "all went well"

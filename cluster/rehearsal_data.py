@@ -1,9 +1,9 @@
-"""What `rehearsal.sh` needs besides Ray: a bucket with models and videos, and a look at the end.
+"""The data of `rehearsal.sh`: makes a bucket with models and videos, and checks the outputs.
 
     python cluster/rehearsal_data.py make URL N_VIDEOS      two small models, and videos
-    python cluster/rehearsal_data.py check URL N_VIDEOS     whether all outputs are there
+    python cluster/rehearsal_data.py check URL N_VIDEOS     check all outputs
 
-The models are the tests' own: Lightning Pose's networks with random weights.
+The models are those of the tests: networks of Lightning Pose with random weights.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests' makers of models and videos
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for `tests`
 
-N_FRAMES = 500
+N_FRAMES = 300
 
 
 def make(url: str, n_videos: int) -> None:
@@ -48,7 +48,7 @@ def check(url: str, n_videos: int) -> None:
             with store.open(path) as file:
                 table = pd.read_csv(file, header=[0, 1, 2], index_col=0)
             if len(table) != N_FRAMES or table.isna().to_numpy().any():
-                sys.exit(f"{path} is not whole: {len(table)} rows")
+                sys.exit(f"{path} is not complete: {len(table)} rows")
     print(f"{url}/out: {3 * n_videos} tables of {N_FRAMES} rows each")
 
 

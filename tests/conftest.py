@@ -28,8 +28,19 @@ os.environ.update(
 for _name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
     os.environ.pop(_name, None)
 
-GROUPS = ("tests/integration/", "tests/faults/", "tests/cluster/", "tests/benchmarks/")
-"""Tests that share what is expensive to set up; all others are grouped by file."""
+GROUPS = (
+    "tests/integration/test_truth",
+    "tests/integration/test_connection",
+    "tests/integration/test_demo",
+    "tests/integration/",
+    "tests/faults/",
+    "tests/cluster/",
+    "tests/benchmarks/",
+)
+"""Paths of tests that share what is expensive to set up, in the order in which they start.
+
+All other tests are grouped by file, and fill the time that is left.
+"""
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 SHARED_CASES = SHARED_DATA.parent / "cases"

@@ -1,7 +1,7 @@
-"""Ray nodes for tests: processes of their own on the loopback address, ended by their session.
+"""Ray nodes for tests: processes on the loopback address, each node in its own session.
 
-`ray start --block` in a session of its own is a node; all its processes carry the session's id,
-so that a node can be killed at once, as a machine that loses power, and nothing outlives a test.
+All processes of a node (`ray start --block`) carry the session's id, so that a node can be killed
+at once, like a machine that loses power, and nothing outlives a test.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Node:
     log: Path
 
     def kill(self) -> None:
-        """As a machine that loses power: no process says goodbye."""
+        """Kill all processes, like a machine that loses power."""
         deadline = time.monotonic() + 10
         while pids := session_pids(self.process.pid):
             for pid in pids:
@@ -78,7 +78,7 @@ class Nodes:
     Attributes:
         address: of the head, for `--address`.
         dashboard: its job server, for `raypose submit`; empty where it has none.
-        token: that all need.
+        token: of the cluster.
         temporary: Ray's own files. Clusters that share them mix up each other's jobs; the name is
             short, since it is part of names of sockets.
     """
@@ -91,7 +91,7 @@ class Nodes:
     nodes: list[Node] = field(default_factory=list)
 
     def environment(self, token: str | None = None) -> dict[str, str]:
-        """For whoever wants to talk to the cluster."""
+        """For a process that connects to the cluster."""
         bin_dir = str(Path(sys.executable).parent)
         outside = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
         return {
@@ -129,7 +129,7 @@ class Nodes:
         return self._start([f"--address={self.address}", *options], {}, within)
 
     def wait_for_gpus(self, n_gpus: int, timeout_s: float = 90) -> None:
-        """Until the cluster has just so many GPUs; asked in a process of its own."""
+        """Wait until the cluster has this number of GPUs; a process of its own asks."""
         code = (
             "import sys, time, ray\n"
             "ray.init(address=sys.argv[1], log_to_driver=False, logging_level='ERROR')\n"
@@ -180,7 +180,7 @@ class Link:
     far_host: str = "10.77.0.2"
 
     def cut(self) -> None:
-        """Nothing comes through any more, and nobody is told."""
+        """Drop all packets from now on, without telling either side."""
         _ip("-n", self.far, "link", "set", "veth-far", "down")
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, pairwise
 from math import ceil
 
@@ -72,16 +72,21 @@ def partition(
         For each demand its shards. For every model they cover each frame that is not finished
         exactly once, except that members with different finished ranges may predict some again.
     """
-    longest = min(chunk_frames, max((demand.n_frames for demand in demands), default=1))
-    best = _shards(demands, n_gpus, longest)
-    end, mean = _end_and_mean(best, n_gpus)
+    return _shards(demands, n_gpus, _longest_range(demands, n_gpus, chunk_frames))
+
+
+def _longest_range(demands: Sequence[PredictDemand], n_gpus: int, chunk_frames: int) -> int:
+    """The length of ranges with which the last GPU ends first; the longest of those that tie."""
+    # Keyframes move cuts a little and are costly to read, so the estimate ignores them.
+    even = [replace(demand, keyframes=tuple) for demand in demands]
+    longest = best = min(chunk_frames, max((demand.n_frames for demand in demands), default=1))
+    end, mean = _end_and_mean(_shards(even, n_gpus, longest), n_gpus)
     best_end = end
     while end > _BALANCED * mean and longest >= 2 * MIN_RANGE:
         longest //= 2
-        shards = _shards(demands, n_gpus, longest)
-        end, mean = _end_and_mean(shards, n_gpus)
+        end, mean = _end_and_mean(_shards(even, n_gpus, longest), n_gpus)
         if end < best_end:
-            best, best_end = shards, end
+            best, best_end = longest, end
     return best
 
 

@@ -35,7 +35,7 @@ print(set(ray.get([p.node.remote() for p in probes])) == {ray.get_runtime_contex
 
 
 def test_what_the_driver_needs_is_on_its_node(nodes: Nodes) -> None:
-    """Else the node that has the board could be lost, and the run with it."""
+    """Otherwise losing the coordinator's node would end the run."""
     nodes.start_head("--num-cpus=1", "--num-gpus=0")
     nodes.start_worker("--num-cpus=1", "--num-gpus=1")
     command = [sys.executable, "-c", PLACEMENT, nodes.address]

@@ -1,4 +1,4 @@
-"""A small real project, and one Ray cluster for the whole session."""
+"""A small real project, its finished run, and one Ray cluster for the whole session."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ N_FRAMES = {"a": 40, "b c'ü": 33, "long": 70}
 
 @dataclass(frozen=True)
 class Project:
-    """Two members and three videos, one of them with a name to trip over."""
+    """Two models and three videos, one of them with an awkward name."""
 
     videos: Path
     models: tuple[Path, Path]
@@ -70,7 +70,7 @@ def ray_cluster() -> Iterator[Any]:
 
 @pytest.fixture(params=["inline", pytest.param("ray", marks=pytest.mark.ray)])
 def executor(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """The options that choose an executor; every test that uses it runs with each."""
+    """The options that choose an executor, for the few tests where the two could differ."""
     if request.param == "inline":
         return {"inline": True}
     request.getfixturevalue("ray_cluster")
@@ -79,7 +79,8 @@ def executor(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def finished_run(project: Project, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
-    """The whole job, done once in one process: what other runs are compared with."""
-    result = run(project.config(tmp_path_factory.mktemp("reference"), inline=True))
+    """The whole job, run once in one process; other runs are compared with it."""
+    out = tmp_path_factory.mktemp("reference")
+    result = run(project.config(out, timestamps=True, inline=True))
     assert result.ok, [str(failed) for failed in result.failures]
     return result

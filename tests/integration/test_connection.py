@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import Project
 from tests.nodes import Nodes, free_port, ray_nodes
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -184,22 +183,3 @@ start({guarded.address!r})
     assert said[6].startswith(f"error no Ray cluster answers at {closed} (")
     assert "refused" in said[6]
     assert said[7].startswith(f"joined the Ray cluster {guarded.address}, CPU")
-
-
-def test_a_whole_run_after_ray_was_imported(project: Project, tmp_path: Path) -> None:
-    code = """
-import ray, raypose, sys
-videos, model, out = sys.argv[1:]
-config = raypose.RunConfig(videos=[videos], models=[model], output_dir=out, device="cpu")
-result = raypose.run(config)
-assert result.ok, result.failures
-"""
-    outside = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
-    done = subprocess.run(
-        [sys.executable, "-c", code, project.videos, project.models[0], tmp_path / "out"],
-        env={**outside, "HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert len(list(tmp_path.glob("out/*/video_preds/*.csv"))) >= 3

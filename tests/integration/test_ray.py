@@ -1,4 +1,4 @@
-"""What only Ray does: pinning, warm models, waiting on futures, and dead workers."""
+"""What only Ray does: pinning, warm models, waiting for futures, and lost workers."""
 
 from __future__ import annotations
 
@@ -35,9 +35,17 @@ def finished(result: RunResult, kind: str) -> list[dict[str, Any]]:
     ]
 
 
-def test_tasks_are_pinned_and_models_stay_warm(project: Project, tmp_path: Path) -> None:
-    result = run(project.config(tmp_path / "out", label=(), metrics=False))
+@pytest.fixture(scope="module")
+def result(
+    ray_cluster: Any, project: Project, tmp_path_factory: pytest.TempPathFactory
+) -> RunResult:
+    """A run that nothing disturbs."""
+    result = run(project.config(tmp_path_factory.mktemp("out"), label=(), metrics=False))
     assert result.ok
+    return result
+
+
+def test_tasks_are_pinned_and_models_stay_warm(result: RunResult) -> None:
     predicted = finished(result, "predict")
     assert len(predicted) == len(N_FRAMES)  # one decode feeds both members
     gpus_of = defaultdict(set)
@@ -68,9 +76,8 @@ def test_workers_share_a_gpu(project: Project, tmp_path: Path) -> None:
     assert len({worker.partition(" gpu ")[2] for worker in workers}) == 1
 
 
-def test_smoothing_waits_on_its_members_futures(project: Project, tmp_path: Path) -> None:
-    """EKS of a video ends before the last video is predicted, and reads no table from disk."""
-    result = run(project.config(tmp_path / "out", label=(), metrics=False, gpus=1))
+def test_smoothing_waits_on_its_members_futures(result: RunResult) -> None:
+    """EKS of a video starts when its members' tables exist, and reads none from disk."""
     events = list(read_events(result.run_dir))
     order = [e["task"] for e in events if e["event"] == "task finished"]
     for stem in N_FRAMES:
@@ -81,7 +88,7 @@ def test_smoothing_waits_on_its_members_futures(project: Project, tmp_path: Path
 
 
 class KillOnce:
-    """A display that ends the worker of the first GPU task that it hears of, once."""
+    """A display that kills the worker of the first GPU task that reports progress."""
 
     def __init__(self) -> None:
         self.killed: list[int] = []
@@ -117,8 +124,8 @@ def test_a_killed_worker_costs_nothing_but_time(
 
 
 @pytest.mark.slow
-def test_a_worker_that_stands_still_is_replaced(project: Project, tmp_path: Path) -> None:
-    """Stopped by a signal it neither dies nor answers: only the lack of progress tells."""
+def test_a_stalled_worker_is_replaced(project: Project, tmp_path: Path) -> None:
+    """Stopped by a signal, it neither dies nor answers: only the lack of progress shows it."""
 
     class StopOnce(KillOnce):
         def progress(self, task: Task, progress: Progress) -> None:
@@ -148,7 +155,7 @@ def test_a_stopped_run_goes_on_from_there(project: Project, tmp_path: Path) -> N
 
     with pytest.raises(KeyboardInterrupt):
         run(config, display=StopAtFirstTable())
-    # Whatever bears a final name is whole; nothing half-written is left.
+    # Every file with a final name is complete; nothing half-written is left.
     for path in root.rglob("video_preds/*.csv"):
         if "_temporal_norm" not in path.name:
             assert read_csv(path).n_frames == N_FRAMES[path.stem]
@@ -162,7 +169,7 @@ def test_a_stopped_run_goes_on_from_there(project: Project, tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_a_video_that_kills_its_worker_fails_by_name(project: Project, tmp_path: Path) -> None:
-    """A worker that dies at the same task again and again ends that task, not the run."""
+    """A task whose worker dies again and again fails; the run goes on."""
     videos = tmp_path / "videos"
     shutil.copytree(project.videos, videos)
     make_video(videos / "long.mp4", n_frames=4000)  # seconds of work: it is alive when we strike

@@ -1,4 +1,4 @@
-"""The whole job, with both executors: every file, again, after damage, and around failures."""
+"""The whole job: every file, a second run, after damage, and around failures."""
 
 from __future__ import annotations
 
@@ -60,9 +60,13 @@ def done(finished_run: RunResult, tmp_path: Path) -> Path:
 def test_every_file_is_made(
     project: Project, tmp_path: Path, executor: dict[str, Any], finished_run: RunResult
 ) -> None:
-    root = tmp_path / "out"
-    result = run(project.config(root, timestamps=True, **executor))
-    assert result.ok and not result.skipped
+    reference = finished_run.plan.config.output_dir
+    assert isinstance(reference, Path)
+    root = reference
+    if not executor["inline"]:
+        root = tmp_path / "out"
+        result = run(project.config(root, timestamps=True))
+        assert result.ok and not result.skipped
     for owner in OWNERS:
         folder = root / owner / "video_preds"
         for stem, n_frames in N_FRAMES.items():
@@ -85,8 +89,6 @@ def test_every_file_is_made(
             np.testing.assert_array_equal(short.values, whole.values[start:stop])
     params = json.loads((root / "eks" / "smooth_params" / "a.json").read_text())
     assert set(params["smooth_params"]) == {"nose", "paw", "tail"}
-    reference = finished_run.plan.config.output_dir
-    assert reference is not None
     for name, values in tables(reference).items():
         np.testing.assert_allclose(tables(root)[name], values, atol=1e-3)
     assert temporaries(root) == []
@@ -94,9 +96,9 @@ def test_every_file_is_made(
     assert {p.suffix for p in (root / "eks" / "video_preds").iterdir() if p.is_file()} == {".csv"}
 
 
-def test_exported_models(
-    project: Project, tmp_path: Path, executor: dict[str, Any], finished_run: RunResult
-) -> None:
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_exported_models(project: Project, tmp_path: Path, finished_run: RunResult) -> None:
     """Networks that Lightning Pose exported give the tables that torch gives."""
     directories = [
         Path(shutil.copytree(m, tmp_path / m.parent.name / m.name)) for m in project.models
@@ -104,7 +106,7 @@ def test_exported_models(
     for directory in directories:
         export_onnx(directory)
     models = tuple(map(str, directories))
-    options = {"models": models, "eks": False, "label": (), "runtime": "onnx", **executor}
+    options = {"models": models, "eks": False, "label": (), "runtime": "onnx"}
     result = run(project.config(tmp_path / "out", **options))
     assert result.ok, [str(failed) for failed in result.failures]
     reference = finished_run.plan.config.output_dir
@@ -129,11 +131,11 @@ def test_a_second_run_does_nothing(project: Project, done: Path) -> None:
 
 
 def test_a_missing_labelled_video_is_drawn_from_committed_predictions(
-    project: Project, done: Path, executor: dict[str, Any]
+    project: Project, done: Path
 ) -> None:
     lost = done / "eks" / "video_preds" / "labeled_videos" / "a_labeled.mp4"
     lost.unlink()
-    result = run(project.config(done, **executor))
+    result = run(project.config(done, inline=True))
     assert {kind: paths for kind, paths in result.made.items() if paths} == {"label": [str(lost)]}
     assert count_frames(lost) == N_FRAMES["a"]
 
@@ -149,16 +151,14 @@ def test_a_table_cut_in_half_is_made_again(project: Project, done: Path) -> None
     assert table.read_bytes() == whole
 
 
-def test_one_bad_video_leaves_the_others_untouched(
-    project: Project, tmp_path: Path, executor: dict[str, Any]
-) -> None:
+def test_one_bad_video_leaves_the_others_untouched(project: Project, tmp_path: Path) -> None:
     videos = tmp_path / "videos"
     shutil.copytree(project.videos, videos)
     (videos / "long.mp4").unlink()
     (videos / "broken.mp4").write_bytes(b"not a video at all" * 100)
     (videos / "empty.avi").write_bytes(b"")
     config = project.config(
-        tmp_path / "out", videos=(str(videos),), label=(), eks=False, **executor
+        tmp_path / "out", videos=(str(videos),), label=(), eks=False, inline=True
     )
     result = run(config)
     assert result.exit_code == 1
@@ -215,7 +215,9 @@ def test_pose_app_layout(project: Project, tmp_path: Path) -> None:
     }
 
 
-def test_names_of_any_bytes(project: Project, tmp_path: Path, executor: dict[str, Any]) -> None:
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_names_of_any_bytes(project: Project, tmp_path: Path) -> None:
     stem = os.fsdecode(b"v\xff\x1b[31m\nb")
     videos = tmp_path / os.fsdecode(b"in\xfe\x1b[32m")
     videos.mkdir()
@@ -227,7 +229,7 @@ def test_names_of_any_bytes(project: Project, tmp_path: Path, executor: dict[str
         shutil.copytree(source, model)
     root = tmp_path / os.fsdecode(b"out\xfb\x1b[36m")
     values = {"videos": (str(videos),), "models": tuple(str(model) for model in models)}
-    config = project.config(root, **values, timestamps=True, chunk_frames=15, **executor)
+    config = project.config(root, **values, timestamps=True, chunk_frames=15)
     console = Console(file=io.StringIO(), width=400)
 
     print_plan(console, plan(config))

@@ -241,12 +241,14 @@ def test_a_member_that_does_not_fit(tmp_path: Path, spoil: Any, said: str) -> No
     assert code == 1 and "2 of 3 members" in output
 
 
-def test_many_sessions(tmp_path: Path, executor: dict[str, Any]) -> None:
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_many_sessions(tmp_path: Path) -> None:
     for i in range(12):
         put(make_members(n_frames=60 + i, seed=i), tmp_path, f"rec{i}")
     (tmp_path / "m1" / "video_preds" / "rec5.csv").write_text("")
     config = raypose.SmoothConfig(
-        tables=[str(path) for path in models(tmp_path)], eks_dir=tmp_path / "out", **executor
+        tables=[str(path) for path in models(tmp_path)], eks_dir=tmp_path / "out"
     )
     result = raypose.smooth(config)
     tables = {

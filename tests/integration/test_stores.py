@@ -1,4 +1,4 @@
-"""The whole job with videos, models and outputs in an object store, with both executors."""
+"""The whole job with videos, models and outputs in an object store."""
 
 from __future__ import annotations
 
@@ -49,14 +49,12 @@ def left(folder: Path) -> list[Path]:
     return [p for p in folder.rglob("*") if p.is_file() and p.name != "room.lock"]
 
 
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
 def test_videos_models_and_outputs_in_a_store(
-    remote: dict[str, Any],
-    store: Store,
-    executor: dict[str, Any],
-    tmp_path: Path,
-    finished_run: RunResult,
+    remote: dict[str, Any], store: Store, tmp_path: Path, finished_run: RunResult
 ) -> None:
-    config = RunConfig(**remote, chunk_frames=40, **executor)
+    config = RunConfig(**remote, chunk_frames=40)
     result = run(config)
     assert result.ok, [str(failed) for failed in result.failures]
     reference = finished_run.plan.config.output_dir
@@ -77,7 +75,7 @@ def test_videos_models_and_outputs_in_a_store(
     again = run(config)
     assert again.nothing_to_do and again.ok
 
-    # What was half written by somebody else's doing is noticed, and made again.
+    # A table that something else has cut in half is noticed and redone.
     key = f"out/{NAMES[0]}/video_preds/a.csv"
     whole = store.get(key)
     store.put(key, whole[: len(whole) // 2])
@@ -101,7 +99,7 @@ class Planned:
 
 
 def test_faults_on_the_way_stay_with_their_video(
-    store: Store, project: Project, executor: dict[str, Any], tmp_path: Path
+    store: Store, project: Project, tmp_path: Path
 ) -> None:
     """What passes by itself is not noticed; what does not is one line with the URL."""
     store.put_folder("videos", project.videos)
@@ -135,7 +133,7 @@ def test_faults_on_the_way_stay_with_their_video(
         eks=False,
         label=(),
         metrics=False,
-        **executor,
+        inline=True,
     )
     result = run(config, display=Planned(meanwhile))
     unused = [fault for fault in store.faults if not fault.n_done]

@@ -93,11 +93,11 @@ def failures(result: RunResult) -> list[str]:
     return [str(failed) for failed in result.failures]
 
 
-def test_from_videos_to_points_in_space(
-    recordings: Path, tmp_path: Path, executor: dict[str, Any]
-) -> None:
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_from_videos_to_3d_keypoints(recordings: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    result = run(config(recordings, out, **executor))
+    result = run(config(recordings, out))
     assert result.ok, failures(result)
     for recording in ("rec1", "rec2"):
         frames, _, _, _, points = fitted(
@@ -121,7 +121,7 @@ def test_from_videos_to_points_in_space(
             assert (folder / f"{stem}_temporal_norm.csv").is_file()
             with av.open(str(folder / "labeled_videos" / f"{stem}_labeled.mp4")) as container:
                 assert sum(1 for _ in container.decode(video=0)) == N_FRAMES
-    assert run(config(recordings, out, **executor)).nothing_to_do
+    assert run(config(recordings, out)).nothing_to_do
 
 
 def test_views_in_ranges_are_those_of_the_whole(recordings: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Anything that can happen to a run, in any order: what must hold after each event."""
+"""Anything that can happen to a run, in any order, with invariants checked after each event."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ HELD_FRAMES = 3000
 
 
 class World(RuleBasedStateMachine):
-    """A cluster that does what the scheduler says, and to which anything may happen."""
+    """A cluster that executes the scheduler's actions, and to which anything may happen."""
 
     @initialize(
         n_gpu=st.integers(1, 3),
@@ -215,7 +215,7 @@ class World(RuleBasedStateMachine):
             assert all(len(q) <= lengths[self.up[n]] for n, q in self.queues.items())
 
     @invariant()
-    def nobody_idles_while_there_is_work(self) -> None:
+    def no_worker_idles_while_there_is_work(self) -> None:
         """What could start has started, unless memory is short."""
         if not hasattr(self, "tasks") or self._held() + 3000 > HELD_FRAMES:
             return
