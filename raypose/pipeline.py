@@ -135,7 +135,7 @@ def _execute_plan(made: Plan, display: Display | None) -> RunResult:
         return result
     temporary_files.remove_leftovers(made.output_folders)
     log = run_log.RunLog(made.run_dir)
-    executor = _executor(made.config)
+    executor = make_executor(made.config)
     try:
         log.describe(_description(made))
         log.event(
@@ -161,7 +161,7 @@ def _execute_plan(made: Plan, display: Display | None) -> RunResult:
     return result
 
 
-def _executor(config: Settings) -> Executor:
+def make_executor(config: Settings) -> Executor:
     """The executor that the configuration asks for; ray is imported only where it is used."""
     if config.inline:
         from raypose.execution.inline import InlineExecutor

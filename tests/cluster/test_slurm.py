@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from raypose.cli.options import OPTIONS
+from raypose.config import RunConfig
 from tests.integration.conftest import N_FRAMES, Project, project  # noqa: F401
 
 SLURM = Path(__file__).parents[2] / "cluster" / "slurm"
@@ -168,7 +168,7 @@ def test_each_job_of_an_array_does_its_part(
     run_dir = str(tmp_path / "raypose-runs" / "77" / str(task))
     given = ["run", "--inline", "--shard", part, "--run-dir", run_dir, "a video.mp4", "-m", "m"]
     assert job.stdout.splitlines() == given
-    assert {"inline", "run_dir"} <= OPTIONS.keys()
+    assert {"inline", "run_dir"} <= RunConfig.model_fields.keys()
 
 
 def test_without_raypose_it_says_so(tmp_path: Path) -> None:

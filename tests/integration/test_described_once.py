@@ -11,7 +11,8 @@ import pytest
 
 from raypose import pipeline
 from raypose.config import RunConfig
-from raypose.pipeline import Planned, RunResult, plan, run
+from raypose.pipeline import RunResult, plan, run
+from raypose.planning import Plan
 from raypose.tables.keypoints import read_csv
 from raypose.video import index as index_module
 from tests.integration.conftest import N_FRAMES, Project
@@ -67,7 +68,7 @@ def test_tasks_read_no_packets_to_describe_a_video(
 
         monkeypatch.setattr(pipeline, "make_executor", make)
     result = run(config)
-    assert result.ok, [str(failed.failure) for failed in result.failures]
+    assert result.ok, [str(failed) for failed in result.failures]
     check_tables(tmp_path / "out", finished_run)
 
 
@@ -81,7 +82,7 @@ def test_without_the_cache_workers_make_the_indexes(
     class Forgetful:
         """Removes the cache once the plan is made."""
 
-        def planned(self, plan: Planned) -> None:
+        def planned(self, plan: Plan) -> None:
             shutil.rmtree(caches)
 
         def __getattr__(self, _: str) -> Any:
@@ -89,7 +90,7 @@ def test_without_the_cache_workers_make_the_indexes(
 
     config = project.config(tmp_path / "out", label=(), chunk_frames=30, **executor)
     result = run(config, display=Forgetful())
-    assert result.ok, [str(failed.failure) for failed in result.failures]
+    assert result.ok, [str(failed) for failed in result.failures]
     check_tables(tmp_path / "out", finished_run)
     shutil.rmtree(caches)
     assert plan(config).done
