@@ -1,31 +1,23 @@
 """Describes one video for the plan, and remembers the description in a cache on this machine.
 
-A `VideoSpec` and a `VideoIndex` are kept by the file's path and identity
-(`raypose.storage.digests`), so planning again reads none of a known video's packets; a file that
-was changed in any way is read anew. An object in a store is copied to scratch for that, once for
-each ETag. A video that can't be used is not remembered: it may have been repaired by the next run.
+`VideoSpec` and `VideoIndex` are kept by the file's path and identity (`video.index_cache`), so
+planning again reads none of a known video's packets; a file that was changed in any way is read
+anew. An object in a store is copied to scratch for that, once for each ETag. A video that can't be
+used is not remembered: it may have been repaired by the next run.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from raypose import storage
 from raypose.specs import VideoSpec
-from raypose.storage import AnyPath, cache, regular_files, scratch
-from raypose.storage.digests import note_path
+from raypose.storage import AnyPath, scratch
 from raypose.storage.identity import Identity
 
 if TYPE_CHECKING:
     from raypose.video.index import VideoIndex
-
-_KIND = "videos"
-_OF_THE_PLAN = ("path", "key", "view", "identity", "content")
-"""Fields of a `VideoSpec` that are not kept."""
 
 
 def probe(path: AnyPath, key: str = "") -> VideoSpec:
@@ -39,26 +31,20 @@ def probe(path: AnyPath, key: str = "") -> VideoSpec:
         VideoError: the video can't be used.
         StorageError: it can't be read from its store.
     """
-    local = storage.local_path(path)
-    if local is None:
-        with storage.map_store_errors(path):
-            identity = storage.identity_of(path)
-        found = _recall(path, identity)
-        if found is None:
-            with scratch.current().copy_of(path, identity=identity) as copy:
-                found, index = _read(copy)
-            _remember(path, identity, found, index)
-    else:
-        try:
-            identity = storage.identity_of(local)
-        except OSError:
-            return replace(_read(local)[0], key=key)  # which says what is wrong
-        found = _recall(path, identity)
-        if found is None:
-            found, index = _read(local)
-            if _is_still(local, identity):  # else the tasks will see that it has changed
-                _remember(path, identity, found, index)
-    return replace(found, path=str(path), key=key, identity=identity)
+    from raypose.video.index_cache import facts_of, load_facts, store_index
+
+    identity = _identity(path)
+    facts = None if identity is None else load_facts(str(path), identity)
+    if facts is None:
+        index, fingerprint = _read(path, identity)
+        facts = facts_of(index, fingerprint)
+        # Where a file has changed meanwhile, its identity will tell the tasks.
+        if identity is not None and (
+            storage.local_path(path) is None or _identity(path) == identity
+        ):
+            store_index(str(path), identity, index, fingerprint)
+    facts["notes"] = tuple(facts["notes"])
+    return VideoSpec(path=str(path), key=key, identity=identity, **facts)
 
 
 def known_index(video: VideoSpec) -> VideoIndex | None:
@@ -76,61 +62,21 @@ def known_keyframes(video: VideoSpec) -> Sequence[int]:
     return () if keyframes is None else keyframes.tolist()
 
 
-def _is_still(path: Path, identity: Identity) -> bool:
+def _identity(path: AnyPath) -> Identity | None:
+    """What tells a video from what it was before; None where there is no such file."""
     try:
-        return storage.identity_of(path) == identity
+        with storage.map_store_errors(path):
+            return storage.identity_of(path)
     except OSError:
-        return False
-
-
-def _read(path: Path) -> tuple[VideoSpec, VideoIndex]:
-    from raypose.video.index import fingerprint_video, index_video
-
-    index = index_video(path)
-    video = VideoSpec(
-        path=str(path),
-        key="",
-        n_frames=index.n_frames,
-        width=index.width,
-        height=index.height,
-        fps=index.fps,
-        duration_s=index.duration_s,
-        fingerprint=fingerprint_video(path),
-        codec=index.codec,
-        pix_fmt=index.pix_fmt,
-        rotation=index.rotation,
-        is_vfr=index.is_vfr,
-        notes=index.problems,
-    )
-    return video, index
-
-
-def _place(path: AnyPath) -> Path:
-    """The cached file of a video; a changed video replaces what it was."""
-    return note_path(_KIND, path)
-
-
-def _basis(identity: Identity) -> dict[str, Any]:
-    """What must be equal for a remembered video to be valid."""
-    from raypose.video.index import INDEX_VERSION
-
-    return {"index": INDEX_VERSION, **identity.as_dict()}
-
-
-def _recall(path: AnyPath, identity: Identity) -> VideoSpec | None:
-    try:
-        stored = json.loads(regular_files.read_file(_place(path)))
-        if stored["of"] != _basis(identity):
-            return None
-        values = stored["video"]
-        return VideoSpec(path="", key="", **{**values, "notes": tuple(values["notes"])})
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
-def _remember(path: AnyPath, identity: Identity, video: VideoSpec, index: VideoIndex) -> None:
-    from raypose.video.index_cache import store_index
+def _read(path: AnyPath, identity: Identity | None) -> tuple[VideoIndex, str]:
+    """Index and fingerprint of a file, or of a copy of an object."""
+    from raypose.video.index import fingerprint_video, index_video
 
-    values = {name: v for name, v in asdict(video).items() if name not in _OF_THE_PLAN}
-    store_index(str(path), identity, index)
-    cache.store(_place(path), json.dumps({"of": _basis(identity), "video": values}).encode())
+    local = storage.local_path(path)
+    if local is not None:
+        return index_video(local), fingerprint_video(local)
+    with scratch.current().copy_of(path, identity=identity) as copy:
+        return index_video(copy), fingerprint_video(copy)

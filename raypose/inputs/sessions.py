@@ -1,8 +1,8 @@
-"""Which files belong to one recording that several cameras have seen.
+"""Which files belong to one recording by several cameras.
 
-Stands beside `videos`: files (videos, or tables of predictions) go in by their paths, recordings
-come out, and what belongs to none comes out with the reason. Nothing is guessed. Only a list that
-the user wrote is read from disk; whether the files are there is for others to find out.
+Paths of files (videos, or tables of predictions) go in; recordings come out, and files that belong
+to none with the reason. Nothing is guessed. Only a list that
+the user wrote is read from disk; whether the files exist is checked elsewhere.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
-    """Files put together by recording.
+    """Files grouped by recording.
 
     Attributes:
         views: names of the views.
@@ -55,7 +55,7 @@ class Grouping:
 
 
 def group_by_view(files: Sequence[Path], views: Sequence[str]) -> Grouping:
-    """Puts files together by the name that is left of them without their view's.
+    """Group files by the part of their names that is not the view's name.
 
     The parts of a file's stem between `_`, `-`, `.` and spaces are compared with the view's name,
     which may be of several parts itself; a longer name hides a shorter one within it. Upper and

@@ -1,9 +1,9 @@
-"""From what the user wrote to tables of predictions: found, and named by their videos.
+"""From the user's arguments to tables of predictions, named by their videos.
 
 Tables are Lightning Pose's, called by their videos, below a model directory's `video_preds` or
 anywhere; DeepLabCut's, whose names end in what made them; SLEAP's, whose names are the project's
 and the video's. Files beside them that are no tables of predictions (metrics, snippets, smoothed
-tables) are left out. Only the first bytes of a file are looked at.
+tables) are excluded. Only the first bytes of a file are looked at.
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ def _video_of(stem: str, look: TableLook) -> tuple[str, str]:
 def _without_doubles(
     tables: Sequence[FoundTable],
 ) -> tuple[list[FoundTable], list[tuple[Path, str]]]:
-    """One file of each table that is there twice."""
+    """One file of each table that was found twice."""
     known = {(t.folder, t.key, t.label, t.path.suffix.lower()) for t in tables}
     kept, excluded = [], []
     for table in tables:

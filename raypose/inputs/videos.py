@@ -1,10 +1,9 @@
-"""From what the user wrote to the videos of a run: found, and inspected.
+"""From the user's arguments to the videos of a run.
 
-`find_videos` turns files, directories and globs into paths; `inspect_videos` indexes and
-fingerprints the videos, side by side. Between the two, `names` gives each the key of its outputs.
-A suffix only says what to look at: a file is a video if FFmpeg finds a video track in it. What is
-found and not taken is handed on with the reason. A video that can't be used becomes a problem
-with a name, and the others go on. No frame is decoded here.
+`find_videos` turns files, directories and globs into paths; `probe_videos` indexes and
+fingerprints several videos at a time. Between the two, `names` gives each video the key of its
+outputs. Suffixes only choose candidates: a file is a video if FFmpeg finds a video track in it.
+Excluded files are returned with the reason; a video that can't be used does not stop the others.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From what the user named to recordings: videos found, put together by view, and looked into."""
+"""From the user's arguments to recordings: videos are found, grouped by view, and probed."""
 
 from __future__ import annotations
 
@@ -72,14 +72,14 @@ class _Part:
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """The videos that the arguments stand for, and how a list of sessions puts them together."""
+    """The videos that the arguments name, and how a list of sessions groups them."""
 
     found: FoundVideos
     listed: Grouping | None = None
 
 
 def find_files(config: RunConfig) -> Files:
-    """The videos of a run; none of them is looked into.
+    """The videos of a run; none of them is opened.
 
     Raises:
         UsageError: an argument stands for nothing, or the list of sessions can't be read.
@@ -232,7 +232,7 @@ def _listed(items: Sequence[Excluded]) -> str:
 
 
 def _grouped(paths: Sequence[AnyPath], views: Sequence[str]) -> Grouping:
-    """Files put together by view; a URL's parts are compared like those of a path."""
+    """Files grouped by view; the parts of a URL are compared like those of a path."""
     names = {str(Path("/", *storage.parts(path))): path for path in paths}
     grouping = group_by_view([Path(name) for name in names], views)
     recordings = tuple(

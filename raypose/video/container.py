@@ -1,7 +1,7 @@
-"""Opening a video file: which track, which packets, and what to say when it can't be opened.
+"""Opening a video file: its track, its packets, and the error where it can't be opened.
 
-All of raypose opens videos here, so that they are taken apart in one way: the first video track
-that is no cover picture, going on after spots that can't be read. FFmpeg's errors end here.
+All of raypose opens videos here and reads them in one way: the first video track that is not a
+cover picture, continuing after spots that can't be read. FFmpeg's errors end here.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ def copy_plain(index: VideoIndex, out_path: str | os.PathLike[str]) -> bool:
     import av
 
     plain = index.codec == "h264" and index.pix_fmt == "yuv420p" and index.rotation == 0
-    if not plain or index.problems or not index.seekable or int(index.pts[0]) != 0:
+    if not plain or index.notes or not index.seekable or int(index.pts[0]) != 0:
         return False
     with open_video(index.path) as source:
         stream = video_stream(source, index.path)

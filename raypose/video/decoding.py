@@ -1,6 +1,6 @@
 """Decoded frames of a video, from any frame on, each with its number and its status.
 
-`iter_frames` hands out FFmpeg's own frames (YUV, as coded). Frames are numbered as `index` does,
+`iter_frames` yields FFmpeg's own frames (YUV, as coded). Frames are numbered as `index` does,
 decoding begins at the keyframe before the first one, and every frame is accounted for: one that
 can't be decoded keeps its place.
 
@@ -191,8 +191,8 @@ class _Part:
         if silent if way.careful else way.alert:
             options["err_detect"] = "explode"
         if codec == "h264" and self._threads > 1:
-            # A thread hands out pictures that others have decoded, and what is wrong with them as
-            # far as it is known by then: so each waits for as many packets as are decoded at once.
+            # A thread returns pictures that others have decoded, with the damage that is known by
+            # then: so each waits for as many packets as are decoded at once.
             self._threads = min(self._threads, _MOST_AT_ONCE)
             delay = self._threads - 1 + max(4, getattr(context, "reorder_depth", 4))
             options["has_b_frames"] = str(min(delay, MOST_REORDERED - 1))
@@ -205,7 +205,7 @@ class _Part:
         self._ids.set_up(context)
 
     def _needed(self, packets: Iterator[Any], stream: Any) -> Iterator[Any]:
-        """Packets up to the end, and an empty one, which makes the decoder hand out the rest.
+        """Packets up to the end, and an empty one, which makes the decoder return the rest.
 
         A decoder that is given what comes after the end may lose frames if that is damaged.
         """
@@ -222,7 +222,7 @@ class _Part:
     def _empty_packets(self, stream: Any) -> Iterator[Any]:
         """Packets that hold no picture, so that all threads are done with theirs before the end.
 
-        At the end all pictures are handed out at once, with what is known of them by then.
+        At the end the decoder returns all pictures at once, with what is known of them by then.
         """
         if self._index.codec != "h264" or self._threads == 1:
             return

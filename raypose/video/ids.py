@@ -1,7 +1,7 @@
-"""By what the frames of a decoder are told apart: their times, or the order in which they come.
+"""How the frames of a decoder are told apart: by their times, or by the order in which they come.
 
 `decoding` asks here for the id of each packet that it feeds, and for the number of each frame that
-comes out. Ids ascend with the order in which frames are shown, up to `slack`; `lag` is how many
+comes out. Ids ascend in the order in which frames are shown, up to `slack`; `lag` is how many
 others a frame waits for until its status is settled (see `damage`).
 """
 
@@ -17,10 +17,39 @@ MOST_REORDERED = 16
 _HIDDEN = -(1 << 63)
 
 
-class Times:
-    """Packets and frames by the time at which they are shown."""
+class Ids:
+    """Ids of packets and frames.
 
-    slack = lag = 0
+    Attributes:
+        last_leading: number of the last packet that belongs to a frame before the first one.
+    """
+
+    slack = 0
+    lag = 0
+    last_leading = -1
+
+    def set_up(self, context: Any) -> None:
+        """Tell the decoder what its frames must carry."""
+
+    def feed(self, packet: Any) -> int | None:
+        """Note a packet; its id, unless it belongs to a frame before the first one."""
+        return None
+
+    def number_of(self, id: int) -> int | None:
+        """The number of a packet's frame, where it is known before the frame comes out."""
+        return None
+
+    def of_frame(self, frame: Any) -> int | None:
+        """The id of the packet that a frame was in."""
+        raise NotImplementedError
+
+    def number_of_frame(self, id: int) -> int | None:
+        """The number of a frame that has just come out."""
+        raise NotImplementedError
+
+
+class Times(Ids):
+    """Packets and frames by the time at which they are shown."""
 
     def __init__(self, index: VideoIndex, first: int) -> None:
         self._pts = index.pts
@@ -28,13 +57,8 @@ class Times:
         self._numbers: dict[int, int | None] = {}
         self._expected = first
         self._n_fed = -1
-        self.last_leading = -1
-
-    def set_up(self, context: Any) -> None:
-        """Times come back with frames by themselves."""
 
     def feed(self, packet: Any) -> int | None:
-        """Note a packet; its id, unless it belongs to a frame before the first one."""
         self._n_fed += 1
         time: int | None = packet.pts
         if time is None:
@@ -53,40 +77,26 @@ class Times:
         return time
 
     def number_of(self, id: int) -> int | None:
-        """The number of a packet's frame, where it is known before the frame comes out."""
         return self._numbers.get(id)
 
     def of_frame(self, frame: Any) -> int | None:
-        """The id of the packet that a frame was in."""
         time: int | None = frame.pts
         return time
 
     def number_of_frame(self, id: int) -> int | None:
-        """The number of a frame that has just come out."""
         return self._numbers.pop(id, None)
 
 
-class Output:
+class Output(Ids):
     """Frames numbered as they come out, where it is not known which packets they were in.
 
     So each waits for as many others as a codec may reorder.
     """
 
-    slack = 0
     lag = MOST_REORDERED
-    last_leading = -1
 
     def __init__(self) -> None:
         self._n_out = 0
-
-    def set_up(self, context: Any) -> None:
-        """Nothing is asked of the decoder."""
-
-    def feed(self, packet: Any) -> int | None:
-        return None
-
-    def number_of(self, id: int) -> int | None:
-        return None
 
     def of_frame(self, frame: Any) -> int | None:
         return self._n_out
@@ -96,16 +106,14 @@ class Output:
         return id
 
 
-class Order:
+class Order(Ids):
     """Packets counted as they are fed, frames numbered as they come out.
 
-    Not for decoders with threads: what goes with a packet is freed under Python's lock, and a
+    Not for decoders with threads: what accompanies a packet is freed under Python's lock, and a
     thread that frees it would wait for a caller who waits for that thread.
     """
 
     slack = MOST_REORDERED
-    lag = 0
-    last_leading = -1
 
     def __init__(self) -> None:
         self._n_fed = self._n_out = 0
@@ -118,9 +126,6 @@ class Order:
         self._n_fed += 1
         return self._n_fed - 1
 
-    def number_of(self, id: int) -> int | None:
-        return None
-
     def of_frame(self, frame: Any) -> int | None:
         # Some decoders do not hand on what they are given with a packet.
         return self._n_fed - 1 if frame.opaque is None else int(frame.opaque)
@@ -128,6 +133,3 @@ class Order:
     def number_of_frame(self, id: int) -> int | None:
         self._n_out += 1
         return self._n_out - 1
-
-
-Ids = Times | Output | Order

@@ -59,7 +59,7 @@ class VideoIndex:
         duration_s: from the first frame's beginning to the last frame's end, in seconds.
         is_vfr: whether the time between frames varies by more than rounding.
         seekable: whether timestamps identify frames, so that reading can begin anywhere.
-        problems: oddities of the file and what raypose does about them, one sentence each.
+        notes: oddities of the file and what raypose does about them, one sentence each.
         packets: where the packets lie in the file; None where only FFmpeg can read them.
         keyframe_positions: first byte of each keyframe's packet, to recognise it after a seek;
             −1 where the container does not say, None where `seekable` is False.
@@ -79,7 +79,7 @@ class VideoIndex:
     duration_s: float
     is_vfr: bool
     seekable: bool = True
-    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     packets: PacketTable | None = field(default=None, repr=False)
     keyframe_positions: Int64 | None = field(default=None, repr=False)
 
@@ -121,7 +121,7 @@ def index_video(path: str | os.PathLike[str]) -> VideoIndex:
         header = _header(path, stream, scanned.first_frame)
         promised = int(stream.frames) if _is_cut_short(stream, file_size) else 0
         average_rate = stream.average_rate or stream.guessed_rate
-    problems = _packet_problems(scanned, promised)
+    notes = _packet_notes(scanned, promised)
     if scanned.n_shown == 0:
         raise VideoError(
             "the file has a video track but no frame in it",
@@ -129,12 +129,12 @@ def index_video(path: str | os.PathLike[str]) -> VideoIndex:
             hint="Leave it out, or record or export it again.",
         )
     pts, time_base, keyframes, why_not = _number(path, scanned)
-    problems += [why_not] if why_not else []
+    notes += [why_not] if why_not else []
     if len(pts) == 0:
         raise _nothing_decodes(path)
     if scanned.first_frame is None:
-        problems.append("the first frames can't be decoded: their rows will be empty")
-    is_vfr, gap_problems = _regularity(pts, time_base)
+        notes.append("the first frames can't be decoded: their rows will be empty")
+    is_vfr, gap_notes = _regularity(pts, time_base)
     fps = _frame_rate(pts, time_base, average_rate, is_vfr)
     span = float((int(pts[-1]) - int(pts[0])) * time_base)
     return VideoIndex(
@@ -147,7 +147,7 @@ def index_video(path: str | os.PathLike[str]) -> VideoIndex:
         duration_s=span + 1.0 / fps,
         is_vfr=is_vfr,
         seekable=not why_not,
-        problems=(*problems, *gap_problems),
+        notes=(*notes, *gap_notes),
         packets=None if why_not else packet_table(path, scanned, head),
         keyframe_positions=None if why_not else scanned.positions_of(keyframes),
         **header,
@@ -220,11 +220,11 @@ def _number(path: str, packets: Packets) -> tuple[Int64, Fraction, Int64, str]:
         pts, keyframes = packets.in_presentation_order()
         return pts, packets.time_base, keyframes, ""
     pts, time_base, times = decode_order(path)
-    problem = (
+    note = (
         f"{why_not}: its frames are numbered as they come out of the decoder, which is slower "
         f"because the video is always read from its beginning, and {times}"
     )
-    return pts, time_base, np.zeros(1, np.int64), problem
+    return pts, time_base, np.zeros(1, np.int64), note
 
 
 def _is_cut_short(stream: Any, file_size: int) -> bool:
@@ -233,25 +233,25 @@ def _is_cut_short(stream: Any, file_size: int) -> bool:
     return len(entries) > 0 and entries[len(entries) - 1].pos >= file_size
 
 
-def _packet_problems(packets: Packets, promised: int) -> list[str]:
-    problems = []
+def _packet_notes(packets: Packets, promised: int) -> list[str]:
+    notes = []
     n_packets = len(packets.pts)
     if promised > n_packets:
-        problems.append(
+        notes.append(
             f"the header promises {promised} frames but the file holds {n_packets}: it is "
             "truncated, and what is there is used"
         )
     if packets.n_cut:
-        problems.append(
+        notes.append(
             f"{packets.n_cut} coded frames are cut off by the file's edit list: as in any player, "
             "they are not shown and have no row"
         )
     if packets.n_corrupt:
-        problems.append(
+        notes.append(
             f"{packets.n_corrupt} packets are marked as damaged: frames that can't be decoded get "
             "an empty row"
         )
-    return problems
+    return notes
 
 
 def _regularity(pts: Int64, time_base: Fraction) -> tuple[bool, list[str]]:

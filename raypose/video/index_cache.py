@@ -1,18 +1,17 @@
-"""Frame indexes kept on disk between planning and running, and between runs.
+"""What is known of videos, kept on disk between planning and running, and between runs.
 
-An index is found by the video's path or URL, and is valid as long as the file's identity is the
-same. It takes some bytes per frame: differences are stored instead of times and positions. The
-indexes that were used longest ago are removed when all of them take more than `MAX_BYTES`. A cache
-that can't be read or written is no error: the caller reads the video instead.
+A video is found by its path or URL; what is kept of it is valid as long as the file's identity is
+the same. A file holds one line of facts and the frame index, which takes some bytes per frame:
+differences are stored instead of times and positions. Where all indexes take more than
+`MAX_BYTES`, those used longest ago are removed, and their facts stay. A cache that can't be read
+or written is no error: the caller reads the video instead.
 """
 
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
-import zipfile
 import zlib
 from fractions import Fraction
 from pathlib import Path
@@ -26,33 +25,32 @@ from raypose.storage.digests import digest_of_bytes
 from raypose.storage.identity import Identity
 from raypose.video.index import INDEX_VERSION, VideoIndex
 from raypose.video.packets import PacketTable
+from raypose.video.scan import Int64
 
 MAX_BYTES = 4 << 30
 """Disk that indexes may take in all."""
 
-_KIND = "indexes"
+_KIND = "videos"
 _TRIM_EVERY_BYTES = 256 << 20
-_FIELDS = (
+_FACTS = (
     "codec", "pix_fmt", "width", "height", "rotation", "n_frames", "fps", "duration_s", "is_vfr",
-    "seekable", "problems",
+    "notes",
 )  # fmt: skip
-_BROKEN = (
-    OSError, ValueError, KeyError, TypeError, EOFError, RecursionError, NotImplementedError,
-    zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
+_BROKEN = (OSError, ValueError, KeyError, TypeError, RecursionError, zlib.error)
 _stored_bytes = _TRIM_EVERY_BYTES
 
 
-def store_index(source: str, identity: Identity, index: VideoIndex) -> None:
+def store_index(source: str, identity: Identity, index: VideoIndex, fingerprint: str) -> None:
     """Keep the index of a video.
 
     Args:
         source: path or URL of the video.
         identity: of the file that was indexed.
         index: its index.
+        fingerprint: digest of samples of the file.
     """
     global _stored_bytes
-    content = _encode(identity, index)
+    content = _encode(identity, index, fingerprint)
     if cache.store(_place(source), content):
         _stored_bytes += len(content)
     if _stored_bytes > _TRIM_EVERY_BYTES:
@@ -60,12 +58,25 @@ def store_index(source: str, identity: Identity, index: VideoIndex) -> None:
         trim()
 
 
+def load_facts(source: str, identity: Identity) -> dict[str, Any] | None:
+    """Fingerprint and format of a video, as in `facts_of`; None where they are not known."""
+    try:
+        facts, _ = _read(_place(source), identity, arrays=False)
+        return {name: facts[name] for name in ("fingerprint", *_FACTS)}
+    except _BROKEN:
+        return None
+
+
+def facts_of(index: VideoIndex, fingerprint: str) -> dict[str, Any]:
+    """The fields of a `VideoSpec` that an index and the fingerprint tell."""
+    return {"fingerprint": fingerprint} | {name: getattr(index, name) for name in _FACTS}
+
+
 def load_index(source: str, identity: Identity | None) -> VideoIndex | None:
-    """The index of a video, None where none is kept of this very file."""
+    """The index of a video; None where none is kept of this very file."""
     place = _place(source)
     try:
-        arrays, meta = _open(place, identity)
-        index = _decode(source, arrays, meta)
+        index = _decode(source, *_read(place, identity))
     except _BROKEN:
         return None
     with contextlib.suppress(OSError):
@@ -73,112 +84,115 @@ def load_index(source: str, identity: Identity | None) -> VideoIndex | None:
     return index
 
 
-def load_keyframes(source: str, identity: Identity | None) -> NDArray[np.int64] | None:
+def load_keyframes(source: str, identity: Identity | None) -> Int64 | None:
     """The keyframes of a video alone; None as in `load_index`."""
     try:
-        arrays, _ = _open(_place(source), identity)
-        return _summed(arrays["keyframes"])
+        facts, packed = _read(_place(source), identity)
+        (_, kind, n), *_ = facts["arrays"]  # they come first
+        n_bytes = n * np.dtype(kind).itemsize
+        return _summed(np.frombuffer(zlib.decompressobj().decompress(packed, n_bytes), kind, n))
     except _BROKEN:
         return None
 
 
 def trim(max_bytes: int = MAX_BYTES) -> None:
-    """Remove the indexes that were used longest ago, until the others take at most `max_bytes`."""
+    """Remove the indexes used longest ago, until all files take at most `max_bytes`."""
     found = []
-    for place in cache.cache_dir(_KIND).glob("*/*"):
+    for place in cache.cache_dir(_KIND).glob("*/*.index"):
         with contextlib.suppress(OSError):
             status = place.stat()
-            found.append((status.st_mtime, status.st_size, place))
+            found.append((status.st_mtime_ns, status.st_size, place))
     excess = sum(size for _, size, _ in found) - max_bytes
-    for _, size, place in sorted(found):
+    for time_ns, size, place in sorted(found):
         if excess <= 0:
             return
-        with contextlib.suppress(OSError):
-            place.unlink()
-            excess -= size
+        with contextlib.suppress(OSError), regular_files.open_file(place) as file:
+            facts = file.readline()
+            if len(facts) < size and cache.store(place, facts):
+                os.utime(place, ns=(time_ns, time_ns))
+                excess -= size - len(facts)
 
 
 def _place(source: str) -> Path:
     name = digest_of_bytes(os.fsencode(source))
-    return cache.cache_dir(_KIND) / name[:2] / f"{name}.npz"
+    return cache.cache_dir(_KIND) / name[:2] / f"{name}.index"
 
 
 def _basis(identity: Identity) -> dict[str, int | str]:
-    """What must be equal for a kept index to be valid."""
+    """What must be equal for what is kept to be valid."""
     return {"index": INDEX_VERSION, **identity.as_dict()}
 
 
-def _open(place: Path, identity: Identity | None) -> tuple[Any, dict[str, Any]]:
-    """The arrays of a kept index, read on demand, and all else that it says."""
+def _read(
+    place: Path, identity: Identity | None, *, arrays: bool = True
+) -> tuple[dict[str, Any], bytes]:
+    """The facts, and the packed arrays."""
     if identity is None:
         raise KeyError("a video without an identity has no index")
-    arrays = np.load(io.BytesIO(regular_files.read_file(place)), allow_pickle=False)
-    meta = json.loads(bytes(arrays["meta"]))
-    if meta["of"] != _basis(identity):
-        raise KeyError("the index is of another file")
-    return arrays, meta
+    with regular_files.open_file(place) as file:
+        facts: dict[str, Any] = json.loads(file.readline())
+        if facts["of"] != _basis(identity):
+            raise KeyError("the index is of another file")
+        return facts, file.read() if arrays else b""
 
 
-def _encode(identity: Identity, index: VideoIndex) -> bytes:
-    meta = {name: getattr(index, name) for name in _FIELDS}
-    meta |= {"of": _basis(identity), "time_base": index.time_base.as_integer_ratio()}
-    arrays = {
-        "meta": np.frombuffer(json.dumps(meta).encode(), np.uint8),
-        "keyframes": _differences(index.keyframes),
-        "pts": _differences(index.pts),
-    }
+def _encode(identity: Identity, index: VideoIndex, fingerprint: str) -> bytes:
+    arrays = {"keyframes": _differences(index.keyframes), "pts": _differences(index.pts)}
     if index.keyframe_positions is not None:
         arrays["keyframe_positions"] = _differences(index.keyframe_positions)
-    if index.packets is not None:
-        packets = index.packets
+    packets = index.packets
+    if packets is not None:
         ends = packets.position + packets.size
         arrays["packet_pts"] = _differences(packets.pts)
         # Mostly 0, since most packets lie one behind the other.
         arrays["packet_gaps"] = _narrow(packets.position - np.append(0, ends[:-1]))
         arrays["packet_sizes"] = packets.size
         arrays["head"] = np.frombuffer(packets.head, np.uint8)
-    buffer = io.BytesIO()
-    # As `np.savez_compressed`, in a fifth of the time.
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for name, array in arrays.items():
-            member = io.BytesIO()
-            np.save(member, array, allow_pickle=False)
-            packed = zipfile.ZIP_STORED if name == "head" else None
-            archive.writestr(f"{name}.npy", member.getvalue(), packed)
-    return buffer.getvalue()
+    facts = facts_of(index, fingerprint) | {
+        "of": _basis(identity),
+        "seekable": index.seekable,
+        "time_base": index.time_base.as_integer_ratio(),
+        "arrays": [(name, array.dtype.str, len(array)) for name, array in arrays.items()],
+    }
+    packed = zlib.compress(b"".join(array.tobytes() for array in arrays.values()), 1)
+    return json.dumps(facts).encode() + b"\n" + packed
 
 
-def _decode(source: str, arrays: Any, meta: dict[str, Any]) -> VideoIndex:
+def _decode(source: str, facts: dict[str, Any], packed: bytes) -> VideoIndex:
+    content = zlib.decompress(packed)
+    arrays, at = {}, 0
+    for name, kind, n in facts["arrays"]:
+        arrays[name] = np.frombuffer(content, kind, n, at)
+        at += arrays[name].nbytes
     packets = None
     if "head" in arrays:
-        size = arrays["packet_sizes"]
+        size = arrays["packet_sizes"].copy()
         ends = np.cumsum(arrays["packet_gaps"].astype(np.int64) + size)
         packets = PacketTable(
             _summed(arrays["packet_pts"]), ends - size, size, arrays["head"].tobytes()
         )
-    fields = {name: meta[name] for name in _FIELDS}
+    positions = arrays.get("keyframe_positions")
+    fields = {name: facts[name] for name in (*_FACTS, "seekable")}
     return VideoIndex(
         path=source,
         keyframes=_summed(arrays["keyframes"]),
         pts=_summed(arrays["pts"]),
-        time_base=Fraction(*meta["time_base"]),
+        time_base=Fraction(*facts["time_base"]),
         packets=packets,
-        keyframe_positions=(
-            _summed(arrays["keyframe_positions"]) if "keyframe_positions" in arrays else None
-        ),
-        **{**fields, "problems": tuple(fields["problems"])},
+        keyframe_positions=None if positions is None else _summed(positions),
+        **{**fields, "notes": tuple(fields["notes"])},
     )
 
 
-def _differences(values: NDArray[np.int64]) -> NDArray[Any]:
+def _differences(values: Int64) -> NDArray[Any]:
     return _narrow(np.diff(values, prepend=0))
 
 
-def _summed(differences: NDArray[Any]) -> NDArray[np.int64]:
+def _summed(differences: NDArray[Any]) -> Int64:
     return np.cumsum(differences, dtype=np.int64)
 
 
-def _narrow(values: NDArray[np.int64]) -> NDArray[Any]:
+def _narrow(values: Int64) -> NDArray[Any]:
     """The same numbers in the smallest type that holds them."""
     for kind in (np.int8, np.int16, np.int32):
         limits = np.iinfo(kind)

@@ -12,7 +12,7 @@ import io
 import os
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from raypose.errors import VideoError
@@ -48,17 +48,10 @@ class _Track:
     is_sound: bool = False
     is_grouped: bool = False
 
-
-@dataclass(slots=True)
-class _Claims:
-    tracks: list[_Track] = field(default_factory=lambda: [_Track()])
-
-    def total(self) -> int:
-        return sum(
-            (t.n_samples // _GROUPED if t.is_sound and t.is_grouped else t.n_samples)
-            * max(1, t.n_edits)
-            for t in self.tracks
-        )
+    @property
+    def n_claimed(self) -> int:
+        n = self.n_samples // _GROUPED if self.is_sound and self.is_grouped else self.n_samples
+        return n * max(1, self.n_edits)
 
 
 def check_claims(path: str) -> None:
@@ -68,10 +61,10 @@ def check_claims(path: str) -> None:
         VideoError: it does.
     """
     size = os.path.getsize(path)
-    claims = _Claims()
+    tracks = [_Track()]
     with open(path, "rb") as file:
-        _walk(file, 0, size, claims, 0)
-    n_claimed = claims.total()
+        _walk(file, 0, size, tracks, 0)
+    n_claimed = sum(track.n_claimed for track in tracks)
     if n_claimed > max(_ALWAYS_ALLOWED, size // _MIN_FRAME_BYTES):
         raise VideoError(
             f"its header claims {n_claimed:,} frames, more than a file of {size:,} bytes can hold",
@@ -95,19 +88,19 @@ def check_size(width: int, height: int, path: str) -> None:
         )
 
 
-def _walk(file: BinaryIO, start: int, stop: int, claims: _Claims, depth: int) -> None:
+def _walk(file: BinaryIO, start: int, stop: int, tracks: list[_Track], depth: int) -> None:
     for kind, begin, end in _boxes(file, start, stop):
         if kind == b"trak" or kind == b"traf":
-            claims.tracks.append(_Track())
+            tracks.append(_Track())
         if kind in _PARENTS and depth < _MAX_DEPTH:
-            _walk(file, begin, end, claims, depth + 1)
+            _walk(file, begin, end, tracks, depth + 1)
         elif kind == b"cmov":
-            _walk_packed(file, begin, end, claims, depth)
+            _walk_packed(file, begin, end, tracks, depth)
         elif kind in _READERS:
             file.seek(begin)
             head = file.read(min(end - begin, 20))
             if len(head) >= 12:
-                _READERS[kind](head, claims.tracks[-1])
+                _READERS[kind](head, tracks[-1])
 
 
 def _boxes(file: BinaryIO, start: int, stop: int) -> Iterator[tuple[bytes, int, int]]:
@@ -125,7 +118,7 @@ def _boxes(file: BinaryIO, start: int, stop: int) -> Iterator[tuple[bytes, int, 
         start = end
 
 
-def _walk_packed(file: BinaryIO, start: int, stop: int, claims: _Claims, depth: int) -> None:
+def _walk_packed(file: BinaryIO, start: int, stop: int, tracks: list[_Track], depth: int) -> None:
     """QuickTime's compressed header."""
     for kind, begin, end in _boxes(file, start, stop):
         if kind == b"cmvd" and depth < _MAX_DEPTH:
@@ -135,8 +128,8 @@ def _walk_packed(file: BinaryIO, start: int, stop: int, claims: _Claims, depth: 
             except zlib.error:
                 return
             if len(data) == _MAX_UNPACKED:
-                claims.tracks[-1].n_samples += _MAX_UNPACKED * _MIN_FRAME_BYTES
-            _walk(io.BytesIO(data), 0, len(data), claims, depth + 1)
+                tracks[-1].n_samples += _MAX_UNPACKED * _MIN_FRAME_BYTES
+            _walk(io.BytesIO(data), 0, len(data), tracks, depth + 1)
 
 
 def _number(head: bytes, at: int) -> int:

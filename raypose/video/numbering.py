@@ -1,6 +1,6 @@
 """How the frames of a video are numbered: by their times, or as they come out of the decoder.
 
-The order in which a decoder hands out the frames is the reference: it is what OpenCV and every
+The order in which a decoder returns the frames is the reference: it is what OpenCV and every
 player show one after the other. Sorting packets by their presentation times gives the same order,
 needs no decoding, and lets reading begin anywhere; but it is wrong where the times are. Card
 readers, stream recorders and tools that join files write times that step back or repeat.

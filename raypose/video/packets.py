@@ -1,14 +1,13 @@
 """Packets of a video by their place in the file, without the container's own tables.
 
-FFmpeg reads the whole sample table of an MP4 into memory when it opens one: some 110 bytes for
-each frame, in each process, for each range of frames. So a worker would grow with the length of
-the video. Where the index has seen that every packet lies in the file just as it goes into the
-decoder, `PacketTable` says where, in a fifth of that and in arrays that can be shared, and
-`read_packets` reads no more than what is decoded.
+When FFmpeg opens an MP4 it reads the whole sample table: about 110 bytes per frame, in each
+process and for each range of frames. If every packet lies in the file just as the decoder takes
+it, `PacketTable` says where in a fifth of that memory, and `read_packets` reads only what is
+decoded.
 
-The decoder is set up by FFmpeg itself, from `head`: an MP4 of the first packets of the same
-track, which holds all that the original says of its codec. `index` makes the table, `reader` uses
-it; for what can't be read so (other containers, edit lists, damage) there is no table.
+FFmpeg sets up the decoder from `head`, an MP4 of the first packets of the same track, which holds
+all that the original says of its codec. `index` makes the table and `seeking` uses it. There is
+none for other containers, edit lists, and packets that the container marks as damaged.
 """
 
 from __future__ import annotations

@@ -114,33 +114,33 @@ def scan_packets(path: str, container: Any, stream: Any) -> Packets:
     pts, dts, sizes, positions, flags = (array(kind) for kind in "qqqqb")
     n_cut = n_corrupt = 0
     first_frame, first_packets = None, []
+    stream.codec_context.thread_count = 1  # for one frame, threads cost more than they save
     for n, packet in enumerate(demux(container, stream)):
         if first_frame is None and n <= _PROBE_PACKETS:
             first_frame = next(iter(decode(packet) or ()), None)
         size = packet.size
         if not size:
             continue
-        time, decoding_time, is_cut = packet.pts, packet.dts, packet.is_discard
-        position = -1 if packet.pos is None else packet.pos
-        is_corrupt = packet.is_corrupt
+        time, decoding_time, position = packet.pts, packet.dts, packet.pos
+        is_cut, is_corrupt = packet.is_discard, packet.is_corrupt
         pts.append(NO_TIME if time is None else time)
         dts.append(NO_TIME if decoding_time is None else decoding_time)
         sizes.append(size)
-        positions.append(position)
+        positions.append(-1 if position is None else position)
         hidden = is_cut or (is_vp8 and not memoryview(packet)[0] & _VP8_SHOWN)
         flags.append(packet.is_keyframe | (hidden << 1))
         n_cut += is_cut
         n_corrupt += is_corrupt
         if is_plain:
-            if len(pts) <= _FIRST_PACKETS and positions[-1] - positions[0] < _FIRST_BYTES:
+            if n < _FIRST_PACKETS and positions[-1] - positions[0] < _FIRST_BYTES:
                 first_packets.append(packet)
-            is_plain = (
-                position >= 0
-                and time is not None
-                and not is_cut
-                and not is_corrupt
-                and next(packet.iter_sidedata(), None) is None
-                and (n % _COMPARE_EVERY != 0 or _lies_in(path, packet))
+            is_plain = not (
+                is_cut
+                or is_corrupt
+                or time is None
+                or position is None
+                or next(packet.iter_sidedata(), None) is not None
+                or (n % _COMPARE_EVERY == 0 and not _lies_in(path, packet))
             )
     marks = np.frombuffer(flags, np.int8) if flags else np.zeros(0, np.int8)
     return Packets(

@@ -15,7 +15,7 @@ from raypose.steps.base import Task
 class SharedIndexes:
     """The index of each video that tasks are reading now, put into the object store once.
 
-    An index that the cache no longer holds is not handed over: the worker makes it.
+    A worker makes an index itself where the cache no longer holds it.
 
     Args:
         tasks: all tasks of the run.

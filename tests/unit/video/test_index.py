@@ -65,7 +65,7 @@ def test_frames_cut_off_by_an_edit_list_are_not_counted(tmp_path: Path) -> None:
     index = index_video(edit_list(whole, tmp_path / "cut.mp4", skip_frames=13))
     assert index.n_frames == 17 == count_with_opencv(tmp_path / "cut.mp4")
     assert index.keyframes.tolist() == [0, 7]
-    assert any("edit list" in problem for problem in index.problems)
+    assert any("edit list" in problem for problem in index.notes)
 
 
 def test_variable_frame_rate_is_seen_and_timed(tmp_path: Path) -> None:
@@ -77,14 +77,14 @@ def test_variable_frame_rate_is_seen_and_timed(tmp_path: Path) -> None:
     assert index.is_vfr
     np.testing.assert_allclose(index.times_s, (ticks - ticks[0]) / 1000, atol=1e-9)
     assert index.fps == pytest.approx(39 / index.times_s[-1])
-    assert any("variable" in problem for problem in index.problems)
+    assert any("variable" in problem for problem in index.notes)
 
 
 def test_gaps_are_named(tmp_path: Path) -> None:
     ticks = [i + (5 if i > 9 else 0) + (2 if i > 19 else 0) for i in range(30)]
     index = index_video(make_video(tmp_path / "gaps.mp4", pts=ticks))
     assert index.is_vfr
-    assert any("2 gaps" in problem and "0.2 s" in problem for problem in index.problems)
+    assert any("2 gaps" in problem and "0.2 s" in problem for problem in index.notes)
 
 
 def test_milliseconds_of_matroska_are_no_variable_rate(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_a_truncated_mp4_with_its_index_in_front_says_so(tmp_path: Path) -> None
                 copy.mux(packet)
     index = index_video(truncate(tmp_path / "front.mp4", tmp_path / "cut.mp4", 0.6))
     assert 20 < index.n_frames < 50
-    assert any("promises 60 frames" in problem for problem in index.problems)
+    assert any("promises 60 frames" in problem for problem in index.notes)
 
 
 def test_bad_files_have_an_error_each(tmp_path: Path) -> None:

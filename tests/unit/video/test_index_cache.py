@@ -12,7 +12,14 @@ import pytest
 
 from raypose.storage import identity_of
 from raypose.video.index import VideoIndex, index_video
-from raypose.video.index_cache import load_index, load_keyframes, store_index, trim
+from raypose.video.index_cache import (
+    facts_of,
+    load_facts,
+    load_index,
+    load_keyframes,
+    store_index,
+    trim,
+)
 from tests.videos import edit_list, make_video, repeat_packets, retime
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -43,9 +50,13 @@ def assert_equal(one: Any, other: Any) -> None:
             assert a == b and type(a) is type(b), field.name
 
 
+def size_of(cache: Path) -> int:
+    return sum(file.stat().st_size for file in cache.rglob("*.index"))
+
+
 def stored(path: Path) -> VideoIndex:
     index = index_video(path)
-    store_index(str(path), identity_of(path), index)
+    store_index(str(path), identity_of(path), index, "print")
     return index
 
 
@@ -55,6 +66,8 @@ def test_it_comes_back_the_same(name: str, tmp_path: Path) -> None:
     index = stored(path)
     assert_equal(load_index(str(path), identity_of(path)), index)
     assert np.array_equal(load_keyframes(str(path), identity_of(path)), index.keyframes)
+    facts = facts_of(index, "print")
+    assert load_facts(str(path), identity_of(path)) == {**facts, "notes": list(facts["notes"])}
 
 
 def test_odd_videos_come_back_the_same(tmp_path: Path) -> None:
@@ -64,7 +77,7 @@ def test_odd_videos_come_back_the_same(tmp_path: Path) -> None:
         retime(whole, tmp_path / "back.mkv", [0, 40, 40, *range(120, 1200, 40)]),
     ):
         index = stored(path)
-        assert index.problems
+        assert index.notes
         assert_equal(load_index(str(path), identity_of(path)), index)
 
 
@@ -84,7 +97,7 @@ def test_it_is_small(tmp_path: Path, cache: Path) -> None:
     path = repeat_packets(tmp_path / "long.mp4", segment, 20_000)
     index = stored(path)
     assert index.packets is not None
-    (file,) = cache.rglob("*.npz")
+    (file,) = cache.rglob("*.index")
     assert file.stat().st_size - len(index.packets.head) < 4 * index.n_frames
 
 
@@ -92,15 +105,20 @@ def test_those_used_longest_ago_go_first(tmp_path: Path, cache: Path) -> None:
     paths = [make_video(tmp_path / f"{n}.mp4", n_frames=5) for n in range(4)]
     for n, path in enumerate(paths):
         stored(path)
-        newest = max(cache.rglob("*.npz"), key=lambda file: file.stat().st_mtime_ns)
+        newest = max(cache.rglob("*.index"), key=lambda file: file.stat().st_mtime_ns)
         os.utime(newest, (n + 1, n + 1))
     assert load_index(str(paths[0]), identity_of(paths[0])) is not None, "it is in use again"
-    sizes = [file.stat().st_size for file in cache.rglob("*.npz")]
-    trim(sum(sizes) - 1)
+    trim(size_of(cache) - 1)
     known = [load_index(str(path), identity_of(path)) is not None for path in paths]
     assert known == [True, False, True, True]
     trim(0)
-    assert not list(cache.rglob("*.npz"))
+    assert all(load_index(str(path), identity_of(path)) is None for path in paths)
+    assert all(load_facts(str(path), identity_of(path)) for path in paths), (
+        "the next plan is quick"
+    )
+    size = size_of(cache)
+    trim(0)
+    assert size_of(cache) == size < 4 * 1024
 
 
 def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

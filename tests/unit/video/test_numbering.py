@@ -35,7 +35,7 @@ def check_against_opencv(video: Path, *, seekable: bool) -> VideoIndex:
     """Count, order and pixels of a video are OpenCV's, from the beginning and from inside."""
     expected = read_with_opencv(video)
     index = index_video(video)
-    assert index.seekable == seekable, index.problems
+    assert index.seekable == seekable, index.notes
     assert index.n_frames == len(expected)
     assert (np.diff(index.times_s) > 0).all() and index.times_s[0] == 0
     for start in (0, index.n_frames // 2 + 1):
@@ -43,7 +43,7 @@ def check_against_opencv(video: Path, *, seekable: bool) -> VideoIndex:
             frames = np.concatenate([batch.frames for batch in reader])
         np.testing.assert_array_equal(frames, expected[start:])
     if not seekable:
-        assert any("come out of the decoder" in problem for problem in index.problems)
+        assert any("come out of the decoder" in problem for problem in index.notes)
     return index
 
 

@@ -41,4 +41,4 @@ def test_vp8_frames_that_are_never_shown_have_no_row(tmp_path: Path) -> None:
     hidden.write_bytes(data)
     index = index_video(hidden)
     assert index.n_frames == len(read_with_opencv(hidden)) == 27
-    assert not any("edit list" in problem for problem in index.problems)
+    assert not any("edit list" in problem for problem in index.notes)
