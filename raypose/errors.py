@@ -7,20 +7,20 @@ RayposeError                 everything below; prints as one line, never as a tr
 │   ├── UnsafeCheckpointError    it needs unpickling that can run code
 │   └── ModelChangedError        it is not what it was when the run was planned
 ├── VideoError               a video can't be read
-│   └── NoVideoTrackError        it holds sound or text, and no video
+│   └── NoVideoTrackError        it holds sound or text but no video
 ├── TableError               a table of predictions can't be read, or doesn't fit
-├── LabelsError              training labels are not at hand or can't be used
+├── LabelsError              training labels are missing or can't be used
 ├── SmoothingError           the ensemble can't be smoothed
 ├── OutputError              a file can't be written
 ├── StorageError             an object in a store can't be read or written
-├── DeviceError              a GPU that was asked for can't be used
+├── DeviceError              a GPU can't be used
 ├── ClusterError             Ray or the cluster can't be reached or used
-├── WorkerLostError          a worker process died, more often than is tried again
+├── WorkerLostError          a worker process died too often
 └── CancelledError           the run was stopped
 ```
 
-An error says what went wrong, where (`path`), and what to do about it (`hint`). A step that
-fails hands on a `Failure`, a plain value that crosses processes; the run goes on around it.
+An error says what went wrong, where (`path`), and what to do about it (`hint`). A step that fails
+passes on a `Failure`, a plain value that crosses processes; the rest of the run continues.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def _rebuild(kind: type[RayposeError], message: str, path: str, hint: str) -> Ra
 
 
 def one_line(path: str, message: str, hint: str) -> str:
-    """`where: what. What to do.` in one line, whatever the parts hold."""
+    """`where: what. What to do.` in one line, whatever the parts contain."""
     text = shown(" ".join(message.split()))
     if path:
         text = f"{shown(path)}: {text}"
@@ -78,7 +78,7 @@ class ModelError(RayposeError):
 
 
 class UnsafeCheckpointError(ModelError):
-    """A checkpoint needs unpickling that can run code of whoever wrote the file."""
+    """A checkpoint needs unpickling that can run code of the file's author."""
 
 
 class ModelChangedError(ModelError):
@@ -90,7 +90,7 @@ class VideoError(RayposeError):
 
 
 class NoVideoTrackError(VideoError):
-    """A file that can be opened holds no video track: sound alone, or a cover picture."""
+    """A file holds no video track: only sound, or a cover picture."""
 
 
 class TableError(RayposeError):
@@ -114,7 +114,7 @@ class StorageError(RayposeError):
 
 
 class DeviceError(RayposeError):
-    """A GPU is asked for, or is there, and can't be used."""
+    """A GPU that was asked for or found can't be used."""
 
 
 class ClusterError(RayposeError):
@@ -122,7 +122,7 @@ class ClusterError(RayposeError):
 
 
 class WorkerLostError(RayposeError):
-    """The process that did a task died, again and again."""
+    """The process that ran a task died too often."""
 
 
 class CancelledError(RayposeError):
@@ -130,12 +130,12 @@ class CancelledError(RayposeError):
 
 
 class IrregularFileError(OSError):
-    """A pipe, a socket or a device in the place of a file."""
+    """A pipe, socket or device instead of a file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An error as a value: what a task hands on instead of a result.
+    """An error as a value: what a task passes on instead of a result.
 
     Attributes:
         step: the kind of task that failed (`predict`, `label`, …).
@@ -143,8 +143,8 @@ class Failure:
         path: the file it is about.
         hint: what to do about it.
         error: name of the exception's class.
-        details: the traceback, for `--debug` and the log; empty for errors of the user's making.
-        skipped: True where the task was not tried because one that it needs had failed.
+        details: the traceback, for `--debug` and the log; empty for errors that users cause.
+        skipped: whether the task was not tried because one that it needs had failed.
         subject: what failed, for people: the video, and the model where one is concerned.
     """
 
@@ -201,7 +201,7 @@ _NO_GPU_MEMORY = ("CUDA out of memory", "CUDA error: out of memory", "_STATUS_AL
 
 
 def is_out_of_gpu_memory(error: BaseException) -> bool:
-    """Whether a GPU had too little memory; asked without importing torch."""
+    """Whether a GPU had too little memory; works without importing torch."""
     if not isinstance(error, RuntimeError):
         return False
     text = str(error)
@@ -232,7 +232,7 @@ _OS_ERRORS = {
 
 
 def from_os_error(error: OSError) -> OutputError | None:
-    """The named error for a failed file operation that a user can mend, else None."""
+    """The error for a failed file operation that a user can repair, else None."""
     if isinstance(error, IrregularFileError):
         return OutputError(
             f"this is {error.strerror}",

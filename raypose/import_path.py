@@ -1,36 +1,32 @@
 """The import path of raypose's own processes, without the current directory.
 
-Python puts the directory in which a command runs first on the import path (`python -m`, `python
--c`, an empty entry of PYTHONPATH), and Ray puts it and the script's there for its workers. A clone
-of Lightning Pose or a file named `av.py` in it would then be imported instead of what is
-installed. So the command line, the process that builds networks and Ray's workers take it off.
+Python puts the current directory first on the import path (`python -m`, `python -c`, an empty
+entry of PYTHONPATH), and Ray adds it and the script's directory for its workers. A clone of
+Lightning Pose or a file named `av.py` there would then be imported instead of the installed
+package. So the command line, the process that builds networks and Ray's workers remove it.
 
-Nothing beyond the standard library is imported, and nothing at all before the path is clean. As a
-script, this file runs a module of raypose: `python importpath.py MODULE ARGUMENTS`.
+Only the standard library is imported, and nothing before the path is clean. As a script, this file
+runs a module of raypose: `python import_path.py MODULE ARGUMENTS`.
 """
 
 import sys
 
 if __name__ == "__main__":
-    # This file's own folder: its modules would shadow others of the same names.
+    # This file's own folder, whose modules would shadow others of the same names.
     del sys.path[0]
 
 
 def leave_out_current_directory(others: "tuple[str, ...]" = ()) -> None:
-    """Take the current directory, and others, off the import path of this process.
-
-    Args:
-        others: further directories to take off.
-    """
-    # What `-m` and `-c` put there, before anything is imported.
+    """Remove the current directory, and others, from the import path of this process."""
+    # What `-m` and `-c` add, before anything is imported.
     sys.path[:] = [entry for entry in sys.path if entry not in ("", ".")]
     sys.path[:] = _clean(sys.path, others)
 
 
 def installed_folder(name: str) -> "str | None":
-    """Where a package lies that our processes import; None where they find none.
+    """The folder of the package that raypose's processes import; None if they find none.
 
-    A user's process, a notebook for example, may import another one.
+    A user's process, such as a notebook, may import another one.
     """
     from importlib.machinery import PathFinder
 
@@ -43,14 +39,14 @@ def installed_folder(name: str) -> "str | None":
 
 
 def home() -> str:
-    """The directory in which raypose lies."""
+    """The directory that contains raypose."""
     import os
 
     return os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def _clean(path: "list[str]", others: "tuple[str, ...]") -> "list[str]":
-    """The path without the current directory and others; places of installed modules stay."""
+    """The path without the current directory and others; folders of installed modules stay."""
     import os
     import site  # as os, imported by Python itself when it starts
 
@@ -74,7 +70,7 @@ def _run(arguments: "list[str]") -> None:
 
     sys.path.insert(0, home())
     importlib.import_module("raypose")
-    del sys.path[0]  # what lies beside raypose is not asked for
+    del sys.path[0]  # nothing beside raypose is wanted
     sys.argv = arguments
     runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
 

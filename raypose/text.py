@@ -1,8 +1,8 @@
-"""Text as people see it, and JSON as any program reads it, whatever a file's name holds.
+"""Text that is safe to show, and JSON that any program can read, whatever a file name contains.
 
-Names of files may hold escape codes that recolour a terminal or hide lines, line breaks, marks
-that turn the direction of writing, and bytes that are no UTF-8 (Python's lone surrogates). What
-leaves for a terminal or a log comes through here; paths themselves are never changed.
+File names may contain escape codes that recolour a terminal or hide lines, line breaks, marks that
+change the direction of writing, and bytes that are not UTF-8 (Python's lone surrogates). All text
+for a terminal or a log passes through here; paths themselves are never changed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import re
 from typing import Any
 
-# Control characters, lone surrogates, and what breaks lines or turns the direction of writing.
+# Control characters, lone surrogates, and what breaks lines or changes the direction of writing.
 _UNSEEN = "\x7f-\x9f\ud800-\udfff\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff"
 _HIDDEN = re.compile(f"[\x00-\x1f{_UNSEEN}]")
 _HIDDEN_IN_JSON = re.compile(f"[{_UNSEEN}]")  # JSON escapes the others itself
@@ -20,32 +20,32 @@ _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
 def shown(text: str) -> str:
-    r"""The text in one line, with what can't be seen written out: `\x1b[31m`, `\xff`, `\n`."""
+    r"""The text in one line, with invisible characters escaped: `\x1b[31m`, `\xff`, `\n`."""
     return _HIDDEN.sub(_written_out, text)
 
 
 def _written_out(match: re.Match[str]) -> str:
     character = match[0]
     code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:  # a byte of a file's name that is no UTF-8
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8
         code -= 0xDC00
     return _SHORT.get(character) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
 
 
 def markup(text: str) -> str:
-    """The text as `shown`, for Rich to print as it stands."""
+    """The text as `shown`, for Rich to print literally."""
     return _MARKUP.sub(_escaped, shown(text))
 
 
 def _escaped(match: re.Match[str]) -> str:
-    # Rich halves backslashes before a tag, and only there: so a tag must follow them.
+    # Rich halves backslashes only before a tag: so a tag must follow them.
     return r"\[" if match[0] == "[" else f"{match[0] * 2}[none][/none]"
 
 
 def json_text(value: Any, **options: Any) -> str:
-    """JSON that is always UTF-8 and holds no code that a terminal would follow.
+    """JSON in valid UTF-8, without codes that a terminal would follow.
 
-    What it is read back as is what went in, lone surrogates included.
+    It reads back as the same value, lone surrogates included.
     """
     text = json.dumps(value, ensure_ascii=False, **options)
     return _HIDDEN_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text)

@@ -1,14 +1,12 @@
-"""YAML from anyone: parsed within bounds, or refused with one sentence.
+"""YAML from untrusted sources: parsed within bounds, or refused with one sentence.
 
-Model configs travel between labs, and a YAML file of a kilobyte can unfold to gigabytes (nested
-aliases), overflow the stack of the C parser (nested brackets), or hold what no program expects
-(an impossible date, a number of a million digits). So the stream of events is checked first,
-without recursion: its size, its depth, its nodes with every alias unfolded. Only then are values
-made of it.
+A YAML file of a kilobyte can unfold to gigabytes (nested aliases), overflow the stack of the C
+parser (nested brackets), or hold impossible values (a date, a number of a million digits). So the
+events are checked first, without recursion: size, depth, and nodes with all aliases unfolded.
 
-Plain values are typed as OmegaConf types them, which wrote Lightning Pose's configs: `1e-3` is a
-number, a date is a word, and a key that comes twice is an error. What the values mean is checked
-elsewhere, by one schema for each file.
+Plain values get the types that OmegaConf gives them, with which Lightning Pose writes its configs:
+`1e-3` is a number, a date is text, a repeated key is an error. What the values mean is checked
+elsewhere, by one schema per file.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ MAX_BYTES = 4 << 20
 MAX_DEPTH = 64
 MAX_NODES = 500_000
 _MAX_NUMBER = 64
-"""Characters of a number; Python takes quadratic time for longer ones."""
+"""Characters of a number, for which Python takes quadratic time."""
 _TAG = "tag:yaml.org,2002:"
 _SCALARS = ("null", "bool", "int", "float", "str")
 _FLOAT = re.compile(
@@ -41,7 +39,7 @@ _FLOAT = re.compile(
     |\.(?:nan|NaN|NAN))$""",
     re.VERBOSE,
 )
-"""OmegaConf's floats, which need no dot before an exponent."""
+"""OmegaConf's floats: no dot is needed before an exponent."""
 
 
 def load_yaml(
@@ -52,14 +50,14 @@ def load_yaml(
     max_bytes: int = MAX_BYTES,
     max_nodes: int = MAX_NODES,
 ) -> Any:
-    """The value in a YAML file or text: mappings, lists, words, numbers, true, false and null.
+    """The value in a YAML file or text: mappings, lists, text, numbers, true, false and null.
 
     Args:
         source: the file's path or URL, or (a `str`) the text itself.
         what: names the source in messages, as in "the config is no valid YAML".
         error: the class to raise.
         max_bytes: refuse a larger source.
-        max_nodes: refuse more values, counting each alias as everything that it stands for.
+        max_nodes: refuse more values, with all aliases unfolded.
 
     Raises:
         RayposeError: of the class `error`: the source can't be read, is no YAML, or is too large
@@ -88,17 +86,17 @@ def load_yaml(
     except _BoundError as problem:
         raise refused(f"{what} {problem}", "Write it out in a simpler way.") from problem
     except (yaml.YAMLError, UnicodeError, ValueError, TypeError) as problem:
-        # TypeError: a key that can't be hashed, where libyaml's binding does not say so itself.
+        # TypeError: a key that can't be hashed, if libyaml's binding does not notice.
         raise refused(f"{what} is no valid YAML ({_reason(problem)})") from problem
 
 
 class _BoundError(Exception):
-    """The text is YAML, and asks for more than any honest file does."""
+    """The YAML exceeds a bound."""
 
 
 @dataclass(slots=True)
 class _Open:
-    """A collection whose end has not come yet; `keys` is None in a sequence."""
+    """A collection that has not ended yet; `keys` is None in a sequence."""
 
     anchor: str | None
     keys: set[str] | None = None
@@ -108,7 +106,7 @@ class _Open:
 
 
 def _check_events(text: str, max_nodes: int) -> None:
-    """Read the events one by one; raise where the values would be too many or too deep."""
+    """Raise if the values would be too many or nested too deep."""
     opened = [_Open(None)]
     anchors: dict[str, tuple[int, int]] = {}
     total = 0
@@ -135,7 +133,7 @@ def _check_events(text: str, max_nodes: int) -> None:
         if isinstance(event, yaml.AliasEvent):
             if any(collection.anchor == event.anchor for collection in opened):
                 raise _BoundError(f"holds itself, by the alias *{event.anchor}")
-            # An alias of nothing is for the parser to report.
+            # The parser reports an alias of nothing.
             add(*anchors.get(str(event.anchor), (1, 0)), event)
         elif isinstance(event, yaml.ScalarEvent):
             add(1, 0, event)
@@ -147,7 +145,7 @@ def _check_events(text: str, max_nodes: int) -> None:
             opened.append(_Open(event.anchor, set() if is_mapping else None))
         elif isinstance(event, yaml.CollectionEndEvent):
             ended = opened.pop()
-            opened[-1].n_nodes += ended.n_nodes - 1  # itself was counted where it began
+            opened[-1].n_nodes += ended.n_nodes - 1  # it was counted itself at its start
             opened[-1].height = max(opened[-1].height, ended.height + 1)
             if ended.anchor is not None:
                 anchors[ended.anchor] = (ended.n_nodes, ended.height + 1)
@@ -159,11 +157,11 @@ def _base_loader() -> Any:
 
 @functools.cache
 def _loader() -> Any:
-    """A loader of plain values only, which types them as OmegaConf does."""
+    """A loader of plain values only, with OmegaConf's types."""
     base: Any = _base_loader()
 
     class Loader(base):  # type: ignore[misc]
-        """Refuses what the safe loaders of PyYAML let pass or choke on."""
+        """Refuses what PyYAML's safe loaders accept or crash on."""
 
         def construct_scalar(self, node: Any) -> Any:
             is_number = node.tag in (f"{_TAG}int", f"{_TAG}float")
@@ -181,12 +179,12 @@ def _loader() -> Any:
                 ) from error
 
     kept = [f"{_TAG}{name}" for name in (*_SCALARS, "seq", "map")]
-    # Without sets, binary data, ordered mappings and dates: nothing here expects any.
+    # Without sets, binary data, ordered mappings and dates, which nothing here expects.
     Loader.yaml_constructors = {
         tag: constructor for tag, constructor in base.yaml_constructors.items() if tag in kept
     }
     Loader.add_constructor(None, _undefined)
-    # Copies, so that PyYAML's own loaders stay as they are.
+    # Copies, so that PyYAML's own loaders are not changed.
     Loader.yaml_implicit_resolvers = {
         first: [
             (tag, pattern)
@@ -209,7 +207,7 @@ def _marked(problem: str, node: Any) -> yaml.constructor.ConstructorError:
 
 
 def _reason(error: Exception) -> str:
-    """What is wrong and where, in one short line."""
+    """The problem and its position, in one short line."""
     if isinstance(error, yaml.MarkedYAMLError):
         mark = error.problem_mark or error.context_mark
         problem = (error.problem or error.context or "it can't be parsed").strip()

@@ -1,11 +1,9 @@
-"""The whole pipeline on a small project made on the spot.
+"""A complete run on a small example project.
 
-`run_demo` makes four videos of a drawn mouse, whose keypoints are therefore known, and labelled
-frames of other recordings; trains two members of an ensemble; runs the whole job by the same
-function as `raypose run`; and measures the pixel error of each member and of the smoothed
-ensemble. `figure` draws, `project` writes the files, `training` makes the models.
-
-What is there already, verified by its records, is not made again.
+`run_demo` draws four videos of a mouse, whose keypoints are therefore known, and labelled frames
+of other recordings; trains two ensemble members; calls the same function as `raypose run`; and
+measures the pixel error of each member and of the smoothed ensemble. `figure` draws, `project`
+writes the files, `training` makes the models. Existing files are verified and kept.
 """
 
 from __future__ import annotations
@@ -30,15 +28,15 @@ _SNIPPET_S = 3.0
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What came of the demo.
+    """The outcome of the demo.
 
     Attributes:
-        errors_px: mean distance to the truth, in pixels, by member and for `eks`; an owner whose
-            tables are not all there is left out.
+        errors_px: mean distance to the truth in pixels, by member and for `eks`; without those
+            that lack a table.
         frame_width: width of the videos, in pixels.
         files_to_open: what to look at first.
         result: of the run.
-        seconds: wall time of the whole.
+        seconds: wall time.
     """
 
     errors_px: dict[str, float]
@@ -75,20 +73,21 @@ def run_demo(
     overwrite: bool = False,
     **run_options: Any,
 ) -> DemoResult:
-    """Make the project and the models where they are missing, run the job, and measure.
+    """Make missing parts of the project and the models, run, and measure.
 
     Args:
         directory: for the project; new, empty, or of an earlier demo.
-        display: is told what happens in the run.
-        say: is given lines that say how the preparation goes.
-        overwrite: make everything again.
+        display: shows the run.
+        say: shows lines about the preparation.
+        overwrite: redo everything.
         run_options: further fields of `RunConfig` (device, gpus, inline, address, …).
 
     Raises:
         UsageError: the directory holds something else, or an option makes no sense.
         OutputError: a file can't be written.
-        KeyboardInterrupt: it was stopped; what is done stays done.
+        KeyboardInterrupt: the demo was stopped; finished files are kept.
     """
+    from raypose.demo.figure import SIZE
     from raypose.demo.project import Project, claim
     from raypose.pipeline import run
 
@@ -96,11 +95,11 @@ def run_demo(
     config = _run_config(Project(directory.expanduser().absolute()), overwrite, run_options)
     project = claim(directory)
     _prepare(project, say, overwrite)
-    say("Running the whole job: predict, measure, smooth with EKS, draw")
+    say("Running: predict, compute metrics, smooth with EKS, draw")
     result = run(config, display=display)
     return DemoResult(
         _errors(project, result),
-        _frame_width(),
+        SIZE,
         _files_to_open(result),
         result,
         time.perf_counter() - began,
@@ -138,11 +137,11 @@ def _prepare(project: Project, say: Callable[[str], None], overwrite: bool) -> N
     for i, seed in enumerate(SEEDS, start=1):
         progress = _Progress(say, f"Training member {i} of {len(SEEDS)}")
         if not train_member(project, seed, overwrite=overwrite, on_progress=progress):
-            say(f"Member {i} of {len(SEEDS)} is there already")
+            say(f"Member {i} of {len(SEEDS)} is already trained")
 
 
 class _Progress:
-    """Says how far a part has come, every few seconds and at its end."""
+    """Reports the progress of a part every few seconds and at its end."""
 
     def __init__(self, say: Callable[[str], None], text: str) -> None:
         self._say, self._text = say, text
@@ -187,14 +186,8 @@ def _errors(project: Project, result: RunResult) -> dict[str, float]:
     return errors
 
 
-def _frame_width() -> int:
-    from raypose.demo.figure import SIZE
-
-    return SIZE
-
-
 def _files_to_open(result: RunResult) -> list[Path]:
-    """The labelled video and snippet of the smoothed ensemble, as far as they are there."""
+    """The labelled video and snippet of the smoothed ensemble, if they exist."""
     output = result.plan.recordings[0].outputs[-1]
     candidates = [
         Path(path)

@@ -1,7 +1,7 @@
-"""The figure of the demo: a mouse seen from above, whose keypoints are known exactly.
+"""The demo's figure: a mouse seen from above, whose keypoints are known exactly.
 
-First station of the demo. `walk` makes the poses of a recording, `keypoints` says where the body
-parts are, and `draw` paints them. Everything follows from a seed; nothing is read or written.
+`walk` makes the poses of a recording, `keypoints` gives the positions of the body parts, and
+`draw` draws them. Everything follows from a seed; nothing is read or written.
 
 Coordinates are pixels of the frame, the centre of the top left pixel being (0, 0), as in
 OpenCV and in Lightning Pose.
@@ -24,7 +24,7 @@ FPS = 25
 
 KEYPOINTS = ("nose", "ear_left", "ear_right", "back", "tail_base", "tail_mid", "tail_tip")
 
-# Pictures are painted larger and averaged, for smooth edges at fractions of a pixel.
+# Pictures are drawn larger and averaged, for smooth edges at subpixel positions.
 _SCALE = 2
 _SHIFT = 4
 
@@ -63,7 +63,7 @@ class Pose:
 
 
 def walk(n_frames: int, seed: int) -> list[Pose]:
-    """The poses of a recording of `n_frames`: a mouse runs round an arena, now fast, now slow."""
+    """The poses of a recording: a mouse runs around an arena at varying speed."""
     rng = np.random.default_rng(seed)
     t = np.arange(n_frames) / FPS
     direction = rng.choice([-1.0, 1.0])
@@ -91,7 +91,7 @@ def _wave(t: FloatArray, rng: np.random.Generator, frequency_hz: float) -> Float
 
 
 def keypoints(pose: Pose) -> FloatArray:
-    """Where the body parts of `KEYPOINTS` are, shape (n_keypoints, 2), in pixels."""
+    """Positions of the `KEYPOINTS`, shape (n_keypoints, 2), in pixels."""
     tail = _tail(pose)
     head = _head(pose)
     return np.stack(
@@ -179,7 +179,7 @@ def draw(pose: Pose, ground: Picture) -> Picture:
 
 
 class _Brush:
-    """Paints on an enlarged picture, in coordinates of the frame."""
+    """Draws on an enlarged picture, in coordinates of the frame."""
 
     def __init__(self, canvas: Picture) -> None:
         self.canvas = canvas

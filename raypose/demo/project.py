@@ -1,8 +1,7 @@
 """The files of the demo's project: videos, their true keypoints, and labelled frames.
 
-Second station of the demo, between the figure and the training. The labelled frames come from
-recordings of their own, so that no frame of the videos has been seen in training. Every file has
-a record of how it was made (`commits`), and is made again only where it is missing or was changed.
+The labelled frames come from other recordings, so that training sees no frame of the videos. Each
+file has a record of how it was made (`commits`), and is redone only if it is missing or changed.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ METHOD = 1
 """Version of the project; raised when figure, files or training change."""
 
 MARK = "demo.json"
-"""File by which a demo's directory is known."""
+"""The file that marks a demo's directory."""
 
 N_VIDEOS = 4
 N_FRAMES = 200
@@ -38,11 +37,7 @@ _LABEL_EVERY = 20
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """Where the parts of a demo's project are.
-
-    Attributes:
-        directory: of the whole, absolute.
-    """
+    """The paths of a demo's project, below an absolute directory."""
 
     directory: Path
 
@@ -55,7 +50,7 @@ class Project:
         return [self.video_dir / f"mouse_{i + 1}.mp4" for i in range(N_VIDEOS)]
 
     def truth(self, stem: str) -> Path:
-        """The table of the true keypoints of a video."""
+        """The table of a video's true keypoints."""
         return self.directory / "truth" / f"{stem}.csv"
 
     @property
@@ -63,7 +58,7 @@ class Project:
         return self.directory / "CollectedData.csv"
 
     def model(self, seed: int) -> Path:
-        """The model directory of an ensemble's member."""
+        """The model directory of an ensemble member."""
         return self.directory / "models" / f"seed-{seed}"
 
     @property
@@ -72,7 +67,7 @@ class Project:
 
 
 def claim(directory: Path) -> Project:
-    """Take a directory for the demo: a new or empty one, or one of an earlier demo.
+    """Mark a new or empty directory, or one of an earlier demo, as the demo's.
 
     Raises:
         UsageError: it is a file or holds something else.
@@ -87,9 +82,7 @@ def claim(directory: Path) -> Project:
         directory.mkdir(parents=True, exist_ok=True)
         if not (directory / MARK).is_file():
             if any(directory.iterdir()):
-                raise UsageError(
-                    "holds something that is not of the demo", path=directory, hint=hint
-                )
+                raise UsageError("holds files that are not the demo's", path=directory, hint=hint)
             mark = {"made_by": "raypose demo", "raypose": __version__, "method": METHOD}
             storage.write_text(directory / MARK, json.dumps(mark, indent=1))
     except OSError as error:
@@ -98,14 +91,14 @@ def claim(directory: Path) -> Project:
 
 
 def make_videos(project: Project, *, overwrite: bool, on_video: Callable[[], None]) -> None:
-    """Videos and their true keypoints, as far as they are missing.
+    """Make missing videos and their true keypoints.
 
-    A video with a record beside it would be one of raypose's outputs, and never an input: so the
-    record of its true keypoints says what it is.
+    A video with its own record would count as an output of raypose, and never as an input. So the
+    record of its true keypoints describes it.
 
     Args:
         project: where.
-        overwrite: make again what is there.
+        overwrite: redo existing ones.
         on_video: called after each video that was made.
 
     Raises:
@@ -157,7 +150,7 @@ def _encode(path: Path, poses: list[figure.Pose], ground: figure.Picture) -> Non
 
 
 def labels_recipe() -> dict[str, Any]:
-    """What the labelled frames are made from."""
+    """The provenance of the labelled frames."""
     return {
         "kind": "demo labels",
         "method": METHOD,
@@ -170,7 +163,7 @@ def make_labels(project: Project, *, overwrite: bool) -> bool:
     """Labelled frames: pictures below `labeled-data/`, and `CollectedData.csv` beside it.
 
     Returns:
-        False where they are there already.
+        False if they already exist.
 
     Raises:
         OutputError: a file can't be written.

@@ -1,12 +1,11 @@
 """Training of the demo's ensemble: Lightning Pose's own heatmap tracker, from random weights.
 
-Third station of the demo: labelled frames → model directories, as Lightning Pose makes them
-(`config.yaml`, `tb_logs/<name>/version_0/checkpoints/*.ckpt`), which `litpose predict` takes as
-well. Network, loss and target heatmaps are Lightning Pose's; the loop is a plain one, so that it
-takes a minute on two cores and stops at once on Ctrl-C. It trains on the CPU in every case: the
-result is the same everywhere, and no GPU is held by the process that starts the run.
-
-Importing Lightning Pose costs about 20 s, so it is imported when a member is really trained.
+It makes model directories as Lightning Pose does (`config.yaml`,
+`tb_logs/<name>/version_0/checkpoints/*.ckpt`); `litpose predict` takes them too. Network, loss and
+target heatmaps are Lightning Pose's. The loop is a simple one that takes a minute on two cores and
+stops at once on Ctrl-C. It always trains on the CPU, for the same result everywhere, and so that
+the process that starts the run holds no GPU. Lightning Pose takes about 20 s to import, so it is
+only imported if a member must be trained.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     import torch
 
 SEEDS = (0, 1)
-"""Seeds of the members: they start from other weights and see other frames."""
+"""Seeds of the members' initial weights and order of frames."""
 
 _MODEL_NAME = "mouse"
 _MAX_THREADS = 8
@@ -44,11 +43,11 @@ class Training:
 
     Attributes:
         input_size: side of the network's input, in pixels.
-        batch_size: frames a step.
+        batch_size: frames per step.
         n_steps: optimizer steps.
-        learning_rate: highest rate; it rises and falls once.
-        max_scale: frames are enlarged or shrunk by up to this fraction.
-        max_shift: frames are shifted by up to so many pixels.
+        learning_rate: the peak of the schedule.
+        max_scale: fraction by which frames are enlarged or shrunk at most.
+        max_shift: pixels by which frames are shifted at most.
     """
 
     input_size: int = 128
@@ -62,7 +61,7 @@ class Training:
 
     @property
     def checkpoint_name(self) -> str:
-        """As Lightning names it: epochs and steps that were done, and that it is the best."""
+        """The name that Lightning gives the best checkpoint after these steps."""
         return f"epoch=0-step={self.n_steps}-best.ckpt"
 
 
@@ -74,17 +73,17 @@ def train_member(
     on_progress: Callable[[float], None],
     training: Training | None = None,
 ) -> bool:
-    """Train one member and write its directory, unless it is there.
+    """Train one member and write its directory, unless it exists.
 
     Args:
         project: with its labelled frames.
         seed: of weights and order of frames.
-        overwrite: train again in any case.
-        on_progress: is told the fraction that is done, 0 before anything is loaded.
+        overwrite: train in any case.
+        on_progress: called with the finished fraction, 0 before anything is loaded.
         training: settings.
 
     Returns:
-        False where the member was there already, trained on these labels with these settings.
+        False if the member was already trained on these labels with these settings.
 
     Raises:
         OutputError: a file can't be written.
@@ -119,7 +118,7 @@ def train_member(
 
 
 def _config(project: Project, seed: int, training: Training) -> dict[str, Any]:
-    """What Lightning Pose keeps of a model, as plain containers."""
+    """The config that Lightning Pose keeps with a model."""
     n_keypoints = len(figure.KEYPOINTS)
     return {
         "data": {
@@ -194,7 +193,7 @@ def _config(project: Project, seed: int, training: Training) -> dict[str, Any]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the warnings and messages of libraries, which are not the user's business here."""
+    """Hides warnings and messages of libraries, and lets torch's threads wait without spinning."""
     with warnings.catch_warnings(), passive_threads():
         warnings.simplefilter("ignore")
         # Importing Lightning sets the level of its logger, so it comes first.
@@ -246,9 +245,8 @@ def _new_model(seed: int, training: Training) -> Any:
         lr_scheduler_params=OmegaConf.create({"milestones": [training.n_steps], "gamma": 0.5}),
         image_size=training.input_size,
     )
-    # Lightning Pose starts the head close to zero, which spares a backbone that is trained
-    # already. With a random one, hardly any gradient would reach it: after a hundred steps the
-    # error is 50 px that way, and 5 px this way.
+    # Lightning Pose starts the head close to zero, to protect a pretrained backbone. A random
+    # backbone would then hardly get a gradient: after 100 steps the error is 50 px instead of 5.
     for layer in model.head.upsampling_layers:
         if isinstance(layer, torch.nn.ConvTranspose2d):
             torch.nn.init.xavier_uniform_(layer.weight, gain=1.0)
@@ -297,7 +295,7 @@ def _fit(
 def _augmented(
     images: torch.Tensor, points: torch.Tensor, generator: torch.Generator, training: Training
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Frames turned by any angle about their middle, scaled and shifted a little, and resized.
+    """Frames turned by any angle, scaled and shifted a little, and resized.
 
     Args:
         images: shape (n, 3, height, width).
@@ -315,7 +313,7 @@ def _augmented(
     shift = training.max_shift * draws[:, 2:]
     cos, sin = scale * angle.cos(), scale * angle.sin()
     forward = torch.stack([cos, -sin, sin, cos], dim=-1).reshape(n, 2, 2)
-    # Where a point of the new picture comes from, in torch's coordinates of -1 to 1.
+    # Maps points of the new picture to the old one, in torch's coordinates of -1 to 1.
     backward = torch.linalg.inv(forward)
     origin = -backward @ shift[..., None] / (figure.SIZE / 2)
     grid = torch.nn.functional.affine_grid(
@@ -328,7 +326,7 @@ def _augmented(
     )
     middle = (figure.SIZE - 1) / 2
     moved = (points - middle) @ forward.transpose(1, 2) + middle + shift[:, None]
-    # Lightning Pose's own scaling, without half a pixel: prediction undoes just this.
+    # Lightning Pose's own scaling, without half a pixel: prediction undoes exactly this.
     return turned, moved * (training.input_size / figure.SIZE)
 
 

@@ -1,4 +1,4 @@
-"""The cameras' calibration of a recording: found beside its videos, and which cameras it has."""
+"""The calibration of a recording's cameras: where it is, and which cameras it has."""
 
 from __future__ import annotations
 
@@ -16,17 +16,16 @@ def camera_names(path: Path) -> tuple[str, ...]:
     """Names of the cameras of an Anipose calibration, in its order.
 
     Raises:
-        UsageError: the file can't be read, or is no calibration that can be used.
+        UsageError: the file can't be read, or isn't a usable calibration.
     """
     return tuple(camera.name for camera in read_cameras(path))
 
 
 def find_calibration(videos: Sequence[str], session: str) -> Path | None:
-    """The calibration that lies beside a recording's videos, None where there is none.
+    """The calibration beside a recording's videos; None if there is none, or they have URLs.
 
-    Looked for in the folder that holds all of its videos, and in the one above: `SESSION.toml`
-    in a folder `calibrations` there (as Lightning Pose projects have them), else
-    `calibration.toml`. Beside objects in a store nothing is looked for.
+    Searched in the folder that holds all of its videos, and in the one above: as
+    `calibrations/SESSION.toml` (as in Lightning Pose projects), then as `calibration.toml`.
     """
     if any(local_path(video) is None for video in videos):
         return None

@@ -1,10 +1,10 @@
 """References in a model's config: `${data.data_dir}/videos` and the like, resolved by hand.
 
-OmegaConf would resolve more than a shared config may ask for: `${oc.env:AWS_SECRET_ACCESS_KEY}`
-reads this machine's environment. Here a reference is a path within the same config, absolute
-(`${a.b}`, `${a[0]}`) or relative (`${.b}`, `${..b}`). Everything else, and what refers to nothing,
-stays as written; whether that matters is for the schema to say. What the references unfold to is
-bounded.
+OmegaConf would resolve more than a config of others should be allowed: with
+`${oc.env:AWS_SECRET_ACCESS_KEY}` it reads this machine's environment. Here a reference is a path
+within the same config, absolute (`${a.b}`, `${a[0]}`) or relative (`${.b}`, `${..b}`). All others,
+and references to nothing, are kept as text, which the schema may refuse. The size of what they
+unfold to is bounded.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 _REFERENCE = re.compile(r"\$\{\s*(\.*[\w-]+(?:\.[\w-]+|\[[\w-]+\])*)\s*\}")
 _PARTS = re.compile(r"[\w-]+")
 _MAX_DEPTH = 100
-"""Levels of nesting and of references to references, counted together."""
+"""Levels of nesting plus references to references."""
 _MAX_VALUES = 200_000
 _MAX_CHARACTERS = 4 << 20
 _NOTHING = object()
@@ -25,14 +25,14 @@ _Path = tuple[str, ...]
 
 
 class ReferenceBoundError(Exception):
-    """References that lead in a circle, or unfold to more than any config needs."""
+    """References form a circle, or unfold to more than any config needs."""
 
 
 def resolve(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config with every reference replaced that refers to something in it.
+    """The config with all references to its own entries replaced.
 
     Raises:
-        ReferenceBoundError: they lead in a circle, or unfold too far.
+        ReferenceBoundError: they form a circle, or unfold too far.
     """
     result: dict[str, Any] = _Resolver(config).resolved(config, (), 0)
     return result
@@ -66,7 +66,7 @@ class _Resolver:
         return node
 
     def _text(self, text: str, path: _Path, depth: int) -> Any:
-        if "\\${" in text:  # OmegaConf's way to write a dollar and a brace
+        if "\\${" in text:  # OmegaConf's way to escape a reference
             return text
         whole = _REFERENCE.fullmatch(text)
         if whole is not None:
@@ -89,7 +89,7 @@ class _Resolver:
             raise ReferenceBoundError("references that lead in a circle, or too far")
         node: Any = self._root
         for i, part in enumerate(target):
-            if isinstance(node, str):  # perhaps a reference to the container that is meant
+            if isinstance(node, str):  # perhaps a reference to the container
                 whole = _REFERENCE.fullmatch(node)
                 onward = _target(whole[1], target[:i]) if whole else None
                 return self._lookup(onward and (*onward, *target[i:]), depth + 1)
@@ -100,7 +100,7 @@ class _Resolver:
 
 
 def _target(written: str, path: _Path) -> _Path | None:
-    """The absolute path that a reference at `path` names; None where it leaves the config."""
+    """The absolute path of a reference at `path`; None if it leaves the config."""
     n_dots = len(written) - len(written.lstrip("."))
     parts = tuple(_PARTS.findall(written))
     if not n_dots:

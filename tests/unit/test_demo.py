@@ -145,7 +145,7 @@ class TestPlace:
 
     def test_other_peoples_files_are_left_alone(self, tmp_path: Path) -> None:
         (tmp_path / "thesis.tex").write_text("all of it")
-        with pytest.raises(UsageError, match="not of the demo"):
+        with pytest.raises(UsageError, match="not the demo's"):
             run_demo(tmp_path, say=lambda line: None)
         assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 

@@ -82,7 +82,7 @@ def test_a_module_that_runs_as_a_program(tmp_path: Path) -> None:
     (clone / "raypose").symlink_to(Path(importpath.__file__).parent)
     (clone / "beside.py").touch()
     module = "raypose.cluster.preflight"
-    arguments = [str(clone / "raypose" / "importpath.py"), module, "3.10", "3.99", ""]
+    arguments = [str(clone / "raypose" / "import_path.py"), module, "3.10", "3.99", ""]
     assert python(*arguments, cwd=here, path=":") == []
     code = f"import runpy, sys; sys.argv = {arguments!r}; import raypose; " + (
         "runpy.run_path(sys.argv[0], run_name='__main__'); "

@@ -1,7 +1,7 @@
-"""The way to Ray: a cluster of our own on this machine, one that runs, or the process's own.
+"""Connecting to Ray: a new cluster on this machine, a running one, or the one already joined.
 
-Whether a cluster wants a token is asked of the cluster itself, before Ray connects: Ray hangs, or
-loses its actors, where one side has a token and the other has not, and says so of neither.
+The cluster itself is asked first whether it requires a token: if only one side has one, Ray hangs
+or loses its actors without saying why.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ Answer = Literal["yes", "no token"]
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """Ray, as this process has it.
+    """This process's connection to Ray.
 
     Attributes:
-        name: what it is, for the user.
-        is_local: whether it is this machine alone, started by this process; not where an address
-            was given: other machines may have joined it.
-        environment: the settings to put back, where it was connected for this run.
+        name: what it is connected to, for the user.
+        is_local: whether that is a Ray on this machine alone, started by this process. False if an
+            address was given: other machines may have joined it.
+        environment: the settings to restore; None if the process was connected before.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Connection:
 
 
 def connect(address: str | None, gpus: int | None, cpus: int | None = None) -> Connection:
-    """Join the cluster, or start one on this machine; a process that has joined one stays there.
+    """Join the cluster, or start one on this machine; a connected process keeps its connection.
 
     Args:
         address: `HOST:PORT`, `auto`, or `local` or None for this machine.
@@ -61,7 +61,7 @@ def connect(address: str | None, gpus: int | None, cpus: int | None = None) -> C
         cpus: cores of this machine to use; None for all that this process may use.
 
     Raises:
-        ClusterError: there is none, or it does not let this process in.
+        ClusterError: there is no cluster, or it refuses this process.
     """
     if ray.is_initialized():
         return _joined_before(address)
@@ -83,7 +83,7 @@ def connect(address: str | None, gpus: int | None, cpus: int | None = None) -> C
         has_token = _wants_token(where, str(address))
         environment.joined_cluster(has_token=has_token)
         ray.init(address=where, **options)
-    except BaseException as error:  # Ray raises bare ones too, where a node is slow to start
+    except BaseException as error:  # Ray also raises bare ones, if a node is slow to start
         ray.shutdown()
         environment.restore()
         if isinstance(error, RayposeError) or not isinstance(error, Exception):
@@ -98,11 +98,11 @@ def _cluster_name(address: str, has_token: bool) -> str:
 
 
 def _joined_before(address: str | None) -> Connection:
-    """What the process has joined or started before, if that is what was asked for."""
+    """The existing connection, if it is to the cluster that was asked for."""
     node = ray._private.worker._global_node
     if node is None:
         raise ClusterError(
-            "this process is connected to a cluster through Ray Client, which is not enough",
+            "this process is connected to a cluster through Ray Client, which raypose can't use",
             hint="Call ray.shutdown() first, and give HOST:PORT of the cluster's head.",
         )
     here = bool(node.is_head())  # started by this process
@@ -121,12 +121,12 @@ def _joined_before(address: str | None) -> Connection:
 
 
 def _same(one: str, other: str) -> bool:
-    """Whether two of `HOST:PORT` are the same, by name or by number."""
+    """Whether two `HOST:PORT` are the same, by name or by IP address."""
     (host, port), (other_host, other_port) = one.rsplit(":", 1), other.rsplit(":", 1)
-    return port == other_port and bool(_numbers(host) & _numbers(other_host))
+    return port == other_port and bool(_ip_addresses(host) & _ip_addresses(other_host))
 
 
-def _numbers(host: str) -> set[str]:
+def _ip_addresses(host: str) -> set[str]:
     host = host.strip("[]")
     try:
         return {str(found[4][0]) for found in socket.getaddrinfo(host, None)}
@@ -138,7 +138,7 @@ def _canonical(address: str) -> str:
     """`HOST:PORT` of an address.
 
     Raises:
-        ClusterError: it is none, or no cluster is found.
+        ClusterError: it is malformed, or there is no cluster.
     """
     if "://" in address:
         raise ClusterError(
@@ -162,10 +162,10 @@ def _canonical(address: str) -> str:
 
 
 def _wants_token(where: str, address: str) -> bool:
-    """Whether the cluster wants a token; that it then takes ours.
+    """Whether the cluster requires a token, and accepts ours.
 
     Raises:
-        ClusterError: it does not let us in, or does not answer.
+        ClusterError: it refuses us, or does not answer.
     """
     mode = os.environ.get(MODE, "").lower()
     if _ask(where, address) == "yes":
@@ -198,7 +198,7 @@ def _wants_token(where: str, address: str) -> bool:
 def _ask(where: str, address: str, token: str = "") -> Answer:
     """Ask the head for the cluster's id.
 
-    Ray's own clients wait longer, write warnings to the terminal, and can't be given a token.
+    Ray's own clients wait longer, print warnings, and can't be given a token.
     """
     metadata = (("authorization", f"Bearer {token}"),) if token else ()
     deadline = time.monotonic() + _ANSWER_S
@@ -213,7 +213,7 @@ def _ask(where: str, address: str, token: str = "") -> Answer:
                 code, details = error.code(), error.details()
         if code == grpc.StatusCode.UNAUTHENTICATED:
             return "no token"
-        # One that is just starting does not listen yet.
+        # A cluster that is starting does not listen yet.
         if code != grpc.StatusCode.UNAVAILABLE or time.monotonic() > deadline:
             raise _no_answer(address, str(details))
         time.sleep(_ASK_AGAIN_S)

@@ -1,9 +1,8 @@
-"""What Ray reads from the environment, set while raypose uses Ray and put back afterwards.
+"""Ray's environment variables, set while raypose uses Ray and restored afterwards.
 
-Ray's native code reads its settings once, when `ray` is first imported, and the token once, when
-it first needs one. A script or notebook may have imported and used Ray long before raypose: so
-both are read again here. While Ray is initialised they are never touched: they are those of the
-cluster that the process has joined.
+Ray's native code reads its settings once, when `ray` is first imported, and the token when it
+first needs one. A script or notebook may have used Ray before, so both are read again here. They
+are not touched while Ray is initialised: they belong to the cluster that the process has joined.
 """
 
 from __future__ import annotations
@@ -29,35 +28,32 @@ _UV_RUN = "RAY_ENABLE_UV_RUN_RUNTIME_ENV"
 _SETTINGS = {
     _UV_RUN: "0",  # else every worker starts through `uv run`
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_task_oom_retries": "1",  # else a task that outgrows the memory is repeated for ever
+    "RAY_task_oom_retries": "1",  # else a task that needs too much memory is repeated for ever
     "RAY_grpc_client_keepalive_time_ms": "10000",  # a cut link is noticed in seconds
     "RAY_grpc_client_keepalive_timeout_ms": "10000",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # Threads come and go with every video; with a heap for each, glibc keeps what all of them had.
-    # Only the top of the first heap can be given back when asked for.
+    # Threads start and end with every video. With a heap for each, glibc would keep the memory of
+    # all of them; only the top of the first heap can be given back.
     "MALLOC_ARENA_MAX": "1",
 }
 
 
 class RayEnvironment:
-    """The settings of this process, as long as they are ours.
-
-    They reach Ray's own processes on this machine, which inherit them.
-    """
+    """The settings of this process while raypose uses Ray; Ray's processes inherit them."""
 
     def __init__(self) -> None:
         self._before: dict[str, str | None] = {}
 
     def own_cluster(self) -> None:
-        """For a cluster that this process starts: with a token that no other process has.
+        """Use a token that no other process has, for a cluster that this process starts.
 
-        Whatever token or mode the user has is for other clusters, and may be empty or unreadable.
+        The user's token and mode are for other clusters, and may be empty or unreadable.
         """
         path = _without_current_directory(os.environ.get("PYTHONPATH"))
         self._set({MODE: "token", TOKEN: secrets.token_hex(32), TOKEN_PATH: None, **path})
 
     def joined_cluster(self, *, has_token: bool) -> None:
-        """For a cluster that runs already; its token is the user's."""
+        """Use the user's token, for a running cluster."""
         self._set({MODE: "token" if has_token else "disabled"})
 
     def _set(self, values: Mapping[str, str | None]) -> None:
@@ -69,7 +65,7 @@ class RayEnvironment:
         _read_again()
 
     def restore(self) -> None:
-        """Put back what was there before; Ray must be shut down."""
+        """Restore the previous settings; Ray must be shut down."""
         if not self._before:
             return
         own_token = os.environ.get(TOKEN)
@@ -77,8 +73,8 @@ class RayEnvironment:
             _put(name, value)
         self._before.clear()
         if os.environ.get(MODE, "").lower() == "token" and own_token and not _has_token():
-            # Threads of the session that has ended may still ask for a token, and Ray ends the
-            # process where there is none.
+            # Threads of the ended session may still ask for a token, and Ray ends the process if
+            # there is none.
             os.environ[TOKEN] = own_token
         _read_again()
 
@@ -96,14 +92,14 @@ def own_cluster() -> Iterator[None]:
 
 
 def user_token() -> str:
-    """The token that Ray finds for other clusters; empty where there is none.
+    """The token that Ray finds for other clusters; empty if there is none.
 
     Raises:
-        ClusterError: there should be one, and it can't be read.
+        ClusterError: its file can't be read.
     """
     loader = AuthenticationTokenLoader.instance()
     if not ray.is_initialized():
-        loader.reset_cache()  # another one may have been needed before
+        loader.reset_cache()  # it may hold another token
     try:
         return str(loader.get_raw_token(ignore_auth_mode=True))
     except AuthenticationError:
@@ -123,7 +119,7 @@ def _has_token() -> bool:
 
 def _read_again() -> None:
     assert not ray.is_initialized(), "the settings are those of the cluster"
-    # In this order: a thread of an earlier session must not look for a token that is gone.
+    # In this order, so that no thread of an earlier session looks for a token that is gone.
     Config.initialize("")
     AuthenticationTokenLoader.instance().reset_cache()
     enabled = os.environ.get(_UV_RUN, "1").lower() in ("1", "true")
@@ -138,7 +134,7 @@ def _put(name: str, value: str | None) -> None:
 
 
 def _without_current_directory(path: str | None) -> dict[str, str]:
-    """PYTHONPATH for Ray's processes, where it names the current directory."""
+    """PYTHONPATH for Ray's processes, if it names the current directory."""
     if not path:
         return {}
     here = os.path.realpath(os.curdir)

@@ -1,10 +1,10 @@
-"""Actors whose processes import what is installed, whoever has started Ray and from where.
+"""Actors whose processes import installed packages only, whoever started Ray and from where.
 
-Ray puts the driver's current directory and its script's on the import path of all workers. Where
-raypose calls `ray.init` itself, `JobPath` keeps it from that; where the user has called it, the
-actor's first act is to take them off again. So what Ray unpickles to make the actor must import
-nothing of raypose or beyond: this module and `importpath` travel by value, and the class that
-does the work, with its arguments, as bytes.
+Ray puts the directories of the driver and of its script on the import path of all workers.
+`JobPath` prevents that if raypose calls `ray.init` itself; if the user has called it, an actor
+first removes them. What Ray unpickles to create the actor must therefore import neither raypose
+nor anything else: this module and `import_path` travel by value, the actual class and its
+arguments as bytes.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import ray
 from ray import cloudpickle
 from ray.job_config import JobConfig
 
-from raypose import import_path as importpath
+from raypose import import_path
 
 
 class JobPath(JobConfig):  # type: ignore[misc]
-    """A job whose workers have the import path of their own Python."""
+    """A job whose workers keep their own import path."""
 
     def _runtime_env_has_working_dir(self) -> bool:
-        # What Ray asks before it adds the directories of the driver.
+        # Ray asks this before it adds the driver's directories.
         return True
 
 
@@ -30,13 +30,13 @@ def remote_class(target: type, **options: Any) -> Any:
     """`ray.remote(target)`, in a process with a clean import path.
 
     Args:
-        target: a class; its public methods are those of the actor.
+        target: a class; its public methods become the actor's.
         options: of the actor.
 
     Returns:
-        What has `remote(*args)`, as Ray's own actor classes do.
+        An object with `remote(*args)`, like Ray's own actor classes.
     """
-    cloudpickle.register_pickle_by_value(importpath)
+    cloudpickle.register_pickle_by_value(import_path)
     names = [n for n in dir(target) if not n.startswith("_") and callable(getattr(target, n))]
     methods = {name: _forward(name) for name in names}
     outer = type(target.__name__, (), {"__init__": _initialiser(), **methods})
@@ -44,17 +44,17 @@ def remote_class(target: type, **options: Any) -> Any:
 
 
 class _Remote:
-    """An actor class that takes the arguments of the class within."""
+    """An actor class that takes the arguments of the inner class."""
 
     def __init__(self, outer: Any, target: type) -> None:
         self._outer, self._target = outer, target
 
     def remote(self, *args: Any) -> Any:
-        return self._outer.remote(importpath.home(), cloudpickle.dumps((self._target, args)))
+        return self._outer.remote(import_path.home(), cloudpickle.dumps((self._target, args)))
 
 
 def _initialiser() -> Any:
-    leave_out_current_directory = importpath.leave_out_current_directory
+    leave_out_current_directory = import_path.leave_out_current_directory
 
     # Functions inside functions are pickled by value.
     def __init__(self: Any, home: str, content: bytes) -> None:
@@ -66,7 +66,7 @@ def _initialiser() -> Any:
         worker = ray._private.worker.global_worker
         leave_out_current_directory(tuple(worker.core_worker.get_job_config().py_driver_sys_path))
         if find_spec("raypose") is None:
-            # At the end, where its neighbours shadow nothing.
+            # Last, so that its neighbours shadow nothing.
             sys.path.append(home)
         target, args = ray.cloudpickle.loads(content)
         self._inner = target(*args)
