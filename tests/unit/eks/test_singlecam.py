@@ -240,7 +240,7 @@ from raypose.eks import smooth_session
 smooth_session(make_members())
 print(sorted({"jax", "eks", "pandas", "torch", "sklearn"} & set(sys.modules)))
 """
-    root = Path(__file__).parents[4]
+    root = Path(__file__).parents[3]
     ran = subprocess.run(
         [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True
     )
