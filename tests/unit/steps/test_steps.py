@@ -19,7 +19,7 @@ from raypose.config import RunConfig
 from raypose.errors import CancelledError, Failure
 from raypose.execution.inline import InlineExecutor
 from raypose.inputs.models import open_model
-from raypose.inputs.videos import find_videos, inspect_videos
+from raypose.inputs.probe import probe
 from raypose.metrics.compute import TEMPORAL_NORM
 from raypose.planning import make_plan
 from raypose.planning.taskgraph import arranged_tasks
@@ -70,9 +70,7 @@ def owner(tmp_path: Path) -> Owner:
 
 
 def spec_of(path: Path) -> VideoSpec:
-    (inspected,) = inspect_videos(find_videos([str(path)]).videos, [path.stem])
-    assert inspected.spec is not None
-    return inspected.spec
+    return probe(path, path.stem)
 
 
 def context(*, should_stop: bool = False, words: list[Progress] | None = None) -> Context:
