@@ -142,8 +142,8 @@ def measure_video(
     n_batches = -(-index.n_frames // len(pixels))
     images = predictors[0].prepare(FrameBatch((torch.from_numpy(pixels),)))
     sizes = ((index.height, index.width),)
-    facts: dict[str, Any] = {"frames": index.n_frames, "batch_size": batch_size}
-    facts["decode_alone_fps"] = index.n_frames / median_s(decode, repeats)
+    stats: dict[str, Any] = {"frames": index.n_frames, "batch_size": batch_size}
+    stats["decode_alone_fps"] = index.n_frames / median_s(decode, repeats)
     for n in MEMBERS:
         members = predictors[:n]
 
@@ -176,10 +176,10 @@ def measure_video(
             raise SystemExit(f"the loop differs from single batches by {difference} px")
         networks_fps = n_batches * len(pixels) / median_s(networks, repeats)
         fps = index.n_frames / median_s(loop, repeats)
-        facts[f"members_{n}"] = {
+        stats[f"members_{n}"] = {
             "fps": fps,
             "networks_alone_fps": networks_fps,
-            "share_of_lower_ceiling": fps / min(networks_fps, facts["decode_alone_fps"]),
+            "share_of_lower_ceiling": fps / min(networks_fps, stats["decode_alone_fps"]),
             "p99_difference_px": difference,
         }
         if on_gpu:
@@ -192,8 +192,8 @@ def measure_video(
 
             replays()
             fps_graphs = n_batches * len(pixels) / median_s(replays, repeats)
-            facts[f"members_{n}"]["networks_alone_cuda_graphs_fps"] = fps_graphs
-    return facts
+            stats[f"members_{n}"]["networks_alone_cuda_graphs_fps"] = fps_graphs
+    return stats
 
 
 def measure_peer(directory: Path, video: Path, reader: str, repeats: int) -> float:
@@ -230,14 +230,14 @@ def measure(args: argparse.Namespace, directory: Path) -> None:
         "videos": {},
     }
     for video in sorted(directory.glob("*.mp4")):
-        facts = measure_video(video, predictors, repeats, args.decoder)
+        stats = measure_video(video, predictors, repeats, args.decoder)
         if args.peer:
             peer = measure_peer(directory, video, args.peer, repeats)
-            facts["peer_fps"] = peer
+            stats["peer_fps"] = peer
             # As many runs of the peer, one after the other, as there are members.
             for n in MEMBERS:
-                facts[f"members_{n}"]["ratio"] = n * facts[f"members_{n}"]["fps"] / peer
-        result["videos"][video.stem] = facts
+                stats[f"members_{n}"]["ratio"] = n * stats[f"members_{n}"]["fps"] / peer
+        result["videos"][video.stem] = stats
     if device.startswith("cuda"):
         # Of tensors; the CUDA context and the allocator's spare room come on top.
         result["peak_gpu_mib"] = round(torch.cuda.max_memory_allocated(device) / 2**20)

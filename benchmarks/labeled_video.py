@@ -229,16 +229,16 @@ def run_in_turns(directory: Path, repeats: int) -> dict[str, dict[str, Any]]:
         {name: harness.run_side(__file__, name, directory, 1) for name in SIDES}
         for _ in range(repeats)
     ]
-    facts = {}
+    stats = {}
     for name in SIDES:
         seconds = [ran[name]["seconds"][0] for ran in rounds]
-        facts[name] = {
+        stats[name] = {
             "seconds": seconds,
             "median_s": float(np.median(seconds)),
             "cpu_seconds": [ran[name]["cpu_seconds"][0] for ran in rounds],
             "peak_memory_mib": max(ran[name]["peak_memory_mib"] for ran in rounds),
         }
-    return facts
+    return stats
 
 
 def times_as_long(sides: dict[str, dict[str, Any]], name: str, unit: str = "seconds") -> float:
@@ -279,8 +279,8 @@ def main() -> None:
             repeats = 1 if args.tiny else args.repeats
             sides = run_in_turns(directory, repeats)
             agreement = compare(directory, width, height, n_frames)
-        for facts in sides.values():
-            facts["frames_per_s"] = n_frames / facts["median_s"]
+        for stats in sides.values():
+            stats["frames_per_s"] = n_frames / stats["median_s"]
         result["sizes"][label] = {
             "n_frames": n_frames,
             "sides": sides,

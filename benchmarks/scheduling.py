@@ -60,7 +60,7 @@ def recordings(n_pairs: int) -> list[tuple[Task, ...]]:
     result = []
     for i in range(n_pairs):
         videos = (VideoSpec(f"/v/{i}.mp4", str(i), 1000, 640, 480, 25.0, 40.0, str(i)),)
-        predict = Predict(videos=videos, members=(), start=0, stop=1000, recipes=())
+        predict = Predict(videos=videos, members=(), start=0, stop=1000, provenances=())
         load = Load(videos=videos, path="")
 
         def task(name: str, step: Step, *inputs: str, i: int = i) -> Task:

@@ -102,8 +102,8 @@ def make_tasks(scenario: Scenario, rng: random.Random) -> list[Task]:
     tasks: list[Task] = []
     for v, shards in enumerate(partition(demands, scenario.n_gpus, CHUNK_FRAMES)):
         video = VideoSpec(f"/v/{v}.mp4", str(v), lengths[v], 640, 480, 25.0, 1.0, str(v))
-        predict = Predict(videos=(video,), members=(), start=0, stop=0, recipes=())
-        stitch = Table(videos=(video,), owner=OWNER, outputs={"table": "t"}, recipe={})
+        predict = Predict(videos=(video,), members=(), start=0, stop=0, provenances=())
+        stitch = Table(videos=(video,), owner=OWNER, outputs={"table": "t"}, provenance={})
         smooth = Load(videos=(video,), path="")
         ranges: dict[int, list[str]] = {m: [] for m in members}
         for shard in shards:

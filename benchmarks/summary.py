@@ -69,16 +69,16 @@ def gpu_rows() -> list[Row]:
     """Inference on a GPU, against the peer where it was timed, else against the lower ceiling."""
     result = load("gpu")
     found = []
-    for size, facts in ((result or {}).get("videos") or {}).items():
-        for n in sorted(int(key[8:]) for key in facts if key.startswith("members_")):
-            side = facts[f"members_{n}"]
+    for size, stats in ((result or {}).get("videos") or {}).items():
+        for n in sorted(int(key[8:]) for key in stats if key.startswith("members_")):
+            side = stats[f"members_{n}"]
             members = "1 model" if n == 1 else f"{n} models"
             part = f"inference on {result['device']}, {members}, {size.replace('x', '×')}"
             if "ratio" in side:
-                peer, theirs = "Lightning Pose, one run per model", facts["peer_fps"] / n
+                peer, theirs = "Lightning Pose, one run per model", stats["peer_fps"] / n
                 ratio = side["ratio"]
             else:
-                theirs = min(side["networks_alone_fps"], facts["decode_alone_fps"])
+                theirs = min(side["networks_alone_fps"], stats["decode_alone_fps"])
                 peer, ratio = CEILING, side["share_of_lower_ceiling"]
             peaks = f"{result['peak_memory_mib']} MiB, {result['peak_gpu_mib']} MiB on the GPU"
             found.append(
@@ -116,18 +116,18 @@ def rows() -> list[Row]:
             Row("table of 100,000 × 51 written", "pandas `to_csv`",
                 seconds(ours), seconds(theirs), tables["ratio"], memory(ours, theirs))
         )  # fmt: skip
-    for size, facts in ((load("labeled_video") or {}).get("sizes") or {}).items():
-        ours, theirs = facts["sides"]["raypose"], facts["sides"]["lightning_pose"]
+    for size, stats in ((load("labeled_video") or {}).get("sizes") or {}).items():
+        ours, theirs = stats["sides"]["raypose"], stats["sides"]["lightning_pose"]
         found.append(
             Row(f"labelled video, {size.replace('x', '×')}", "`generate_labeled_video`",
                 f"{ours['frames_per_s']:.0f} frames/s", f"{theirs['frames_per_s']:.0f} frames/s",
-                facts["ratio"], memory(ours, theirs))
+                stats["ratio"], memory(ours, theirs))
         )  # fmt: skip
-        plain = facts["sides"]["transcode"]
+        plain = stats["sides"]["transcode"]
         found.append(
             Row(f"labelled video, {size.replace('x', '×')}", PLAIN,
                 f"{ours['frames_per_s']:.0f} frames/s", f"{plain['frames_per_s']:.0f} frames/s",
-                facts["share_of_transcode"], memory(ours, plain))
+                stats["share_of_transcode"], memory(ours, plain))
         )  # fmt: skip
     if smoothing := load("smoothing"):
         ours, theirs = smoothing["sides"]["raypose"], smoothing["sides"]["eks"]

@@ -141,11 +141,11 @@ class Recorder:
         result.warnings += [(task.subject, warning) for warning in summary.warnings]
         if task.gpu:
             n_members = len(task.outputs) - len(summary.failures)
-            result.n_frames += n_members * int(summary.facts.get("n_frames", 0))
-            if str(summary.facts.get("device", "")).startswith("cuda"):
-                result.gpu_s += summary.facts["predict_s"]
-                result.gpu_waited_s += summary.facts["decode_s"]
-        for path, counts in summary.facts.get("damaged", {}).items():
+            result.n_frames += n_members * int(summary.stats.get("n_frames", 0))
+            if str(summary.stats.get("device", "")).startswith("cuda"):
+                result.gpu_s += summary.stats["predict_s"]
+                result.gpu_waited_s += summary.stats["decode_s"]
+        for path, counts in summary.stats.get("damaged", {}).items():
             known = result.damaged.get(path, counts)
             result.damaged[path] = min(known, counts, key=lambda n: n.get("ok", 0))
         for failure in dict.fromkeys(summary.failures):
@@ -168,10 +168,10 @@ def _event(task: Task, summary: Summary) -> dict[str, Any]:
         "seconds": round(summary.seconds, 3),
         "worker": summary.worker,
         "made": list(summary.made),
-        "facts": dict(summary.facts),
+        "facts": dict(summary.stats),
     }
-    if summary.facts.get("damaged"):
-        event["damaged"] = summary.facts["damaged"]
+    if summary.stats.get("damaged"):
+        event["damaged"] = summary.stats["damaged"]
     if summary.warnings:
         event["warnings"] = list(summary.warnings)
     if summary.failures:

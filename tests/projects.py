@@ -50,11 +50,11 @@ def commit_all(recording: RecordingPlan, *, n_bad: int = 0) -> list[Path]:
         behind = list(reads.values()) if smoothed else [reads[output.video]]
         for planned in output.steps:
             assert isinstance(planned.step, OutputStep)
-            for path, recipe, video in planned.step.expected():
+            for path, provenance, video in planned.step.expected():
                 if Path(path) in made:
                     continue
                 with commits.committing(
-                    Path(path), recipe, source=video.path, videos=lambda read=behind: read
+                    Path(path), provenance, source=video.path, videos=lambda read=behind: read
                 ) as temporary:
                     temporary.write_text(f"{output.owner.name} {path}\n" * 20)
                 made[Path(path)] = None

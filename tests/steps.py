@@ -20,14 +20,18 @@ from raypose.steps import (
     Task,
     Timestamps,
 )
-from raypose.steps.frame_files import frames_recipe
+from raypose.steps.frame_files import frames_provenance
 from raypose.storage.layout import frames_beside
 
-Recipe = Mapping[str, Any]
+Provenance = Mapping[str, Any]
 
 
-def label_step(video: VideoSpec, owner: Owner, path: str, recipe: Recipe, **more: Any) -> Label:
-    return Label(videos=(video,), owner=owner, outputs={"labeled": path}, recipe=recipe, **more)
+def label_step(
+    video: VideoSpec, owner: Owner, path: str, provenance: Provenance, **more: Any
+) -> Label:
+    return Label(
+        videos=(video,), owner=owner, outputs={"labeled": path}, provenance=provenance, **more
+    )
 
 
 def load_step(video: VideoSpec, path: str, **more: Any) -> Load:
@@ -35,16 +39,20 @@ def load_step(video: VideoSpec, path: str, **more: Any) -> Load:
 
 
 def metrics_step(
-    video: VideoSpec, owner: Owner, outputs: Mapping[str, str], recipe: Recipe
+    video: VideoSpec, owner: Owner, outputs: Mapping[str, str], provenance: Provenance
 ) -> Metrics:
-    return Metrics(videos=(video,), owner=owner, outputs=outputs, recipe=recipe)
+    return Metrics(videos=(video,), owner=owner, outputs=outputs, provenance=provenance)
 
 
 def snippet_step(
-    video: VideoSpec, owner: Owner, outputs: Mapping[str, str], recipe: Recipe, duration_s: float
+    video: VideoSpec,
+    owner: Owner,
+    outputs: Mapping[str, str],
+    provenance: Provenance,
+    duration_s: float,
 ) -> Snippet:
     return Snippet(
-        videos=(video,), owner=owner, outputs=outputs, recipe=recipe, duration_s=duration_s
+        videos=(video,), owner=owner, outputs=outputs, provenance=provenance, duration_s=duration_s
     )
 
 
@@ -52,24 +60,26 @@ def table_step(
     video: VideoSpec,
     owner: Owner,
     path: str,
-    recipe: Recipe,
+    provenance: Provenance,
     ranges: tuple[tuple[int, int, str], ...],
     **more: Any,
 ) -> Table:
     outputs = {"table": path}
     return Table(
-        videos=(video,), owner=owner, outputs=outputs, recipe=recipe, ranges=ranges, **more
+        videos=(video,), owner=owner, outputs=outputs, provenance=provenance, ranges=ranges, **more
     )
 
 
-def timestamps_step(video: VideoSpec, owner: Owner, table: str, recipe: Recipe) -> Timestamps:
+def timestamps_step(
+    video: VideoSpec, owner: Owner, table: str, provenance: Provenance
+) -> Timestamps:
     return Timestamps(
         videos=(video,),
         owner=owner,
         outputs={"frames": str(frames_beside(Path(table)))},
-        recipe=frames_recipe(recipe),
+        provenance=frames_provenance(provenance),
         table=table,
-        table_recipe=recipe,
+        table_provenance=provenance,
     )
 
 
@@ -78,7 +88,7 @@ def predict_step(
     models: Sequence[ModelSpec],
     start: int,
     stop: int,
-    recipes: Sequence[Recipe],
+    provenances: Sequence[Provenance],
     **more: Any,
 ) -> Predict:
     return Predict(
@@ -86,7 +96,7 @@ def predict_step(
         members=tuple(models),
         start=start,
         stop=stop,
-        recipes=tuple(recipes),
+        provenances=tuple(provenances),
         **more,
     )
 
@@ -95,7 +105,7 @@ def smooth_step(
     videos: Sequence[VideoSpec],
     root: str,
     members: Sequence[str],
-    recipe: Recipe,
+    provenance: Provenance,
     options: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> Smooth:
@@ -105,7 +115,7 @@ def smooth_step(
         videos=tuple(videos),
         owner=Owner("eks", root),
         outputs={**tables, "params": f"{root}/params/{videos[0].key}.json"},
-        recipe=recipe,
+        provenance=provenance,
         members=tuple(members),
         options=EksOptions(**(options or {})),
         **more,

@@ -6,7 +6,7 @@ from raypose.specs import VideoSpec
 from raypose.steps import Load, Predict, Step, Task
 
 _VIDEO = VideoSpec("/videos/v.mp4", "v", 1000, 640, 480, 25.0, 40.0, "print")
-_PREDICT = Predict(videos=(_VIDEO,), members=(), start=0, stop=1000, recipes=())
+_PREDICT = Predict(videos=(_VIDEO,), members=(), start=0, stop=1000, provenances=())
 _LOAD = Load(videos=(_VIDEO,), path="")
 
 

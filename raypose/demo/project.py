@@ -105,19 +105,19 @@ def make_videos(project: Project, *, overwrite: bool, on_video: Callable[[], Non
         OutputError: a file can't be written.
     """
     for seed, path in enumerate(project.videos):
-        recipe = {"kind": "demo video", "method": METHOD, "seed": seed, "frames": N_FRAMES}
+        provenance = {"kind": "demo video", "method": METHOD, "seed": seed, "frames": N_FRAMES}
         truth = project.truth(path.stem)
-        if not overwrite and _is_whole(path, records.check(truth, recipe)):
+        if not overwrite and _is_whole(path, records.check(truth, provenance)):
             continue
         poses = figure.walk(N_FRAMES, seed)
-        facts: dict[str, Any] = {}
-        with commits.committing(truth, recipe, facts=facts) as temporary:
+        stats: dict[str, Any] = {}
+        with commits.committing(truth, provenance, stats=stats) as temporary:
             write_csv(_true_table(poses), temporary)
             path.parent.mkdir(parents=True, exist_ok=True)
             part = path.with_name(f".{path.stem}.part.mp4")
             _encode(part, poses, figure.floor(seed))
             os.replace(part, path)
-            facts["video"] = digests.digest_of_file(path)
+            stats["video"] = digests.digest_of_file(path)
         on_video()
 
 
@@ -125,7 +125,7 @@ def _is_whole(video: Path, truth: records.Status) -> bool:
     """Whether a video is the one that its true keypoints were committed with."""
     if not truth.done or not video.is_file():
         return False
-    return (truth.facts or {}).get("video") == digests.digest_of_file(video)
+    return (truth.stats or {}).get("video") == digests.digest_of_file(video)
 
 
 def _true_table(poses: list[figure.Pose]) -> KeypointTable:
@@ -149,7 +149,7 @@ def _encode(path: Path, poses: list[figure.Pose], ground: figure.Picture) -> Non
         container.mux(stream.encode(None))
 
 
-def labels_recipe() -> dict[str, Any]:
+def labels_provenance() -> dict[str, Any]:
     """The provenance of the labelled frames."""
     return {
         "kind": "demo labels",
@@ -168,14 +168,14 @@ def make_labels(project: Project, *, overwrite: bool) -> bool:
     Raises:
         OutputError: a file can't be written.
     """
-    recipe = labels_recipe()
+    provenance = labels_provenance()
     names = [
         (recording, i * _LABEL_EVERY, f"labeled-data/other_{recording + 1}/img{i:08d}.png")
         for recording in range(N_RECORDINGS)
         for i in range(LABELS_EACH)
     ]
     there = all((project.directory / name).is_file() for _, _, name in names)
-    if there and not overwrite and records.check(project.labels, recipe).done:
+    if there and not overwrite and records.check(project.labels, provenance).done:
         return False
     rows: list[list[str]] = []
     # The table is committed after the pictures that it names: it is the sign that all are there.
@@ -195,7 +195,7 @@ def make_labels(project: Project, *, overwrite: bool) -> bool:
         ["coords", *("x", "y") * len(figure.KEYPOINTS)],
     ]
     with (
-        commits.committing(project.labels, recipe) as temporary,
+        commits.committing(project.labels, provenance) as temporary,
         temporary.open("w", newline="", encoding="utf-8") as file,
     ):
         csv.writer(file, lineterminator="\n").writerows([*header, *rows])

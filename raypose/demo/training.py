@@ -23,7 +23,7 @@ import numpy as np
 import yaml
 
 from raypose.demo import figure
-from raypose.demo.project import METHOD, Project, labels_recipe
+from raypose.demo.project import METHOD, Project, labels_provenance
 from raypose.inference import passive_threads
 from raypose.storage import commits, digests, records
 
@@ -92,27 +92,27 @@ def train_member(
     directory = project.model(seed)
     config = _config(project, seed, training)
     config_path = directory / "config.yaml"
-    config_recipe = {"kind": "demo config", "method": METHOD, "config": config}
-    if overwrite or not records.check(config_path, config_recipe).done:
-        with commits.committing(config_path, config_recipe) as temporary:
+    config_provenance = {"kind": "demo config", "method": METHOD, "config": config}
+    if overwrite or not records.check(config_path, config_provenance).done:
+        with commits.committing(config_path, config_provenance) as temporary:
             temporary.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     folder = directory / "tb_logs" / _MODEL_NAME / "version_0" / "checkpoints"
     checkpoint = folder / training.checkpoint_name
-    recipe = {
+    provenance = {
         "kind": "demo model",
         "method": METHOD,
-        "labels": digests.digest_of_json(labels_recipe()),
+        "labels": digests.digest_of_json(labels_provenance()),
         "model": config["model"],
         "training": config["training"],
     }
-    if not overwrite and records.check(checkpoint, recipe).done:
+    if not overwrite and records.check(checkpoint, provenance).done:
         return False
     on_progress(0.0)
     with _quiet():
         images, keypoints = _load_labels(project)
         model = _new_model(seed, training)
         _fit(model, images, keypoints, seed, training, on_progress)
-        with commits.committing(checkpoint, recipe) as temporary:
+        with commits.committing(checkpoint, provenance) as temporary:
             _save(model, temporary)
     return True
 

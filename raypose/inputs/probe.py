@@ -34,17 +34,17 @@ def probe(path: AnyPath, key: str = "") -> VideoSpec:
     from raypose.video.index_cache import facts_of, load_facts, store_index
 
     identity = _identity(path)
-    facts = None if identity is None else load_facts(str(path), identity)
-    if facts is None:
+    stats = None if identity is None else load_facts(str(path), identity)
+    if stats is None:
         index, fingerprint = _read(path, identity)
-        facts = facts_of(index, fingerprint)
+        stats = facts_of(index, fingerprint)
         # Where a file has changed meanwhile, its identity will tell the tasks.
         if identity is not None and (
             storage.local_path(path) is None or _identity(path) == identity
         ):
             store_index(str(path), identity, index, fingerprint)
-    facts["notes"] = tuple(facts["notes"])
-    return VideoSpec(path=str(path), key=key, identity=identity, **facts)
+    stats["notes"] = tuple(stats["notes"])
+    return VideoSpec(path=str(path), key=key, identity=identity, **stats)
 
 
 def known_index(video: VideoSpec) -> VideoIndex | None:

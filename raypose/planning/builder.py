@@ -34,7 +34,7 @@ from raypose.specs import ModelSpec, Owner, VideoSpec
 from raypose.steps import TABLE_STEPS, Smooth, Step, Table
 from raypose.steps.base import OutputStep, TableSource
 from raypose.steps.ranges import finished_ranges, range_folder
-from raypose.storage import AnyPath, as_path, digests, recipes
+from raypose.storage import AnyPath, as_path, digests
 from raypose.storage.digests import remembered_digest
 from raypose.storage.layout import (
     OutputPaths,
@@ -44,7 +44,7 @@ from raypose.storage.layout import (
     points_path,
     smooth_params_path,
 )
-from raypose.storage.recipes import acceptable
+from raypose.storage.provenance import Provenance, acceptable
 
 
 class RecordingBuilder:
@@ -161,55 +161,57 @@ class RecordingBuilder:
     ) -> OutputPlan:
         """The outputs of one model for one video."""
         owner, paths = self.owners[model], self._paths(self.owners[model], video)
-        recipe: dict[str, Any] = {
+        provenance: dict[str, Any] = {
             **shared,
             "video": video.fingerprint,
             "model": model.fingerprint,
         }
         if model.takes_views:
             of_view = {other.view: other.fingerprint for other in views}
-            recipe["views"] = [of_view[view] for view in model.view_names]
+            provenance["views"] = [of_view[view] for view in model.view_names]
         if model.exported is not None:
             # It is in the model's fingerprint too; here for the reason why a table is stale.
-            recipe["runtime"] = model.exported.runtime
-        recipes = self._with_settings(model, recipe)
+            provenance["runtime"] = model.exported.runtime
+        provenances = self._with_settings(model, provenance)
         table = Table(
             videos=(video,),
             owner=owner,
             outputs={"table": str(paths.predictions)},
-            recipe=recipes[0],
+            provenance=provenances[0],
             strict=self.config.strict,
         )
-        source = self._source(video, owner, model, table.recipe)
+        source = self._source(video, owner, model, table.provenance)
         _check_names(table, [source])
         standing = planned(
             table,
             overwrite=self.config.overwrite,
             why_stale=contents.why_stale,
-            alternatives=recipes[1:],
+            alternatives=provenances[1:],
         )
         if isinstance(standing.step, Table):
-            source = replace(source, recipe=standing.step.recipe)
+            source = replace(source, provenance=standing.step.provenance)
         ranges: tuple[tuple[int, int, str], ...] = ()
         if not standing.done and not self.config.overwrite:
-            ranges = finished_ranges(range_folder(paths), *recipes, why_stale=contents.why_stale)
+            ranges = finished_ranges(
+                range_folder(paths), *provenances, why_stale=contents.why_stale
+            )
         return self._output(source, standing, contents, ranges)
 
     def _with_settings(
-        self, model: ModelSpec, recipe: Mapping[str, Any]
-    ) -> tuple[recipes.Recipe, ...]:
-        """The recipes of tables that what was asked for can lead to."""
+        self, model: ModelSpec, provenance: Mapping[str, Any]
+    ) -> tuple[Provenance, ...]:
+        """The provenances of tables that what was asked for can lead to."""
         asked = self.config.precision
         precisions = PRECISIONS_OF_AUTO if asked == "auto" else (asked,)
         if model.exported is not None:
             precisions = (model.exported.precision,)
-        return acceptable(recipe, precisions=precisions, decoder=self.config.decoder)
+        return acceptable(provenance, precisions=precisions, decoder=self.config.decoder)
 
     def _paths(self, owner: Owner, video: VideoSpec) -> OutputPaths:
         return output_paths(as_path(owner.root), video.key, self.config.layout)
 
     def _source(
-        self, video: VideoSpec, owner: Owner, model: ModelSpec, recipe: recipes.Recipe
+        self, video: VideoSpec, owner: Owner, model: ModelSpec, provenance: Provenance
     ) -> TableSource:
         """A table, for the steps that make something from it."""
         smoothed = self.eks is not None and owner is self.eks[0]
@@ -223,7 +225,7 @@ class RecordingBuilder:
             video=video,
             owner=owner,
             paths=self._paths(owner, video),
-            recipe=recipe,
+            provenance=provenance,
             config=self.config,
             metrics=metrics,
             labels=self.labels[model.name],
@@ -268,13 +270,13 @@ class RecordingBuilder:
             videos=tuple(videos),
             owner=owner,
             outputs={name: str(path) for name, path in outputs.items()},
-            recipe=_smoothing_recipe(recording, options, mirrored, calibration),
+            provenance=_smoothing_provenance(recording, options, mirrored, calibration),
             members=tuple(member.owner.name for member in recording.videos[0].members),
             options=options,
             mirrored=mirrored,
             calibration="" if calibration is None else str(calibration),
         )
-        sources = [self._source(v, owner, model, smooth.recipe_of(v)) for v in videos]
+        sources = [self._source(v, owner, model, smooth.provenance_of(v)) for v in videos]
         _check_names(smooth, sources)
         table = planned(smooth, overwrite=self.config.overwrite, why_stale=contents.why_stale)
         plans = [
@@ -351,18 +353,18 @@ def _mirrored_keypoints(options: EksOptions, model: ModelSpec) -> tuple[tuple[st
     return tuple(zip(*parts, strict=True))
 
 
-def _smoothing_recipe(
+def _smoothing_provenance(
     recording: RecordingPlan,
     options: EksOptions,
     mirrored: Sequence[Sequence[str]],
     calibration: Path | None,
 ) -> dict[str, Any]:
-    recipe: dict[str, Any] = {
+    provenance: dict[str, Any] = {
         "kind": "smoothed",
         "method": METHOD,
         "members": [
             [
-                digests.digest_of_json(member.table.step.recipe)
+                digests.digest_of_json(member.table.step.provenance)
                 for member in plan.members
                 if isinstance(member.table.step, OutputStep)
             ]
@@ -371,9 +373,9 @@ def _smoothing_recipe(
         "options": options.model_dump(mode="json"),
     }
     if mirrored:
-        recipe["mirrored"] = [list(view) for view in mirrored]
+        provenance["mirrored"] = [list(view) for view in mirrored]
     if len(recording.videos) > 1:
-        recipe["views"] = [plan.video.view for plan in recording.videos]
+        provenance["views"] = [plan.video.view for plan in recording.videos]
     if calibration is not None:
-        recipe["calibration"] = remembered_digest(calibration)
-    return recipe
+        provenance["calibration"] = remembered_digest(calibration)
+    return provenance

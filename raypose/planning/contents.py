@@ -1,12 +1,12 @@
 """Whether outputs belong to the videos as they are now, byte for byte.
 
-A recipe knows a video by samples of its bytes. Beyond that, a record names the file that was read.
-Where its identity is that of the file now, nothing is read. Where it differs (copied, touched, put
-on another disk, replaced by an intact copy), the whole file is read once and compared with the
-recorded digest; what comes of it is remembered in the cache.
+A provenance names a video by samples of its bytes. Beyond that, a record names the file that was
+read. If that is still the file, nothing is read. If its identity differs (copied, touched, put on
+another disk, replaced by an intact copy), the whole file is read once and compared with the
+recorded digest; the cache remembers the result.
 
-A result with damaged frames is not done as soon as the file is another in any
-way: copying the file again is what raypose advises, and reading it may have been at fault.
+A result with damaged frames is not finished as soon as the file differs in any way: copying the
+file again is what raypose advises, and reading it may have been at fault.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Contents:
         """Why an output does not belong to these videos; empty where it does.
 
         Args:
-            record: of the output, whose recipe names the videos.
+            record: of the output, whose provenance names the videos.
         """
         read = videos_of(record)
         if read is None:

@@ -116,7 +116,7 @@ def _predict_task(
         members=tuple(s.model for s in steps[:: len(plans)] if isinstance(s, OutputStep)),
         start=shard.start,
         stop=shard.stop,
-        recipes=tuple(s.recipe for s in steps if isinstance(s, OutputStep)),
+        provenances=tuple(s.provenance for s in steps if isinstance(s, OutputStep)),
         range_dirs=() if whole else folders,
         bboxes=tuple(plan.bbox for plan in plans),
         precision=config.precision,

@@ -149,7 +149,7 @@ def _smooth_step(
         for video in videos
     }
     outputs["params"] = smooth_params_path(root, group.name)
-    recipe: dict[str, Any] = {
+    provenance: dict[str, Any] = {
         "kind": "smoothed",
         "method": METHOD,
         "views": list(group.views),
@@ -157,14 +157,14 @@ def _smooth_step(
         "options": options.model_dump(mode="json"),
     }
     if config.calibration is not None:
-        recipe["calibration"] = remembered_digest(config.calibration)
+        provenance["calibration"] = remembered_digest(config.calibration)
         if len(group.views) > 1 and options.takes_calibration:
             outputs["points"] = points_path(root, group.name)
     return Smooth(
         videos=videos,
         owner=Owner(EKS, str(root)),
         outputs={name: str(path) for name, path in outputs.items()},
-        recipe=recipe,
+        provenance=provenance,
         members=group.members,
         options=options,
         calibration="" if config.calibration is None else str(config.calibration),

@@ -8,9 +8,10 @@ from typing import Any
 
 from raypose.planning.model import Planned
 from raypose.steps.base import OutputStep
-from raypose.steps.frame_files import frames_recipe, recorded_damage
-from raypose.storage import as_path, exists, recipes, records
+from raypose.steps.frame_files import frames_provenance, recorded_damage
+from raypose.storage import as_path, exists, records
 from raypose.storage.layout import frames_beside
+from raypose.storage.provenance import Provenance
 
 
 def _never_stale(record: Mapping[str, Any]) -> str:
@@ -22,17 +23,17 @@ def planned(
     *,
     overwrite: bool,
     why_stale: Callable[[Mapping[str, Any]], str] = _never_stale,
-    alternatives: Sequence[recipes.Recipe] = (),
+    alternatives: Sequence[Provenance] = (),
 ) -> Planned:
     """The step with its status.
 
     Args:
-        step: the step, with the recipe of a new output.
+        step: the step, with the provenance of a new output.
         overwrite: whether finished outputs are made again all the same.
         why_stale: says from a record why the output does not belong to the videos as they are
             now; empty where it does.
-        alternatives: other recipes that the finished output of a step with a single one may have.
-            The step then gets that of the output.
+        alternatives: other provenances that a finished output may have, for a step with a single
+            output. The step then gets that of the output.
 
     Raises:
         StorageError: the store can't be asked.
@@ -42,27 +43,29 @@ def planned(
     reason, clash = "", None
     digests: dict[str, str] = {}
     damage: dict[str, Mapping[str, int]] = {}
-    accepted: recipes.Recipe | None = None
-    for path, recipe, video in step.expected():
+    accepted: Provenance | None = None
+    for path, provenance, video in step.expected():
         output = as_path(path)
-        verdict = records.check(output, recipe, *alternatives, why_stale=why_stale)
+        verdict = records.check(output, provenance, *alternatives, why_stale=why_stale)
         reason = reason or verdict.reason
         if alternatives:
-            accepted = verdict.recipe
+            accepted = verdict.provenance
         if "video" in verdict.changed and _is_other_video(verdict.source, video.path):
             clash = clash or (path, verdict.source)
-        if path in step.tables and verdict.recipe is not None:
+        if path in step.tables and verdict.provenance is not None:
             digests[path] = verdict.digest
-            counts = recorded_damage(verdict.facts)
+            counts = recorded_damage(verdict.stats)
             # Without the file that says which rows to trust, the table is not complete.
             if counts:
                 damage[path] = counts
-                beside = records.check(frames_beside(output), frames_recipe(verdict.recipe))
+                beside = records.check(
+                    frames_beside(output), frames_provenance(verdict.provenance)
+                )
                 reason = reason or (beside.reason and f"its file of frames is {beside.reason}")
     if reason:
         return Planned(step, False, reason, clash)
     return Planned(
-        replace(step, recipe=accepted) if accepted else step, True, "", None, digests, damage
+        replace(step, provenance=accepted) if accepted else step, True, "", None, digests, damage
     )
 
 

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from raypose.config import RunConfig
 from raypose.errors import Failure
 from raypose.specs import ModelSpec, Owner, VideoSpec
-from raypose.storage import digests, recipes
+from raypose.storage import digests
 from raypose.storage.layout import OutputPaths
+from raypose.storage.provenance import Provenance
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -35,13 +36,13 @@ class Outcome:
     Attributes:
         results: one value (or `Failure`) for each output of the task.
         made: paths of the files committed.
-        facts: numbers for the log and the end table.
+        stats: numbers for the log and the end table.
         warnings: sentences for people; the step succeeded all the same.
     """
 
     results: list[Any]
     made: list[str] = field(default_factory=list)
-    facts: dict[str, Any] = field(default_factory=dict)
+    stats: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
 
@@ -112,12 +113,12 @@ class OutputStep(Step):
     Attributes:
         owner: whose files these are.
         outputs: name → path.
-        recipe: what decides whether the files are still valid.
+        provenance: what decides whether the files are still valid.
     """
 
     owner: Owner
     outputs: Mapping[str, str]
-    recipe: recipes.Recipe
+    provenance: Provenance
 
     @property
     def root(self) -> str:
@@ -144,10 +145,10 @@ class OutputStep(Step):
         """Estimated size of its videos."""
         return 0.0
 
-    def expected(self) -> Iterator[tuple[str, recipes.Recipe, VideoSpec]]:
+    def expected(self) -> Iterator[tuple[str, Provenance, VideoSpec]]:
         """Each output's path, what it is made from, and the video it belongs to."""
         for path in self.outputs.values():
-            yield path, self.recipe, self.video
+            yield path, self.provenance, self.video
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,7 @@ class TableSource:
         video: the video.
         owner: whose table it is.
         paths: where the outputs of this owner and video go.
-        recipe: what the table is made from.
+        provenance: what the table is made from.
         config: what was asked for.
         metrics: names of the metrics that can be computed.
         labels: digest of the training labels that the PCA metrics are fitted on.
@@ -168,7 +169,7 @@ class TableSource:
     video: VideoSpec
     owner: Owner
     paths: OutputPaths
-    recipe: recipes.Recipe
+    provenance: Provenance
     config: RunConfig
     metrics: tuple[str, ...] = ()
     labels: str = ""
@@ -176,8 +177,8 @@ class TableSource:
 
     @property
     def inputs(self) -> dict[str, Any]:
-        """The part of a recipe that all steps on this table share."""
-        return {"table": digests.digest_of_json(self.recipe), "video": self.video.fingerprint}
+        """The part of a provenance that all steps on this table share."""
+        return {"table": digests.digest_of_json(self.provenance), "video": self.video.fingerprint}
 
     @property
     def data_dir(self) -> str:
@@ -231,7 +232,7 @@ class Summary:
     Attributes:
         task: id of the task.
         made: paths of the files committed.
-        facts: rows, frames of each status, seconds of its parts.
+        stats: rows, frames of each status, seconds of its parts.
         failures: one for each output that failed; a skipped task has one as well.
         warnings: sentences for people; the task succeeded all the same.
         seconds: wall time.
@@ -240,7 +241,7 @@ class Summary:
 
     task: str
     made: tuple[str, ...] = ()
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    stats: Mapping[str, Any] = field(default_factory=dict)
     failures: tuple[Failure, ...] = ()
     warnings: tuple[str, ...] = ()
     seconds: float = 0.0

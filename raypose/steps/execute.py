@@ -47,7 +47,7 @@ def execute(task: Task, inputs: Sequence[Any], context: Context) -> tuple[Summar
     summary = Summary(
         task=task.id,
         made=tuple(outcome.made),
-        facts=outcome.facts,
+        stats=outcome.stats,
         failures=() if step.may_fail else failures,
         warnings=tuple(outcome.warnings),
         seconds=time.perf_counter() - began,

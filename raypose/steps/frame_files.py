@@ -16,28 +16,28 @@ from raypose.errors import TableError, VideoError
 from raypose.storage import AnyPath, commits, digests, records
 from raypose.storage.layout import frames_beside
 from raypose.storage.origins import Origin, VideoRead
-from raypose.storage.recipes import Recipe
+from raypose.storage.provenance import Provenance
 from raypose.tables.keypoints import KeypointTable
 from raypose.video.frames import WORDS, Frames, damage, describe, read_frames, write_frames
 
 COUNTS = "frames"
-"""Name of the counts of each status among the facts that are recorded of a table."""
+"""Name of the counts of each status among the stats that are recorded of a table."""
 
 
-def frames_recipe(table: Recipe, origin: Origin | None = None) -> dict[str, Any]:
+def frames_provenance(table: Provenance, origin: Origin | None = None) -> dict[str, Any]:
     """What the file of frames is made from, given what its table is made from.
 
     Args:
-        table: the table's recipe.
+        table: the table's provenance.
         origin: of the table, where it came out with other settings than planned.
     """
-    digest = digests.digest_of_json(table) if origin is None else origin.recipe
+    digest = digests.digest_of_json(table) if origin is None else origin.provenance
     return {"kind": "frames", "table": digest, "video": table.get("video", "")}
 
 
-def recorded_damage(facts: Mapping[str, Any] | None) -> dict[str, int]:
+def recorded_damage(stats: Mapping[str, Any] | None) -> dict[str, int]:
     """The frames of each status, as recorded of a table; empty where all are ok."""
-    recorded = (facts or {}).get(COUNTS)
+    recorded = (stats or {}).get(COUNTS)
     if not isinstance(recorded, Mapping):
         return {}
     counts = {word: n for word in WORDS if isinstance(n := recorded.get(word), int)}
@@ -46,7 +46,7 @@ def recorded_damage(facts: Mapping[str, Any] | None) -> dict[str, int]:
 
 def commit_frames(
     table: AnyPath,
-    recipe: Recipe,
+    provenance: Provenance,
     frames: Frames,
     *,
     source: str,
@@ -58,7 +58,7 @@ def commit_frames(
 
     Args:
         table: path of the table.
-        recipe: what the table is made from.
+        provenance: what the table is made from.
         frames: of all its rows.
         source: path of the video.
         videos: the videos that were read.
@@ -69,12 +69,12 @@ def commit_frames(
     Returns:
         The path that was committed, if any.
     """
-    path, made_from = frames_beside(table), frames_recipe(recipe, origin)
+    path, made_from = frames_beside(table), frames_provenance(provenance, origin)
     if frames.all_ok and not always and not storage.exists(path):
         return []
-    facts = {"n_rows": len(frames), COUNTS: frames.counts}
+    stats = {"n_rows": len(frames), COUNTS: frames.counts}
     with commits.committing(
-        path, made_from, source=source, facts=facts, videos=lambda: videos
+        path, made_from, source=source, stats=stats, videos=lambda: videos
     ) as temporary:
         write_frames(frames, temporary)
     return [str(path)]

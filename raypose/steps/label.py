@@ -19,7 +19,7 @@ def labeled_bytes(video: Any, n_frames: float) -> float:
     return n_frames * float(video.width * video.height) * _BITS_PER_PIXEL / 8
 
 
-def drawing_recipe(source: TableSource) -> dict[str, Any]:
+def drawing_provenance(source: TableSource) -> dict[str, Any]:
     """What decides how the markers look."""
     model = source.owner.model
     assert model is not None
@@ -53,7 +53,7 @@ class Label(TableStep):
             videos=(source.video,),
             owner=source.owner,
             outputs={"labeled": str(source.paths.labeled)},
-            recipe={"kind": "label", **source.inputs, **drawing_recipe(source)},
+            provenance={"kind": "label", **source.inputs, **drawing_provenance(source)},
             encoder=source.config.encoder,
         )
 

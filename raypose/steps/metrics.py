@@ -33,7 +33,7 @@ class Metrics(TableStep):
             videos=(source.video,),
             owner=source.owner,
             outputs={name: str(source.paths.metric(name)) for name in source.metrics},
-            recipe={"kind": "metrics", **source.inputs, **metrics_recipe(source)},
+            provenance={"kind": "metrics", **source.inputs, **metrics_provenance(source)},
             data_dir=source.data_dir,
         )
 
@@ -42,7 +42,7 @@ class Metrics(TableStep):
         return write_metrics(self, table, self.outputs, context, self.data_dir)
 
 
-def metrics_recipe(source: TableSource) -> dict[str, Any]:
+def metrics_provenance(source: TableSource) -> dict[str, Any]:
     """What decides the metrics of a table beside the table."""
     return {"metrics": list(source.metrics), "labels": source.labels}
 
@@ -58,7 +58,7 @@ def write_metrics(
     pca = None
     if set(outputs) - {TEMPORAL_NORM}:
         try:
-            pca = context.pca(step.model, data_dir, str(step.recipe.get("labels", "")))
+            pca = context.pca(step.model, data_dir, str(step.provenance.get("labels", "")))
         except LabelsError as error:
             outcome.warnings.append(f"PCA metrics are left out: {error}")
     metrics = compute_metrics(table, step.model, pca)

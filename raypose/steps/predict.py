@@ -11,8 +11,9 @@ from raypose.errors import Failure
 from raypose.specs import ModelSpec
 from raypose.steps.base import Outcome, Step
 from raypose.steps.provenance import bbox_as_planned, videos_read
-from raypose.storage import as_path, recipes
+from raypose.storage import as_path
 from raypose.storage.origins import VideoRead
+from raypose.storage.provenance import Provenance, as_done
 from raypose.video.frames import Frames
 from raypose.worker.context import Context
 
@@ -27,13 +28,13 @@ class Predicted:
     Attributes:
         values: shape (n_frames, n_keypoints, 3): x and y in pixels of the frame, likelihood.
         frames: time and status of each; NaN and likelihood 0 where corrupt or missing.
-        recipe: what they were made from, with the settings that were used.
+        provenance: what they were made from, with the settings that were used.
         videos: the videos that were read.
     """
 
     values: Any
     frames: Frames
-    recipe: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
     videos: tuple[VideoRead, ...] = ()
 
 
@@ -45,7 +46,7 @@ class Predict(Step):
         members: the models.
         start: first frame.
         stop: frame after the last.
-        recipes: what the results are made from, in their order.
+        provenances: what the results are made from, in their order.
         range_dirs: where the finished range is kept, in the same order; empty for a whole video.
         bboxes: file with the bounding boxes of each video; empty for the whole frame.
         precision: resolved on the worker from its device where `auto`.
@@ -63,7 +64,7 @@ class Predict(Step):
     members: tuple[ModelSpec, ...]
     start: int
     stop: int
-    recipes: tuple[recipes.Recipe, ...]
+    provenances: tuple[Provenance, ...]
     range_dirs: tuple[str, ...] = ()
     bboxes: tuple[str, ...] = ()
     precision: str = "auto"
@@ -99,7 +100,7 @@ class Predict(Step):
             stop=self.stop,
             batch_size=self.batch_size,
             decoder=self.decoder,
-            bboxes=bbox_as_planned(self.bboxes, self.recipes) if any(self.bboxes) else None,
+            bboxes=bbox_as_planned(self.bboxes, self.provenances) if any(self.bboxes) else None,
             reader_threads=context.budget.reader,
             compute_threads=context.budget.compute,
             on_progress=context.report,
@@ -118,7 +119,7 @@ class Predict(Step):
             outcome.results += self._results(i, member, predictor, read)
             if member[0].fallback_reason:
                 outcome.warnings = [f"decoded on the CPU: {member[0].fallback_reason}"]
-            outcome.facts = {
+            outcome.stats = {
                 "n_frames": len(member[0].values),
                 COUNTS: count(np.concatenate([view.frames.statuses for view in member])),
                 "n_loaded": context.n_loaded - n_loaded_before,
@@ -146,8 +147,8 @@ class Predict(Step):
             if self.strict:
                 refuse_damage(view.frames, video.path)
             output = member * len(self.videos) + v
-            recipe = recipes.as_done(
-                self.recipes[output],
+            provenance = as_done(
+                self.provenances[output],
                 precision=predictor.precision,
                 decoder="cpu" if view.fallback_reason else self.decoder,
             )
@@ -156,10 +157,10 @@ class Predict(Step):
                     as_path(self.range_dirs[output]),
                     self.start,
                     view.values,
-                    recipe,
+                    provenance,
                     frames=view.frames,
                     source=video.path,
                     videos=read,
                 )
-            results.append(Predicted(view.values, view.frames, recipe, read))
+            results.append(Predicted(view.values, view.frames, provenance, read))
         return results

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from raypose.errors import Failure, TableError, VideoError
 from raypose.specs import VideoSpec
 from raypose.steps.base import OutputStep
-from raypose.storage import as_path, commits, recipes
+from raypose.storage import as_path, commits
 from raypose.storage.digests import RUN_AGAIN, content_digest, verified
 from raypose.storage.origins import Origin, VideoRead, merged
+from raypose.storage.provenance import Provenance, together
 from raypose.tables.keypoints import KeypointTable
 from raypose.worker.video_check import VideoCheck
 
@@ -30,9 +31,9 @@ if TYPE_CHECKING:
 
 
 def bbox_as_planned(
-    paths: Sequence[str], recipes_of_videos: Sequence[recipes.Recipe]
+    paths: Sequence[str], provenances_of_videos: Sequence[Provenance]
 ) -> list[NDArray[np.float64]]:
-    """The bounding boxes of each video, from the files that the recipes name.
+    """The bounding boxes of each video, from the files that the provenances name.
 
     Raises:
         VideoError: a file is another than the plan saw.
@@ -40,8 +41,8 @@ def bbox_as_planned(
     from raypose.inference.bbox import read_bboxes
 
     found = []
-    for path, recipe in zip(paths, recipes_of_videos, strict=False):
-        with verified(path, str(recipe.get("boxes", "")), "the bounding boxes", VideoError):
+    for path, provenance in zip(paths, provenances_of_videos, strict=False):
+        with verified(path, str(provenance.get("boxes", "")), "the bounding boxes", VideoError):
             found.append(read_bboxes(path))
     return found
 
@@ -78,16 +79,16 @@ def videos_read(
 
 
 def joined(
-    video: VideoSpec, made_from: Sequence[recipes.Recipe], videos: Iterable[VideoRead]
-) -> tuple[recipes.Recipe, tuple[VideoRead, ...]]:
-    """The recipe and the videos of a table from those of its ranges.
+    video: VideoSpec, made_from: Sequence[Provenance], videos: Iterable[VideoRead]
+) -> tuple[Provenance, tuple[VideoRead, ...]]:
+    """The provenance and the videos of a table from those of its ranges.
 
     Raises:
         VideoError: they can't be shown to be of the same file.
         TableError: they were predicted with different settings.
     """
-    recipe = recipes.together(made_from)
-    if recipe is None:
+    provenance = together(made_from)
+    if provenance is None:
         raise TableError(
             "its ranges were predicted with different settings",
             path=video.path,
@@ -101,7 +102,7 @@ def joined(
         raise VideoError(
             "the video changed while it was predicted in parts", path=video.path, hint=RUN_AGAIN
         )
-    return recipe, read
+    return provenance, read
 
 
 def _with_content(read: VideoRead, video: VideoSpec) -> VideoRead:
@@ -116,20 +117,20 @@ def commit_from_table(
     output: str,
     video_check: VideoCheck | None = None,
     *,
-    facts: dict[str, Any] | None = None,
+    stats: dict[str, Any] | None = None,
 ) -> AbstractContextManager[Path]:
     """Commit an output that a step makes from a table; as `commits.committing`.
 
     Args:
-        step: whose recipe and video it is.
+        step: whose provenance and video it is.
         table: the table.
         output: path of the output.
         video_check: of the video, where the step reads it too.
-        facts: what to remember of the output.
+        stats: what to remember of the output.
     """
-    origin, recipe = table.origin, step.recipe
-    if origin is not None and "table" in recipe:
-        recipe = {**recipe, "table": origin.recipe}
+    origin, provenance = table.origin, step.provenance
+    if origin is not None and "table" in provenance:
+        provenance = {**provenance, "table": origin.provenance}
 
     def videos() -> tuple[VideoRead, ...]:
         if video_check is not None:
@@ -137,27 +138,27 @@ def commit_from_table(
         return origin.videos if origin is not None else ()
 
     return commits.committing(
-        as_path(output), recipe, source=step.video.path, facts=facts, videos=videos
+        as_path(output), provenance, source=step.video.path, stats=stats, videos=videos
     )
 
 
 def of_members(
-    recipe: Mapping[str, Any], origins: Sequence[Origin | None], n_members: int
+    provenance: Mapping[str, Any], origins: Sequence[Origin | None], n_members: int
 ) -> Mapping[str, Any]:
-    """A smoothed table's recipe with the members' tables as they came out.
+    """A smoothed table's provenance with the members' tables as they came out.
 
     Args:
-        recipe: as planned.
+        provenance: as planned.
         origins: of the tables of all members, one video after another; None where that is not
             known, and then the plan's word stands.
         n_members: how many members there are.
     """
-    planned = recipe.get("members")
+    planned = provenance.get("members")
     if not isinstance(planned, list) or not any(origins):
-        return recipe
+        return provenance
     rows = [origins[i : i + n_members] for i in range(0, len(origins), n_members)]
     members = [
-        [word if origin is None else origin.recipe for word, origin in zip(*pair, strict=True)]
+        [word if origin is None else origin.provenance for word, origin in zip(*pair, strict=True)]
         for pair in zip(planned, rows, strict=True)
     ]
-    return {**recipe, "members": members}
+    return {**provenance, "members": members}

@@ -16,7 +16,7 @@ from raypose.errors import TableError
 from raypose.storage import AnyPath, commits, records
 from raypose.storage.layout import HIDDEN, OutputPaths
 from raypose.storage.origins import VideoRead
-from raypose.storage.recipes import Recipe
+from raypose.storage.provenance import Provenance
 from raypose.video.frames import Frames
 
 if TYPE_CHECKING:
@@ -35,14 +35,14 @@ def range_path(folder: AnyPath, start: int, stop: int) -> AnyPath:
 
 def finished_ranges(
     folder: AnyPath,
-    *recipes: Recipe,
+    *provenances: Provenance,
     why_stale: Callable[[Mapping[str, Any]], str] = lambda record: "",
 ) -> tuple[tuple[int, int, str], ...]:
-    """Existing ranges made from one of the recipes, verified, without overlaps, in order.
+    """Existing ranges made from one of the provenances, verified, without overlaps, in order.
 
     Args:
         folder: where they are kept.
-        recipes: those that will do.
+        provenances: those that will do.
         why_stale: as in `records.check`.
 
     Returns:
@@ -57,7 +57,7 @@ def finished_ranges(
             start, stop = (int(part) for part in path.stem.split("-"))
         except ValueError:
             continue
-        if start >= position and records.check(path, *recipes, why_stale=why_stale).done:
+        if start >= position and records.check(path, *provenances, why_stale=why_stale).done:
             found.append((start, stop, str(path)))
             position = stop
     return tuple(found)
@@ -67,7 +67,7 @@ def write_range(
     folder: AnyPath,
     start: int,
     values: NDArray[np.float32],
-    recipe: Recipe,
+    provenance: Provenance,
     *,
     frames: Frames,
     source: str,
@@ -88,9 +88,9 @@ def write_range(
     shape = {"shape": f"{n_keypoints},{n_coords}"}
     table = pa.table(columns).replace_schema_metadata(shape)
     path = range_path(folder, start, start + n_frames)
-    facts = {"n_rows": n_frames, "frames": frames.counts}
+    stats = {"n_rows": n_frames, "frames": frames.counts}
     with commits.committing(
-        path, recipe, source=source, facts=facts, videos=lambda: videos
+        path, provenance, source=source, stats=stats, videos=lambda: videos
     ) as temporary:
         # By its name Arrow opens no file whose name is not UTF-8.
         with temporary.open("wb") as file:

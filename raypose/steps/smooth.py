@@ -11,9 +11,10 @@ from raypose.errors import Failure, SmoothingError
 from raypose.specs import VideoSpec
 from raypose.steps.base import Outcome, OutputStep
 from raypose.steps.provenance import of_members
-from raypose.storage import as_path, commits, digests, recipes
+from raypose.storage import as_path, commits, digests
 from raypose.storage.digests import verified
 from raypose.storage.origins import Origin, VideoRead, union
+from raypose.storage.provenance import Provenance
 from raypose.text import json_text
 from raypose.worker.context import Context
 
@@ -26,7 +27,7 @@ class Smooth(OutputStep):
     """Smooth the ensemble; its results are the smoothed tables, one for each view.
 
     Its inputs are the members' tables: all of the first video, in the order of `members`, then all
-    of the second. The recipe of a view's table names that view's video as well.
+    of the second. The provenance of a view's table names that view's video as well.
 
     Attributes:
         members: names of the models.
@@ -59,15 +60,19 @@ class Smooth(OutputStep):
     def needs_all_inputs(self) -> bool:
         return self.options.min_members is None
 
-    def recipe_of(self, video: VideoSpec) -> recipes.Recipe:
+    def provenance_of(self, video: VideoSpec) -> Provenance:
         """What the table of one view is made from."""
-        return {**self.recipe, "video": video.fingerprint} if video.fingerprint else self.recipe
+        return (
+            {**self.provenance, "video": video.fingerprint}
+            if video.fingerprint
+            else self.provenance
+        )
 
-    def expected(self) -> Iterator[tuple[str, recipes.Recipe, VideoSpec]]:
+    def expected(self) -> Iterator[tuple[str, Provenance, VideoSpec]]:
         of_table = {self.table_name(video): video for video in self.videos}
         for name, path in self.outputs.items():
             video = of_table.get(name, self.video)
-            yield path, self.recipe_of(video), video
+            yield path, self.provenance_of(video), video
 
     def run(self, inputs: Sequence[Any], context: Context) -> Outcome:
         from raypose.eks import fitting_members, smooth_recording
@@ -80,7 +85,7 @@ class Smooth(OutputStep):
         members = fitting_members(
             views, keypoints=self.options.keypoints, min_members=self.options.min_members
         )
-        digest = str(self.recipe.get("calibration", "")) if self.calibration else ""
+        digest = str(self.provenance.get("calibration", "")) if self.calibration else ""
         with verified(self.calibration, digest, "the calibration", SmoothingError):
             result = smooth_recording(
                 members.tables,
@@ -108,17 +113,17 @@ class Smooth(OutputStep):
         left_out = {"left_out": members.excluded} if members.excluded else {}
         made_from = {
             video: of_members(
-                {**self.recipe_of(video), **({} if self.final else left_out)},
+                {**self.provenance_of(video), **({} if self.final else left_out)},
                 origins,
                 len(self.members),
             )
             for video in self.videos
         }
         read = union(t.origin for tables in members.tables.values() for t in tables.values())
-        facts = {"mode": result.mode, "reason": result.reason, "members": list(members.names)}
+        stats = {"mode": result.mode, "reason": result.reason, "members": list(members.names)}
         outcome = Outcome([])
         outcome.made = self._commit_shared(
-            result, made_from[self.video], read, facts, members, n_threads
+            result, made_from[self.video], read, stats, members, n_threads
         )
         outcome.warnings = [
             f"EKS went on without {who}: it {why}" for who, why in members.excluded.items()
@@ -126,26 +131,26 @@ class Smooth(OutputStep):
         outcome.warnings += members.notes
         damaged: dict[str, Mapping[str, int]] = {}
         for video, path in zip(self.videos, self.tables, strict=True):
-            recipe = made_from[video]
+            provenance = made_from[video]
             frames = frames_of_members(list(members.tables[video.view].values()))
-            origin = Origin(digests.digest_of_json(recipe), read)
+            origin = Origin(digests.digest_of_json(provenance), read)
             table = replace(result.tables[video.view], origin=origin, frames=frames)
-            noted: dict[str, Any] = {"n_rows": table.n_frames, **facts, **left_out}
+            noted: dict[str, Any] = {"n_rows": table.n_frames, **stats, **left_out}
             if frames is not None:
                 damaged[video.path] = noted[COUNTS] = frames.counts
                 if self.final:  # otherwise those who predicted have said so
                     outcome.warnings.append(f"{video.key}: {describe(frames.counts)}")
-            outcome.made += _commit_table(table, path, recipe, video, noted, n_threads)
+            outcome.made += _commit_table(table, path, provenance, video, noted, n_threads)
             outcome.results.append(table)
-        outcome.facts = {"n_rows": outcome.results[0].n_frames, **facts, "damaged": damaged}
+        outcome.stats = {"n_rows": outcome.results[0].n_frames, **stats, "damaged": damaged}
         return outcome
 
     def _commit_shared(
         self,
         result: Any,
-        recipe: recipes.Recipe,
+        provenance: Provenance,
         read: Sequence[VideoRead],
-        facts: Mapping[str, Any],
+        stats: Mapping[str, Any],
         members: Members,
         n_threads: int,
     ) -> list[str]:
@@ -153,7 +158,7 @@ class Smooth(OutputStep):
         from raypose.tables.keypoints import write_points_csv
 
         params = {
-            **facts,
+            **stats,
             **({"left_out": members.excluded} if members.excluded else {}),
             **({"notes": list(members.notes)} if members.notes else {}),
             "options": self.options.model_dump(mode="json"),
@@ -162,13 +167,13 @@ class Smooth(OutputStep):
         source = self.video.path
         made = [self.outputs["params"]]
         with commits.committing(
-            as_path(made[0]), recipe, source=source, videos=lambda: read
+            as_path(made[0]), provenance, source=source, videos=lambda: read
         ) as temporary:
             temporary.write_text(json_text(params, indent=1), encoding="utf-8")
         if "points" in self.outputs and result.points is not None:
             made.append(self.outputs["points"])
             with commits.committing(
-                as_path(made[1]), recipe, source=source, facts=dict(facts), videos=lambda: read
+                as_path(made[1]), provenance, source=source, stats=dict(stats), videos=lambda: read
             ) as temporary:
                 write_points_csv(result.points, temporary, n_threads)
         return made
@@ -177,9 +182,9 @@ class Smooth(OutputStep):
 def _commit_table(
     table: Any,
     path: str,
-    recipe: recipes.Recipe,
+    provenance: Provenance,
     video: VideoSpec,
-    facts: dict[str, Any],
+    stats: dict[str, Any],
     n_threads: int,
 ) -> list[str]:
     """Commit the smoothed table of one view, with the file of its frames where it needs one."""
@@ -190,9 +195,9 @@ def _commit_table(
     if table.frames is None:
         drop_frames(output)
     else:
-        made = commit_frames(output, recipe, table.frames, source=video.path, videos=read)
+        made = commit_frames(output, provenance, table.frames, source=video.path, videos=read)
     with commits.committing(
-        output, recipe, source=video.path, facts=facts, videos=lambda: read
+        output, provenance, source=video.path, stats=stats, videos=lambda: read
     ) as temporary:
         write_csv(table, temporary, n_threads)
     return [*made, path]

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from raypose.steps.base import Outcome, TableSource, TableStep
-from raypose.steps.label import drawing_recipe, labeled_bytes
-from raypose.steps.metrics import metrics_recipe, write_metrics
+from raypose.steps.label import drawing_provenance, labeled_bytes
+from raypose.steps.metrics import metrics_provenance, write_metrics
 from raypose.steps.provenance import commit_from_table
 from raypose.worker.context import Context
 
@@ -49,11 +49,11 @@ class Snippet(TableStep):
                 "labeled": str(paths.snippet_labeled),
                 **{name: str(paths.snippet_metric(name)) for name in source.metrics},
             },
-            recipe={
+            provenance={
                 "kind": "snippet",
                 **source.inputs,
-                **drawing_recipe(source),
-                **metrics_recipe(source),
+                **drawing_provenance(source),
+                **metrics_provenance(source),
                 "duration_s": config.snippet_s,
             },
             duration_s=config.snippet_s,
@@ -88,11 +88,11 @@ class Snippet(TableStep):
             threshold=threshold,
             is_ok=table.is_ok,
         )
-        facts: dict[str, Any] = {"start": start, "stop": stop}
+        stats: dict[str, Any] = {"start": start, "stop": stop}
 
         def commit(name: str) -> AbstractContextManager[Path]:
             output, video_check = self.outputs[name], context.video_check
-            return commit_from_table(self, table, output, video_check, facts=facts)
+            return commit_from_table(self, table, output, video_check, stats=stats)
 
         with commit("clip") as temporary:
             cut_snippet(
@@ -129,4 +129,4 @@ class Snippet(TableStep):
             damage = describe(part.frames.counts)
             warnings.append(f"no window of the video is without damage; of the snippet, {damage}")
         made = [self.outputs[name] for name in ("clip", "labeled", "table")] + measured.made
-        return Outcome([None], made, facts, warnings)
+        return Outcome([None], made, stats, warnings)

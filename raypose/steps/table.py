@@ -9,9 +9,10 @@ from typing import Any
 from raypose.steps.base import Outcome, OutputStep, Step
 from raypose.steps.load import Load
 from raypose.steps.provenance import joined
-from raypose.storage import as_path, commits, digests, recipes, records
+from raypose.storage import as_path, commits, digests, records
 from raypose.storage.layout import HIDDEN
 from raypose.storage.origins import Origin, VideoRead
+from raypose.storage.provenance import Provenance
 from raypose.video.frames import Frames
 from raypose.worker.context import Context
 
@@ -45,7 +46,7 @@ class Table(OutputStep):
         from raypose.tables.keypoints import COORDS, KeypointTable, write_csv
         from raypose.video.frames import describe
 
-        values, frames, recipe, read = self._joined(inputs)
+        values, frames, provenance, read = self._joined(inputs)
         if self.strict:
             refuse_damage(frames, self.video.path)
         table = KeypointTable(
@@ -53,33 +54,33 @@ class Table(OutputStep):
             self.model.keypoint_names,
             COORDS,
             values,
-            origin=Origin(digests.digest_of_json(recipe), read),
+            origin=Origin(digests.digest_of_json(provenance), read),
             frames=frames,
         )
-        facts: dict[str, Any] = {"n_rows": table.n_frames, COUNTS: frames.counts}
+        stats: dict[str, Any] = {"n_rows": table.n_frames, COUNTS: frames.counts}
         output = as_path(self.outputs["table"])
         source = self.video.path
-        made = commit_frames(output, recipe, frames, source=source, videos=read)
+        made = commit_frames(output, provenance, frames, source=source, videos=read)
         with commits.committing(
-            output, recipe, source=source, facts=facts, videos=lambda: read
+            output, provenance, source=source, stats=stats, videos=lambda: read
         ) as temporary:
             write_csv(table, temporary, context.budget.write)
         remove_ranges(output.parent / HIDDEN / "ranges" / output.stem)
         warnings = []
         if not frames.all_ok:
-            facts["damaged"] = {source: frames.counts}
+            stats["damaged"] = {source: frames.counts}
             warnings.append(describe(frames.counts))
         if table.n_frames != self.video.n_frames:
             warnings.append(
                 f"the container lists {self.video.n_frames} frames, {table.n_frames} came out; "
                 "the table has those"
             )
-        return Outcome([table], [*self.tables, *made], facts, warnings)
+        return Outcome([table], [*self.tables, *made], stats, warnings)
 
     def _joined(
         self, inputs: Sequence[Any]
-    ) -> tuple[Any, Frames, recipes.Recipe, tuple[VideoRead, ...]]:
-        """Keypoints, frames, recipe and videos of all ranges together."""
+    ) -> tuple[Any, Frames, Provenance, tuple[VideoRead, ...]]:
+        """Keypoints, frames, provenance and videos of all ranges together."""
         import numpy as np
 
         from raypose.steps.ranges import read_range
@@ -92,15 +93,15 @@ class Table(OutputStep):
             if path:
                 values, frames = read_range(as_path(path))
                 known = records.recorded(as_path(path))
-                made_from.append(self.recipe if known is None else known.made_from)
+                made_from.append(self.provenance if known is None else known.made_from)
                 videos += [] if known is None else known.origin.videos
             else:
                 predicted = next(arriving)
                 values, frames = predicted.values, predicted.frames
-                made_from.append(predicted.recipe or self.recipe)
+                made_from.append(predicted.provenance or self.provenance)
                 videos += predicted.videos
             parts.append(values)
             frames_of_parts.append(frames)
-        recipe, read = joined(self.video, made_from, videos)
+        provenance, read = joined(self.video, made_from, videos)
         values = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        return values, Frames.joined(frames_of_parts), recipe, read
+        return values, Frames.joined(frames_of_parts), provenance, read

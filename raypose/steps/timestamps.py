@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from raypose.steps.base import Outcome, TableSource, TableStep
-from raypose.steps.frame_files import commit_frames, frames_recipe
-from raypose.storage import as_path, recipes
+from raypose.steps.frame_files import commit_frames, frames_provenance
+from raypose.storage import as_path
+from raypose.storage.provenance import Provenance
 from raypose.video.frames import Frames
 from raypose.worker.context import Context
 
@@ -27,7 +28,7 @@ class Timestamps(TableStep):
     reads_frames = True
 
     table: str
-    table_recipe: recipes.Recipe
+    table_provenance: Provenance
 
     @classmethod
     def planned(cls, source: TableSource) -> Timestamps | None:
@@ -37,26 +38,26 @@ class Timestamps(TableStep):
             videos=(source.video,),
             owner=source.owner,
             outputs={"frames": str(source.paths.frames)},
-            recipe=frames_recipe(source.recipe),
+            provenance=frames_provenance(source.provenance),
             table=str(source.paths.predictions),
-            table_recipe=source.recipe,
+            table_provenance=source.provenance,
         )
 
     def run(self, inputs: Sequence[Any], context: Context) -> Outcome:
         import numpy as np
 
         (table,) = inputs
-        facts = {"n_rows": table.n_frames}
+        stats = {"n_rows": table.n_frames}
         if table.frames is not None:  # written with the table
-            return Outcome([None], [], facts)
+            return Outcome([None], [], stats)
         index = context.index(self.video)
         made = commit_frames(
             as_path(self.table),
-            self.table_recipe,
+            self.table_provenance,
             Frames(index.times_s, np.zeros(table.n_frames, np.int8)),
             source=self.video.path,
             videos=context.video_check.seen([self.video], behind=table.origin),
             always=True,
             origin=table.origin,
         )
-        return Outcome([None], made, facts)
+        return Outcome([None], made, stats)

@@ -5,7 +5,7 @@ paths              paths and URLs alike
 store              the seam: `local_store` and `object_store` implement it, `files` picks one
 identity, digests  which file this is, and what is in it
 layout             where outputs go
-records, recipes,  what outputs were made from, and whether they still are
+records, provenance, what outputs were made from, and whether they still are
 origins
 commits            writing outputs and their records, each in one step
 scratch            local copies of objects, and outputs on their way to a store

@@ -25,7 +25,7 @@ from raypose.storage.files import store_of, write_text
 from raypose.storage.layout import HIDDEN
 from raypose.storage.origins import VideoRead
 from raypose.storage.paths import AnyPath
-from raypose.storage.recipes import Recipe
+from raypose.storage.provenance import Provenance
 from raypose.storage.records import is_as_committed, read_record, record_path
 from raypose.storage.temporary_files import shortened, temporary_name, touch
 from raypose.text import json_text
@@ -34,19 +34,19 @@ from raypose.text import json_text
 @contextmanager
 def committing(
     output: AnyPath,
-    recipe: Recipe,
+    provenance: Provenance,
     *,
     source: str = "",
-    facts: dict[str, Any] | None = None,
+    stats: dict[str, Any] | None = None,
     videos: Callable[[], Iterable[VideoRead]] = tuple,
 ) -> Iterator[Path]:
     """Write an output under a temporary name, and commit it unless the block raises.
 
     Args:
         output: the final path.
-        recipe: what it is made from.
+        provenance: what it is made from.
         source: path of the video, for the record.
-        facts: what to record about it; may be filled inside the block.
+        stats: what to record about it; may be filled inside the block.
         videos: asked for the videos that were read, just before the commit; nothing is committed
             if it raises because one has changed.
 
@@ -64,7 +64,7 @@ def committing(
             touch(temporary)
             yield temporary
             read = [video.as_dict() for video in videos()]
-            _commit(temporary, output, recipe, source, facts or {}, read)
+            _commit(temporary, output, provenance, source, stats or {}, read)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
@@ -79,9 +79,9 @@ def committing(
 def _commit(
     temporary: Path,
     output: AnyPath,
-    recipe: Recipe,
+    provenance: Provenance,
     source: str,
-    facts: dict[str, Any],
+    stats: dict[str, Any],
     videos: list[dict[str, Any]],
 ) -> None:
     store = store_of(output)
@@ -96,10 +96,10 @@ def _commit(
         "source": source,
         **identity.kept_by_rename(),
         "digest": digest,
-        "recipe": digest_of_json(recipe),
-        "made_from": dict(recipe),
+        "recipe": digest_of_json(provenance),
+        "made_from": dict(provenance),
         "videos": videos,
-        "facts": facts,
+        "facts": stats,
         "made_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "raypose": __version__,
     }

@@ -60,12 +60,12 @@ class Origin:
     """What a table was made from.
 
     Attributes:
-        recipe: digest of the recipe in its record.
+        provenance: digest of the provenance in its record.
         videos: the videos behind it; several where a network looks at several views at once,
             or where views were smoothed together.
     """
 
-    recipe: str
+    provenance: str
     videos: tuple[VideoRead, ...] = ()
 
 

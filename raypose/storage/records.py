@@ -1,9 +1,9 @@
 """The record beside an output: what it was made from, and whether that still holds.
 
-Beside every output, in a hidden folder, is a record of its recipe (fingerprints of video and
-checkpoint, settings) and of the file's size and digest. An output is done when its record says
-that it was made from this very recipe, and the file is still the one that was committed. A file
-that merely exists is not done.
+Beside every output, in a hidden folder, is a record of its provenance (fingerprints of video and
+checkpoint, settings) and of the file's size and digest. An output is done when its record names
+the expected provenance, and the file is still the one that was committed. A file that merely
+exists is not done.
 
 A record can be cut short, written by another program, edited by hand, or no file at all. What is
 not exactly a record counts as none, and its output is redone. `commits` writes records.
@@ -22,7 +22,7 @@ from raypose.storage.identity import Identity
 from raypose.storage.layout import HIDDEN
 from raypose.storage.origins import Origin, videos_of
 from raypose.storage.paths import AnyPath
-from raypose.storage.recipes import Recipe
+from raypose.storage.provenance import Provenance
 
 SUFFIX = ".json"
 _MAX_BYTES = 16 << 20
@@ -36,23 +36,23 @@ class Status:
     """Whether an output is done, and if not, why it must be made.
 
     Attributes:
-        done: True where the file is the committed one, made from this recipe.
+        done: True where the file is the committed one, made from this provenance.
         reason: why not; empty where done.
-        facts: what was recorded about the output when it was committed.
+        stats: what was recorded about the output when it was committed.
         source: path of the video it was made from, as recorded.
-        changed: parts of the recipe that differ from the recorded one.
+        changed: parts of the provenance that differ from the recorded one.
         untracked: True where there is a file that raypose has no record of.
-        recipe: the one of the accepted recipes that it was made from; None where not done.
+        provenance: the one of the accepted provenances that it was made from; None where not done.
         digest: of the file's bytes; empty where not done.
     """
 
     done: bool
     reason: str = ""
-    facts: Mapping[str, Any] | None = None
+    stats: Mapping[str, Any] | None = None
     source: str = ""
     changed: tuple[str, ...] = ()
     untracked: bool = False
-    recipe: Recipe | None = None
+    provenance: Provenance | None = None
     digest: str = ""
 
 
@@ -62,12 +62,12 @@ class Recorded:
 
     Attributes:
         digest: of the file's bytes.
-        made_from: the recipe.
-        origin: the recipe's digest, and the videos that were read.
+        made_from: what it was made from.
+        origin: the provenance's digest, and the videos that were read.
     """
 
     digest: str
-    made_from: Recipe
+    made_from: Provenance
     origin: Origin
 
 
@@ -129,16 +129,16 @@ def source_of(output: AnyPath) -> str:
 
 def check(
     output: AnyPath,
-    recipe: Recipe,
-    *others: Recipe,
+    provenance: Provenance,
+    *others: Provenance,
     why_stale: Callable[[Mapping[str, Any]], str] = lambda record: "",
 ) -> Status:
-    """Whether `output` is done: recorded as made from `recipe`, and unchanged since.
+    """Whether `output` is done: recorded as made from `provenance`, and unchanged since.
 
     Args:
         output: the file.
-        recipe: what a new one would be made from.
-        others: further recipes that are acceptable.
+        provenance: what a new one would be made from.
+        others: further provenances that are acceptable.
         why_stale: says from the record why the output does not belong to the present videos;
             empty where it does.
 
@@ -154,18 +154,20 @@ def check(
     if record is None or not store.is_file(output):
         return Status(False, "not made by raypose", untracked=True)
     source = record["source"]
-    accepted = (recipe, *others)
+    accepted = (provenance, *others)
     made_from = next((r for r in accepted if digest_of_json(r) == record["recipe"]), None)
     if made_from is None:
         old = record["made_from"]
-        changed = tuple(sorted(key for key in {*old, *recipe} if old.get(key) != recipe.get(key)))
+        changed = tuple(
+            sorted(key for key in {*old, *provenance} if old.get(key) != provenance.get(key))
+        )
         return Status(False, f"made with another {', '.join(changed)}", None, source, changed)
     if not is_as_committed(output, identity, record):
         return Status(False, "changed since it was made", source=source)
     stale = why_stale(record)
     if stale:
         return Status(False, stale, source=source)
-    return Status(True, "", record["facts"], source, recipe=made_from, digest=record["digest"])
+    return Status(True, "", record["facts"], source, provenance=made_from, digest=record["digest"])
 
 
 def is_as_committed(output: AnyPath, identity: Identity, record: Mapping[str, Any]) -> bool:

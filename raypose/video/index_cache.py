@@ -1,9 +1,9 @@
 """What is known of videos, kept on disk between planning and running, and between runs.
 
 A video is found by its path or URL; what is kept of it is valid as long as the file's identity is
-the same. A file holds one line of facts and the frame index, which takes some bytes per frame:
+the same. A file holds one line of stats and the frame index, which takes some bytes per frame:
 differences are stored instead of times and positions. Where all indexes take more than
-`MAX_BYTES`, those used longest ago are removed, and their facts stay. A cache that can't be read
+`MAX_BYTES`, those used longest ago are removed, and their stats stay. A cache that can't be read
 or written is no error: the caller reads the video instead.
 """
 
@@ -61,8 +61,8 @@ def store_index(source: str, identity: Identity, index: VideoIndex, fingerprint:
 def load_facts(source: str, identity: Identity) -> dict[str, Any] | None:
     """Fingerprint and format of a video, as in `facts_of`; None where they are not known."""
     try:
-        facts, _ = _read(_place(source), identity, arrays=False)
-        return {name: facts[name] for name in ("fingerprint", *_FACTS)}
+        stats, _ = _read(_place(source), identity, arrays=False)
+        return {name: stats[name] for name in ("fingerprint", *_FACTS)}
     except _BROKEN:
         return None
 
@@ -87,8 +87,8 @@ def load_index(source: str, identity: Identity | None) -> VideoIndex | None:
 def load_keyframes(source: str, identity: Identity | None) -> Int64 | None:
     """The keyframes of a video alone; None as in `load_index`."""
     try:
-        facts, packed = _read(_place(source), identity)
-        (_, kind, n), *_ = facts["arrays"]  # they come first
+        stats, packed = _read(_place(source), identity)
+        (_, kind, n), *_ = stats["arrays"]  # they come first
         n_bytes = n * np.dtype(kind).itemsize
         return _summed(np.frombuffer(zlib.decompressobj().decompress(packed, n_bytes), kind, n))
     except _BROKEN:
@@ -107,10 +107,10 @@ def trim(max_bytes: int = MAX_BYTES) -> None:
         if excess <= 0:
             return
         with contextlib.suppress(OSError), regular_files.open_file(place) as file:
-            facts = file.readline()
-            if len(facts) < size and cache.store(place, facts):
+            stats = file.readline()
+            if len(stats) < size and cache.store(place, stats):
                 os.utime(place, ns=(time_ns, time_ns))
-                excess -= size - len(facts)
+                excess -= size - len(stats)
 
 
 def _place(source: str) -> Path:
@@ -126,14 +126,14 @@ def _basis(identity: Identity) -> dict[str, int | str]:
 def _read(
     place: Path, identity: Identity | None, *, arrays: bool = True
 ) -> tuple[dict[str, Any], bytes]:
-    """The facts, and the packed arrays."""
+    """The stats, and the packed arrays."""
     if identity is None:
         raise KeyError("a video without an identity has no index")
     with regular_files.open_file(place) as file:
-        facts: dict[str, Any] = json.loads(file.readline())
-        if facts["of"] != _basis(identity):
+        stats: dict[str, Any] = json.loads(file.readline())
+        if stats["of"] != _basis(identity):
             raise KeyError("the index is of another file")
-        return facts, file.read() if arrays else b""
+        return stats, file.read() if arrays else b""
 
 
 def _encode(identity: Identity, index: VideoIndex, fingerprint: str) -> bytes:
@@ -148,20 +148,20 @@ def _encode(identity: Identity, index: VideoIndex, fingerprint: str) -> bytes:
         arrays["packet_gaps"] = _narrow(packets.position - np.append(0, ends[:-1]))
         arrays["packet_sizes"] = packets.size
         arrays["head"] = np.frombuffer(packets.head, np.uint8)
-    facts = facts_of(index, fingerprint) | {
+    stats = facts_of(index, fingerprint) | {
         "of": _basis(identity),
         "seekable": index.seekable,
         "time_base": index.time_base.as_integer_ratio(),
         "arrays": [(name, array.dtype.str, len(array)) for name, array in arrays.items()],
     }
     packed = zlib.compress(b"".join(array.tobytes() for array in arrays.values()), 1)
-    return json.dumps(facts).encode() + b"\n" + packed
+    return json.dumps(stats).encode() + b"\n" + packed
 
 
-def _decode(source: str, facts: dict[str, Any], packed: bytes) -> VideoIndex:
+def _decode(source: str, stats: dict[str, Any], packed: bytes) -> VideoIndex:
     content = zlib.decompress(packed)
     arrays, at = {}, 0
-    for name, kind, n in facts["arrays"]:
+    for name, kind, n in stats["arrays"]:
         arrays[name] = np.frombuffer(content, kind, n, at)
         at += arrays[name].nbytes
     packets = None
@@ -172,12 +172,12 @@ def _decode(source: str, facts: dict[str, Any], packed: bytes) -> VideoIndex:
             _summed(arrays["packet_pts"]), ends - size, size, arrays["head"].tobytes()
         )
     positions = arrays.get("keyframe_positions")
-    fields = {name: facts[name] for name in (*_FACTS, "seekable")}
+    fields = {name: stats[name] for name in (*_FACTS, "seekable")}
     return VideoIndex(
         path=source,
         keyframes=_summed(arrays["keyframes"]),
         pts=_summed(arrays["pts"]),
-        time_base=Fraction(*facts["time_base"]),
+        time_base=Fraction(*stats["time_base"]),
         packets=packets,
         keyframe_positions=None if positions is None else _summed(positions),
         **{**fields, "notes": tuple(fields["notes"])},

@@ -24,9 +24,9 @@ def test_waiting_counts_on_gpus(
     result = RunResult(plan, plan.run_dir)
     log = run_log.RunLog(tmp_path / "run")
     recorder = Recorder(tasks, result, log, None)
-    facts = {"n_frames": 100, "device": device, "predict_s": 15.0, "decode_s": 6.0}
+    stats = {"n_frames": 100, "device": device, "predict_s": 15.0, "decode_s": 6.0}
     for name in tasks:
-        recorder.finished(Summary(name, facts=facts))
+        recorder.finished(Summary(name, stats=stats))
     log.close()
     assert (result.gpu_s, result.gpu_waited_s) == expected
     assert result.n_frames == 200

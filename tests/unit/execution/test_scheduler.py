@@ -319,7 +319,7 @@ def test_results_are_made_again_as_far_back_as_they_are_gone() -> None:
 def test_a_committed_table_is_read_instead() -> None:
     video = make_task("v").step.video
     owner = Owner("m", "/o")
-    table = Table(videos=(video,), owner=owner, outputs={"table": "/o/t.csv"}, recipe={})
+    table = Table(videos=(video,), owner=owner, outputs={"table": "/o/t.csv"}, provenance={})
     run = Run(n_gpu=1, n_cpu=1)
     predict, stitch, smooth = make_recording("v")
     run.tell(TasksAdded((predict, replace(stitch, step=table), smooth)))

@@ -38,14 +38,16 @@ def finish(project: Project, frames: Frames = DAMAGED, **values: object) -> None
     for output in plan.outputs:
         step, table = output.table.step, Path(output.path)
         assert isinstance(step, OutputStep)
-        recipe = step.recipe_of(output.video) if isinstance(step, Smooth) else step.recipe
-        facts = {"n_rows": len(frames), COUNTS: frames.counts}
+        provenance = (
+            step.provenance_of(output.video) if isinstance(step, Smooth) else step.provenance
+        )
+        stats = {"n_rows": len(frames), COUNTS: frames.counts}
         read = [read_of(output.video)]
         with commits.committing(
-            table, recipe, facts=facts, videos=lambda read=read: read
+            table, provenance, stats=stats, videos=lambda read=read: read
         ) as temporary:
             temporary.write_text("a table")
-        commit_frames(table, recipe, frames, source=output.video.path, videos=read)
+        commit_frames(table, provenance, frames, source=output.video.path, videos=read)
 
 
 def notes(plan: Plan) -> list[str]:

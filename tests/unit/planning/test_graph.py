@@ -38,13 +38,13 @@ def output(name: str, done: set[str], ranges: tuple[tuple[int, int, str], ...] =
             videos=(VIDEO,),
             owner=owner,
             outputs={"table": path, "params": "/o/eks/cam.json"},
-            recipe={"of": name},
+            provenance={"of": name},
             members=("a", "b"),
             options=EksOptions(),
         )
     else:
         outputs = {"table": path}
-        table = Table(videos=(VIDEO,), owner=owner, outputs=outputs, recipe={"of": name})
+        table = Table(videos=(VIDEO,), owner=owner, outputs=outputs, provenance={"of": name})
     clip = {"clip": "/o/clip", "table": "/o/clip.csv", "labeled": "/o/clip.labeled"}
     more = (
         metrics_step(VIDEO, owner, {"temporal_norm": "/o/norm.csv"}, {"of": name}),
@@ -179,7 +179,7 @@ def test_only_parts_of_a_video_are_kept_as_ranges() -> None:
     parts = [t.step for t in graph(recording(), chunk=300) if isinstance(t.step, Predict)]
     assert all(len(args.range_dirs) == 2 for args in parts)
     assert "day1" in parts[0].range_dirs[0]
-    assert parts[0].recipes == ({"of": "a"}, {"of": "b"})
+    assert parts[0].provenances == ({"of": "a"}, {"of": "b"})
 
 
 def test_finished_ranges_are_stitched_in() -> None:
@@ -210,8 +210,8 @@ def test_settings_reach_the_gpu() -> None:
 def test_recipes_have_a_digest() -> None:
     # What ends in a record must be JSON.
     for task in graph(recording()):
-        recipe = getattr(task.step, "recipe", None)
-        assert recipe is None or digests.digest_of_json(recipe)
+        provenance = getattr(task.step, "recipe", None)
+        assert provenance is None or digests.digest_of_json(provenance)
 
 
 def of_views(
@@ -226,7 +226,7 @@ def of_views(
             videos=videos,
             owner=owner,
             outputs={**tables, "params": "/o/eks/rec.json", "points": "/o/eks/rec.csv"},
-            recipe={"of": "eks"},
+            provenance={"of": "eks"},
             members=("a", "b"),
             options=EksOptions(),
             calibration="/c.toml",
@@ -242,7 +242,7 @@ def of_views(
             videos=(video,),
             owner=Owner(name, f"/o/{name}", spec),
             outputs={"table": path},
-            recipe={"of": f"{name} {video.view}"},
+            provenance={"of": f"{name} {video.view}"},
         )
         kept = (ranges or {}).get(video.view, ())
         return OutputPlan(table.owner, video, path, Planned(table, False), (), kept)
@@ -266,11 +266,16 @@ def test_a_model_that_takes_all_views_gets_them_at_once() -> None:
     (predict,) = (task for task in tasks if task.gpu)
     assert isinstance(predict.step, Predict)
     assert [v.view for v in predict.step.videos] == ["right", "left"], "in the model's order"
-    assert [r["of"] for r in predict.step.recipes] == ["a right", "a left", "b right", "b left"]
-    outputs = dict(zip(predict.outputs, predict.step.recipes, strict=True))
+    assert [r["of"] for r in predict.step.provenances] == [
+        "a right",
+        "a left",
+        "b right",
+        "b left",
+    ]
+    outputs = dict(zip(predict.outputs, predict.step.provenances, strict=True))
     for task in tasks:
         if isinstance(task.step, Table):
-            assert outputs[task.inputs[0]] == task.step.recipe
+            assert outputs[task.inputs[0]] == task.step.provenance
     (smooth,) = (task for task in tasks if task.step.name == "smooth")
     assert isinstance(smooth.step, Smooth)
     assert [task_input.rpartition("/")[0] for task_input in smooth.inputs] == [

@@ -10,7 +10,7 @@ import pytest
 
 from raypose.planning import Plan, RecordingPlan
 from raypose.planning.model import OutputPlan, Planned, VideoPlan
-from raypose.storage import recipes
+from raypose.storage.provenance import as_done
 from tests.projects import Project, commit_all, fake_model
 
 EVERYTHING: dict[str, Any] = {"eks": True, "label": ("full", "snippet")}
@@ -52,14 +52,14 @@ def test_precision(project: Project, first: str, then: str, done: bool) -> None:
 
 
 def test_the_record_holds_what_auto_came_to(project: Project) -> None:
-    assert tables(project.plan(precision="auto"))[0].step.recipe["precision"] == "fp32"
+    assert tables(project.plan(precision="auto"))[0].step.provenance["precision"] == "fp32"
 
 
 def with_table(recording: RecordingPlan, change: Any) -> RecordingPlan:
-    """The recording with other recipes for the models' tables, and nothing but these tables."""
+    """The recording with another provenance for the models' tables, and no other outputs."""
 
     def output(of: OutputPlan) -> OutputPlan:
-        step = replace(of.table.step, recipe=change(of.table.step.recipe))
+        step = replace(of.table.step, provenance=change(of.table.step.provenance))
         return replace(of, table=replace(of.table, step=step), more=())
 
     def video(of: VideoPlan) -> VideoPlan:
@@ -80,7 +80,7 @@ def with_table(recording: RecordingPlan, change: Any) -> RecordingPlan:
 def test_decoder(project: Project, asked: str, used: str, then: str, done: bool) -> None:
     session = project.plan(metrics=False, decoder=asked).recordings[0]
     commit_all(
-        with_table(session, lambda recipe: recipes.as_done(recipe, precision="fp32", decoder=used))
+        with_table(session, lambda provenance: as_done(provenance, precision="fp32", decoder=used))
     )
     assert project.plan(metrics=False, decoder=then).done is done
 
@@ -90,7 +90,7 @@ def test_what_is_made_of_a_table_names_it_as_it_is(project: Project) -> None:
     asked = {"metrics": False, "decoder": "nvdec"}
     session = project.plan(**asked).recordings[0]
     fallen_back = with_table(
-        session, lambda recipe: recipes.as_done(recipe, precision="fp32", decoder="cpu")
+        session, lambda provenance: as_done(provenance, precision="fp32", decoder="cpu")
     )
     commit_all(fallen_back)
     project.finish(decoder="nvdec", **EVERYTHING)

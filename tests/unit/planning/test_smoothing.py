@@ -53,8 +53,8 @@ def smooth_step(recording: RecordingPlan) -> Smooth:
 
 def commit(made: Plan) -> None:
     for recording in made.pending:
-        for path, recipe, _ in smooth_step(recording).expected():
-            with commits.committing(Path(path), recipe) as temporary:
+        for path, provenance, _ in smooth_step(recording).expected():
+            with commits.committing(Path(path), provenance) as temporary:
                 temporary.write_text("done")
 
 
@@ -180,11 +180,11 @@ def test_smoothed_tables_with_damaged_frames(root: Path) -> None:
     frames = make_frames(5, missing=[2], suspect=[3])
     step = smooth_step(made.recordings[0])
     table = Path(step.tables[0])
-    facts = {"frames": frames.counts}
-    with commits.committing(table, step.recipe, facts=facts) as temporary:
+    stats = {"frames": frames.counts}
+    with commits.committing(table, step.provenance, stats=stats) as temporary:
         temporary.write_text("done")
     assert not plan(root).done, "the file of frames is missing"
-    commit_frames(table, step.recipe, frames, source="")
+    commit_frames(table, step.provenance, frames, source="")
     again = plan(root)
     assert again.done
     (problem,) = again.problems

@@ -15,7 +15,7 @@ from raypose.rendering.snippet import choose_snippet, motion_energy
 from raypose.specs import ModelSpec, Owner, VideoSpec
 from raypose.steps import Smooth, Snippet, Step, Summary, Table
 from raypose.steps.execute import execute
-from raypose.steps.frame_files import frames_recipe
+from raypose.steps.frame_files import frames_provenance
 from raypose.steps.predict import Predicted
 from raypose.storage import records
 from raypose.storage.layout import frames_beside
@@ -29,7 +29,7 @@ from tests.steps import load_step, smooth_step, snippet_step, table_step, task_o
 from tests.videos import make_video
 
 N = 30
-RECIPE = {"kind": "predictions", "video": "v"}
+PROVENANCE = {"kind": "predictions", "video": "v"}
 DAMAGED = make_frames(N, corrupt=[12], missing=[13], suspect=range(14, 20))
 
 
@@ -75,7 +75,7 @@ def make_table(model: ModelSpec, frames: Frames = DAMAGED, seed: int = 0) -> Key
 class TestTable:
     def args(self, video: VideoSpec, owner: Owner, *, strict: bool = False) -> Table:
         output = f"{owner.root}/video_preds/cam.csv"
-        return table_step(video, owner, output, RECIPE, ((0, N, ""),), strict=strict)
+        return table_step(video, owner, output, PROVENANCE, ((0, N, ""),), strict=strict)
 
     def test_its_frames_are_committed_with_it_and_loaded_with_it(
         self, video: VideoSpec, owner: Owner
@@ -85,9 +85,9 @@ class TestTable:
         beside = frames_beside(Path(args.outputs["table"]))
         assert set(summary.made) == {args.outputs["table"], str(beside)}
         counts = {"ok": 22, "suspect": 6, "corrupt": 1, "missing": 1}
-        verdict = records.check(Path(args.outputs["table"]), RECIPE)
-        assert verdict.facts == {"n_rows": N, "frames": counts}
-        assert records.check(beside, frames_recipe(RECIPE)).done
+        verdict = records.check(Path(args.outputs["table"]), PROVENANCE)
+        assert verdict.stats == {"n_rows": N, "frames": counts}
+        assert records.check(beside, frames_provenance(PROVENANCE)).done
         assert summary.warnings == ("1 of 30 frames is missing, 1 corrupt, 6 suspect",)
         np.testing.assert_array_equal(result.frames.statuses, DAMAGED.statuses)
         _, loaded = do(load_step(video, args.outputs["table"]))
@@ -109,7 +109,7 @@ class TestTable:
         args = self.args(video, owner)
         summary, result = do(args, Predicted(keypoints(intact), intact))
         assert summary.made == (args.outputs["table"],)
-        summary, _ = do(timestamps_step(video, owner, args.outputs["table"], RECIPE), result)
+        summary, _ = do(timestamps_step(video, owner, args.outputs["table"], PROVENANCE), result)
         frames = read_frames(frames_beside(Path(args.outputs["table"])))
         assert summary.made == (str(frames_beside(Path(args.outputs["table"]))),)
         assert frames.all_ok
@@ -120,7 +120,7 @@ class TestTable:
     ) -> None:
         args = self.args(video, owner)
         _, result = do(args, Predicted(keypoints(), DAMAGED))
-        summary, _ = do(timestamps_step(video, owner, args.outputs["table"], RECIPE), result)
+        summary, _ = do(timestamps_step(video, owner, args.outputs["table"], PROVENANCE), result)
         assert summary.made == () and not summary.failures
         assert not read_frames(frames_beside(Path(args.outputs["table"]))).all_ok
 
@@ -180,11 +180,11 @@ class TestSnippet:
         names = (f"cam.short{end}" for end in (".mp4", ".csv", ".labeled.mp4"))
         paths = (str(folder / name) for name in names)
         outputs = dict(zip(("clip", "table", "labeled"), paths, strict=True))
-        return snippet_step(video, owner, outputs, RECIPE, seconds)
+        return snippet_step(video, owner, outputs, PROVENANCE, seconds)
 
     def test_of_a_damaged_video(self, video: VideoSpec, owner: Owner, tmp_path: Path) -> None:
         summary, _ = do(self.args(video, owner, tmp_path, 0.4), make_table(owner.model))
-        start, stop = summary.facts["start"], summary.facts["stop"]
+        start, stop = summary.stats["start"], summary.stats["stop"]
         assert stop - start == 10 and not DAMAGED.statuses[start:stop].any()
         assert not summary.warnings
 
@@ -192,7 +192,7 @@ class TestSnippet:
         self, video: VideoSpec, owner: Owner, tmp_path: Path
     ) -> None:
         summary, _ = do(self.args(video, owner, tmp_path, 0.8), make_table(owner.model))
-        assert summary.facts["stop"] - summary.facts["start"] == 20
+        assert summary.stats["stop"] - summary.stats["start"] == 20
         (warning,) = summary.warnings
         assert warning.startswith("no window of the video is without damage; of the snippet, ")
         assert "suspect" in warning
@@ -200,7 +200,7 @@ class TestSnippet:
 
 class TestSmooth:
     def args(self, folder: Path, video: VideoSpec, *, final: bool) -> Smooth:
-        return smooth_step([video], str(folder), ("a", "b"), RECIPE, final=final)
+        return smooth_step([video], str(folder), ("a", "b"), PROVENANCE, final=final)
 
     def test_the_smoothed_table_has_the_members_statuses(
         self, video: VideoSpec, owner: Owner, tmp_path: Path
@@ -215,8 +215,11 @@ class TestSmooth:
         frames = read_frames(frames_beside(Path(args.tables[0])))
         np.testing.assert_array_equal(frames.statuses, statuses)
         counts = {"ok": 21, "suspect": 7, "corrupt": 1, "missing": 1}
-        assert records.check(Path(args.tables[0]), args.recipe_of(video)).facts["frames"] == counts
-        assert summary.facts["damaged"] == {video.path: counts}
+        assert (
+            records.check(Path(args.tables[0]), args.provenance_of(video)).stats["frames"]
+            == counts
+        )
+        assert summary.stats["damaged"] == {video.path: counts}
         assert not summary.warnings, "the models' tables have said so"
         assert np.isfinite(read_csv(args.tables[0]).xy).all()
 
@@ -235,4 +238,4 @@ class TestSmooth:
         intact = make_frames(N)
         summary, _ = do(args, *(make_table(owner.model, intact, seed=s) for s in (0, 1)))
         assert not frames_beside(Path(args.tables[0])).exists()
-        assert summary.facts["damaged"] == {}
+        assert summary.stats["damaged"] == {}

@@ -12,7 +12,7 @@ from raypose.steps.frame_files import (
     commit_frames,
     drop_frames,
     frames_of_members,
-    frames_recipe,
+    frames_provenance,
     recorded_damage,
     refuse_damage,
     with_frames,
@@ -23,7 +23,7 @@ from raypose.tables.keypoints import COORDS, KeypointTable
 from raypose.video.frames import Frames, read_frames, write_frames
 from tests.frames import make_frames
 
-RECIPE = {"kind": "predictions", "video": "v", "model": "m"}
+PROVENANCE = {"kind": "predictions", "video": "v", "model": "m"}
 
 
 def make_table(n_frames: int = 10, frames: Frames | None = None) -> KeypointTable:
@@ -41,7 +41,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def commit(path: Path, frames: Frames, *, always: bool = False) -> list[str]:
-    return commit_frames(path, RECIPE, frames, source="/v.mp4", always=always)
+    return commit_frames(path, PROVENANCE, frames, source="/v.mp4", always=always)
 
 
 def test_only_damage_is_worth_a_file(path: Path) -> None:
@@ -50,8 +50,8 @@ def test_only_damage_is_worth_a_file(path: Path) -> None:
     made = commit(path, damaged)
     assert made == [str(frames_beside(path))]
     np.testing.assert_array_equal(read_frames(made[0]).statuses, damaged.statuses)
-    verdict = records.check(Path(made[0]), frames_recipe(RECIPE))
-    assert verdict.done and recorded_damage(verdict.facts) == {"ok": 8, "suspect": 1, "missing": 1}
+    verdict = records.check(Path(made[0]), frames_provenance(PROVENANCE))
+    assert verdict.done and recorded_damage(verdict.stats) == {"ok": 8, "suspect": 1, "missing": 1}
 
 
 def test_a_file_of_an_earlier_table_does_not_stay_beside_another(path: Path) -> None:
@@ -112,13 +112,13 @@ def test_strict() -> None:
 
 
 @pytest.mark.parametrize("facts", [None, {}, {"frames": 5}, {"frames": {"ok": 9}}, {"frames": []}])
-def test_records_that_say_nothing_of_damage(facts: dict[str, object] | None) -> None:
-    assert recorded_damage(facts) == {}
+def test_records_that_say_nothing_of_damage(stats: dict[str, object] | None) -> None:
+    assert recorded_damage(stats) == {}
 
 
 def test_odd_records() -> None:
-    facts = {"frames": {"ok": 1, "missing": 2, "strange": "x", "corrupt": "many"}}
-    assert recorded_damage(facts) == {"ok": 1, "missing": 2}
+    stats = {"frames": {"ok": 1, "missing": 2, "strange": "x", "corrupt": "many"}}
+    assert recorded_damage(stats) == {"ok": 1, "missing": 2}
 
 
 def test_a_table_and_its_frames_have_one_length(tmp_path: Path) -> None:

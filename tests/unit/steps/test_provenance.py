@@ -20,7 +20,7 @@ from raypose.metrics.compute import PCA_SINGLEVIEW, TEMPORAL_NORM, fit_and_diges
 from raypose.specs import Owner, VideoSpec
 from raypose.steps import Step, Summary, Table
 from raypose.steps.execute import execute
-from raypose.steps.frame_files import frames_recipe
+from raypose.steps.frame_files import frames_provenance
 from raypose.steps.predict import Predicted
 from raypose.steps.provenance import bbox_as_planned, joined, of_members
 from raypose.steps.ranges import write_range
@@ -48,7 +48,7 @@ from tests.steps import (
 from tests.videos import make_video
 
 N_FRAMES = 12
-RECIPE = {"kind": "predictions", "video": "v", "precision": "fp32", "decoder": "cpu"}
+PROVENANCE = {"kind": "predictions", "video": "v", "precision": "fp32", "decoder": "cpu"}
 
 
 @pytest.fixture(autouse=True)
@@ -110,7 +110,7 @@ class TestTable:
         self, video: VideoSpec, owner: Owner, *ranges: tuple[int, int, str], **changes: Any
     ) -> Table:
         output = f"{owner.root}/video_preds/cam.csv"
-        args = table_step(video, owner, output, RECIPE, ranges or ((0, N_FRAMES, ""),))
+        args = table_step(video, owner, output, PROVENANCE, ranges or ((0, N_FRAMES, ""),))
         return replace(args, **changes)
 
     def test_what_was_read_is_recorded(self, video: VideoSpec, owner: Owner) -> None:
@@ -118,16 +118,16 @@ class TestTable:
         args = self.args(video, owner)
         _, made = do(
             args,
-            Predicted(values(), make_frames(N_FRAMES, missing=[3, 4]), RECIPE, (read,)),
+            Predicted(values(), make_frames(N_FRAMES, missing=[3, 4]), PROVENANCE, (read,)),
         )
-        assert made.origin == Origin(digests.digest_of_json(RECIPE), (read,))
+        assert made.origin == Origin(digests.digest_of_json(PROVENANCE), (read,))
         assert videos_of(args.outputs["table"]) == (read,)
 
     def test_the_settings_are_those_that_were_used(self, video: VideoSpec, owner: Owner) -> None:
-        done = {**RECIPE, "decoder": "cpu", "decoder_asked": "nvdec"}
-        args = self.args(video, owner, recipe={**RECIPE, "decoder": "nvdec"})
+        done = {**PROVENANCE, "decoder": "cpu", "decoder_asked": "nvdec"}
+        args = self.args(video, owner, provenance={**PROVENANCE, "decoder": "nvdec"})
         _, made = do(args, Predicted(values(), make_frames(N_FRAMES), done))
-        assert made.origin.recipe == digests.digest_of_json(done)
+        assert made.origin.provenance == digests.digest_of_json(done)
         assert records.check(Path(args.outputs["table"]), done).done
 
     def test_ranges_of_an_earlier_run(
@@ -136,11 +136,11 @@ class TestTable:
         read = read_of(video, n_bad=1)
         frames = make_frames(5, missing=[0])
         kept = write_range(
-            tmp_path / "r", 0, values(5), RECIPE, frames=frames, source="", videos=(read,)
+            tmp_path / "r", 0, values(5), PROVENANCE, frames=frames, source="", videos=(read,)
         )
         rest = replace(read, content="", n_bad=2)
         args = self.args(video, owner, (0, 5, str(kept)), (5, N_FRAMES, ""))
-        do(args, Predicted(values(7), make_frames(7, missing=[1, 2]), RECIPE, (rest,)))
+        do(args, Predicted(values(7), make_frames(7, missing=[1, 2]), PROVENANCE, (rest,)))
         assert videos_of(args.outputs["table"]) == (replace(read, n_bad=3),)
 
     def test_ranges_of_two_files(self, video: VideoSpec, owner: Owner) -> None:
@@ -148,8 +148,8 @@ class TestTable:
         other = replace(read, identity=Identity(9, (("inode", 1),)), content="another")
         args = self.args(video, owner, (0, 5, ""), (5, N_FRAMES, ""))
         parts = (
-            Predicted(values(5), make_frames(5), RECIPE, (read,)),
-            Predicted(values(7), make_frames(7), RECIPE, (other,)),
+            Predicted(values(5), make_frames(5), PROVENANCE, (read,)),
+            Predicted(values(7), make_frames(7), PROVENANCE, (other,)),
         )
         _, failure = do(args, *parts)
         assert isinstance(failure, Failure)
@@ -160,24 +160,24 @@ class TestTable:
     def test_hosts_that_know_the_file_by_other_inodes(self, video: VideoSpec) -> None:
         read = read_of(video)
         elsewhere = replace(read, identity=Identity(read.identity.size, (("inode", 1),)))
-        _, videos = joined(video, [RECIPE, RECIPE], [elsewhere, replace(read, content="")])
+        _, videos = joined(video, [PROVENANCE, PROVENANCE], [elsewhere, replace(read, content="")])
         assert videos == (elsewhere,)
 
     def test_other_settings(self, video: VideoSpec) -> None:
         with pytest.raises(TableError, match="different settings"):
-            joined(video, [RECIPE, {**RECIPE, "precision": "fp16"}], [])
+            joined(video, [PROVENANCE, {**PROVENANCE, "precision": "fp16"}], [])
 
 
 class TestMadeOfATable:
     def test_metrics(self, video: VideoSpec, owner: Owner, tmp_path: Path) -> None:
         output = str(tmp_path / "o" / "cam_temporal_norm.csv")
-        recipe = {"kind": "metrics", "table": "planned"}
+        provenance = {"kind": "metrics", "table": "planned"}
         origin = Origin("as it came out", (read_of(video, n_bad=1),))
         do(
-            metrics_step(video, owner, {TEMPORAL_NORM: output}, recipe),
+            metrics_step(video, owner, {TEMPORAL_NORM: output}, provenance),
             table(owner, origin),
         )
-        assert records.check(Path(output), {**recipe, "table": "as it came out"}).done
+        assert records.check(Path(output), {**provenance, "table": "as it came out"}).done
         assert videos_of(output) == origin.videos
 
     def test_drawn(self, video: VideoSpec, owner: Owner, tmp_path: Path) -> None:
@@ -205,10 +205,12 @@ class TestMadeOfATable:
 
     def test_times(self, video: VideoSpec, owner: Owner, tmp_path: Path) -> None:
         path = tmp_path / "o" / "cam.csv"
-        args = timestamps_step(video, owner, str(path), RECIPE)
+        args = timestamps_step(video, owner, str(path), PROVENANCE)
         do(args, table(owner, Origin("as it came out", (read_of(video),))))
         output = frames_beside(path)
-        assert records.check(output, {**frames_recipe(RECIPE), "table": "as it came out"}).done
+        assert records.check(
+            output, {**frames_provenance(PROVENANCE), "table": "as it came out"}
+        ).done
         assert videos_of(str(output)) == (read_of(video),)
         (tmp_path / "cam.mp4").unlink()
         _, failure = do(args, table(owner))
@@ -220,13 +222,13 @@ class TestLoad:
     @pytest.fixture
     def committed(self, video: VideoSpec, owner: Owner) -> str:
         args = TestTable().args(video, owner)
-        do(args, Predicted(values(), make_frames(N_FRAMES), RECIPE, (read_of(video),)))
+        do(args, Predicted(values(), make_frames(N_FRAMES), PROVENANCE, (read_of(video),)))
         return args.outputs["table"]
 
     def test_the_record_says_what_it_was_made_from(self, video: VideoSpec, committed: str) -> None:
         digest = remembered_digest(Path(committed))
         _, loaded = do(load_step(video, committed, digest=digest, recorded=True))
-        assert loaded.origin == Origin(digests.digest_of_json(RECIPE), (read_of(video),))
+        assert loaded.origin == Origin(digests.digest_of_json(PROVENANCE), (read_of(video),))
         _, theirs = do(load_step(video, committed, digest=digest))
         assert theirs.origin is None
 
@@ -244,11 +246,11 @@ class TestOtherInputs:
     def test_boxes(self, video: VideoSpec, owner: Owner, tmp_path: Path) -> None:
         path = tmp_path / "cam_bbox.csv"
         path.write_text("x,y,h,w\n1,2,30,40\n")
-        recipe = {**RECIPE, "boxes": remembered_digest(path)}
-        assert bbox_as_planned([str(path)], [recipe])[0].tolist() == [[1, 2, 30, 40]]
+        provenance = {**PROVENANCE, "boxes": remembered_digest(path)}
+        assert bbox_as_planned([str(path)], [provenance])[0].tolist() == [[1, 2, 30, 40]]
         path.write_text("x,y,h,w\n9,2,30,40\n")
         with pytest.raises(VideoError, match="the bounding boxes changed after the run"):
-            bbox_as_planned([str(path)], [recipe])
+            bbox_as_planned([str(path)], [provenance])
 
     def test_labels(self, video: VideoSpec, tmp_path: Path) -> None:
         labels = tmp_path / "data" / "CollectedData.csv"
@@ -268,11 +270,11 @@ class TestOtherInputs:
         )
         owner = Owner("m", str(tmp_path / "o"), model)
         output = str(tmp_path / "o" / "pca.csv")
-        recipe = {"kind": "metrics", "labels": fit_and_digest(model)[1]}
-        args = metrics_step(video, owner, {PCA_SINGLEVIEW: output}, recipe)
+        provenance = {"kind": "metrics", "labels": fit_and_digest(model)[1]}
+        args = metrics_step(video, owner, {PCA_SINGLEVIEW: output}, provenance)
         _, made = do(args, table(owner))
         assert made is None
-        assert records.check(Path(output), recipe).done
+        assert records.check(Path(output), provenance).done
         labels.write_text(labels.read_text().replace("i3.png,", "i3.png,1"))
         _, failure = do(args, table(owner))
         assert isinstance(failure, Failure)
@@ -283,9 +285,9 @@ class TestOtherInputs:
         path = tmp_path / "calibration.toml"
         path.write_text("")
         views = (replace(video, view="left"), replace(video, view="right", key="cam2"))
-        recipe = {"kind": "smoothed", "calibration": "another"}
+        provenance = {"kind": "smoothed", "calibration": "another"}
         root = str(tmp_path / "o")
-        step = smooth_step(views, root, ("a", "b"), recipe, calibration=str(path))
+        step = smooth_step(views, root, ("a", "b"), provenance, calibration=str(path))
         task = task_of(step, outputs=("left", "right"))
         _, (failure, _) = execute(task, [table(owner)] * 4, context())
         assert failure.error == "SmoothingError"
@@ -295,13 +297,13 @@ class TestOtherInputs:
 
 class TestMembers:
     def test_tables_are_named_as_they_came_out(self) -> None:
-        recipe = {"kind": "smoothed", "members": [["a", "b"], ["c", "d"]]}
+        provenance = {"kind": "smoothed", "members": [["a", "b"], ["c", "d"]]}
         origins = [Origin("A"), None, Origin("c"), Origin("D")]
-        assert of_members(recipe, origins, 2)["members"] == [["A", "b"], ["c", "D"]]
+        assert of_members(provenance, origins, 2)["members"] == [["A", "b"], ["c", "D"]]
 
     def test_of_tables_of_unknown_origin(self) -> None:
-        recipe = {"kind": "smoothed", "members": [["a", "b"]]}
-        assert of_members(recipe, [None, None], 2) == recipe
+        provenance = {"kind": "smoothed", "members": [["a", "b"]]}
+        assert of_members(provenance, [None, None], 2) == provenance
 
 
 def test_a_video_that_is_cut_short_while_it_is_read(video: VideoSpec) -> None:
@@ -317,7 +319,7 @@ def test_a_video_that_is_cut_short_while_it_is_read(video: VideoSpec) -> None:
 
 def test_a_record_of_a_run_names_files_as_json(video: VideoSpec, owner: Owner) -> None:
     args = TestTable().args(video, owner)
-    do(args, Predicted(values(), make_frames(N_FRAMES), RECIPE, (read_of(video),)))
+    do(args, Predicted(values(), make_frames(N_FRAMES), PROVENANCE, (read_of(video),)))
     folder = Path(args.outputs["table"]).parent / ".raypose"
     record = json.loads((folder / "cam.csv.json").read_text())
     status = os.stat(video.path)

@@ -19,7 +19,7 @@ from raypose.steps.ranges import (
 from raypose.storage.layout import output_paths
 from tests.frames import make_frames
 
-RECIPE = {"video": "v", "model": "m"}
+PROVENANCE = {"video": "v", "model": "m"}
 
 
 def values(n_frames: int, seed: int = 0) -> np.ndarray:
@@ -33,7 +33,7 @@ def write(folder: Path, start: int, n_frames: int, *, missing: Sequence[int] = (
         folder,
         start,
         values(n_frames, start),
-        RECIPE,
+        PROVENANCE,
         frames=make_frames(n_frames, first=start, missing=missing),
         source="/v.mp4",
     )
@@ -56,12 +56,12 @@ def test_comes_back_bit_for_bit(folder: Path) -> None:
 
 def test_finished_ranges_are_in_order(folder: Path) -> None:
     late, early = write(folder, 1000, 50), write(folder, 0, 50)
-    assert finished_ranges(folder, RECIPE) == ((0, 50, str(early)), (1000, 1050, str(late)))
+    assert finished_ranges(folder, PROVENANCE) == ((0, 50, str(early)), (1000, 1050, str(late)))
 
 
 def test_of_another_recipe_are_not_used(folder: Path) -> None:
     write(folder, 0, 50)
-    assert finished_ranges(folder, {**RECIPE, "model": "m2"}) == ()
+    assert finished_ranges(folder, {**PROVENANCE, "model": "m2"}) == ()
 
 
 def test_damaged_and_foreign_files_are_not_used(folder: Path) -> None:
@@ -70,16 +70,16 @@ def test_damaged_and_foreign_files_are_not_used(folder: Path) -> None:
     good = write(folder, 50, 50)
     (folder / "notes.parquet").write_bytes(good.read_bytes())
     (folder / "000000100-000000150.parquet").write_bytes(good.read_bytes())
-    assert finished_ranges(folder, RECIPE) == ((50, 100, str(good)),)
+    assert finished_ranges(folder, PROVENANCE) == ((50, 100, str(good)),)
 
 
 def test_of_overlapping_ones_the_first_wins(folder: Path) -> None:
     first, _, third = write(folder, 0, 50), write(folder, 25, 50), write(folder, 75, 5)
-    assert finished_ranges(folder, RECIPE) == ((0, 50, str(first)), (75, 80, str(third)))
+    assert finished_ranges(folder, PROVENANCE) == ((0, 50, str(first)), (75, 80, str(third)))
 
 
 def test_none_where_there_is_no_folder(folder: Path) -> None:
-    assert finished_ranges(folder, RECIPE) == ()
+    assert finished_ranges(folder, PROVENANCE) == ()
 
 
 def test_a_broken_file_is_named(folder: Path) -> None:

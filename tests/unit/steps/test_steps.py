@@ -48,7 +48,7 @@ from tests.steps import (
 from tests.videos import damage_packets, make_video
 
 N_FRAMES = 30
-RECIPE = {"kind": "test", "video": "v"}
+PROVENANCE = {"kind": "test", "video": "v"}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -137,7 +137,7 @@ def make_snippet_step(
         "labeled": str(folder / "cam.short.labeled.mp4"),
         TEMPORAL_NORM: str(folder / "cam.short_temporal_norm.csv"),
     }
-    return snippet_step(video, owner, outputs, RECIPE, duration_s)
+    return snippet_step(video, owner, outputs, PROVENANCE, duration_s)
 
 
 class TestErrors:
@@ -146,7 +146,7 @@ class TestErrors:
     ) -> None:
         failure = Failure("predict", "no frames", "/v.mp4", "Leave it out.")
         output = tmp_path / "x.mp4"
-        summary, result = do(label_step(video, owner, str(output), RECIPE), failure)
+        summary, result = do(label_step(video, owner, str(output), PROVENANCE), failure)
         assert result.skipped
         assert (result.step, result.message) == ("label", "no frames")
         assert summary.failures == (result,)
@@ -178,7 +178,7 @@ class TestErrors:
         assert "Traceback" in result.details
 
     def test_a_stopped_run_raises(self, video: VideoSpec, owner: Owner, tmp_path: Path) -> None:
-        args = label_step(video, owner, str(tmp_path / "o" / "x.mp4"), RECIPE)
+        args = label_step(video, owner, str(tmp_path / "o" / "x.mp4"), PROVENANCE)
         with pytest.raises(CancelledError):
             do(args, table(owner.model), should_stop=True)
         assert not files_below(tmp_path / "o")
@@ -187,7 +187,7 @@ class TestErrors:
 class TestTable:
     def args(self, video: VideoSpec, owner: Owner, *ranges: tuple[int, int, str]) -> Table:
         output = f"{owner.root}/video_preds/cam.csv"
-        return table_step(video, owner, output, RECIPE, ranges or ((0, N_FRAMES, ""),))
+        return table_step(video, owner, output, PROVENANCE, ranges or ((0, N_FRAMES, ""),))
 
     def test_whole_video(self, video: VideoSpec, owner: Owner) -> None:
         args = self.args(video, owner)
@@ -196,10 +196,10 @@ class TestTable:
         np.testing.assert_allclose(read_csv(args.outputs["table"]).values, keypoints(), rtol=1e-6)
         assert summary.made == (args.outputs["table"],)
         assert not summary.warnings
-        verdict = records.check(Path(args.outputs["table"]), RECIPE)
+        verdict = records.check(Path(args.outputs["table"]), PROVENANCE)
         assert verdict.done
         assert verdict.source == video.path
-        assert verdict.facts == {"n_rows": N_FRAMES, "frames": {"ok": N_FRAMES}}
+        assert verdict.stats == {"n_rows": N_FRAMES, "frames": {"ok": N_FRAMES}}
 
     def test_ranges_of_this_run_and_of_an_earlier_one(
         self, video: VideoSpec, owner: Owner, tmp_path: Path
@@ -210,7 +210,7 @@ class TestTable:
             folder,
             10,
             whole[10:20],
-            RECIPE,
+            PROVENANCE,
             frames=make_frames(10, first=10, missing=[12], suspect=[13]),
             source="",
         )
@@ -223,7 +223,7 @@ class TestTable:
         np.testing.assert_array_equal(result.values, whole)
         assert np.flatnonzero(result.frames.statuses).tolist() == [12, 13, 29]
         np.testing.assert_allclose(result.frames.times_s, np.arange(30) / 25)
-        assert summary.facts["frames"] == {"ok": 27, "suspect": 1, "corrupt": 1, "missing": 1}
+        assert summary.stats["frames"] == {"ok": 27, "suspect": 1, "corrupt": 1, "missing": 1}
         assert "1 of 30 frames is missing, 1 corrupt, 1 suspect" in summary.warnings
         assert not folder.exists(), "ranges go when the table is committed"
 
@@ -260,7 +260,7 @@ class TestTable:
 class TestMetrics:
     def test_temporal_norm(self, video: VideoSpec, owner: Owner, tmp_path: Path) -> None:
         output = tmp_path / "o" / "cam_temporal_norm.csv"
-        args = metrics_step(video, owner, {TEMPORAL_NORM: str(output)}, RECIPE)
+        args = metrics_step(video, owner, {TEMPORAL_NORM: str(output)}, PROVENANCE)
         summary, _ = do(args, table(owner.model))
         names, values = read_metric_csv(output)
         assert names == owner.model.keypoint_names
@@ -268,7 +268,7 @@ class TestMetrics:
         assert np.isnan(values[0]).all()
         np.testing.assert_allclose(values[1:], expected, rtol=1e-5)
         assert summary.made == (str(output),)
-        assert records.check(output, RECIPE).done
+        assert records.check(output, PROVENANCE).done
 
     def test_without_labels_the_rest_goes_on(
         self, video: VideoSpec, owner: Owner, tmp_path: Path
@@ -278,7 +278,7 @@ class TestMetrics:
             fake_model(tmp_path / "p", data={"columns_for_singleview_pca": [0, 1, 2]})
         )
         outputs = {name: str(tmp_path / f"{name}.csv") for name in names}
-        args = metrics_step(video, Owner("p", "", model), outputs, RECIPE)
+        args = metrics_step(video, Owner("p", "", model), outputs, PROVENANCE)
         summary, result = do(args, table(model))
         assert result is None
         assert summary.made == (outputs[TEMPORAL_NORM],)
@@ -289,18 +289,18 @@ class TestLabel:
     def test_every_frame_is_drawn(self, video: VideoSpec, owner: Owner, tmp_path: Path) -> None:
         output = tmp_path / "cam_labeled.mp4"
         words: list[Progress] = []
-        args = label_step(video, owner, str(output), RECIPE)
+        args = label_step(video, owner, str(output), PROVENANCE)
         summary, _ = do(args, table(owner.model), words=words)
         assert n_frames_of(output) == N_FRAMES
-        assert records.check(output, RECIPE).done
-        assert summary.facts["n_frames"] == N_FRAMES
+        assert records.check(output, PROVENANCE).done
+        assert summary.stats["n_frames"] == N_FRAMES
         assert words[-1] == Progress("label/x", N_FRAMES, N_FRAMES, "here")
 
     @pytest.mark.skipif(torch.cuda.is_available(), reason="there may be an encoder")
     def test_the_encoder_is_the_one_that_was_asked_for(
         self, video: VideoSpec, owner: Owner, tmp_path: Path
     ) -> None:
-        args = label_step(video, owner, str(tmp_path / "x.mp4"), RECIPE, encoder="nvenc")
+        args = label_step(video, owner, str(tmp_path / "x.mp4"), PROVENANCE, encoder="nvenc")
         _, result = do(args, table(owner.model))
         assert isinstance(result, Failure)
         assert "the GPU's encoder can't be used" in result.message
@@ -310,7 +310,7 @@ class TestLabel:
             return np.random.default_rng(i).integers(0, 255, (height, width, 3)).astype(np.uint8)
 
         video = spec_of(make_video(tmp_path / "noise.mp4", picture=noise, width=320, height=240))
-        args = label_step(video, owner, str(tmp_path / "o" / "x.mp4"), RECIPE)
+        args = label_step(video, owner, str(tmp_path / "o" / "x.mp4"), PROVENANCE)
         with largest_file(100_000):
             _, result = do(args, table(owner.model))
         assert isinstance(result, Failure)
@@ -326,7 +326,7 @@ class TestSnippet:
         whole.values[12:20, :, 0] += np.arange(8, dtype=np.float32)[:, None] * 5  # a burst
         args = make_snippet_step(video, owner, tmp_path / "s")
         summary, _ = do(args, whole)
-        start, stop = summary.facts["start"], summary.facts["stop"]
+        start, stop = summary.stats["start"], summary.stats["stop"]
         assert stop - start == 10
         assert start <= 13
         assert stop >= 19
@@ -338,14 +338,14 @@ class TestSnippet:
         assert len(norms) == 10
         assert np.isnan(norms[0]).all()
         assert len(summary.made) == 4
-        assert all(records.check(Path(path), RECIPE).done for path in summary.made)
+        assert all(records.check(Path(path), PROVENANCE).done for path in summary.made)
 
     def test_a_short_video_is_its_own_snippet(
         self, video: VideoSpec, owner: Owner, tmp_path: Path
     ) -> None:
         args = make_snippet_step(video, owner, tmp_path / "s", duration_s=30.0)
         summary, _ = do(args, table(owner.model))
-        assert (summary.facts["start"], summary.facts["stop"]) == (0, N_FRAMES)
+        assert (summary.stats["start"], summary.stats["stop"]) == (0, N_FRAMES)
         assert n_frames_of(args.outputs["clip"]) == N_FRAMES
 
     def test_a_file_where_its_folder_should_be(
@@ -361,7 +361,7 @@ class TestSnippet:
 
 class TestSmooth:
     def args(self, video: VideoSpec, folder: Path, **options: Any) -> Smooth:
-        return smooth_step([video], str(folder), ("a", "b"), RECIPE, options)
+        return smooth_step([video], str(folder), ("a", "b"), PROVENANCE, options)
 
     def test_table_and_parameters(self, video: VideoSpec, owner: Owner, tmp_path: Path) -> None:
         args = self.args(video, tmp_path)
@@ -378,8 +378,8 @@ class TestSmooth:
         assert params["members"] == ["a", "b"]
         assert set(params["smooth_params"]) == set(owner.model.keypoint_names)
         assert set(summary.made) == {args.tables[0], args.outputs["params"]}
-        assert records.check(Path(args.tables[0]), args.recipe_of(video)).done
-        assert records.check(Path(args.outputs["params"]), args.recipe_of(video)).done
+        assert records.check(Path(args.tables[0]), args.provenance_of(video)).done
+        assert records.check(Path(args.outputs["params"]), args.provenance_of(video)).done
 
     def test_a_parameter_that_was_given_is_used(
         self, video: VideoSpec, owner: Owner, tmp_path: Path
@@ -419,19 +419,19 @@ class TestSmooth:
         assert params["members"] == ["a", "c"]
         assert list(params["left_out"]) == ["b"]
         # With all members there, the next run makes it anew.
-        assert "left_out" in records.check(Path(args.tables[0]), args.recipe_of(video)).changed
+        assert "left_out" in records.check(Path(args.tables[0]), args.provenance_of(video)).changed
 
     @pytest.mark.filterwarnings("ignore")
     def test_views_are_smoothed_together(
         self, video: VideoSpec, owner: Owner, tmp_path: Path
     ) -> None:
         videos = tuple(replace(video, view=view) for view in ("left", "right"))
-        args = smooth_step(videos, str(tmp_path), ("a", "b"), RECIPE, {"smooth_param": 3.0})
+        args = smooth_step(videos, str(tmp_path), ("a", "b"), PROVENANCE, {"smooth_param": 3.0})
         members = [table(owner.model, seed=seed) for seed in range(4)]
         given = task_of(args, outputs=("left", "right"))
         summary, (left, right) = execute(given, members, context())
         assert not summary.failures
-        assert summary.facts["mode"] == "multicam"
+        assert summary.stats["mode"] == "multicam"
         np.testing.assert_allclose(read_csv(args.tables[0]).values, left.values, atol=1e-3)
         middle = (members[2].xy + members[3].xy) / 2
         assert np.abs(right.xy - middle).mean() < np.abs(left.xy - middle).mean()
@@ -447,8 +447,8 @@ def members(tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelSpec, ModelS
 
 def predict_task(video: VideoSpec, models: tuple[ModelSpec, ...], **values: Any) -> Task:
     given: dict[str, Any] = {"start": 0, "stop": video.n_frames, "precision": "fp32", **values}
-    recipes = tuple({**RECIPE, "model": model.name} for model in models)
-    step = predict_step(video, models, recipes=recipes, **given)
+    provenances = tuple({**PROVENANCE, "model": model.name} for model in models)
+    step = predict_step(video, models, provenances=provenances, **given)
     return task_of(step, outputs=tuple(model.name for model in models), n_frames=N_FRAMES)
 
 
@@ -461,9 +461,9 @@ class TestPredict:
         here = context(words=words)
         summary, together = execute(predict_task(video, members), [], here)
         assert not summary.failures
-        assert summary.facts["n_frames"] == N_FRAMES
-        assert summary.facts["device"] == "cpu"
-        assert 0 <= summary.facts["decode_s"] <= summary.facts["predict_s"]
+        assert summary.stats["n_frames"] == N_FRAMES
+        assert summary.stats["device"] == "cpu"
+        assert 0 <= summary.stats["decode_s"] <= summary.stats["predict_s"]
         assert words[-1].n_done == N_FRAMES
         for model, result in zip(members, together, strict=True):
             assert result.values.shape == (N_FRAMES, 3, 3)
@@ -477,12 +477,12 @@ class TestPredict:
         self, video: VideoSpec, members: tuple[ModelSpec, ModelSpec]
     ) -> None:
         asked = predict_task(video, members[:1], decoder="nvdec", precision="auto")
-        recipe = {**RECIPE, "precision": "fp32", "decoder": "nvdec"}
-        asked = replace(asked, step=replace(asked.step, recipes=(recipe,)))
+        provenance = {**PROVENANCE, "precision": "fp32", "decoder": "nvdec"}
+        asked = replace(asked, step=replace(asked.step, provenances=(provenance,)))
         summary, (result,) = execute(asked, [], context())
         assert summary.warnings == ("decoded on the CPU: the network is not on a GPU",)
         done = {"precision": "fp32", "decoder": "cpu", "decoder_asked": "nvdec"}
-        assert result.recipe == {**RECIPE, **done}, "the record says what was done"
+        assert result.provenance == {**PROVENANCE, **done}, "the record says what was done"
 
     def test_a_range_is_kept_for_the_next_run(
         self, video: VideoSpec, members: tuple[ModelSpec, ModelSpec], tmp_path: Path
@@ -495,7 +495,7 @@ class TestPredict:
         _, (part,) = execute(part_task, [], here)
         np.testing.assert_allclose(part.values, whole.values[10:25], atol=1e-3)
         assert isinstance(part_task.step, Predict)
-        ((start, stop, _),) = finished_ranges(tmp_path / "r", part_task.step.recipes[0])
+        ((start, stop, _),) = finished_ranges(tmp_path / "r", part_task.step.provenances[0])
         assert (start, stop) == (10, 25)
 
     def test_a_member_that_cannot_be_loaded_leaves_the_other_its_video(

@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from raypose.storage import commits
-from raypose.storage.recipes import Recipe
+from raypose.storage.provenance import Provenance
 
-RECIPE = {"kind": "predictions", "video": "v1", "model": "m1"}
+PROVENANCE = {"kind": "predictions", "video": "v1", "model": "m1"}
 
 
-def commit(output: Path, text: str = "a,b\n1,2\n", recipe: Recipe = RECIPE, **values: Any) -> Path:
-    with commits.committing(output, recipe, **values) as temporary:
+def commit(
+    output: Path, text: str = "a,b\n1,2\n", provenance: Provenance = PROVENANCE, **values: Any
+) -> Path:
+    with commits.committing(output, provenance, **values) as temporary:
         temporary.write_text(text)
     return output
 

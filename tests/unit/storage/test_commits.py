@@ -16,7 +16,7 @@ from raypose.errors import OutputError
 from raypose.storage import commits, records, temporary_files
 from raypose.storage.layout import HIDDEN
 from raypose.storage.records import record_path
-from tests.unit.storage.outputs import RECIPE, commit, files_below
+from tests.unit.storage.outputs import PROVENANCE, commit, files_below
 
 
 @contextmanager
@@ -35,10 +35,10 @@ def test_names_of_any_length_that_leaves_room_for_the_record(tmp_path: Path, let
     room = 255 - len(".csv.json")
     output = tmp_path / f"{letter * (room // len(os.fsencode(letter)))}.csv"
     commit(output)
-    assert records.check(output, RECIPE).done
+    assert records.check(output, PROVENANCE).done
     output.write_text("edited by hand")
     commit(output, "new")  # which backs up the other
-    assert records.check(output, RECIPE).done
+    assert records.check(output, PROVENANCE).done
     (replaced,) = (tmp_path / HIDDEN / "replaced").iterdir()
     assert replaced.read_text() == "edited by hand"
 
@@ -49,7 +49,7 @@ class TestCommitting:
         assert files_below(tmp_path) == {"deep/er/cam.csv", f"deep/er/{HIDDEN}/cam.csv.json"}
 
     def test_temporary_name_keeps_the_suffix_and_stays_hidden(self, tmp_path: Path) -> None:
-        with commits.committing(tmp_path / "cam.mp4", RECIPE) as temporary:
+        with commits.committing(tmp_path / "cam.mp4", PROVENANCE) as temporary:
             assert temporary.suffix == ".mp4"
             assert HIDDEN in temporary.parts
             assert not (tmp_path / "cam.mp4").exists()
@@ -57,17 +57,17 @@ class TestCommitting:
         assert (tmp_path / "cam.mp4").read_text() == "x"
 
     def test_facts_may_be_filled_while_writing(self, tmp_path: Path) -> None:
-        facts: dict[str, Any] = {}
-        with commits.committing(tmp_path / "cam.csv", RECIPE, facts=facts) as temporary:
+        stats: dict[str, Any] = {}
+        with commits.committing(tmp_path / "cam.csv", PROVENANCE, stats=stats) as temporary:
             temporary.write_text("x")
-            facts["n_rows"] = 7
-        assert records.check(tmp_path / "cam.csv", RECIPE).facts == {"n_rows": 7}
+            stats["n_rows"] = 7
+        assert records.check(tmp_path / "cam.csv", PROVENANCE).stats == {"n_rows": 7}
 
     @pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt()])
     def test_an_error_leaves_nothing(self, tmp_path: Path, error: BaseException) -> None:
         with (
             pytest.raises(type(error)),
-            commits.committing(tmp_path / "cam.csv", RECIPE) as temporary,
+            commits.committing(tmp_path / "cam.csv", PROVENANCE) as temporary,
         ):
             temporary.write_text("half")
             raise error
@@ -75,14 +75,14 @@ class TestCommitting:
 
     def test_an_error_keeps_what_was_there(self, tmp_path: Path) -> None:
         output = commit(tmp_path / "cam.csv", "old")
-        with pytest.raises(ValueError), commits.committing(output, RECIPE) as temporary:
+        with pytest.raises(ValueError), commits.committing(output, PROVENANCE) as temporary:
             temporary.write_text("new")
             raise ValueError
         assert output.read_text() == "old"
-        assert records.check(output, RECIPE).done
+        assert records.check(output, PROVENANCE).done
 
     def test_own_output_is_replaced(self, tmp_path: Path) -> None:
-        output = commit(commit(tmp_path / "cam.csv", "old"), "new", {**RECIPE, "model": "m2"})
+        output = commit(commit(tmp_path / "cam.csv", "old"), "new", {**PROVENANCE, "model": "m2"})
         assert output.read_text() == "new"
         assert not list((tmp_path / HIDDEN).glob("replaced/*"))
 
@@ -122,22 +122,22 @@ class TestCommitting:
     )
     def test_names_of_any_kind(self, tmp_path: Path, name: str) -> None:
         output = commit(tmp_path / name, source=f"/v/{name}")
-        verdict = records.check(output, RECIPE)
+        verdict = records.check(output, PROVENANCE)
         assert verdict.done
         assert verdict.source == f"/v/{name}"
 
     def test_names_that_are_no_unicode(self, tmp_path: Path) -> None:
         name = os.fsdecode(b"caf\xe9.csv")
-        verdict = records.check(commit(tmp_path / name, source=f"/v/{name}"), RECIPE)
+        verdict = records.check(commit(tmp_path / name, source=f"/v/{name}"), PROVENANCE)
         assert verdict.done
         assert verdict.source == f"/v/{name}"
 
     def test_another_run_may_remove_the_empty_folder(self, tmp_path: Path) -> None:
         output = tmp_path / "cam.csv"
-        with commits.committing(output, RECIPE) as temporary:
+        with commits.committing(output, PROVENANCE) as temporary:
             temporary_files.remove_leftovers([tmp_path])
             temporary.write_text("x")
-        assert records.check(output, RECIPE).done
+        assert records.check(output, PROVENANCE).done
 
 
 class TestCannotWrite:
@@ -164,7 +164,7 @@ class TestCannotWrite:
     def test_full_disk(self, tmp_path: Path) -> None:
         with (
             pytest.raises(OutputError, match="the disk is full") as caught,
-            commits.committing(tmp_path / "cam.csv", RECIPE),
+            commits.committing(tmp_path / "cam.csv", PROVENANCE),
             open("/dev/full", "w") as file,
         ):
             file.write("x")
@@ -175,7 +175,7 @@ class TestCannotWrite:
     def test_the_message_names_the_output_and_not_the_temporary_file(self, tmp_path: Path) -> None:
         with (
             pytest.raises(OutputError) as caught,
-            commits.committing(tmp_path / "cam.csv", RECIPE) as temporary,
+            commits.committing(tmp_path / "cam.csv", PROVENANCE) as temporary,
         ):
             raise OSError(errno.ENOSPC, "no space", str(temporary))
         assert caught.value.path == str(tmp_path / "cam.csv")
@@ -190,6 +190,6 @@ class TestCannotWrite:
             commit(tmp_path / f"{'x' * 250}.csv")
 
     def test_other_errors_of_the_system_stay_what_they_are(self, tmp_path: Path) -> None:
-        with pytest.raises(OSError) as caught, commits.committing(tmp_path / "c.csv", RECIPE):
+        with pytest.raises(OSError) as caught, commits.committing(tmp_path / "c.csv", PROVENANCE):
             raise OSError(errno.ECONNRESET, "reset")
         assert not isinstance(caught.value, OutputError)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from raypose.storage import records
 from raypose.storage.records import read_record, record_path
-from tests.unit.storage.outputs import RECIPE, commit
+from tests.unit.storage.outputs import PROVENANCE, commit
 
 
 @pytest.fixture
@@ -25,27 +25,27 @@ def output(tmp_path: Path) -> Path:
 
 def redone(output: Path) -> None:
     """The output counts as not done, and one commit puts all right."""
-    assert not records.check(output, RECIPE).done
+    assert not records.check(output, PROVENANCE).done
     commit(output)
-    assert records.check(output, RECIPE).done
+    assert records.check(output, PROVENANCE).done
 
 
 def test_committed_is_done(tmp_path: Path) -> None:
-    output = commit(tmp_path / "cam.csv", source="/videos/cam.mp4", facts={"n_rows": 1})
-    status = records.check(output, RECIPE)
+    output = commit(tmp_path / "cam.csv", source="/videos/cam.mp4", stats={"n_rows": 1})
+    status = records.check(output, PROVENANCE)
     assert status.done
-    assert status.facts == {"n_rows": 1}
+    assert status.stats == {"n_rows": 1}
     assert status.source == "/videos/cam.mp4"
 
 
 def test_missing(tmp_path: Path) -> None:
-    status = records.check(tmp_path / "cam.csv", RECIPE)
+    status = records.check(tmp_path / "cam.csv", PROVENANCE)
     assert (status.done, status.reason) == (False, "missing")
 
 
 def test_a_file_that_merely_exists_is_not_done(tmp_path: Path) -> None:
     (tmp_path / "cam.csv").write_text("x")
-    status = records.check(tmp_path / "cam.csv", RECIPE)
+    status = records.check(tmp_path / "cam.csv", PROVENANCE)
     assert not status.done
     assert status.untracked
 
@@ -53,14 +53,14 @@ def test_a_file_that_merely_exists_is_not_done(tmp_path: Path) -> None:
 def test_deleted_afterwards(tmp_path: Path) -> None:
     output = commit(tmp_path / "cam.csv")
     output.unlink()
-    assert records.check(output, RECIPE).reason == "missing"
+    assert records.check(output, PROVENANCE).reason == "missing"
 
 
 @pytest.mark.parametrize("text", ["a,b\n1", "", "a,b\n1,3\n", "a,b\n1,2\n\n"])
 def test_changed_afterwards(tmp_path: Path, text: str) -> None:
     output = commit(tmp_path / "cam.csv")
     output.write_text(text)
-    status = records.check(output, RECIPE)
+    status = records.check(output, PROVENANCE)
     assert not status.done
     assert "changed" in status.reason
     assert not status.untracked
@@ -69,12 +69,12 @@ def test_changed_afterwards(tmp_path: Path, text: str) -> None:
 def test_a_copy_with_another_time_is_still_done(tmp_path: Path) -> None:
     output = commit(tmp_path / "cam.csv")
     os.utime(output, (1, 1))
-    assert records.check(output, RECIPE).done
+    assert records.check(output, PROVENANCE).done
 
 
 def test_another_recipe_is_named_by_what_differs(tmp_path: Path) -> None:
     output = commit(tmp_path / "cam.csv")
-    status = records.check(output, {**RECIPE, "model": "m2", "precision": "fp16"})
+    status = records.check(output, {**PROVENANCE, "model": "m2", "precision": "fp16"})
     assert not status.done
     assert status.changed == ("model", "precision")
     assert "model, precision" in status.reason
@@ -84,13 +84,13 @@ def test_another_recipe_is_named_by_what_differs(tmp_path: Path) -> None:
 def test_a_broken_record_is_none(tmp_path: Path, text: str) -> None:
     output = commit(tmp_path / "cam.csv")
     record_path(output).write_text(text, errors="surrogateescape")
-    assert records.check(output, RECIPE).untracked
+    assert records.check(output, PROVENANCE).untracked
 
 
 def test_record_of_another_file_does_not_do(tmp_path: Path) -> None:
     a, b = commit(tmp_path / "a.csv"), commit(tmp_path / "b.csv", "other\n")
     a.write_bytes(b.read_bytes())
-    assert not records.check(a, RECIPE).done
+    assert not records.check(a, PROVENANCE).done
 
 
 @pytest.mark.parametrize(
@@ -146,8 +146,8 @@ def test_a_record_without_facts_still_counts(output: Path) -> None:
     record = json.loads(place.read_text())
     del record["facts"], record["source"]
     place.write_text(json.dumps(record))
-    status = records.check(output, RECIPE)
-    assert (status.done, status.facts, status.source) == (True, {}, "")
+    status = records.check(output, PROVENANCE)
+    assert (status.done, status.stats, status.source) == (True, {}, "")
 
 
 def a_pipe(path: Path) -> None:
@@ -208,7 +208,7 @@ def test_an_output_that_cannot_be_read(output: Path, monkeypatch: pytest.MonkeyP
 
     with monkeypatch.context() as patch:  # root may read everything
         patch.setattr(records, "digest_of_file", refuse)
-        assert records.check(output, RECIPE).reason == "changed since it was made"
+        assert records.check(output, PROVENANCE).reason == "changed since it was made"
 
 
 _json = st.recursive(
@@ -240,8 +240,8 @@ def test_any_content_is_redone_or_says_the_same(
         if isinstance(content, dict):
             content = json.dumps({**json.loads(intact), **content}).encode()
         place.write_bytes(content)
-        status = records.check(output, RECIPE)
+        status = records.check(output, PROVENANCE)
         assert isinstance(status.source, str)
-        assert status.facts is None or isinstance(status.facts, dict)
+        assert status.stats is None or isinstance(status.stats, dict)
     finally:
         place.write_bytes(intact)

@@ -12,7 +12,7 @@ from pathlib import Path
 from raypose.storage import commits, records, temporary_files
 from raypose.storage.layout import HIDDEN
 from raypose.storage.records import record_path
-from tests.unit.storage.outputs import RECIPE, commit, files_below
+from tests.unit.storage.outputs import PROVENANCE, commit, files_below
 
 HOST = "".join(c if c.isascii() and c.isalnum() else "_" for c in socket.gethostname())
 
@@ -48,7 +48,7 @@ def test_of_a_killed_process_are_removed(tmp_path: Path) -> None:
 
 
 def test_of_the_living_are_kept(tmp_path: Path) -> None:
-    with commits.committing(tmp_path / "cam.csv", RECIPE) as temporary:
+    with commits.committing(tmp_path / "cam.csv", PROVENANCE) as temporary:
         assert temporary_files.remove_leftovers([tmp_path]) == 0
         temporary.write_text("x")
     assert (tmp_path / "cam.csv").exists()
@@ -68,7 +68,7 @@ def test_of_records_are_removed(tmp_path: Path) -> None:
     torn = torn.with_name(f"{torn.name}.tmp-{HOST}-{dead_pid()}-3")
     torn.write_text("{")
     assert temporary_files.remove_leftovers([tmp_path]) == 1
-    assert records.check(tmp_path / "cam.csv", RECIPE).done
+    assert records.check(tmp_path / "cam.csv", PROVENANCE).done
 
 
 def test_what_is_not_ours_is_kept(tmp_path: Path) -> None:

@@ -66,8 +66,8 @@ def test_it_comes_back_the_same(name: str, tmp_path: Path) -> None:
     index = stored(path)
     assert_equal(load_index(str(path), identity_of(path)), index)
     assert np.array_equal(load_keyframes(str(path), identity_of(path)), index.keyframes)
-    facts = facts_of(index, "print")
-    assert load_facts(str(path), identity_of(path)) == {**facts, "notes": list(facts["notes"])}
+    stats = facts_of(index, "print")
+    assert load_facts(str(path), identity_of(path)) == {**stats, "notes": list(stats["notes"])}
 
 
 def test_odd_videos_come_back_the_same(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-Recipe = Mapping[str, Any]
+Provenance = Mapping[str, Any]
 """What an output is made from, as JSON: fingerprints, settings, versions of the method."""
 
 _SETTINGS = ("decoder", "decoder_asked", "precision")
@@ -19,9 +19,9 @@ _BOTH = "cpu+nvdec"
 
 
 def acceptable(
-    made_from: Recipe, *, precisions: Sequence[str], decoder: str
-) -> tuple[Recipe, ...]:
-    """The recipes of tables that a request accepts; the first is the expected one of a new table.
+    made_from: Provenance, *, precisions: Sequence[str], decoder: str
+) -> tuple[Provenance, ...]:
+    """The provenances of tables that a request accepts; the first is that of a new table.
 
     Args:
         made_from: all but the settings.
@@ -38,34 +38,35 @@ def acceptable(
     )
 
 
-def as_done(recipe: Recipe, *, precision: str, decoder: str) -> Recipe:
-    """A planned recipe with the settings that were used."""
-    asked = recipe.get("decoder")
+def as_done(provenance: Provenance, *, precision: str, decoder: str) -> Provenance:
+    """A planned provenance with the settings that were used."""
+    asked = provenance.get("decoder")
     if asked is None:
-        return recipe
+        return provenance
     chosen = {"decoder": decoder} if decoder == asked else {
         "decoder": decoder, "decoder_asked": asked,
     }  # fmt: skip
-    return {**_without_settings(recipe), "precision": precision, **chosen}
+    return {**_without_settings(provenance), "precision": precision, **chosen}
 
 
-def together(recipes: Sequence[Recipe]) -> Recipe | None:
-    """The recipe of a table from those of its parts; None where the parts do not match."""
-    first, *others = recipes
-    if all(recipe == first for recipe in others):
+def together(provenances: Sequence[Provenance]) -> Provenance | None:
+    """The provenance of a table from those of its parts; None where the parts do not match."""
+    first, *others = provenances
+    if all(provenance == first for provenance in others):
         return first
     bare = _without_settings(first)
     if any(
-        _without_settings(recipe) != bare or recipe.get("precision") != first.get("precision")
-        for recipe in others
+        _without_settings(provenance) != bare
+        or provenance.get("precision") != first.get("precision")
+        for provenance in others
     ):
         return None
-    decoders = {str(recipe.get("decoder")) for recipe in recipes}
+    decoders = {str(provenance.get("decoder")) for provenance in provenances}
     chosen = {"decoder": _BOTH if len(decoders) > 1 else decoders.pop()}
     if chosen["decoder"] == _BOTH:
         chosen["decoder_asked"] = "nvdec"
     return {**bare, "precision": first["precision"], **chosen}
 
 
-def _without_settings(recipe: Recipe) -> dict[str, Any]:
-    return {name: value for name, value in recipe.items() if name not in _SETTINGS}
+def _without_settings(provenance: Provenance) -> dict[str, Any]:
+    return {name: value for name, value in provenance.items() if name not in _SETTINGS}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from raypose.storage.recipes import acceptable, as_done, together
+from raypose.storage.provenance import acceptable, as_done, together
 
 BARE = {"kind": "predictions", "video": "v"}
 
@@ -23,7 +23,7 @@ def test_the_first_is_what_is_expected() -> None:
 
 
 def test_several_precisions() -> None:
-    found = {recipe["precision"] for recipe in accepts("cpu", "fp32", "fp16")}
+    found = {provenance["precision"] for provenance in accepts("cpu", "fp32", "fp16")}
     assert found == {"fp32", "fp16"}
 
 
@@ -68,6 +68,6 @@ class TestTogether:
         assert together([planned("cpu"), fallen_back]) == planned("cpu")
 
     def test_other_precisions_or_models_do_not_fit(self) -> None:
-        recipe = planned("cpu")
-        assert together([recipe, {**recipe, "precision": "fp16"}]) is None
-        assert together([recipe, {**recipe, "model": "m"}]) is None
+        provenance = planned("cpu")
+        assert together([provenance, {**provenance, "precision": "fp16"}]) is None
+        assert together([provenance, {**provenance, "model": "m"}]) is None
