@@ -1,4 +1,4 @@
-"""Recipes of predictions: the settings that were asked for, and those that were used.
+"""Provenance of predictions: the settings that were asked for, and those that were used.
 
 `--precision auto` and the precision that it chooses give the same result, and so do
 `--decoder cpu` and an NVDEC that fell back to the CPU. So a record holds the settings that were
