@@ -1,8 +1,8 @@
-"""What a stage may ask of the process it runs in, and what that process keeps warm.
+"""What a step may ask of the process it runs in, and what that process keeps warm.
 
-A worker makes one `Context` and hands it to every task: networks and PCA fits stay in it, so that
-the second video of a model pays for neither. The executor supplies what differs between
-processes: where graphs come from, whom to tell of progress, when to stop.
+A worker has one `Context` for all of its tasks. Networks and PCA fits stay in it, so that only the
+first video of a model loads them. The executor supplies what differs between processes: where
+graphs come from, where progress goes, when to stop.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ if TYPE_CHECKING:
     from raypose.video.index import VideoIndex
 
 MAX_PREDICTORS = 8
-"""Networks kept on a device; more models than this take turns."""
+"""Networks kept on a device."""
 
 MAX_INDEXES = 4
-"""Frame indexes kept; the ranges and steps of one video come close after one another."""
+"""Frame indexes kept; the ranges and steps of one video follow closely on each other."""
 
 
 class Context:
     """The process that tasks run in.
 
     Args:
-        device: `auto`, `cpu` or `cuda`, as asked for; resolved when a network is first needed.
-        graph: gives the bytes of a model's graph, None where the network must be built here.
-        report: is told of progress.
+        device: `auto`, `cpu` or `cuda`; resolved when a network is first needed.
+        graph: returns the bytes of a model's graph, None where the network must be built here.
+        report: called with progress.
         should_stop: whether the run was stopped.
-        worker: name of this process, for people.
+        worker: display name of this process.
         budget: threads and memory that it may use.
         allow_unsafe: whether checkpoints may be unpickled unsafely.
 
     Attributes:
         n_loaded: networks loaded so far.
-        staging: the videos that it has on local disk.
-        witness: whether the videos of a task are what the plan saw.
+        staging: the videos on local disk.
+        witness: checks that the videos of a task are those that were planned.
     """
 
     def __init__(
@@ -98,13 +98,13 @@ class Context:
         return self._predictors[key]
 
     def index(self, video: VideoSpec) -> VideoIndex:
-        """The frame index of a video, read once as long as the file stays the same.
+        """The frame index of a video, read again only if the file changes.
 
-        Of a URL, the index is that of a local copy, which is there until the task ends.
+        For a URL, it is the index of a local copy, which exists until the task ends.
 
         Raises:
-            VideoError: the video can't be read, or is another than the plan saw.
-            StorageError: it can't be brought here.
+            VideoError: the video can't be read, or is not the one that was planned.
+            StorageError: it can't be copied to this machine.
         """
         from raypose.video.index import index_video
 
@@ -119,15 +119,15 @@ class Context:
         return self._indexes[key]
 
     def pca(self, model: ModelSpec, data_dir: str, digest: str = "") -> PcaMetrics:
-        """The PCA fit of a model's training labels, made once.
+        """The PCA fit of a model's training labels, computed once.
 
         Args:
             model: the model.
-            data_dir: where its labels are; empty for where its config says.
-            digest: of the labels when the run was planned; empty for whatever they are.
+            data_dir: where its labels are; empty for the place in its config.
+            digest: of the labels when the run was planned; empty for any.
 
         Raises:
-            TableError: the labels are others now.
+            TableError: the labels have changed since.
             LabelsError: the labels can't be used.
         """
         from raypose.metrics.compute import fit_and_digest
@@ -147,7 +147,7 @@ class Context:
         return self._pca[key]
 
     def progress(self, task: Task) -> Callable[[int], None]:
-        """A function to be told of the frames of `task` that are done."""
+        """A function to call with the number of frames of `task` that are done."""
 
         def report(n_done: int) -> None:
             self._report(Progress(task.id, n_done, task.n_frames, self.worker))
