@@ -25,12 +25,12 @@ def run_and_show(config: RunConfig) -> RunResult:
 
 
 def _run(config: RunConfig) -> int:
-    """Predict every video with every model; metrics, labelled videos and EKS as asked for."""
+    """Run every model on every video: predictions, metrics, labelled videos, EKS."""
     return run_and_show(config).exit_code
 
 
 def _plan(config: RunConfig) -> int:
-    """Show what run would do with the same arguments, touching nothing."""
+    """Show what run would do with the same arguments, without changing anything."""
     from raypose.pipeline import plan
     from raypose.report.tables import print_plan
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def _smooth(config: SmoothConfig) -> int:
-    """Smooth tables of predictions that are there already, of any tool, with EKS."""
+    """Smooth existing tables of predictions, of any tool, with EKS."""
     from raypose.pipeline import smooth
     from raypose.report.tables import print_result
     from raypose.report.terminal import live_display

@@ -1,27 +1,24 @@
 """Metrics of a table of predictions that need no ground truth.
 
-After inference (or smoothing), in memory: the temporal norm, and the PCA errors where the model's
-config asks for them and its training labels are at hand. A fit of the labels is made once a model
-and used for every video. Writing the tables is the caller's.
+The temporal norm, and the PCA errors where the model's config asks for them and its training
+labels are available. The labels are fitted once per model.
 
 The numbers are those of `lightning_pose.metrics.compute_metrics_single` and
-`lightning_pose.utils.pca.KeypointPCA` (2.4.3), without importing either: the fit sees the same
-labelled frames (the training split) in the coordinates of the network's input, while errors are
-taken in pixels of the frame. That mixture is upstream's; the numbers are comparable with its own.
+`lightning_pose.utils.pca.KeypointPCA` (2.4.3), without importing either: the fit is in the
+coordinates of the network's input, while errors are in pixels of the frame, as upstream.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from raypose.errors import LabelsError
-from raypose.metrics.labels import labels_path, read_training_labels
+from raypose.metrics.labels import labels_path, read_training_labels, section
 from raypose.specs import ModelSpec
 from raypose.storage import digests
 from raypose.storage.digests import verified
@@ -67,11 +64,11 @@ class PcaMetrics:
 
     Attributes:
         columns: keypoints of the single-view error, in their order in the table.
-        singleview: subspace of poses; None where the config asks for none or labels are too few.
-        centering: `mean` or `median` where poses are taken relative to their centre, else empty.
+        singleview: subspace of poses; None if the config asks for none or labels are too few.
+        centering: `mean` or `median` if poses are relative to their centre, else empty.
         views: for each mirrored view its keypoints, matched by position.
-        multiview: subspace of one body part in all views; None where the config asks for none.
-        without_image: names of images that can't be read, and whose labels the fit is without.
+        multiview: subspace of one body part in all views; None if the config asks for none.
+        without_image: names of images that can't be read; the fit lacks their labels.
     """
 
     columns: tuple[int, ...] = ()
@@ -83,23 +80,19 @@ class PcaMetrics:
 
     @classmethod
     def fit(cls, spec: ModelSpec, data_dir: Path | None = None) -> PcaMetrics:
-        """Fits what the model's config asks for on its training labels.
-
-        Args:
-            spec: the model.
-            data_dir: where the labels are; by default where the config says.
+        """Fits what the config asks for on the labels, by default those that it names.
 
         Raises:
             LabelsError: the labels are missing or can't be used.
         """
         wanted = wanted_metrics(spec)
-        data = _section(spec.config, "data")
+        data = section(spec.config, "data")
         columns = tuple(data.get("columns_for_singleview_pca") or ())
         views = tuple(tuple(view) for view in data.get("mirrored_column_matches") or ())
         if PCA_SINGLEVIEW not in wanted and PCA_MULTIVIEW not in wanted:
             return cls()
         labels = read_training_labels(spec, data_dir)
-        loss = _section(_section(spec.config, "losses"), "pca_singleview")
+        loss = section(section(spec.config, "losses"), "pca_singleview")
         singleview = multiview = None
         centering = loss.get("centering_method") or ""
         try:
@@ -120,6 +113,23 @@ class PcaMetrics:
                 "components_to_keep in this config.",
             ) from error
         return cls(columns, singleview, centering, views, multiview, labels.without_image)
+
+    def errors(self, xy: FloatArray) -> dict[str, FloatArray]:
+        """The PCA errors of keypoints (n_frames, n_keypoints, 2), by name."""
+        errors = {}
+        if self.singleview is not None:
+            # Upstream compares a centred reconstruction with positions that are not centred; here
+            # both are centred, so that the error is the distance to the subspace.
+            residuals = self.singleview.residuals(_poses(xy, self.columns, self.centering))
+            errors[PCA_SINGLEVIEW] = np.full(xy.shape[:2], np.nan, dtype=np.float32)
+            errors[PCA_SINGLEVIEW][:, list(self.columns)] = residuals
+        if self.multiview is not None:
+            residuals = self.multiview.residuals(_points_in_views(xy, self.views))
+            by_frame = residuals.reshape(len(xy), -1, len(self.views))
+            errors[PCA_MULTIVIEW] = np.full(xy.shape[:2], np.nan, dtype=np.float32)
+            for v, columns in enumerate(self.views):
+                errors[PCA_MULTIVIEW][:, list(columns)] = by_frame[:, :, v]
+        return errors
 
 
 def fit_and_digest(spec: ModelSpec, data_dir: Path | None = None) -> tuple[PcaMetrics, str]:
@@ -144,7 +154,7 @@ def wanted_metrics(spec: ModelSpec) -> tuple[str, ...]:
     PCA errors come from the columns that the config names, whatever losses the model was trained
     with; a multi-view model has none, as upstream.
     """
-    data = _section(spec.config, "data")
+    data = section(spec.config, "data")
     names = [TEMPORAL_NORM]
     if len(spec.view_names) < 2:
         if data.get("columns_for_singleview_pca"):
@@ -161,12 +171,12 @@ def compute_metrics(
 
     Args:
         table: predictions of the model, or of an ensemble of such models.
-        spec: the model, in whose order the table's keypoints are brought.
-        pca: the fit on its labels; None where there are none, and then no PCA errors.
+        spec: the model, which gives the order of the keypoints.
+        pca: the fit on its labels; without it there are no PCA errors.
 
     Returns:
         for each metric an array of shape (n_frames, n_keypoints), in pixels; NaN where a keypoint
-        has none, and in frames that are not ok: no summary of a metric counts these.
+        has no value, and in frames that are not ok.
 
     Raises:
         TableError: the table lacks keypoints that the fit needs.
@@ -175,11 +185,10 @@ def compute_metrics(
     if pca is None:  # some of the keypoints will do
         names = tuple(name for name in names if name in table.keypoint_names)
     table = table.select(names)
-    metrics = {TEMPORAL_NORM: temporal_norm(table)}
-    if pca is not None and pca.singleview is not None:
-        metrics[PCA_SINGLEVIEW] = _singleview_error(table.xy, pca)
-    if pca is not None and pca.multiview is not None:
-        metrics[PCA_MULTIVIEW] = _multiview_error(table.xy, pca)
+    metrics = {
+        TEMPORAL_NORM: temporal_norm(table),
+        **({} if pca is None else pca.errors(table.xy)),
+    }
     damaged = ~table.is_ok
     if damaged.any():
         for values in metrics.values():
@@ -189,33 +198,10 @@ def compute_metrics(
 
 
 def temporal_norm(table: KeypointTable) -> FloatArray:
-    """Distance from each keypoint to where it was a frame before.
-
-    Returns:
-        shape (n_frames, n_keypoints), in pixels; NaN in the first frame.
-    """
+    """Distance of each keypoint from the frame before, in pixels; NaN in the first frame."""
     norm = np.full(table.xy.shape[:2], np.nan, dtype=np.float32)
     norm[1:] = _norm(np.diff(table.xy, axis=0))
     return norm
-
-
-def _singleview_error(xy: FloatArray, pca: PcaMetrics) -> FloatArray:
-    error = np.full(xy.shape[:2], np.nan, dtype=np.float32)
-    # Upstream measures a centred reconstruction against positions that are not centred; both
-    # sides are centred here, so that the error is the distance to the subspace.
-    assert pca.singleview is not None
-    error[:, list(pca.columns)] = pca.singleview.residuals(_poses(xy, pca.columns, pca.centering))
-    return error
-
-
-def _multiview_error(xy: FloatArray, pca: PcaMetrics) -> FloatArray:
-    error = np.full(xy.shape[:2], np.nan, dtype=np.float32)
-    assert pca.multiview is not None
-    residuals = pca.multiview.residuals(_points_in_views(xy, pca.views))
-    by_frame = residuals.reshape(len(xy), -1, len(pca.views))
-    for v, columns in enumerate(pca.views):
-        error[:, list(columns)] = by_frame[:, :, v]
-    return error
 
 
 def _norm(vectors: FloatArray) -> FloatArray:
@@ -223,7 +209,7 @@ def _norm(vectors: FloatArray) -> FloatArray:
 
 
 def _poses(xy: FloatArray, columns: Sequence[int], centering: str) -> FloatArray:
-    """One row a frame: x and y of the chosen keypoints."""
+    """One row per frame: x and y of the chosen keypoints."""
     chosen = xy[:, list(columns)]
     if centering == "mean":
         chosen = chosen - chosen.mean(axis=1, keepdims=True)
@@ -235,7 +221,7 @@ def _poses(xy: FloatArray, columns: Sequence[int], centering: str) -> FloatArray
 
 
 def _points_in_views(xy: FloatArray, views: Sequence[Sequence[int]]) -> FloatArray:
-    """One row a frame and body part: its x and y in one view after another."""
+    """One row per frame and body part: its x and y in one view after another."""
     if len({len(view) for view in views}) != 1:
         raise ValueError("mirrored views have different numbers of keypoints")
     stacked = np.stack([xy[:, list(view)] for view in views], axis=2)
@@ -270,8 +256,3 @@ def _covariance(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         raise ValueError("two keypoints are hardly ever labelled in the same frame")
     centred = np.where(known, points - np.nanmean(points, axis=0), 0.0)
     return np.asarray(centred.T @ centred / (n_pairs - 1))
-
-
-def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    section = config.get(name)
-    return section if isinstance(section, Mapping) else {}

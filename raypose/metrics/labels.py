@@ -1,9 +1,8 @@
 """The training labels of a model, which the PCA errors are fitted on.
 
-In the coordinates of the network's input, as Lightning Pose has them: what a label is worth there
-depends on the size of its image, so that the headers of the images are read too. An image that is
-missing costs its own label alone, and where the other images of its folder (of one video) are of
-one size, not even that.
+They are in the coordinates of the network's input, as in Lightning Pose, which depend on the size
+of each image: the headers of the images are read, too. If an image is missing, the other images
+of its folder (of one video) give its size, or its label is left out.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from raypose.specs import ModelSpec
 from raypose.storage import regular_files
 from raypose.tables.keypoints import FloatArray
 
-_READERS = 8
+_READERS = 8  # which wait for the disk
 _MAX_POSITION = 1e6
 _OTHER_TABLE = "Check this table of labels, or name another with --override data.csv_file=…."
 
@@ -33,9 +32,8 @@ class TrainingLabels:
     """Labels of the training split.
 
     Attributes:
-        points: in pixels of the network's input, shape (n, n_keypoints, 2); NaN where there is
-            none.
-        without_image: names of images that can't be read, and whose labels are left out for that.
+        points: in pixels of the network's input, shape (n, n_keypoints, 2); NaN if not labelled.
+        without_image: names of images that can't be read, whose labels are left out.
     """
 
     points: FloatArray
@@ -50,19 +48,19 @@ def labels_path(spec: ModelSpec, data_dir: Path | None = None) -> Path:
         data_dir: where the user says that the training data is.
 
     Raises:
-        LabelsError: the config names none, or it is not there.
+        LabelsError: the config names none, or it does not exist.
     """
-    file = _section(spec.config, "data").get("csv_file")
+    file = section(spec.config, "data").get("csv_file")
     if not isinstance(file, str):
         raise LabelsError("the config names no file of labels", path=spec.config_path)
     path = _directory(spec, data_dir) / file
     if not path.is_file():
-        raise LabelsError("the training labels are not there", path=path, hint=_hint(data_dir))
+        raise LabelsError("the training labels do not exist", path=path, hint=_hint(data_dir))
     return path
 
 
 def _directory(spec: ModelSpec, data_dir: Path | None) -> Path:
-    return Path(data_dir or _section(spec.config, "data").get("data_dir") or "")
+    return Path(data_dir or section(spec.config, "data").get("data_dir") or "")
 
 
 def _hint(data_dir: Path | None) -> str:
@@ -86,7 +84,7 @@ def read_training_labels(spec: ModelSpec, data_dir: Path | None) -> TrainingLabe
             hint=_hint(data_dir),
         )
     try:
-        train = training_split(len(images), _section(spec.config, "training"))
+        train = training_split(len(images), section(spec.config, "training"))
     except LabelsError as error:
         raise LabelsError(error.message, path=path, hint=_OTHER_TABLE) from None
     names = [images[i] for i in train]
@@ -209,6 +207,7 @@ def torch_permutation(n: int, seed: int) -> list[int]:
     return order
 
 
-def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A section of a config; empty where there is none."""
     section = config.get(name)
     return section if isinstance(section, Mapping) else {}

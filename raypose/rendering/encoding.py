@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import pairwise
 from typing import Any
@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from raypose.errors import CancelledError
+from raypose.video.copying import join_parts
 from raypose.video.decoding import iter_frames
 from raypose.video.index import VideoIndex
-from raypose.video.joining import join_parts
 from raypose.video.mp4 import check_shown
 from raypose.video.reader import read_ahead
 from raypose.video.writer import EncoderSettings, VideoWriter
@@ -52,61 +52,25 @@ def encode_frames(
 ) -> int:
     """Render and encode frames `start` to `stop`, each shown when it was, from time 0 on.
 
-    Args:
-        index: the video.
-        start: first frame.
-        stop: frame after the last.
-        out_path: the MP4 to write.
-        new_renderer: makes the renderer of one part, which is called with its frames in order.
-        settings: of the encoder.
-        threads: that it may use.
-        memory_bytes: that it may take; None for no limit.
-        on_progress: called with the number of frames written so far.
-        should_stop: asked now and then whether to give up.
-
-    Returns:
-        Number of frames written.
-
-    Raises:
-        VideoError: the video can't be read.
-        OutputError: the file can't be written, or would not show each of the frames.
-        CancelledError: `should_stop` said so.
+    `new_renderer` makes the renderer of one part, which is called with its frames in order. The
+    other arguments, the result and the errors are those of `cut_snippet`.
     """
     out_path = os.fspath(out_path)
     guard = _ProgressGuard(index.path, on_progress, should_stop)
     bounds = part_bounds(index, start, stop, _most_parts(index, threads, memory_bytes))
-    n_parts = len(bounds) - 1
-    folder, name = os.path.split(out_path)
-    # Beside the output, and named so that what a killed process leaves behind is recognised.
-    paths = [os.path.join(folder, f"part{k}-{name}") for k in range(n_parts)]
+    part_threads = threads // (len(bounds) - 1)
 
-    def encode_part(first: int, end: int, path: str) -> None:
+    def encode(first: int, end: int, path: str) -> None:
         render = new_renderer()
         with guard.giving_up():
             if first > start:
                 render = _with_picture_before(render, index, first)
-            _encode_part(index, first, end, path, render, settings, threads // n_parts, guard)
+            _encode_part(index, first, end, path, render, settings, part_threads, guard)
 
-    if n_parts == 1:
-        encode_part(start, stop, out_path)
+    if len(bounds) == 2:
+        encode(start, stop, out_path)
     else:
-        try:
-            with ThreadPoolExecutor(n_parts, "raypose-draw") as pool, guard.giving_up():
-                jobs = [
-                    pool.submit(encode_part, *ends, path)
-                    for ends, path in zip(pairwise(bounds), paths, strict=True)
-                ]
-                wait(jobs)
-            errors = [error for job in jobs if (error := job.exception()) is not None]
-            if errors:
-                # The error that made the other parts give up.
-                raise min(errors, key=lambda error: isinstance(error, CancelledError))
-            begins = [int(index.pts[first] - index.pts[start]) for first in bounds[:-1]]
-            join_parts(paths, begins, out_path, index)
-        finally:
-            for path in paths:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(path)
+        _encode_parts(index, bounds, out_path, encode, guard)
     check_shown(out_path, stop - start)
     return stop - start
 
@@ -175,6 +139,36 @@ class _ProgressGuard:
         except BaseException:
             self._given_up = True
             raise
+
+
+def _encode_parts(
+    index: VideoIndex,
+    bounds: Sequence[int],
+    out_path: str,
+    encode: Callable[[int, int, str], None],
+    guard: _ProgressGuard,
+) -> None:
+    """Encode parts side by side and join them."""
+    folder, name = os.path.split(out_path)
+    # Beside the output, and named so that what a killed process leaves behind is recognised.
+    paths = [os.path.join(folder, f"part{k}-{name}") for k in range(len(bounds) - 1)]
+    try:
+        with ThreadPoolExecutor(len(paths), "raypose-draw") as pool, guard.giving_up():
+            jobs = [
+                pool.submit(encode, *ends, path)
+                for ends, path in zip(pairwise(bounds), paths, strict=True)
+            ]
+            wait(jobs)
+        errors = [error for job in jobs if (error := job.exception()) is not None]
+        if errors:
+            # The error that made the other parts give up.
+            raise min(errors, key=lambda error: isinstance(error, CancelledError))
+        begins = [int(index.pts[first] - index.pts[bounds[0]]) for first in bounds[:-1]]
+        join_parts(paths, begins, out_path, index)
+    finally:
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
 
 
 def _encode_part(

@@ -213,7 +213,7 @@ class _Dots:
 
 @dataclass(frozen=True, slots=True)
 class _TextBox:
-    """Black ground of the text.
+    """Black background of the text.
 
     Attributes:
         pixels: upright, to write on.
@@ -231,7 +231,7 @@ class _TextBox:
 
 
 def _drawing_scale(width: int, height: int) -> float:
-    """Size of markers and text: Lightning Pose enlarges small videos, raypose draws smaller."""
+    """Size of markers and text, smaller in small frames (which Lightning Pose enlarges)."""
     side = min(width, height)
     return 0.4 if side <= 100 else 0.5 if side <= 192 else 1.0
 

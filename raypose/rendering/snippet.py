@@ -33,14 +33,8 @@ def motion_energy(
 ) -> NDArray[np.float64]:
     """Mean displacement of the confident keypoints since the frame before, in pixels, (N,).
 
-    Args:
-        xy: (N, K, 2), in pixels.
-        likelihood: (N, K).
-        threshold: keypoints below it, in this frame or the one before, do not count.
-        is_ok: (N,), False where a frame is damaged or missing; None if none is.
-
-    Returns:
-        One value per frame; 0 for the first one, and where no keypoint is confident.
+    Arguments as in `choose_snippet`. A keypoint counts if it is confident in this frame and the
+    one before; 0 where none is, and for the first frame.
     """
     energy = np.zeros(len(xy))
     for first in range(1, len(xy), _CHUNK):

@@ -1,16 +1,14 @@
 """Tables of predictions of other tools, read into a `KeypointTable`.
 
-What a file is, its content says: a CSV of Lightning Pose, DeepLabCut or EKS (`predictions`), a
-CSV or an analysis file (HDF5) of SLEAP (`sleap`), or DeepLabCut's HDF5 by pandas. One animal per
-table.
-Nothing is unpickled but lists of names, and nothing is written.
+The content says what a file is: a CSV of Lightning Pose, DeepLabCut or EKS (`keypoints`), a CSV or
+an analysis file (HDF5) of SLEAP (`sleap`), or DeepLabCut's HDF5 by pandas. One animal per table.
+Only lists of names are unpickled.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import os
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +23,7 @@ from raypose.storage import regular_files
 from raypose.tables import sleap
 from raypose.tables.csv_rows import delimiter_of, text_head
 from raypose.tables.keypoints import KeypointTable, choose_columns, read_csv
-from raypose.tables.row_index import numbered_from
+from raypose.tables.row_index import WRITE_AGAIN, AnyName, numbered_from
 from raypose.tables.sleap import several_animals
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -37,7 +35,6 @@ _H5_ERRORS = (
 _HEAD_BYTES = 1 << 20
 _GLANCE_BYTES = 1 << 12
 _OTHER_TOOL = "Give a table of Lightning Pose, DeepLabCut, SLEAP or EKS."
-_MAKE_AGAIN = "Write it again with the tool that made it."
 _AS_CSV = "Write it as CSV with the tool that made it, and give that."
 
 
@@ -54,7 +51,7 @@ class TableLook:
     video: str = ""
 
 
-def look_at_table(path: str | os.PathLike[str]) -> TableLook | None:
+def look_at_table(path: AnyName) -> TableLook | None:
     """A glance at a file: enough to know what it is, not whether it can be used.
 
     Returns:
@@ -68,14 +65,14 @@ def look_at_table(path: str | os.PathLike[str]) -> TableLook | None:
     if head.startswith(_HDF5):
         return _look_at_hdf5(path)
     if not head:
-        raise TableError("is empty", path=path, hint=_MAKE_AGAIN)
+        raise TableError("is empty", path=path, hint=WRITE_AGAIN)
     first, _ = _first_rows(head)
     if tuple(first[: len(sleap.COLUMNS)]) == sleap.COLUMNS:
         return TableLook(sleap.SCORER)
     return TableLook(first[1]) if len(first) > 1 and first[0] == "scorer" else None
 
 
-def _look_at_hdf5(path: str | os.PathLike[str]) -> TableLook | None:
+def _look_at_hdf5(path: AnyName) -> TableLook | None:
     import h5py
 
     with _as_table_errors(path), h5py.File(path, "r") as file:
@@ -90,11 +87,11 @@ def _look_at_hdf5(path: str | os.PathLike[str]) -> TableLook | None:
     return None
 
 
-def read_table(path: str | os.PathLike[str]) -> KeypointTable:
+def read_table(path: AnyName) -> KeypointTable:
     """Reads a table of predictions, whatever tool it is of.
 
     Values are rounded to float32. Where SLEAP has no point the position is NaN and the likelihood
-    0; a point without a score, which somebody has placed by hand, has likelihood 1.
+    0; a point without a score, which was placed by hand, has likelihood 1.
 
     Raises:
         TableError: the file is damaged, is no such table, or is one of several animals.
@@ -102,16 +99,16 @@ def read_table(path: str | os.PathLike[str]) -> KeypointTable:
     """
     table = _read(path)
     if not table.n_frames:
-        raise TableError("has no row of any frame", path=path, hint=_MAKE_AGAIN)
+        raise TableError("has no row of any frame", path=path, hint=WRITE_AGAIN)
     return table
 
 
-def _read(path: str | os.PathLike[str]) -> KeypointTable:
+def _read(path: AnyName) -> KeypointTable:
     head = _head_of(path, _HEAD_BYTES)
     if head.startswith(_HDF5):
         return _read_hdf5(path)
     if not head:
-        raise TableError("is empty", path=path, hint=_MAKE_AGAIN)
+        raise TableError("is empty", path=path, hint=WRITE_AGAIN)
     first, second = _first_rows(head)
     if tuple(first[: len(sleap.COLUMNS)]) == sleap.COLUMNS:
         return sleap.read_csv(path)
@@ -133,13 +130,13 @@ def _first_rows(head: bytes) -> tuple[list[str], list[str]]:
         return [], []
 
 
-def _head_of(path: str | os.PathLike[str], n_bytes: int) -> bytes:
+def _head_of(path: AnyName, n_bytes: int) -> bytes:
     with regular_files.open_file(Path(path)) as file:
         return file.read(n_bytes)
 
 
 @contextmanager
-def _as_table_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+def _as_table_errors(path: AnyName) -> Iterator[None]:
     """What h5py raises; it has no exceptions of its own."""
     try:
         yield
@@ -152,7 +149,7 @@ def _frames(file: Any) -> dict[str, Any]:
     return {n: item for n, item in file.items() if "pandas_type" in getattr(item, "attrs", {})}
 
 
-def _read_hdf5(path: str | os.PathLike[str]) -> KeypointTable:
+def _read_hdf5(path: AnyName) -> KeypointTable:
     import h5py
 
     with _as_table_errors(path), h5py.File(path, "r") as file:
@@ -175,7 +172,7 @@ def _read_hdf5(path: str | os.PathLike[str]) -> KeypointTable:
         return _read_pandas(group, path)
 
 
-def _read_pandas(group: Any, path: str | os.PathLike[str]) -> KeypointTable:
+def _read_pandas(group: Any, path: AnyName) -> KeypointTable:
     """A data frame as `to_hdf(format="table")` lays it out: blocks of columns, with their names.
 
     A block holds the columns of one type of number; their order among all is kept apart.
@@ -216,7 +213,7 @@ class _PlainUnpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"{module}.{name} is no plain value")
 
 
-def _plain(pickled: Any, path: str | os.PathLike[str]) -> Any:
+def _plain(pickled: Any, path: AnyName) -> Any:
     """The value of an attribute that PyTables has pickled."""
     try:
         return _PlainUnpickler(io.BytesIO(bytes(pickled))).load()

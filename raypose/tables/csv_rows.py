@@ -1,9 +1,9 @@
-"""Rows of numbers in a CSV file, in whatever dialect a tool or a spreadsheet has written them.
+"""Rows of numbers in a CSV file, in any dialect that tools and spreadsheets write.
 
-Stands below `predictions`, which knows what the columns mean. Here are separators (comma,
-semicolon, tab), decimal commas, UTF-16, line ends, and an index of whole numbers, of floats or of
-image names. Nothing is guessed: a file that reads in one dialect only is read in that one, and
-what was assumed is a note. Memory stays bounded for UTF-8, which is all but what Excel writes.
+`keypoints` knows what the columns mean. Handled here: separators (comma, semicolon, tab), decimal
+commas, UTF-16, line ends, and an index of integers, floats or image names. Nothing is guessed: a
+file is read in the only dialect that fits it, and assumptions become notes. Memory stays bounded
+for UTF-8, which is everything but what Excel writes.
 """
 
 from __future__ import annotations
@@ -16,26 +16,23 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from raypose.errors import TableError
 from raypose.storage import regular_files
-from raypose.tables.row_index import IMAGE, Index, index_of
-
-if TYPE_CHECKING:
-    pass
+from raypose.tables.row_index import IMAGE, WRITE_AGAIN, AnyName, Index, index_of
 
 FloatArray = npt.NDArray[np.float32]
-AnyName = str | os.PathLike[str]
 
 _READ_BYTES = 4 << 20
 _HEAD_BYTES = 1 << 16
 _MOST_BYTES_RECODED = 2 << 30
 _MOST_BYTES_OF_A_LIST = 16 << 20
-_WRITE_AGAIN = "Write it again with the tool that made it."
+# Whatever reads with decimal commas has no decimal points, and vice versa.
+_DECIMAL_POINTS = (".", ",")
 _AS_UTF8 = 'Save it as "CSV UTF-8", or with the tool that made it.'
 
 _FIRST_FIELD = re.compile(r'\s*(?:"[^"]*"|[^",;\t]*)([,;\t])')
@@ -67,7 +64,7 @@ class CsvHead:
 
 
 def read_head(path: AnyName, n_rows: int) -> CsvHead:
-    """Reads the first rows of a CSV file and finds out how its fields are separated.
+    """Reads the first rows of a CSV file and detects the separator.
 
     Raises:
         TableError: it is no CSV file, or it ends within these rows.
@@ -101,7 +98,7 @@ def _marked(head: bytes) -> str:
 
 
 def _recoded(head: bytes, path: AnyName) -> bytes | None:
-    """The file as UTF-8 with usual line ends; None where it is like that already."""
+    """The file as UTF-8 with usual line ends; None if it has these."""
     encoding = _marked(head)
     old_ends = not encoding and b"\r" in head and b"\n" not in head
     if not encoding and not old_ends:
@@ -135,7 +132,7 @@ def _header_rows(file: IO[bytes], n_rows: int, delimiter: str, path: AnyName) ->
     except (UnicodeDecodeError, csv.Error) as error:
         raise TableError(f"is no CSV file in UTF-8 ({error})", path=path, hint=_AS_UTF8) from error
     if len(rows) < n_rows or not all(rows):
-        raise TableError("it ends within its header rows", path=path, hint=_WRITE_AGAIN)
+        raise TableError("it ends within its header rows", path=path, hint=WRITE_AGAIN)
     return rows
 
 
@@ -184,8 +181,7 @@ def read_columns(
     place = {name: str(header.index(name)) for name in names}
     types = {place[name]: pa.string() if name in texts else pa.float64() for name in names}
     errors: list[Exception] = []
-    # Whatever reads with decimal commas has no decimal points, and the other way round.
-    for decimal_point in (".", ","):
+    for decimal_point in _DECIMAL_POINTS:
         try:
             with head.open() as file:
                 file.seek(head.offset)
@@ -205,9 +201,7 @@ def read_columns(
                 return {name: np.array([]) for name in names}
             errors.append(error)
     else:
-        raise TableError(
-            f"a row can't be read: {str(errors[0])[:200]}", path=head.path, hint=_WRITE_AGAIN
-        ) from errors[0]
+        raise _unreadable(errors[0], head) from errors[0]
     return {
         name: np.array([text or "" for text in rows[place[name]].to_pylist()])
         if name in texts
@@ -234,6 +228,8 @@ def read_numbers(
         TableError: a row is cut short or is no such row, or rows are not numbered one by one.
         OSError: the file can't be read.
     """
+    import pyarrow as pa
+
     with head.open() as file:
         file.seek(head.offset)
         first, offset = _first_row(file, head.delimiter)
@@ -243,90 +239,70 @@ def read_numbers(
         return np.empty((0, len(columns)), np.float32), ()
     notes = _check_last(tail, n_columns + 1, head) if tail else []
     index = index_of(first[0] if first else "")
-    reader = _Reader(head, offset, n_rows, n_columns, columns, index)
-    try:
-        values = reader.read(".")
-    except _NotLikeThis as error:
-        # Whatever reads with decimal commas has no decimal points, and the other way round.
+    values = np.empty((n_rows, len(columns)), np.float32)
+    errors: list[Exception] = []
+    for decimal_point in _DECIMAL_POINTS:
         try:
-            values = reader.read(",")
-        except _NotLikeThis:
-            message = f"a row can't be read: {str(error)[:200]}"
-            raise TableError(message, path=head.path, hint=_WRITE_AGAIN) from error
-    return values, (*index.notes(), *notes)
-
-
-class _NotLikeThis(Exception):
-    """Rows can't be read with this decimal point."""
-
-
-class _Reader:
-    """Reads all rows, once for each decimal point that is tried."""
-
-    def __init__(
-        self,
-        head: CsvHead,
-        offset: int,
-        n_rows: int,
-        n_columns: int,
-        columns: Sequence[int],
-        index: Index,
-    ) -> None:
-        self._head = head
-        self._offset = offset
-        self._n_rows = n_rows
-        self._names = [str(i) for i in range(n_columns + 1)]
-        self._chosen = [str(i + 1) for i in columns]
-        self._index = index
-
-    def read(self, decimal_point: str) -> FloatArray:
-        import pyarrow as pa
-
-        values = np.empty((self._n_rows, len(self._chosen)), dtype=np.float32)
-        filled = 0
-        self._index.begin()
-        try:
-            with self._source() as source:
-                source.seek(self._offset)
-                for batch in self._open(source, decimal_point):
-                    self._index.check(batch.select([0]), self._head.path)
-                    rows = batch.select(self._chosen).to_tensor(null_to_nan=True)
-                    if filled + batch.num_rows > self._n_rows:
-                        break
-                    values[filled : filled + batch.num_rows] = rows.to_numpy()
-                    filled += batch.num_rows
+            _fill(values, head, offset, n_columns, columns, index, decimal_point)
         except (pa.ArrowException, UnicodeDecodeError) as error:
-            raise _NotLikeThis(str(error)) from error
-        if filled != self._n_rows:
-            raise TableError(
-                f"it has blank lines or line breaks within its {self._n_rows} rows",
-                path=self._head.path,
-                hint=_WRITE_AGAIN,
-            )
-        return values
+            errors.append(error)
+        else:
+            return values, (*index.notes(), *notes)
+    raise _unreadable(errors[0], head) from errors[0]
 
-    def _source(self) -> Any:
-        import pyarrow as pa
 
-        if self._head.content is not None:
-            return pa.BufferReader(self._head.content)
-        return pa.OSFile(os.fsencode(self._head.path))  # names need not be UTF-8
+def _fill(
+    values: FloatArray,
+    head: CsvHead,
+    offset: int,
+    n_columns: int,
+    columns: Sequence[int],
+    index: Index,
+    decimal_point: str,
+) -> None:
+    """Read all rows from `offset` into `values`, with one of the decimal points."""
+    import pyarrow as pa
+    import pyarrow.csv as pa_csv
 
-    def _open(self, source: Any, decimal_point: str) -> Any:
-        import pyarrow as pa
-        import pyarrow.csv as pa_csv
-
-        floats = dict.fromkeys(self._chosen, pa.float32())
-        return pa_csv.open_csv(
+    chosen = [str(i + 1) for i in columns]
+    names = [str(i) for i in range(n_columns + 1)]
+    types = {"0": index.type(), **dict.fromkeys(chosen, pa.float32())}
+    n_rows = filled = 0
+    index.begin()
+    # Names need not be UTF-8.
+    with (
+        pa.OSFile(os.fsencode(head.path))
+        if head.content is None
+        else pa.BufferReader(head.content)
+    ) as source:
+        source.seek(offset)
+        batches = pa_csv.open_csv(
             source,
-            pa_csv.ReadOptions(column_names=self._names, block_size=_READ_BYTES),
-            pa_csv.ParseOptions(delimiter=self._head.delimiter),
+            pa_csv.ReadOptions(column_names=names, block_size=_READ_BYTES),
+            pa_csv.ParseOptions(delimiter=head.delimiter),
             pa_csv.ConvertOptions(
-                include_columns=["0", *self._chosen],
-                column_types={"0": self._index.type(), **floats},
-                decimal_point=decimal_point,
+                include_columns=["0", *chosen], column_types=types, decimal_point=decimal_point
             ),
         )
+        for batch in batches:
+            index.check(batch.select([0]), head.path)
+            n_rows += batch.num_rows
+            if n_rows > len(values):
+                break
+            rows = batch.select(chosen).to_tensor(null_to_nan=True)
+            values[filled:n_rows] = rows.to_numpy()
+            filled = n_rows
+    if n_rows != len(values):
+        raise TableError(
+            f"it has blank lines or line breaks within its {len(values)} rows",
+            path=head.path,
+            hint=WRITE_AGAIN,
+        )
+
+
+def _unreadable(error: Exception, head: CsvHead) -> TableError:
+    message = f"a row can't be read: {str(error)[:200]}"
+    return TableError(message, path=head.path, hint=WRITE_AGAIN)
 
 
 def _first_row(file: IO[bytes], delimiter: str) -> tuple[list[str], int]:
@@ -376,7 +352,7 @@ def _check_last(line: bytes, n_fields: int, head: CsvHead) -> list[str]:
     """
     fields = _fields(line, head.delimiter)
     if len(fields) < n_fields or not fields[-1].strip():
-        raise TableError("its last row is cut short", path=head.path, hint=_WRITE_AGAIN)
+        raise TableError("its last row is cut short", path=head.path, hint=WRITE_AGAIN)
     return [
         f"its last row has no line end; it is read to its last field, {fields[-1][:40]}, which "
         "lacks digits if the file was cut short"

@@ -1,19 +1,17 @@
-"""The keypoint table: one row a frame, in memory and as the CSV that the field's tools read.
+"""The keypoint table: one row per frame, in memory and as the CSV that the field's tools read.
 
-Inference makes such tables; metrics, drawing and smoothing take them in memory; they are
-committed as CSV. A file has three header rows (scorer, bodyparts, coords), an unnamed index of
-frames, and x, y and likelihood a keypoint, or the nine columns of EKS. Tables of metrics have one
-header row of keypoints and one value a keypoint.
+A file has three header rows (scorer, bodyparts, coords), an unnamed index of frames, and x, y and
+likelihood per keypoint, or the nine columns of EKS. Tables of metrics have one header row of
+keypoints and one value per keypoint.
 
 Files are written and read in blocks through Arrow, so that memory stays bounded whatever the
-length of a video. Nothing here names an output or commits it: see `layout` and `commits`.
+length of a video.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import os
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,12 +25,12 @@ import numpy.typing as npt
 from raypose.errors import TableError
 from raypose.storage.origins import Origin
 from raypose.tables.csv_rows import read_head, read_numbers
+from raypose.tables.row_index import WRITE_AGAIN, AnyName
 from raypose.video.frames import Frames, FrameStatus
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-AnyName = str | os.PathLike[str]
 FloatArray = npt.NDArray[np.float32]
 
 COORDS = ("x", "y", "likelihood")
@@ -49,9 +47,8 @@ EKS_SCORER = "ensemble-kalman_tracker"
 POINT_COORDS = ("x", "y", "z", "x_posterior_var", "y_posterior_var", "z_posterior_var")
 
 _HEADER_LABELS = ("scorer", "bodyparts", "coords")
-# Values formatted at a time: so many stay in the processor's cache.
+# Values formatted at a time; these stay in the processor's cache.
 _WRITE_VALUES = 1 << 18
-_CHECK_HEADER = "Write it again with the tool that made it."
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,13 +58,12 @@ class KeypointTable:
     Attributes:
         scorer: what made the table, e.g. `heatmap_tracker`.
         keypoint_names: names, in the order of `values`.
-        coords: what `values` holds of each keypoint; begins with x, y and likelihood.
+        coords: what `values` holds per keypoint; begins with x, y and likelihood.
         values: shape (n_frames, n_keypoints, len(coords)), float32; NaN where there is none.
         notes: what was assumed when the table was read.
-        open_ended: True where frames without an animal may be missing at the end, as in SLEAP's.
-        origin: what it was made from, where a task of raypose has made it.
-        frames: time and status of each frame, which have a file of their own; None where all are
-            ok, whatever was given, or nothing is known.
+        open_ended: whether frames without an animal may be missing at the end, as in SLEAP's.
+        origin: what it was made from, if raypose made it.
+        frames: time and status of each frame; None if all are ok or nothing is known.
 
     Raises:
         TableError: the parts do not fit each other, or a keypoint comes twice.
@@ -103,7 +99,7 @@ class KeypointTable:
 
     @property
     def n_frames(self) -> int:
-        """Number of rows, one a frame."""
+        """Number of rows, one per frame."""
         return int(self.values.shape[0])
 
     @property
@@ -113,7 +109,7 @@ class KeypointTable:
 
     @property
     def is_ok(self) -> npt.NDArray[np.bool_]:
-        """Where the frame has a sound picture, as far as is known, shape (n_frames,)."""
+        """Whether each frame is undamaged, as far as is known, shape (n_frames,)."""
         if self.frames is None:
             return np.ones(self.n_frames, np.bool_)
         return np.asarray(self.frames.statuses == FrameStatus.OK)
@@ -135,7 +131,7 @@ class KeypointTable:
         return replace(self, values=self.values[start:stop], frames=frames)
 
     def extended(self, n_frames: int) -> KeypointTable:
-        """The table with as many frames more at its end, without keypoints: NaN, likelihood 0."""
+        """The table with `n_frames` more at its end, without keypoints: NaN, likelihood 0."""
         added = np.full((n_frames, *self.values.shape[1:]), np.nan, np.float32)
         added[..., 2] = 0
         return replace(self, values=np.concatenate([self.values, added]))
@@ -158,7 +154,7 @@ class KeypointTable:
 
 @dataclass(frozen=True, eq=False)
 class PointTable:
-    """Smoothed keypoints in space, and their posterior variances, of every frame.
+    """Smoothed 3-D keypoints of every frame, and their posterior variances.
 
     Attributes:
         keypoint_names: names, in the order of `values`.
@@ -216,7 +212,7 @@ def read_csv(path: AnyName) -> KeypointTable:
         )
     scorers, bodyparts, coords = (row[1:] for row in head.rows)
     if not len(scorers) == len(bodyparts) == len(coords) > 0:
-        raise TableError("its header rows differ in length", path=path, hint=_CHECK_HEADER)
+        raise TableError("its header rows differ in length", path=path, hint=WRITE_AGAIN)
     names, kept_coords, columns = choose_columns(bodyparts, coords, path)
     values, notes = read_numbers(head, len(coords), columns)
     shape = (len(values), len(names), len(kept_coords))

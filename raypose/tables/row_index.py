@@ -1,8 +1,8 @@
 """The first column of a table: which frame each row is of.
 
-Rows are numbered one by one, by whole numbers (`0`), by floats (`0.0`) or by names of images that
-differ in their number alone. What leaves frames out, or is of several videos, is no table of
-predictions. `csv_rows` checks each block of rows with one of these.
+Rows are numbered one by one, by integers (`0`), floats (`0.0`) or names of images that differ only
+in their number. A table that skips frames, or is of several videos, is no table of predictions.
+`csv_rows` checks each block of rows with one of these.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 AnyName = str | os.PathLike[str]
 
-_WRITE_AGAIN = "Write it again with the tool that made it."
+WRITE_AGAIN = "Write it again with the tool that made it."
 # `labeled-data/v/img0012.png`: what comes before the number, the number, suffixes.
 IMAGE = re.compile(r"^(.*?)(\d+)((?:\.[A-Za-z]\w*)+)$", re.DOTALL)
 _MOST_DIGITS = 15
@@ -69,7 +69,7 @@ class Index:
 
     def _numbers(self, batch: pa.RecordBatch, path: AnyName) -> npt.NDArray[Any]:
         if batch.column(0).null_count:
-            raise TableError("a row has no frame number", path=path, hint=_WRITE_AGAIN)
+            raise TableError("a row has no frame number", path=path, hint=WRITE_AGAIN)
         # (`Array.to_numpy` would import pandas.)
         numbers: npt.NDArray[Any] = batch.to_tensor().to_numpy()[:, 0]
         return numbers

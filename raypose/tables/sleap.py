@@ -1,13 +1,12 @@
 """SLEAP's exports of one animal: CSV files, and analysis files (HDF5).
 
-Both end at the last frame in which SLEAP has found the animal, however long the video is: their
-tables are open-ended, and who puts them together with others adds what is missing.
+Both end at the last frame in which SLEAP found the animal, however long the video is: their tables
+are open-ended, and are extended when they are combined with others.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ import numpy.typing as npt
 from raypose.errors import TableError
 from raypose.tables.csv_rows import read_columns, read_head
 from raypose.tables.keypoints import COORDS, FloatArray, KeypointTable
+from raypose.tables.row_index import WRITE_AGAIN, AnyName
 
 COLUMNS = ("track", "frame_idx", "instance.score")
 SCORER = "sleap"
@@ -25,13 +25,12 @@ SCORER = "sleap"
 _AXES = ("track", "xy", "node", "frame")
 _OLD_AXES = ("frame", "node", "xy", "track")
 _ONE_ANIMAL = "Write a table for each animal and give those: EKS smooths one animal at a time."
-_WRITE_AGAIN = "Write it again with the tool that made it."
 # A frame number far beyond what the number of rows suggests is a damaged one.
 _MOST_FRAMES, _MOST_FRAMES_A_ROW = 1_000_000, 1000
 _MOST_BYTES = 16 << 30
 
 
-def several_animals(what: str, names: Sequence[str], path: str | os.PathLike[str]) -> TableError:
+def several_animals(what: str, names: Sequence[str], path: AnyName) -> TableError:
     """The error for a table of more than one animal."""
     shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
     return TableError(
@@ -39,7 +38,7 @@ def several_animals(what: str, names: Sequence[str], path: str | os.PathLike[str
     )
 
 
-def read_analysis(file: Any, path: str | os.PathLike[str]) -> KeypointTable:
+def read_analysis(file: Any, path: AnyName) -> KeypointTable:
     """Reads an analysis file, opened with h5py: arrays of all tracks.
 
     Raises:
@@ -66,7 +65,7 @@ def read_analysis(file: Any, path: str | os.PathLike[str]) -> KeypointTable:
             hint="Export it again with SLEAP 1.3 or later.",
         )
     if file["point_scores"].size * 2 != tracks.size:
-        raise TableError("its scores do not fit its points", path=path, hint=_WRITE_AGAIN)
+        raise TableError("its scores do not fit its points", path=path, hint=WRITE_AGAIN)
     frame_node_xy = [axes.index(axis) for axis in ("track", "frame", "node", "xy")]
     xy = np.transpose(tracks[:], frame_node_xy)[0]
     flat = [axis for axis in axes if axis != "xy"]
@@ -76,7 +75,7 @@ def read_analysis(file: Any, path: str | os.PathLike[str]) -> KeypointTable:
     return _table(names, xy, scores)
 
 
-def read_csv(path: str | os.PathLike[str]) -> KeypointTable:
+def read_csv(path: AnyName) -> KeypointTable:
     """Reads a CSV export: one row for each instance; frames without one have no row.
 
     Raises:
@@ -106,13 +105,13 @@ def read_csv(path: str | os.PathLike[str]) -> KeypointTable:
     return _table(tuple(nodes), values[..., :2], values[..., 2])
 
 
-def _frames(numbers: npt.NDArray[Any], path: str | os.PathLike[str]) -> npt.NDArray[np.int64]:
+def _frames(numbers: npt.NDArray[Any], path: AnyName) -> npt.NDArray[np.int64]:
     """The frames of the rows, as whole numbers."""
     most = _MOST_FRAMES + _MOST_FRAMES_A_ROW * len(numbers)
     for number in numbers:
         if not 0 <= number < most or number != int(number):
             raise TableError(
-                f"a row is of frame {number:g}, which can't be", path=path, hint=_WRITE_AGAIN
+                f"a row is of frame {number:g}, which can't be", path=path, hint=WRITE_AGAIN
             )
     return numbers.astype(np.int64)
 

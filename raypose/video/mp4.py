@@ -1,16 +1,17 @@
-"""What all MP4s that raypose writes have in common, and the check before one is committed.
+"""How raypose opens the MP4s that it writes, and the check before one is committed.
 
-An MP4 says in an edit list which part of a track is shown. It counts in ticks of the movie,
-which are milliseconds unless the muxer is told otherwise: above 1000 frames per second, and at
-many rates below, the last frames would be cut off.
+The edit list of an MP4 says which part of a track is shown. It counts in ticks of the movie, which
+are milliseconds unless the muxer is told otherwise: above 1000 frames per second, and at many
+rates below, the last frames would be cut off.
 """
 
 from __future__ import annotations
 
 import os
 from fractions import Fraction
+from typing import Any
 
-from raypose.errors import OutputError
+from raypose.errors import OutputError, from_os_error
 from raypose.video.container import demux, open_video, video_stream
 
 _MIN_TIMESCALE = 10_000
@@ -27,6 +28,25 @@ def mp4_options(time_base: Fraction) -> dict[str, str]:
     while timescale < _MIN_TIMESCALE:
         timescale *= 2
     return {"movflags": "+faststart", "movie_timescale": str(min(timescale, _MAX_TIMESCALE))}
+
+
+def open_mp4(path: str | os.PathLike[str], time_base: Fraction) -> Any:
+    """An MP4 to write, exactly at `path`, for a track whose times are in `time_base`.
+
+    Raises:
+        OSError: the file can't be written.
+    """
+    import av
+
+    place = "file:" + os.path.abspath(path)
+    return av.open(place, "w", format="mp4", options=mp4_options(time_base))
+
+
+def write_error(error: OSError, path: str | os.PathLike[str]) -> OutputError:
+    """The error to raise where a video can't be written."""
+    named = from_os_error(error)
+    message = named.message if named else f"the video can't be written ({error.strerror})"
+    return OutputError(message, path=path, hint=named.hint if named else "")
 
 
 def count_shown(path: str | os.PathLike[str]) -> int:

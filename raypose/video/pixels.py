@@ -33,9 +33,8 @@ class RgbConverter:
     def __call__(self, frame: Any, out: NDArray[np.uint8]) -> None:
         """Write a frame into `out`, uint8, shape (H, W, 3)."""
         width, height = self._size
+        # Above 8 bits swscale dithers, differently for RGB and for BGR, which OpenCV asks for.
         deep = frame.format.components[0].bits > 8
-        # Above 8 bits swscale dithers, and differently for the two orders of channels; OpenCV
-        # asks for BGR.
         order = "bgr24" if deep else "rgb24"
         rgb = self._reformatter.reformat(
             frame, width=width, height=height, format=order, interpolation=_BICUBIC, threads=1
@@ -78,7 +77,7 @@ class RgbWorkers:
             self._work(frame, out)
             return
         self._jobs.append(self._pool.submit(self._work, frame, out))
-        # Frames that wait hold the decoder's memory.
+        # Waiting frames hold the decoder's memory.
         while len(self._jobs) > 2 * self._n_threads:
             self._jobs.popleft().result()
 

@@ -1,12 +1,8 @@
 """Encoding: an H.264 MP4 that looks like the video it comes from.
 
-`VideoWriter` takes over size, timestamps (so a variable frame rate stays what it is), rotation
-and colour tags of the source, and writes to exactly the path it is given. The MP4 can be played
-while it is downloaded (its index comes first).
-
-Pictures are 4:2:0 with 8 bits, which every player and browser shows; only where a side has an
-odd number of pixels, which 4:2:0 H.264 can't express, they are 4:4:4, so that the size stays.
-This module does not draw.
+`VideoWriter` takes over size, timestamps (a variable frame rate stays variable), rotation and
+colour tags of the source. Pictures are 4:2:0 with 8 bits, which every player and browser shows.
+Where a side has an odd number of pixels, which 4:2:0 H.264 can't express, they are 4:4:4.
 """
 
 from __future__ import annotations
@@ -17,9 +13,9 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from raypose.errors import OutputError, from_os_error
+from raypose.errors import OutputError
 from raypose.video.index import VideoIndex
-from raypose.video.mp4 import mp4_options
+from raypose.video.mp4 import open_mp4, write_error
 from raypose.video.pixels import output_format
 
 
@@ -85,8 +81,6 @@ class VideoWriter:
         settings: EncoderSettings = LABELED,
         threads: int = 1,
     ) -> None:
-        import av
-
         self.path = os.fspath(path)
         self._like = like
         self._settings = settings
@@ -94,14 +88,9 @@ class VideoWriter:
         self._stream: Any = None
         self._last: int | None = None
         try:
-            self._container = av.open(
-                "file:" + os.path.abspath(self.path),
-                "w",
-                format="mp4",
-                options=mp4_options(like.time_base),
-            )
+            self._container = open_mp4(path, like.time_base)
         except OSError as error:
-            raise self._failed(error) from error
+            raise write_error(error, path) from error
 
     def __enter__(self) -> VideoWriter:
         return self
@@ -113,7 +102,7 @@ class VideoWriter:
             self._container.close()
         except OSError as failure:
             if error is None:
-                raise self._failed(failure) from failure
+                raise write_error(failure, self.path) from failure
 
     def write(self, frame: Any, pts: int) -> None:
         """Encode a frame (`av.VideoFrame` in `output_format`) shown at `pts`.
@@ -131,7 +120,7 @@ class VideoWriter:
                 self._stream = self._start(frame)
             self._container.mux(self._stream.encode(frame))
         except OSError as error:
-            raise self._failed(error) from error
+            raise write_error(error, self.path) from error
 
     def _start(self, frame: Any) -> Any:
         settings, like = self._settings, self._like
@@ -164,7 +153,7 @@ class VideoWriter:
         return stream
 
     def _open(self, context: Any) -> None:
-        """Open a GPU's encoder, whose errors are none of the file's."""
+        """Open a GPU's encoder, whose errors don't concern the file."""
         try:
             context.open()
         except (OSError, ValueError) as error:
@@ -173,8 +162,3 @@ class VideoWriter:
                 path=self.path,
                 hint="Run with --encoder x264; not every GPU has an encoder (NVENC).",
             ) from error
-
-    def _failed(self, error: OSError) -> OutputError:
-        named = from_os_error(error)
-        message = named.message if named else f"the video can't be written ({error.strerror})"
-        return OutputError(message, path=self.path, hint=named.hint if named else "")

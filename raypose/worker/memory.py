@@ -1,4 +1,4 @@
-"""Giving memory back: a worker that has done a long range holds no more than before."""
+"""Returns freed memory to the system, so that a worker does not grow with every task."""
 
 from __future__ import annotations
 
@@ -6,50 +6,42 @@ import contextlib
 import ctypes
 import functools
 import sys
-from collections.abc import Callable
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # of malloc.h
 _MAX_ARENAS = 1
-# Blocks above go back to the system when they are freed, and are zeroed by it when they are asked
-# for again. The layers of a network ask for up to 25 MiB a batch: with a limit of 8 MiB, inference
-# took a tenth longer. glibc allows no more.
+# Larger blocks go back to the system when they are freed, which zeroes them for their next use. A
+# network's layers allocate up to 25 MiB per batch: with a limit of 8 MiB, inference took a tenth
+# longer. glibc allows no more than this.
 _LARGE_BYTES = 32 << 20
-# What may stay free at the end of the heap meanwhile, till `release_memory`.
+# What may stay free at the end of the heap until `release_memory`.
 _TRIM_BYTES = 256 << 20
 
 
 def release_memory() -> None:
-    """Return what is free in this process to the system.
+    """Return the free memory of this process to the system, which takes milliseconds.
 
-    The tables of a range are tens of megabytes in many pieces. glibc keeps what is freed between
-    pieces that are still in use, so that a worker grew by hundreds of megabytes over a long
-    video though it held nothing of it; Arrow's pool keeps pages likewise. Costs milliseconds.
+    glibc keeps what is freed between pieces that are still in use: over a long video, a worker
+    grew by hundreds of megabytes that it did not hold. Arrow's pool keeps free pages, too.
     """
-    trim = _malloc_trim()
-    if trim is not None:
-        trim(0)
+    with contextlib.suppress(OSError, AttributeError):  # of another C library
+        _libc().malloc_trim(0)
     if "pyarrow" in sys.modules:
         sys.modules["pyarrow"].default_memory_pool().release_unused()
 
 
 def limit_arenas() -> None:
-    """Have one heap for all threads of this process; to be called before many have started.
+    """Use one heap for all threads of this process; call it before many have started.
 
-    glibc gives threads heaps of their own, sixteen on two cores, and keeps in each what its
-    threads once needed. Threads come and go with every range of a video.
+    glibc gives threads their own heaps, sixteen on two cores, and keeps in each what its threads
+    once needed. Threads come and go with every range of a video.
     """
     with contextlib.suppress(OSError, AttributeError):
-        mallopt = ctypes.CDLL(None).mallopt
+        mallopt = _libc().mallopt
         mallopt(_M_ARENA_MAX, _MAX_ARENAS)
         mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
         mallopt(_M_TRIM_THRESHOLD, _TRIM_BYTES)
 
 
 @functools.cache
-def _malloc_trim() -> Callable[[int], int] | None:
-    """glibc's function; None with another C library."""
-    try:
-        function: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
-    except (OSError, AttributeError):
-        return None
-    return function
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None)
