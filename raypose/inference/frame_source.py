@@ -1,9 +1,8 @@
 """Frames of a recording as batches, in order: the first station of the loop.
 
 Opens a reader per view (CPU or NVDEC), reads all views in lockstep, and attaches bounding boxes.
-The loop needs `batches`, `statuses`, `sizes`, `bboxes` and nothing else, so another source (one
-that decodes several keyframe ranges at once, say) can take the place of this one as long as it
-yields batches in the order of the frames.
+The loop uses what is public here and nothing else, so another source (one that decodes several
+keyframe ranges at once, say) can take its place, if it yields batches in the order of the frames.
 """
 
 from __future__ import annotations

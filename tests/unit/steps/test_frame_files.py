@@ -111,7 +111,7 @@ def test_strict() -> None:
         assert "--strict" in caught.value.hint
 
 
-@pytest.mark.parametrize("facts", [None, {}, {"frames": 5}, {"frames": {"ok": 9}}, {"frames": []}])
+@pytest.mark.parametrize("stats", [None, {}, {"frames": 5}, {"frames": {"ok": 9}}, {"frames": []}])
 def test_records_that_say_nothing_of_damage(stats: dict[str, object] | None) -> None:
     assert recorded_damage(stats) == {}
 
