@@ -49,8 +49,7 @@ def draw_labeled_video(
         out_path: the MP4 to write.
         threshold: markers are drawn where the likelihood is above it.
         colormap: matplotlib's name of the colours of the markers.
-        start: first frame to write. Time and frame number in the picture are always those of
-            the whole video.
+        start: first frame to write; time and frame number shown are those of the whole video.
         stop: frame after the last; None for the end.
         threads: that it may use.
         memory_bytes: that it may take; None for no limit.
@@ -63,9 +62,7 @@ def draw_labeled_video(
 
     Raises:
         TableError: the number of rows is not the number of frames.
-        VideoError: the video can't be read.
-        OutputError: the file can't be written, or would not show each of the frames.
-        CancelledError: `should_stop` said so.
+        VideoError, OutputError, CancelledError: as `cut_snippet`.
     """
     if len(xy) != index.n_frames or len(likelihood) != index.n_frames:
         raise TableError(
