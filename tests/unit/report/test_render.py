@@ -20,7 +20,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
 
 def test_a_plan_shows_its_table(project: Project) -> None:
     plan = project.plan()
-    assert "To do for 1 of 1 videos: 2 × predictions, 2 × metrics." in str(plan)
+    assert "To do for 1 of 1 videos: 2 × predictions, 2 × metrics" in str(plan)
     assert repr(plan) == str(plan)
     assert "\x1b" not in str(plan)
     html = plan._repr_html_()

@@ -54,8 +54,8 @@ class TestPlan:
         assert "1,500" in line
         assert "1 min 00 s" in line
         assert "32×32" in line
-        assert "predictions, metrics, labelled video" in line
-        assert "smoothing, metrics, labelled video" in text
+        assert "predictions, metrics" in line and "labelled video" in line
+        assert "smoothing, metrics" in text
         assert "To do for 1 of 1 videos: 2 × predictions, 3 × metrics" in text
         assert "3,000 frames to predict" in text
         assert "are free" in text
@@ -84,7 +84,7 @@ class TestPlan:
         text = shown(project.plan())
         (line,) = (line for line in text.splitlines() if "cam" in line)
         assert "predictions (changed since it was made)" in line
-        assert line.rstrip().endswith("metrics")
+        assert "metrics" in line.partition("since it was made)")[2]
 
     @pytest.mark.parametrize(
         ("gpu_s", "waited_s", "told"), [(100, 40, True), (100, 20, False), (20, 15, False)]
