@@ -43,17 +43,20 @@ class Budget:
     write: int
 
     @classmethod
-    def of(cls, threads: int, memory_bytes: int, *, on_gpu: bool = False) -> Budget:
+    def of(
+        cls, threads: int, memory_bytes: int, *, on_gpu: bool = False, ahead: bool = True
+    ) -> Budget:
         """The budget of a worker with this many threads.
 
         Args:
             threads: that it may run at a time.
             memory_bytes: that it may take.
             on_gpu: whether its networks run on a GPU, which leaves all but one of its threads to
-                decoding. On a CPU the network takes most of the time, and decoding happens
-                between batches.
+                decoding. On a CPU all threads run networks.
+            ahead: whether, on a CPU, one thread more may decode ahead of the networks; else
+                frames are decoded between batches, which takes a tenth longer.
         """
-        compute, reader = threads, ReaderThreads(ahead=False)
+        compute, reader = threads, ReaderThreads(ahead=ahead and threads > 1)
         if on_gpu:
             compute = 1
             convert = min(max(1, threads // 4), _MAX_CONVERT)
@@ -101,7 +104,8 @@ def node_budgets(
     memory = int(_MEMORY_SHARE * memory_bytes / max(1, n_gpu_workers + n_cpu_workers))
     for_gpu = _gpu_worker_threads(cores, n_gpu_workers, on_gpu)
     for_cpu = max(1, _left_for_cpu_workers(cores, n_gpu_workers, on_gpu) // max(1, n_cpu_workers))
-    return Budget.of(for_gpu, memory, on_gpu=on_gpu), Budget.of(for_cpu, memory)
+    ahead = _decodes_ahead(cores, n_gpu_workers, for_gpu)
+    return Budget.of(for_gpu, memory, on_gpu=on_gpu, ahead=ahead), Budget.of(for_cpu, memory)
 
 
 def cpu_worker_threads(cores: int, n_gpu_workers: int, *, on_gpu: bool = True) -> int:
@@ -125,8 +129,17 @@ def _gpu_worker_threads(cores: int, n_gpu_workers: int, on_gpu: bool) -> int:
 
 def _left_for_cpu_workers(cores: int, n_gpu_workers: int, on_gpu: bool) -> int:
     """Threads of all CPU workers; each GPU worker keeps one core for itself."""
-    left = cores * 3 // 2 - n_gpu_workers * _gpu_worker_threads(cores, n_gpu_workers, on_gpu)
-    return max(1, min(left, cores - n_gpu_workers))
+    threads = _gpu_worker_threads(cores, n_gpu_workers, on_gpu)
+    each = threads + (not on_gpu and _decodes_ahead(cores, n_gpu_workers, threads))
+    return max(1, min(cores * 3 // 2 - n_gpu_workers * each, cores - n_gpu_workers))
+
+
+def _decodes_ahead(cores: int, n_gpu_workers: int, threads: int) -> bool:
+    """Whether each worker that computes on the CPU may have one thread more, to decode.
+
+    With fewer than four cores it may: the threads of post-processing are then few anyway.
+    """
+    return threads > 1 and (cores < 4 or cores * 3 // 2 > n_gpu_workers * (threads + 1))
 
 
 def usable_cores() -> int:

@@ -32,7 +32,7 @@ def drawing_or_writing(budget: Budget) -> int:
 
 
 @pytest.mark.parametrize("on_gpu", [True, False])
-@pytest.mark.parametrize("cores", [2, 4, 16, 64, 128])
+@pytest.mark.parametrize("cores", [4, 16, 64, 128])
 @pytest.mark.parametrize("n_gpu", [0, 1, 2, 4, 8])
 def test_threads_of_all_workers_exceed_the_cores_by_half_at_most(
     cores: int, n_gpu: int, on_gpu: bool
@@ -72,6 +72,17 @@ def test_what_a_gpu_worker_does_with_its_threads() -> None:
         (5, 2, True),
         (16, 4, True),
     ]
+
+
+@pytest.mark.parametrize(
+    ("cores", "n_workers", "ahead"), [(2, 1, True), (4, 1, True), (4, 2, False)]
+)
+def test_networks_on_a_cpu_do_not_wait_for_frames_where_a_thread_is_left(
+    cores: int, n_workers: int, ahead: bool
+) -> None:
+    for_gpu, _ = node_budgets(cores, GIB, n_workers, 1, on_gpu=False)
+    assert for_gpu.reader.ahead == ahead and for_gpu.compute == cores // n_workers
+    assert Budget.of(1, GIB).reader.ahead is False
 
 
 def test_more_workers_than_cores_have_a_thread_each() -> None:
