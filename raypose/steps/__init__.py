@@ -5,6 +5,7 @@ from raypose.steps.label import Label
 from raypose.steps.load import Load
 from raypose.steps.metrics import Metrics
 from raypose.steps.predict import Predict
+from raypose.steps.quality import Quality
 from raypose.steps.smooth import Smooth
 from raypose.steps.snippet import Snippet
 from raypose.steps.table import Table
@@ -18,6 +19,7 @@ __all__ = [
     "Metrics",
     "Outcome",
     "Predict",
+    "Quality",
     "Smooth",
     "Snippet",
     "Step",
@@ -28,7 +30,7 @@ __all__ = [
     "Timestamps",
 ]
 
-TABLE_STEPS: tuple[type[TableStep], ...] = (Metrics, Timestamps, Label, Snippet)
+TABLE_STEPS: tuple[type[TableStep], ...] = (Metrics, Quality, Timestamps, Label, Snippet)
 """What can be made from a table of keypoints, in the order in which it is planned."""
 
 _ALL: tuple[type[Step], ...] = (Predict, Table, Load, Smooth, *TABLE_STEPS)

@@ -1,0 +1,138 @@
+"""How far a table can be trusted, in numbers: a JSON file beside the metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from raypose.errors import LabelsError
+from raypose.steps.base import Outcome, TableSource, TableStep
+from raypose.steps.metrics import metrics_provenance
+from raypose.steps.provenance import commit_from_table
+from raypose.text import json_text
+from raypose.worker.context import Context
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from raypose.tables.keypoints import KeypointTable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quality(TableStep):
+    """Summarize a table, over all keypoints and for each.
+
+    Attributes:
+        metrics: names of the metrics to summarize.
+        data_dir: the user's directory of training data; empty for the one in the model's config.
+    """
+
+    name = "quality"
+    title = "quality"
+
+    metrics: tuple[str, ...]
+    data_dir: str = ""
+
+    @classmethod
+    def planned(cls, source: TableSource) -> Quality | None:
+        model = source.owner.model
+        if not source.metrics or model is None:
+            return None
+        path = source.paths.metric("quality").with_suffix(".json")
+        return cls(
+            videos=(source.video,),
+            owner=source.owner,
+            outputs={"quality": str(path)},
+            provenance={
+                "kind": "quality",
+                **source.inputs,
+                **metrics_provenance(source),
+                "threshold": model.confidence_threshold,
+            },
+            metrics=source.metrics,
+            data_dir=source.data_dir,
+        )
+
+    def run(self, inputs: Sequence[Any], context: Context) -> Outcome:
+        from raypose.metrics.compute import TEMPORAL_NORM, compute_metrics
+
+        (table,) = inputs
+        pca, warnings = None, []
+        if set(self.metrics) - {TEMPORAL_NORM}:
+            try:
+                pca = context.pca(self.model, self.data_dir, str(self.provenance["labels"]))
+            except LabelsError as error:
+                warnings.append(f"PCA errors are left out: {error}")
+        computed = compute_metrics(table, self.model, pca)
+        metrics = {name: computed[name] for name in self.metrics if name in computed}
+        output = self.outputs["quality"]
+        with commit_from_table(self, table, output) as temporary:
+            # The metrics have the model's keypoints, in its order.
+            names = tuple(n for n in self.model.keypoint_names if n in table.keypoint_names)
+            summary = summarize(table.select(names), metrics, self.model.confidence_threshold)
+            temporary.write_text(json_text(summary, indent=1), encoding="utf-8")
+        return Outcome([None], [output], warnings=warnings)
+
+
+def summarize(
+    table: KeypointTable, metrics: dict[str, NDArray[Any]], threshold: float
+) -> dict[str, Any]:
+    """The quality of a table.
+
+    Args:
+        table: the table.
+        metrics: name → values in pixels, shape (n_frames, n_keypoints).
+        threshold: likelihood from which a keypoint counts as confident.
+
+    Returns:
+        `frames`: the number of each status; `below_threshold`: the share of keypoints that are
+        less likely, of those in frames with a picture; for each metric and, of an ensemble, for
+        its variance (of x plus y, in pixels squared): median and 99th percentile. What can't be
+        computed is null.
+    """
+    import numpy as np
+
+    from raypose.video.frames import without_picture
+
+    names = table.keypoint_names
+    if table.frames is None:
+        counts: dict[str, int] = {"ok": table.n_frames}
+        seen = np.ones(table.n_frames, bool)
+    else:
+        counts = table.frames.counts
+        seen = ~without_picture(table.frames.statuses)
+    low = table.likelihood[seen] < threshold
+    spreads = dict(metrics)
+    if "x_ens_var" in table.coords:
+        x, y = (table.coords.index(name) for name in ("x_ens_var", "y_ens_var"))
+        spreads["ensemble_variance"] = (table.values[..., x] + table.values[..., y])[seen]
+    return {
+        "n_frames": table.n_frames,
+        "frames": counts,
+        "below_threshold": {
+            "threshold": threshold,
+            "share": float(low.mean()) if low.size else None,
+            "keypoints": {
+                name: float(low[:, k].mean()) if len(low) else None for k, name in enumerate(names)
+            },
+        },
+        **{
+            name: {
+                **_spread(values),
+                "keypoints": {key: _spread(values[:, k]) for k, key in enumerate(names)},
+            }
+            for name, values in spreads.items()
+        },
+    }
+
+
+def _spread(values: NDArray[Any]) -> dict[str, float | None]:
+    """Median and 99th percentile of the values that are numbers."""
+    import numpy as np
+
+    known = values[np.isfinite(values)]
+    if not known.size:
+        return {"median": None, "p99": None}
+    median, p99 = np.percentile(known, (50, 99))
+    return {"median": float(median), "p99": float(p99)}
