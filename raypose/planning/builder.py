@@ -94,8 +94,8 @@ class RecordingBuilder:
             self.eks = Owner(EKS, str(root), ensemble), ensemble
 
     def build(self, group: Group) -> tuple[list[RecordingPlan], list[Problem]]:
-        """The plan of a recording, or one for each of its videos where it is not complete; and
-        what is wrong with videos that have none."""
+        """The plan of a recording, or one for each of its videos if it is not complete; and the
+        errors of videos that have none."""
         problems: list[Problem] = []
         if group.complete:
             smooth = self.eks is not None

@@ -97,7 +97,7 @@ class Labels:
 
     Attributes:
         digests: for each model a digest of what its PCA is fitted on; empty where nothing is.
-        problems: what is wrong with them.
+        problems: errors in them.
     """
 
     digests: dict[str, str] = field(default_factory=dict)

@@ -10,7 +10,7 @@ predict (GPU, one or more ranges) ─ table ┬ metrics
 ```
 
 A step whose outputs are finished has no task; where later steps need its table, a `load` takes
-its place. Ids are deterministic, so that a plan made again names the same work the same way.
+its place. Ids are deterministic, so that the next plan names the same work the same way.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _recording_tasks(
 
 
 def _table_name(output: OutputPlan) -> str:
-    """Name of a table among the results of tasks, whoever makes or reads it."""
+    """Name of a table among the results of tasks, whichever task makes or reads it."""
     return f"table/{output.video.key}/{output.owner.name}"
 
 

@@ -26,11 +26,11 @@ METHOD = 2
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something wrong or odd that was found before the run.
+    """An error or an oddity that was found before the run.
 
     Attributes:
         subject: the file or model it is about.
-        message: what is wrong.
+        message: the problem, in a sentence without its subject.
         hint: what to do, or what raypose will do.
         fatal: True where something that was asked for will not be made.
         lasting: True where it is said again at the end of a run.
@@ -222,7 +222,7 @@ class Plan:
         models: the models that predict; none where existing tables are smoothed.
         videos: every video that was found, usable or not.
         recordings: the usable ones.
-        problems: what is wrong or odd.
+        problems: errors and notes, in the order in which they were found.
         run_dir: where the run's log goes.
     """
 

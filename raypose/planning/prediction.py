@@ -48,7 +48,7 @@ def plan_run(config: RunConfig, *, run_dir: Path) -> Plan:
     labels = read_labels(models, config)
     ensemble = fitting[0] if fitting else None
     builder = RecordingBuilder(config, models, ensemble=ensemble, labels=labels.digests)
-    # What is done is asked of a store, or of a busy file system: many questions at a time.
+    # A store, or a busy file system, takes its time to say which outputs are finished.
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="plan") as pool:
         built = list(pool.map(builder.build, recordings.groups))
     usable, clashes = _without_clashes([plan for made, _ in built for plan in made])

@@ -53,7 +53,7 @@ class Recordings:
     Attributes:
         groups: recordings with at least one usable video.
         videos: every video that was found, usable or not, in order.
-        problems: what is wrong or odd.
+        problems: errors and notes.
     """
 
     groups: tuple[Group, ...]
@@ -152,7 +152,7 @@ def find_recordings(files: Files, config: RunConfig, models: Sequence[ModelSpec]
 def _video_problems(
     videos: Sequence[VideoSpec | Unusable], broken: Sequence[VideoError]
 ) -> list[Problem]:
-    """What is wrong with links and videos, then what is odd about usable videos."""
+    """Errors of links and videos, then notes on usable videos."""
     errors: list[tuple[str, RayposeError]] = [(error.path, error) for error in broken]
     errors += [(video.path, video.error) for video in videos if isinstance(video, Unusable)]
     problems = [Problem(path, e.message, e.hint, fatal=True) for path, e in errors]
@@ -249,7 +249,7 @@ def _view_names(config: RunConfig, models: Sequence[ModelSpec]) -> tuple[str, ..
     if config.calibration is not None:
         from raypose.inputs.calibration import camera_names
 
-        cameras = camera_names(config.calibration)  # which also says what is wrong with it
+        cameras = camera_names(config.calibration)  # which also raises its errors
         views = views or cameras
     return views
 

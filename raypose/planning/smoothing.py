@@ -89,7 +89,7 @@ def _left_out(found: FoundTables) -> list[Problem]:
 
 
 def _views(config: SmoothConfig, listed: Grouping | None) -> tuple[str, ...]:
-    """The views that tables are put together by; those of the calibration where nobody says."""
+    """The views by which tables are grouped; by default those of the calibration."""
     views = config.views if listed is None else listed.views
     if config.calibration is None:
         return views

@@ -29,7 +29,7 @@ def planned(
 
     Args:
         step: the step, with the provenance of a new output.
-        overwrite: whether finished outputs are made again all the same.
+        overwrite: whether finished outputs are redone.
         why_stale: says from a record why the output does not belong to the videos as they are
             now; empty where it does.
         alternatives: other provenances that a finished output may have, for a step with a single

@@ -233,7 +233,7 @@ class PlainDisplay:
 
 
 def print_problems(console: Console, problems: Sequence[Problem]) -> None:
-    """What is wrong (fatal for what it is about) or odd (with what raypose does about it)."""
+    """Errors, and notes with what raypose does about them."""
     for problem in problems:
         mark = "[red]error[/]" if problem.fatal else "[yellow]note[/]"
         hint = f". {problem.hint}" if problem.hint else ""

@@ -1,6 +1,6 @@
 """The file of frames beside a table: committed with it, and read with it.
 
-It is written wherever a frame is not ok, so that whoever reads the table later (another step,
+It is written wherever a frame is not ok, so that every later reader of the table (another step,
 another run, a person) knows which rows to trust; and for every video where it is asked for. Its
 content is `raypose.video.frames`; its place, `layout`.
 """

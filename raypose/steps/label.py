@@ -15,7 +15,7 @@ _BITS_PER_PIXEL = 0.12
 
 
 def labeled_bytes(video: Any, n_frames: float) -> float:
-    """Estimated size of a labelled video of so many frames."""
+    """Estimated size of a labelled video with this number of frames."""
     return n_frames * float(video.width * video.height) * _BITS_PER_PIXEL / 8
 
 

@@ -15,7 +15,7 @@ from raypose.storage.digests import digest_of_blocks
 from raypose.tables import read_table
 from raypose.tables.keypoints import KeypointTable
 
-_OURS = "Delete it and run again, so that raypose predicts it anew."
+_OURS = "Delete it and run again: raypose then redoes it."
 
 
 def load_table(path: str) -> KeypointTable:

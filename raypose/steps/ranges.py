@@ -114,7 +114,7 @@ def read_range(path: AnyPath) -> tuple[NDArray[np.float32], Frames]:
         raise TableError(
             f"a finished range can't be read ({error})",
             path=path,
-            hint="Remove it and run again: its frames are predicted anew.",
+            hint="Remove it and run again: its frames are then redone.",
         ) from error
     metadata = table.schema.metadata or {}
     n_keypoints, n_coords = (int(part) for part in metadata[b"shape"].split(b","))
