@@ -89,7 +89,7 @@ def read_env_file(path: Path) -> dict[str, str]:
         name, value = binding.key, binding.value
         if binding.error or (name is not None and (value is None or not name.isidentifier())):
             # The line itself may hold a secret, so it is not shown.
-            raise UsageError(f"line {binding.original.line} is no NAME=value", path=path)
+            raise UsageError(f"line {binding.original.line} is not NAME=value", path=path)
         if name is not None and value is not None:
             values[name] = value
     return values
