@@ -55,7 +55,7 @@ def start(log: run_log.RunLog, **driver: Any) -> None:
 def test_a_run_that_goes_on(log: run_log.RunLog) -> None:
     start(log, host=socket.gethostname(), pid=os.getpid())
     log.event("task started", task="predict/a")
-    log.event("task finished", **finished("predict", stats={"n_frames": 60}, n_outputs=2))
+    log.event("task finished", **finished("predict", facts={"n_frames": 60}, n_outputs=2))
     log.event("task started", task="predict/b")
     log.event("alive", running={"predict/b": [10, 40, 2]})
     status = read_status(log.directory)
@@ -69,7 +69,7 @@ def test_pace_and_time_to_go(log: run_log.RunLog, monkeypatch: pytest.MonkeyPatc
     times = iter([1000.0, 1010.0, 1030.0])
     monkeypatch.setattr(time, "time", lambda: next(times))
     start(log)
-    log.event("task finished", **finished("predict", stats={"n_frames": 40}))
+    log.event("task finished", **finished("predict", facts={"n_frames": 40}))
     status = read_status(log.directory, now=1031.0)
     assert status.frames_per_s == pytest.approx(40 / 20)
     assert status.remaining_s == pytest.approx(160 / 2)
@@ -120,7 +120,7 @@ def test_the_latest_run_counts(log: run_log.RunLog) -> None:
 
 def test_it_is_told_in_words(log: run_log.RunLog) -> None:
     start(log)
-    log.event("task finished", **finished("predict", stats={"n_frames": 60}))
+    log.event("task finished", **finished("predict", facts={"n_frames": 60}))
     log.event("task finished", **finished("table", failures=[failure(hint="Copy it again.")]))
     console = Console(record=True, width=200)
     print_status(console, read_status(log.directory))
@@ -173,7 +173,7 @@ def test_malformed_lines_are_counted_and_left_out(log: run_log.RunLog, line: byt
     start(log)
     with (log.directory / "events.jsonl").open("ab") as file:
         file.write(line + b"\n")
-    log.event("task finished", **finished("predict", stats={"n_frames": 60}))
+    log.event("task finished", **finished("predict", facts={"n_frames": 60}))
     status = read_status(log.directory)
     assert (status.n_unreadable, status.n_predicted, status.state) == (1, 60, "running")
     console = Console(file=io.StringIO(), width=200)
