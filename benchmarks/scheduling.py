@@ -87,7 +87,7 @@ def measure(n_gpus: int, n_pairs: int, repeats: int) -> tuple[list[float], list[
         executor.run(recordings(n_pairs), count)
         seconds.append(time.perf_counter() - began)
         assert len(set(count.finished_tasks)) == 3 * n_pairs
-    peaks = ray.get([worker.actor.peak_mib.remote() for worker in executor.workers if worker.gpu])
+    peaks = ray.get([worker.actor.peak_mib.remote() for worker in executor.pool if worker.gpu])
     executor.close()
     return seconds, peaks
 

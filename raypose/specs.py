@@ -1,7 +1,4 @@
-"""The values that travel through the house: model, video, owner of outputs.
-
-All are small, frozen and picklable.
-"""
+"""The small values that travel through the house: model, video, owner of outputs, progress."""
 
 from __future__ import annotations
 
@@ -43,13 +40,11 @@ class ModelSpec:
         directory: absolute path of the model directory.
         config_path: absolute path of `config.yaml` (or `.hydra/config.yaml`).
         checkpoint: absolute path of the checkpoint in use.
-        fingerprint: digest of the checkpoint's bytes, of what the config says of inference and,
-            if there is one, of the export.
+        fingerprint: digest of the checkpoint, the config's part on inference, and the export.
         model_type: `heatmap`, `regression`, `heatmap_mhcrnn` or `heatmap_multiview_transformer`.
         backbone: the network's backbone, as the config names it.
         keypoint_names: in the order of the network's outputs.
-        image_height: rows of the network's input, in pixels.
-        image_width: columns of the network's input, in pixels.
+        image_height, image_width: of the network's input, in pixels.
         view_names: camera views of a multi-view model; empty for a single view.
         confidence_threshold: likelihood above which a marker is drawn.
         colormap: matplotlib colormap of the markers.
@@ -98,8 +93,7 @@ class VideoSpec:
         path: absolute path (or URL).
         key: stem of the outputs, with the mirrored folders where stems collide (`day1/cam`).
         n_frames: number of frames.
-        width: columns of a displayed frame, in pixels.
-        height: rows of a displayed frame, in pixels.
+        width, height: of a displayed frame, in pixels.
         fps: average frame rate, in frames per second.
         duration_s: length in seconds.
         fingerprint: digest of samples of the file's content.
@@ -144,8 +138,8 @@ class Owner:
     Attributes:
         name: the model's output name, or `eks`.
         root: directory of the owner's outputs.
-        model: the model; for an ensemble its first member, whose config sets threshold, colours
-            and metrics; None where only tables are given.
+        model: whose config sets threshold, colours and metrics: the first member's for an
+            ensemble; None where only tables are given.
     """
 
     name: str

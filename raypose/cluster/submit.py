@@ -1,27 +1,26 @@
 """Runs as jobs of a Ray cluster: submit, follow, list and stop them over HTTP.
 
-The driver of such a run is on the cluster's head node. What is sent: the settings as a `run.yaml`,
-validated here first; the package itself, unless the cluster's image has it; and environment
-variables. Ray's job client sends it; this module turns its errors into raypose's. It does not know
-plans or displays.
+The driver of such a run is on the cluster's head node. Ray's job client sends the settings as a
+`run.yaml`, validated here first; the package itself, unless the cluster's image has it; and
+environment variables. This module turns its errors into raypose's.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import secrets
 import shlex
+import shutil
 import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import yaml
@@ -30,41 +29,26 @@ from raypose._version import __version__
 from raypose.config import RunConfig
 from raypose.errors import ClusterError, UsageError
 
-if TYPE_CHECKING:
-    from ray.job_submission import JobSubmissionClient
-
 Code = Literal["here", "image"]
 
 _CONNECT_S = 10.0
 _CONFIG = "run.yaml"
 _PREFLIGHT = "preflight.py"
-_AGENT_WAIT_S = 180.0
-"""A busy head node takes more than a minute to start its agent."""
-_PYTHON = ("3.10", "3.14")
-"""As in pyproject.toml: the oldest that works, and the oldest that is too new."""
+_AGENT_WAIT_S = 180.0  # a busy head node takes more than a minute to start its agent
+_PYTHON = ("3.10", "3.14")  # as in pyproject.toml: the oldest that works, and the first too new
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job of a cluster.
+    """A job of a cluster."""
 
-    Attributes:
-        id: the argument of `follow` and `stop`.
-        state: PENDING, RUNNING, SUCCEEDED, FAILED or STOPPED.
-        command: the submitted command as it was typed; Ray's entrypoint for other jobs.
-        started: seconds since the epoch; 0 before it has started.
-        seconds: how long it ran, or has run so far.
-        exit_code: of the job's process; None while it runs, or if Ray does not know it.
-        message: why it ended, according to Ray.
-    """
-
-    id: str
-    state: str
-    command: str
-    started: float
-    seconds: float
-    exit_code: int | None
-    message: str
+    id: str  # the argument of `follow` and `stop`
+    state: str  # PENDING, RUNNING, SUCCEEDED, FAILED or STOPPED
+    command: str  # as it was typed; Ray's entrypoint for other jobs
+    started: float  # seconds since the epoch; 0 before it has started
+    seconds: float  # how long it ran, or has run so far
+    exit_code: int | None  # None while it runs, or if Ray does not know it
+    message: str  # why it ended, according to Ray
 
     @property
     def ended(self) -> bool:
@@ -116,17 +100,10 @@ class Cluster:
                 logging.getLogger(name).setLevel(logging.WARNING)
         with self._named_errors(), _variable("RAY_API_SERVER_ADDRESS", self.address):
             # For the client the variable takes precedence over its argument.
-            self._client: JobSubmissionClient = JobSubmissionClient(
-                self.address, headers=_token_header()
-            )
+            self._client = JobSubmissionClient(self.address, headers=_token_header())
 
     def submit(
-        self,
-        config: RunConfig,
-        *,
-        command: str,
-        env: Mapping[str, str] | None = None,
-        code: Code = "here",
+        self, config: RunConfig, *, command: str, env: Mapping[str, str], code: Code = "here"
     ) -> str:
         """Submit a run; returns the id of its job.
 
@@ -141,12 +118,10 @@ class Cluster:
         """
         self._check_version()
         job_id = f"raypose-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-        runtime_env: dict[str, Any] = {"env_vars": dict(env or {})}
         with tempfile.TemporaryDirectory(prefix="raypose-job-") as folder:
             Path(folder, _CONFIG).write_text(_settings(config), encoding="utf-8")
-            preflight = resources.files("raypose.cluster") / _PREFLIGHT
-            Path(folder, _PREFLIGHT).write_text(preflight.read_text(encoding="utf-8"), "utf-8")
-            runtime_env["working_dir"] = folder
+            shutil.copy(Path(__file__).with_name(_PREFLIGHT), folder)
+            runtime_env: dict[str, Any] = {"env_vars": dict(env), "working_dir": folder}
             if code == "here":
                 runtime_env["py_modules"] = [str(Path(__file__).parents[1].absolute())]
                 runtime_env["excludes"] = ["**/__pycache__/**"]
@@ -193,19 +168,12 @@ class Cluster:
         self.job(job_id)  # so that a wrong id has its own message
         with self._named_errors(f"lost the connection to job {job_id}; the job goes on"):
             asyncio.run(tail())
-        # The log ends a moment before the job does.
-        job = self.job(job_id)
-        while not job.ended:
-            time.sleep(0.3)
-            job = self.job(job_id)
+        while not (job := self.job(job_id)).ended:
+            time.sleep(0.3)  # the log ends a moment before the job does
         return job
 
     def job(self, job_id: str) -> Job:
-        """The current state of a job.
-
-        Raises:
-            ClusterError: there is no such job.
-        """
+        """The current state of a job; a `ClusterError` where there is none."""
         with self._named_errors(f"there is no job {job_id} at {self.address}"):
             return _job(self._client.get_job_info(job_id))
 
@@ -222,16 +190,16 @@ class Cluster:
             return bool(self._client.stop_job(job_id))
 
     def _check_version(self) -> None:
-        import ray
+        from ray import __version__ as ours
 
-        theirs = getattr(self._client, "_server_ray_version", ray.__version__)
-        if theirs.split(".")[:2] != ray.__version__.split(".")[:2]:
+        theirs = getattr(self._client, "_server_ray_version", ours)
+        if theirs.split(".")[:2] != ours.split(".")[:2]:
             raise ClusterError(
-                f"the cluster at {self.address} runs Ray {theirs}, this machine {ray.__version__}",
+                f"the cluster at {self.address} runs Ray {theirs}, this machine {ours}",
                 hint="Use the image of cluster/Dockerfile, or the cluster's version of raypose.",
             )
 
-    @contextmanager
+    @contextlib.contextmanager
     def _named_errors(self, meaning: str = "") -> Iterator[None]:
         """Turn errors from Ray and HTTP into a `ClusterError` that says what to do."""
         from ray.exceptions import AuthenticationError
@@ -264,7 +232,7 @@ def _token_header() -> dict[str, str]:
     return {"authorization": f"Bearer {token}"} if token else {}
 
 
-@contextmanager
+@contextlib.contextmanager
 def _variable(name: str, value: str) -> Iterator[None]:
     before = os.environ.get(name)
     os.environ[name] = value
@@ -280,16 +248,13 @@ def _variable(name: str, value: str) -> Iterator[None]:
 def _url(address: str) -> str:
     url = address if "://" in address else f"http://{address}"
     parts = urlsplit(url)
-    try:
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:  # the port is not a number
-        usable = False
-    if not usable:
-        raise UsageError(
-            f"{address!r} is not the address of a cluster's dashboard",
-            hint="Give --address http://HOST:8265.",
-        )
-    return f"{parts.scheme}://{parts.netloc}"
+    with contextlib.suppress(ValueError):  # the port is not a number
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+            return f"{parts.scheme}://{parts.netloc}"
+    raise UsageError(
+        f"{address!r} is not the address of a cluster's dashboard",
+        hint="Give --address http://HOST:8265.",
+    )
 
 
 def _check_connection(url: str) -> None:

@@ -1,9 +1,9 @@
 """Network artifacts of the models, built in another process while the executor starts.
 
-Building one takes Lightning Pose and some seconds, most of it imports. A process beside the driver
-uses that time twice: Ray starts meanwhile, and the memory is given back at the end. It also leaves
-out what only training needs (`raypose.inference.minimal_import`), and starts over with everything
-if that does not work. If the cache has all artifacts, no process is started.
+Building one takes Lightning Pose and some seconds, most of it imports. Meanwhile Ray starts, and
+the memory is given back at the end. The process leaves out what only training needs
+(`raypose.inference.minimal_import`), and starts over with everything if that does not work. If the
+cache has all artifacts, no process is started.
 """
 
 from __future__ import annotations
@@ -29,12 +29,7 @@ _WHOLE = "--whole"
 
 
 class ArtifactBuilder:
-    """Builds what the cache lacks; use it in a `with` block.
-
-    Args:
-        models: the models of the run.
-        allow_unsafe: whether checkpoints may be unpickled unsafely.
-    """
+    """Builds what the cache lacks; use it in a `with` block."""
 
     def __init__(self, models: Sequence[ModelSpec], *, allow_unsafe: bool) -> None:
         from raypose.inference.artifact import is_cached
@@ -50,12 +45,10 @@ class ArtifactBuilder:
             self._folder = Path(self._temporary.name)
             request = self._folder / "request"
             request.write_bytes(pickle.dumps((self._missing, self._allow_unsafe)))
+            command = [sys.executable, import_path.__file__, __name__, str(request)]
             with (self._folder / "log").open("wb") as log:
                 self._process = subprocess.Popen(
-                    [sys.executable, import_path.__file__, __name__, str(request)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
+                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
                 )
         return self
 
@@ -70,9 +63,6 @@ class ArtifactBuilder:
 
         A model that changed after the run was planned is skipped: the others go on, and each task
         that needs it fails by name, because its worker finds no artifact and the same change.
-
-        Raises:
-            ModelError: a model can't be built.
         """
         from raypose.inference.artifact import cached_artifact
 
@@ -80,11 +70,8 @@ class ArtifactBuilder:
             self._process.wait()
             self._raise_failure()
         for model in self._models:
-            try:
-                artifact = cached_artifact(model, allow_unsafe=self._allow_unsafe)
-            except ModelChangedError:
-                continue
-            yield model, artifact
+            with contextlib.suppress(ModelChangedError):
+                yield model, cached_artifact(model, allow_unsafe=self._allow_unsafe)
 
     def _raise_failure(self) -> None:
         answer = self._folder / "answer"
@@ -96,20 +83,14 @@ class ArtifactBuilder:
                 hint="Check that lightning-pose can be imported.",
             )
         # Our own child wrote it, in a private folder.
-        failure = pickle.loads(answer.read_bytes())
-        if isinstance(failure, Failure):
+        if failure := pickle.loads(answer.read_bytes()):
             unsafe = failure.error == UnsafeCheckpointError.__name__
             kind = UnsafeCheckpointError if unsafe else ModelError
             raise kind(failure.message, path=failure.path, hint=failure.hint)
 
 
 def build_requested(request: Path, *, whole: bool) -> None:
-    """Build what the request names, and leave beside it a failure or None, as `answer`.
-
-    Args:
-        request: the models, and whether they may be unpickled unsafely.
-        whole: import all of Lightning Pose.
-    """
+    """Build what the request names, and leave beside it a failure or None, as `answer`."""
     from raypose.inference import PASSIVE_THREADS
     from raypose.inference.artifact import cached_artifact
     from raypose.inference.minimal_import import exclude_training

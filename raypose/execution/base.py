@@ -1,12 +1,7 @@
-"""The contract of an executor: tasks in, events and results out.
+"""The contract of an executor: `start()` → `run(recordings, observer)` → `close()`.
 
-```
-start() → n_workers → run(recordings, observer) → close()
-```
-
-A recording is a tuple of tasks in order of dependency. An executor runs them with
-`raypose.steps.execute`, passes results on to the tasks that need them, and informs the observer.
-It decides where and when a task runs; the plan decides what there is to do.
+A recording is a tuple of tasks in order of dependency. An executor decides where and when each
+runs, by `raypose.steps.execute`, passes results on, and informs the observer.
 """
 
 from __future__ import annotations
@@ -29,7 +24,13 @@ class Observer(Protocol):
 
 
 class Executor(Protocol):
-    """Runs the tasks of a plan."""
+    """Runs the tasks of a plan.
+
+    Attributes:
+        description: what it runs on, as one line for the user; known once it has started.
+    """
+
+    description: str
 
     def start(self, models: Sequence[ModelSpec]) -> int:
         """Prepare to run; returns the number of GPU workers.
@@ -40,10 +41,6 @@ class Executor(Protocol):
             DeviceError: a GPU is present or requested, but can't be used.
             ClusterError: Ray can't be started or reached.
         """
-
-    @property
-    def description(self) -> str:
-        """What it runs on, as one line for the user."""
 
     def run(self, recordings: Iterable[Sequence[Task]], observer: Observer) -> None:
         """Run all tasks. On `KeyboardInterrupt`, stop every task and raise it again."""

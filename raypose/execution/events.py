@@ -10,25 +10,31 @@ from dataclasses import dataclass
 
 from raypose.steps.base import Task
 
-# --- events: what happened -----------------------------------------------------------------
+
+class Event:
+    """What happened."""
+
+
+class Action:
+    """What to do."""
 
 
 @dataclass(frozen=True, slots=True)
-class TasksAdded:
+class TasksAdded(Event):
     """New tasks, each listed after those whose results it takes."""
 
     tasks: tuple[Task, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerUp:
+class WorkerUp(Event):
     """A worker has started, and can reach what the run reads and writes."""
 
     worker: int
 
 
 @dataclass(frozen=True, slots=True)
-class WorkersLost:
+class WorkersLost(Event):
     """Workers that died or can't be reached: all workers of a lost node at once."""
 
     workers: tuple[int, ...]
@@ -36,82 +42,56 @@ class WorkersLost:
 
 
 @dataclass(frozen=True, slots=True)
-class RoomForCpuWorkers:
+class RoomForCpuWorkers(Event):
     """The cluster has cores for this many workers without a GPU."""
 
     count: int
 
 
 @dataclass(frozen=True, slots=True)
-class Progressed:
+class OfAttempt(Event):
+    """Something happened to a submitted task."""
+
+    task: str
+    attempt: int
+
+
+class Progressed(OfAttempt):
     """A task has started, or has reported progress."""
 
-    task: str
-    attempt: int
 
-
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(OfAttempt):
     """A task has ended by itself: its results, or failures in their place, exist."""
 
-    task: str
-    attempt: int
 
-
-@dataclass(frozen=True, slots=True)
-class Cancelled:
+class Cancelled(OfAttempt):
     """A queued task was removed from its worker's queue before it started."""
 
-    task: str
-    attempt: int
-
 
 @dataclass(frozen=True, slots=True)
-class TaskLost:
-    """A task ended with an error of the cluster, not its own; its worker may still exist.
+class TaskLost(OfAttempt):
+    """A task ended with an error of the cluster, not its own; its worker may still exist."""
 
-    Attributes:
-        blameless: True if it never ran because one of its inputs was lost.
-    """
-
-    task: str
-    attempt: int
     reason: str
-    blameless: bool = False
+    blameless: bool = False  # it never ran, because one of its inputs was lost
 
 
 @dataclass(frozen=True, slots=True)
-class ResultLost:
+class ResultLost(Event):
     """A result was lost with the node that held it."""
 
     output: str
 
 
 @dataclass(frozen=True, slots=True)
-class TimePassed:
+class TimePassed(Event):
     """The current time in seconds; it never goes back."""
 
     now_s: float
 
 
-Event = (
-    TasksAdded
-    | WorkerUp
-    | WorkersLost
-    | RoomForCpuWorkers
-    | Progressed
-    | Finished
-    | Cancelled
-    | TaskLost
-    | ResultLost
-    | TimePassed
-)
-
-# --- actions: what to do -------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
-class StartWorker:
+class StartWorker(Action):
     """Start a worker, as soon as there is room for it."""
 
     worker: int
@@ -119,39 +99,36 @@ class StartWorker:
 
 
 @dataclass(frozen=True, slots=True)
-class StopWorker:
+class StopWorker(Action):
     """Stop a worker at once, whatever it is doing."""
 
     worker: int
 
 
 @dataclass(frozen=True, slots=True)
-class Submit:
+class _Assignment(Action):
+    task: Task
+    worker: int
+    attempt: int
+
+
+class Submit(_Assignment):
     """Send a task to a worker."""
 
-    task: Task
-    worker: int
-    attempt: int
 
-
-@dataclass(frozen=True, slots=True)
-class Cancel:
+class Cancel(_Assignment):
     """Remove a task from a worker's queue, unless it has started meanwhile."""
 
-    task: Task
-    worker: int
-    attempt: int
-
 
 @dataclass(frozen=True, slots=True)
-class Forget:
+class Forget(Action):
     """A result is no longer needed."""
 
     output: str
 
 
 @dataclass(frozen=True, slots=True)
-class Abandon:
+class Abandon(Action):
     """A task was lost too often: put a failure in the place of each of its results."""
 
     task: Task
@@ -160,10 +137,7 @@ class Abandon:
 
 
 @dataclass(frozen=True, slots=True)
-class GiveUp:
+class GiveUp(Action):
     """The run can't continue."""
 
     reason: str
-
-
-Action = StartWorker | StopWorker | Submit | Cancel | Forget | Abandon | GiveUp

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from itertools import chain
@@ -11,16 +12,7 @@ from typing import Any
 
 from raypose.config import Settings
 from raypose.execution.base import Observer
-from raypose.execution.events import (
-    Action,
-    Event,
-    Finished,
-    Forget,
-    StartWorker,
-    Submit,
-    TasksAdded,
-    WorkerUp,
-)
+from raypose.execution.events import Finished, Forget, StartWorker, Submit, TasksAdded, WorkerUp
 from raypose.execution.scheduler import Scheduler
 from raypose.specs import ModelSpec, Progress
 from raypose.steps.base import Task
@@ -34,7 +26,7 @@ class InlineExecutor:
 
     def __init__(self, config: Settings) -> None:
         self._config = config
-        self._device = ""
+        self.description = "this process"
 
     def start(self, models: Sequence[ModelSpec]) -> int:
         if not self._config.predicts:
@@ -43,12 +35,8 @@ class InlineExecutor:
         from raypose.inference.device import resolve_device
 
         with passive_threads():
-            self._device = f", on {resolve_device(self._config.device)}"
+            self.description += f", on {resolve_device(self._config.device)}"
         return 1
-
-    @property
-    def description(self) -> str:
-        return f"this process{self._device}"
 
     def run(self, recordings: Iterable[Sequence[Task]], observer: Observer) -> None:
         from raypose.inference import passive_threads
@@ -62,59 +50,45 @@ class InlineExecutor:
             index=known_index,
             report=observer.progress,
             should_stop=lambda: False,  # Ctrl-C interrupts the process itself
-            budget=Budget.of_process(self._config.cpus, on_gpu="cuda" in self._device),
+            budget=Budget.of_process(self._config.cpus, on_gpu="cuda" in self.description),
             worker=f"{socket.gethostname()}:{os.getpid()}",
             allow_unsafe=allow_unsafe,
         )
         with passive_threads(), closing(context.staging):
-            _Process(context, observer).run(tuple(chain.from_iterable(recordings)))
+            _run(tuple(chain.from_iterable(recordings)), context, observer)
 
     def close(self) -> None:
         """There is nothing to release."""
 
 
-class _Process:
-    """This process as one worker with a GPU and one without."""
-
-    def __init__(self, context: Context, observer: Observer) -> None:
-        self._context = context
-        self._observer = observer
-        self._scheduler = Scheduler(1, 1)
-        self._assigned: list[Submit] = []
-        self._values: dict[str, Any] = {}
-
-    def run(self, tasks: tuple[Task, ...]) -> None:
-        self._do(self._scheduler.start())
-        self._handle(TasksAdded(tasks))
-        while not self._scheduler.is_done:
-            # CPU tasks first: they write results to disk and free memory.
-            submit = min(self._assigned, key=lambda submit: submit.task.gpu)
-            self._assigned.remove(submit)
-            self._execute(submit)
-
-    def _execute(self, submit: Submit) -> None:
-        task, context = submit.task, self._context
-        self._observer.progress(Progress(task.id, 0, task.n_frames, context.worker))
-        inputs = [self._values[name] for name in task.inputs]
-        summary, results = execute(task, inputs, context)
-        self._values.update(zip(task.outputs, results, strict=True))
-        del inputs, results  # do not hold a long video's table longer than needed
-        self._handle(Finished(task.id, submit.attempt))
-        self._observer.finished(summary)
-
-    def _handle(self, event: Event) -> None:
-        self._do(self._scheduler.handle(event))
-
-    def _do(self, actions: Sequence[Action]) -> None:
-        for action in actions:
-            match action:
+def _run(tasks: tuple[Task, ...], context: Context, observer: Observer) -> None:
+    """Run all tasks, in this process as one worker with a GPU and one without."""
+    scheduler = Scheduler(1, 1)
+    actions = deque(scheduler.start())
+    actions += scheduler.handle(TasksAdded(tasks))
+    assigned: list[Submit] = []
+    values: dict[str, Any] = {}
+    while not scheduler.is_done:
+        while actions:
+            match actions.popleft():
                 case StartWorker(number):
-                    self._handle(WorkerUp(number))
-                case Submit(task):
-                    self._assigned.append(action)
+                    actions += scheduler.handle(WorkerUp(number))
+                case Submit(task) as submit:
+                    assigned.append(submit)
                     if task.gpu:
-                        self._context.staging.expect([video.path for video in task.step.videos])
+                        context.staging.expect([video.path for video in task.step.videos])
                 case Forget(output):
-                    self._values.pop(output, None)
-                case _:
-                    raise AssertionError(f"one process can't lose work: {action}")
+                    values.pop(output, None)
+                case other:
+                    raise AssertionError(f"one process can't lose work: {other}")
+        # CPU tasks first: they write results to disk and free memory.
+        submit = min(assigned, key=lambda submit: submit.task.gpu)
+        assigned.remove(submit)
+        task = submit.task
+        observer.progress(Progress(task.id, 0, task.n_frames, context.worker))
+        inputs = [values[name] for name in task.inputs]
+        summary, results = execute(task, inputs, context)
+        values.update(zip(task.outputs, results, strict=True))
+        del inputs, results  # do not hold a long video's table longer than needed
+        actions += scheduler.handle(Finished(task.id, submit.attempt))
+        observer.finished(summary)

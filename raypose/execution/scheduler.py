@@ -4,11 +4,7 @@
 event ─→ Scheduler.handle ─→ actions
 ```
 
-An executor tells the scheduler what happened (a worker is up, a task has finished, a result is
-lost, time has passed) and executes the actions that it returns (send this task to that worker,
-start a worker, forget a result).
-
-The rules:
+An executor tells the scheduler what happened and executes the actions that it returns:
 
 - A task is sent to a worker when all its inputs exist and the worker can start it soon. A GPU
   worker holds one more task in its queue, so that it never waits for the driver; a CPU worker
@@ -30,54 +26,26 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
-from raypose.execution.entries import Entry, Priority, Status
-from raypose.execution.events import (
-    Abandon,
-    Action,
-    Cancel,
-    Cancelled,
-    Event,
-    Finished,
-    Forget,
-    GiveUp,
-    Progressed,
-    ResultLost,
-    RoomForCpuWorkers,
-    StartWorker,
-    StopWorker,
-    Submit,
-    TaskLost,
-    TasksAdded,
-    TimePassed,
-    WorkersLost,
-    WorkerUp,
-)
-from raypose.execution.results import Results
-from raypose.execution.workers import Workers
+from raypose.execution import events
+from raypose.execution.state import Entry, Priority, Results, Status, Workers
 
+# How often a task may be lost before it fails. A file that crashes its worker does so every time,
+# and each time costs the start of a worker, so the limit is low. A node that is taken away is not
+# the task's fault: where one in ten nodes goes every hour and a task takes half an hour, four
+# losses in a row happen once in 160,000 tasks.
 MAX_LOSSES = 4
-"""How often a task may be lost before it fails.
 
-A file that crashes its worker does so every time, and each time costs the start of a worker, so
-the limit is low. A node that is taken away is not the task's fault: where one in ten nodes goes
-every hour and a task takes half an hour, four losses in a row happen once in 160,000 tasks.
-"""
-
+# How often a task's worker may be lost before the task reports anything; more count as losses.
+# A worker on a lost node fails whatever it is given until the loss is noticed.
 MAX_UNSTARTED = 20
-"""How often a task's worker may be lost before the task reports anything; more count as losses.
 
-A worker on a lost node fails whatever it is given until the loss is noticed.
-"""
-
+# How often a task may stop making progress: what hangs on a second worker will hang on all.
 MAX_STALLS = 2
-"""How often a task may stop making progress: what hangs on a second worker will hang on all."""
 
+# Rows that may wait in memory for their use: in all or per GPU worker, whichever is more.
+# About 4 GB and 0.8 GB for 17 keypoints. Those of a long video wait until its last range is done.
 HELD_FRAMES = 20_000_000
 HELD_FRAMES_PER_GPU = 4_000_000
-"""Rows that may wait in memory for their use: in all or per GPU worker, whichever is more.
-
-About 4 GB and 0.8 GB for 17 keypoints. Those of a long video wait until its last range is done.
-"""
 
 _MAX_FAILED_STARTS = 3
 
@@ -93,12 +61,7 @@ class Scheduler:
     """
 
     def __init__(
-        self,
-        n_gpu: int,
-        n_cpu: int,
-        *,
-        stall_timeout_s: float = 600.0,
-        wait_limit_s: float = 900.0,
+        self, n_gpu: int, n_cpu: int, *, stall_timeout_s: float = 600, wait_limit_s: float = 900
     ) -> None:
         self._stall_timeout_s = stall_timeout_s
         self._wait_limit_s = wait_limit_s
@@ -106,7 +69,7 @@ class Scheduler:
         self._workers = Workers()
         self._n_wanted = {True: n_gpu, False: n_cpu}
         self._failed_starts = {True: 0, False: 0}
-        self._none_since: dict[bool, float | None] = {True: None, False: None}
+        self._none_since: dict[bool, float] = {}
         self._entries: dict[str, Entry] = {}
         self._n_open = Counter[bool]()
         self._n_assigned = 0
@@ -116,32 +79,26 @@ class Scheduler:
         self._unbounded_recording = ""
         self._producers: dict[str, Entry] = {}
         self._consumers: dict[str, list[Entry]] = {}
-        self._actions: list[Action] = []
+        self._actions: list[events.Action] = []
         self._handlers: dict[type, Callable[..., None]] = {
-            TasksAdded: self._tasks_added,
-            WorkerUp: self._worker_up,
-            WorkersLost: self._workers_lost,
-            RoomForCpuWorkers: self._room_for_cpu_workers,
-            Progressed: self._progressed,
-            Finished: self._finished,
-            Cancelled: self._cancelled,
-            TaskLost: self._task_lost,
-            ResultLost: self._result_lost,
-            TimePassed: self._time_passed,
+            events.TasksAdded: self._tasks_added,
+            events.WorkerUp: self._worker_up,
+            events.WorkersLost: self._workers_lost,
+            events.RoomForCpuWorkers: self._room_for_cpu_workers,
+            events.ResultLost: self._result_lost,
+            events.TimePassed: self._time_passed,
         }
 
-    # --- what an executor calls ------------------------------------------------------------
-
-    def start(self) -> list[Action]:
+    def start(self) -> list[events.Action]:
         """The workers to begin with."""
         for gpu, count in self._n_wanted.items():
             for _ in range(count):
                 self._start_worker(gpu)
         return self._take_actions()
 
-    def handle(self, event: Event) -> list[Action]:
+    def handle(self, event: events.Event) -> list[events.Action]:
         """Process an event; returns what to do now, in this order."""
-        self._handlers[type(event)](event)
+        self._handlers.get(type(event), self._task_changed)(event)
         self._assign_ready(gpu=False)  # first, because most of these free memory
         self._assign_ready(gpu=True)
         return self._take_actions()
@@ -151,25 +108,23 @@ class Scheduler:
         """Whether every task has ended."""
         return not any(self._n_open.values())
 
-    def _take_actions(self) -> list[Action]:
+    def _take_actions(self) -> list[events.Action]:
         actions, self._actions = self._actions, []
         return actions
 
-    # --- workers ---------------------------------------------------------------------------
-
     def _start_worker(self, gpu: bool) -> None:
-        self._actions.append(StartWorker(self._workers.add(gpu), gpu))
+        self._actions.append(events.StartWorker(self._workers.add(gpu), gpu))
 
-    def _worker_up(self, event: WorkerUp) -> None:
+    def _worker_up(self, event: events.WorkerUp) -> None:
         if event.worker in self._workers:
             self._failed_starts[self._workers[event.worker].gpu] = 0
             self._workers.set_up(event.worker)
 
-    def _workers_lost(self, event: WorkersLost) -> None:
+    def _workers_lost(self, event: events.WorkersLost) -> None:
         # Remove them all before the first of their tasks goes to another worker.
         lost = [(n, self._workers.remove(n)) for n in event.workers if n in self._workers]
         for number, worker in lost:
-            self._actions.append(StopWorker(number))
+            self._actions.append(events.StopWorker(number))
             for place, entry in enumerate(worker.queue):
                 self._unassign(entry)
                 if place == 0:
@@ -181,16 +136,15 @@ class Scheduler:
             if self._failed_starts[gpu] < _MAX_FAILED_STARTS or self._workers.n_up(gpu):
                 self._start_worker(gpu)
             else:
-                self._actions.append(GiveUp(f"workers fail when they start ({event.reason})"))
+                reason = f"workers fail when they start ({event.reason})"
+                self._actions.append(events.GiveUp(reason))
 
-    def _room_for_cpu_workers(self, event: RoomForCpuWorkers) -> None:
+    def _room_for_cpu_workers(self, event: events.RoomForCpuWorkers) -> None:
         while self._n_wanted[False] < event.count:
             self._n_wanted[False] += 1
             self._start_worker(False)
 
-    # --- tasks, from their addition to their end -------------------------------------------
-
-    def _tasks_added(self, event: TasksAdded) -> None:
+    def _tasks_added(self, event: events.TasksAdded) -> None:
         gpu_results = {name for task in event.tasks if task.gpu for name in task.outputs}
         lengths = Counter[str]()
         if max(self._n_wanted.values()) > 1:
@@ -203,8 +157,7 @@ class Scheduler:
             recording_length = lengths[task.recording]
             length = task.n_frames * len(task.outputs) if recording_length else 0
             priority = (rank, -recording_length, -length, len(self._entries))
-            entry = Entry(task, priority, adds_results=not task.inputs)
-            self._entries[task.id] = entry
+            entry = self._entries[task.id] = Entry(task, priority)
             self._n_open[task.gpu] += 1
             self._results.add(task)
             self._producers.update(dict.fromkeys(task.outputs, entry))
@@ -214,9 +167,9 @@ class Scheduler:
 
     def _enqueue(self, entry: Entry) -> None:
         """Make a task ready, or let it wait for its inputs."""
-        entry.missing = len(self._results.missing(entry.task))
-        entry.status = Status.WAITING if entry.missing else Status.READY
-        if not entry.missing:
+        entry.status = Status.WAITING
+        if not self._results.missing(entry.task):
+            entry.status = Status.READY
             heapq.heappush(self._ready[entry.task.gpu], (entry.priority, entry.task.id))
 
     def _next_ready(self, gpu: bool) -> Entry | None:
@@ -232,8 +185,7 @@ class Scheduler:
     def _assign_ready(self, *, gpu: bool) -> None:
         """Send ready tasks to the workers that have room, shortest queues first."""
         while (number := self._workers.with_room(gpu)) is not None:
-            entry = self._next_ready(gpu)
-            if entry is None:
+            if (entry := self._next_ready(gpu)) is None:
                 break
             if not self._fits_in_memory(entry):
                 return
@@ -243,7 +195,7 @@ class Scheduler:
             entry = self._workers[number].queue[-1]
             if not entry.cancelled:
                 entry.cancelled = True
-                self._actions.append(Cancel(entry.task, number, entry.attempt))
+                self._actions.append(events.Cancel(entry.task, number, entry.attempt))
 
     def _fits_in_memory(self, entry: Entry) -> bool:
         """Whether there is memory for what a task adds.
@@ -251,14 +203,14 @@ class Scheduler:
         The results of a recording are freed when it ends. So where nothing else is running, it may
         exceed the limit; else it would wait for itself.
         """
-        held, recording = self._results.held_frames, entry.task.recording
-        if not entry.adds_results or held == 0:
-            return True
+        held = self._results.held_frames
+        if entry.task.inputs or held == 0:
+            return True  # a task with inputs frees their memory when it ends
         if held + self._results.frames_of(entry.task) <= self._max_held_frames:
             return True
         if not self._n_assigned:
-            self._unbounded_recording = recording
-        return recording == self._unbounded_recording
+            self._unbounded_recording = entry.task.recording
+        return entry.task.recording == self._unbounded_recording
 
     def _assign(self, entry: Entry, number: int) -> None:
         self._workers.push(number, entry)
@@ -269,7 +221,7 @@ class Scheduler:
         entry.attempt += 1
         entry.active_at = self._now
         entry.cancelled = entry.started = False
-        self._actions.append(Submit(entry.task, number, entry.attempt))
+        self._actions.append(events.Submit(entry.task, number, entry.attempt))
 
     def _unassign(self, entry: Entry) -> None:
         """Take a task from its worker; the next one in the queue runs from now on."""
@@ -282,51 +234,33 @@ class Scheduler:
         entry.status = Status.WAITING
         self._results.release(entry.task)
 
-    def _current(self, event: Progressed | Finished | Cancelled | TaskLost) -> Entry | None:
-        """The task of an event; None if the event is about an earlier attempt."""
+    def _task_changed(self, event: events.OfAttempt) -> None:
         entry = self._entries.get(event.task)
         if entry is None or entry.status is not Status.ASSIGNED or entry.attempt != event.attempt:
-            return None
-        return entry
-
-    def _progressed(self, event: Progressed) -> None:
-        if entry := self._current(event):
+            return  # the event is about an earlier attempt
+        if isinstance(event, events.Progressed):
             entry.active_at = self._now
             entry.started = True
-
-    def _cancelled(self, event: Cancelled) -> None:
-        if entry := self._current(event):
-            self._unassign(entry)
-            self._enqueue(entry)
-
-    def _finished(self, event: Finished) -> None:
-        if entry := self._current(event):
-            self._unassign(entry)
+            return
+        self._unassign(entry)
+        if isinstance(event, events.Finished):
             self._end(entry)
+        elif isinstance(event, events.TaskLost) and not event.blameless:
+            self._retry_or_abandon(entry, event.reason)
+        else:
+            self._enqueue(entry)
 
     def _end(self, entry: Entry) -> None:
         """The task's results, or failures in their place, exist."""
         entry.status = Status.ENDED
         self._n_open[entry.task.gpu] -= 1
-        new, unused = self._results.produced(entry.task)
-        for name in new:
+        unused = self._results.produced(entry.task)
+        for name in entry.task.outputs:
             for consumer in self._consumers.get(name, ()):
-                if consumer.status is Status.WAITING and consumer.missing:
-                    consumer.missing -= 1
-                    if not consumer.missing:
-                        self._enqueue(consumer)
+                if consumer.status is Status.WAITING:
+                    self._enqueue(consumer)
         unused += self._results.consumed(entry.task)
-        self._actions += [Forget(name) for name in unused]
-
-    # --- losses ----------------------------------------------------------------------------
-
-    def _task_lost(self, event: TaskLost) -> None:
-        if entry := self._current(event):
-            self._unassign(entry)
-            if event.blameless:
-                self._enqueue(entry)
-            else:
-                self._retry_or_abandon(entry, event.reason)
+        self._actions += [events.Forget(name) for name in unused]
 
     def _retry_or_abandon(self, entry: Entry, reason: str) -> None:
         """A task was lost while it ran: try it again, or let it fail."""
@@ -335,12 +269,12 @@ class Scheduler:
         else:
             entry.unstarted += 1
         if entry.losses >= MAX_LOSSES or entry.stalls >= MAX_STALLS:
-            self._actions.append(Abandon(entry.task, reason, entry.losses))
+            self._actions.append(events.Abandon(entry.task, reason, entry.losses))
             self._end(entry)
         else:
             self._enqueue(entry)
 
-    def _result_lost(self, event: ResultLost) -> None:
+    def _result_lost(self, event: events.ResultLost) -> None:
         """Redo what produced it, as far back as results are gone."""
         lost = [event.output] if event.output in self._results else []
         while lost:
@@ -362,33 +296,28 @@ class Scheduler:
         if step is not None:
             entry.task = replace(entry.task, step=step, inputs=())
             entry.priority = (2, *entry.priority[1:])
-            entry.adds_results = True
         entry.status = Status.WAITING
         self._n_open[entry.task.gpu] += 1
         entry.started = True  # it ran, and its results are lost
-        self._results.use_again(entry.task)
+        self._results.add(entry.task)
         missing = self._results.missing(entry.task)
         self._retry_or_abandon(entry, "the node that held its result was lost")
         return missing if entry.status is not Status.ENDED else []
 
-    # --- time ------------------------------------------------------------------------------
-
-    def _time_passed(self, event: TimePassed) -> None:
+    def _time_passed(self, event: events.TimePassed) -> None:
         self._now = event.now_s
         for number, entry in self._workers.running():
             silent_s = self._now - entry.active_at
             if silent_s > self._stall_timeout_s:
                 entry.stalls += 1
                 reason = f"it made no progress for {silent_s:.0f} s"
-                self._workers_lost(WorkersLost((number,), reason))
+                self._workers_lost(events.WorkersLost((number,), reason))
         for gpu in (True, False):
             if not self._n_open[gpu] or self._workers.n_up(gpu):
-                self._none_since[gpu] = None
+                self._none_since.pop(gpu, None)
                 continue
-            since = self._none_since[gpu]
-            if since is None:
-                self._none_since[gpu] = self._now
-            elif self._now - since > self._wait_limit_s:
+            waited_s = self._now - self._none_since.setdefault(gpu, self._now)
+            if waited_s > self._wait_limit_s:
                 kind = "with a GPU " if gpu else ""
-                waited_s = self._now - since
-                self._actions.append(GiveUp(f"no worker {kind}came up for {waited_s:.0f} s"))
+                reason = f"no worker {kind}came up for {waited_s:.0f} s"
+                self._actions.append(events.GiveUp(reason))

@@ -5,13 +5,11 @@ keeps its networks between tasks. A task takes the results that it needs as futu
 object store. Ray retries nothing: `raypose.execution.scheduler` decides what runs where, and what
 is redone.
 
-`connection` joins or starts a cluster, with the settings of `environment`; `worker` and
-`coordinator` run there, in processes that `isolation` keeps the user's directories from; `pool`
-and `submissions` track them on the driver, and `executor` is the loop.
+`connection` joins or starts a cluster, with the settings of `environment`; the actors of `worker`
+run there, in processes that `isolation` keeps the user's directories from; `pool` and
+`submissions` track them on the driver, and `executor` is the loop.
 Nothing outside this package imports ray.
 """
-
-from __future__ import annotations
 
 from raypose.execution.ray.executor import RayExecutor
 

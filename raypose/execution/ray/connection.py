@@ -10,7 +10,7 @@ import os
 import socket
 import time
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import grpc
 import ray
@@ -19,7 +19,6 @@ from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 
 from raypose.errors import ClusterError, RayposeError
 from raypose.execution.ray.environment import MODE, TOKEN, RayEnvironment, user_token
-from raypose.execution.ray.errors import first_line
 from raypose.execution.ray.isolation import JobPath
 from raypose.worker.budget import usable_cores
 
@@ -27,23 +26,16 @@ _ANSWER_S = 10.0
 _ASK_AGAIN_S = 0.5
 _TOKEN_HINT = f"Put the cluster's token into ~/.ray/auth_token or {TOKEN}."
 
-Answer = Literal["yes", "no token"]
-
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """This process's connection to Ray.
+    """This process's connection to Ray."""
 
-    Attributes:
-        name: what it is connected to, for the user.
-        is_local: whether that is a Ray on this machine alone, started by this process. False if an
-            address was given: other machines may have joined it.
-        environment: the settings to restore; None if the process was connected before.
-    """
-
-    name: str
+    name: str  # what it is connected to, for the user
+    # Whether that is a Ray on this machine alone, started by this process. False if an address was
+    # given: other machines may have joined it.
     is_local: bool
-    environment: RayEnvironment | None = None
+    environment: RayEnvironment | None = None  # to restore; None if it was connected before
 
     def close(self) -> None:
         """Leave Ray as it was found."""
@@ -59,13 +51,11 @@ def connect(address: str | None, gpus: int | None, cpus: int | None = None) -> C
         address: `HOST:PORT`, `auto`, or `local` or None for this machine.
         gpus: how many this machine has; None for what Ray finds.
         cpus: cores of this machine to use; None for all that this process may use.
-
-    Raises:
-        ClusterError: there is no cluster, or it refuses this process.
     """
     if ray.is_initialized():
         return _joined_before(address)
-    local = address in (None, "local")
+    if address == "local":
+        address = None
     environment = RayEnvironment()
     options: dict[str, Any] = {
         "log_to_driver": False,
@@ -74,13 +64,13 @@ def connect(address: str | None, gpus: int | None, cpus: int | None = None) -> C
         "job_config": JobPath(),
     }
     try:
-        if local:
+        if address is None:
             environment.own_cluster()
             options |= {"num_gpus": gpus, "num_cpus": min(cpus or usable_cores(), usable_cores())}
             ray.init(address="local", include_dashboard=False, **options)
             return Connection("Ray on this machine", True, environment)
-        where = _canonical(str(address))
-        has_token = _wants_token(where, str(address))
+        where = _canonical(address)
+        has_token = _wants_token(where, address)
         environment.joined_cluster(has_token=has_token)
         ray.init(address=where, **options)
     except BaseException as error:  # Ray also raises bare ones, if a node is slow to start
@@ -88,13 +78,9 @@ def connect(address: str | None, gpus: int | None, cpus: int | None = None) -> C
         environment.restore()
         if isinstance(error, RayposeError) or not isinstance(error, Exception):
             raise
-        raise _cluster_error(error, None if local else address) from error
-    return Connection(_cluster_name(str(address), has_token), False, environment)
-
-
-def _cluster_name(address: str, has_token: bool) -> str:
+        raise _cluster_error(error, address) from error
     open_to_all = "" if has_token else " (which asks no one for a token)"
-    return f"the Ray cluster {address}{open_to_all}"
+    return Connection(f"the Ray cluster {address}{open_to_all}", False, environment)
 
 
 def _joined_before(address: str | None) -> Connection:
@@ -107,11 +93,10 @@ def _joined_before(address: str | None) -> Connection:
         )
     here = bool(node.is_head())  # started by this process
     now = str(node.gcs_address)
-    if address in (None, "auto"):
-        same = True
-    else:
-        same = here if address == "local" else _same(_canonical(str(address)), now)
-    if not same:
+    is_same = here if address == "local" else True
+    if address not in (None, "auto", "local"):
+        is_same = _is_same(_canonical(str(address)), now)
+    if not is_same:
         raise ClusterError(
             f"this process is connected to the Ray cluster at {now} and not to {address}",
             hint="Call ray.shutdown() first, or leave the address out.",
@@ -120,7 +105,7 @@ def _joined_before(address: str | None) -> Connection:
     return Connection("Ray on this machine" if here else f"the Ray cluster {now}", is_local)
 
 
-def _same(one: str, other: str) -> bool:
+def _is_same(one: str, other: str) -> bool:
     """Whether two `HOST:PORT` are the same, by name or by IP address."""
     (host, port), (other_host, other_port) = one.rsplit(":", 1), other.rsplit(":", 1)
     return port == other_port and bool(_ip_addresses(host) & _ip_addresses(other_host))
@@ -135,11 +120,7 @@ def _ip_addresses(host: str) -> set[str]:
 
 
 def _canonical(address: str) -> str:
-    """`HOST:PORT` of an address.
-
-    Raises:
-        ClusterError: it is malformed, or there is no cluster.
-    """
+    """`HOST:PORT` of an address."""
     if "://" in address:
         raise ClusterError(
             f"{address!r} is no address of a Ray cluster",
@@ -162,13 +143,9 @@ def _canonical(address: str) -> str:
 
 
 def _wants_token(where: str, address: str) -> bool:
-    """Whether the cluster requires a token, and accepts ours.
-
-    Raises:
-        ClusterError: it refuses us, or does not answer.
-    """
+    """Whether the cluster requires a token, and accepts ours."""
     mode = os.environ.get(MODE, "").lower()
-    if _ask(where, address) == "yes":
+    if _accepts("", where, address):
         if mode == "token":
             raise ClusterError(
                 f"the Ray cluster at {address} asks no one for a token, and this process has "
@@ -188,17 +165,18 @@ def _wants_token(where: str, address: str) -> bool:
             f"the Ray cluster at {address} wants a token, and there is none here",
             hint=_TOKEN_HINT,
         )
-    if _ask(where, address, token) != "yes":
+    if not _accepts(token, where, address):
         raise ClusterError(
             f"the Ray cluster at {address} does not take the token", hint=_TOKEN_HINT
         )
     return True
 
 
-def _ask(where: str, address: str, token: str = "") -> Answer:
-    """Ask the head for the cluster's id.
+def _accepts(token: str, where: str, address: str) -> bool:
+    """Whether the head answers to this token, or without one where it is empty.
 
-    Ray's own clients wait longer, print warnings, and can't be given a token.
+    Asks for the cluster's id. Ray's own clients wait longer, print warnings, and can't be given a
+    token.
     """
     metadata = (("authorization", f"Bearer {token}"),) if token else ()
     deadline = time.monotonic() + _ANSWER_S
@@ -208,14 +186,17 @@ def _ask(where: str, address: str, token: str = "") -> Answer:
             request = gcs_service_pb2.GetClusterIdRequest()
             try:
                 stub.GetClusterId(request, timeout=_ANSWER_S, metadata=metadata)
-                return "yes"
+                return True
             except grpc.RpcError as error:
                 code, details = error.code(), error.details()
         if code == grpc.StatusCode.UNAUTHENTICATED:
-            return "no token"
+            return False
         # A cluster that is starting does not listen yet.
         if code != grpc.StatusCode.UNAVAILABLE or time.monotonic() > deadline:
-            raise _no_answer(address, str(details))
+            raise ClusterError(
+                f"no Ray cluster answers at {address} ({' '.join(str(details).split())[:200]})",
+                hint="Check the address and that the cluster runs.",
+            )
         time.sleep(_ASK_AGAIN_S)
 
 
@@ -226,16 +207,14 @@ def _channel(where: str) -> Any:
     from ray._common.tls_utils import load_certs_from_env
 
     chain, key, root = load_certs_from_env()
-    return grpc.secure_channel(
-        where, grpc.ssl_channel_credentials(root, key, chain), options=options
-    )
+    credentials = grpc.ssl_channel_credentials(root, key, chain)
+    return grpc.secure_channel(where, credentials, options=options)
 
 
-def _no_answer(address: str, details: str) -> ClusterError:
-    return ClusterError(
-        f"no Ray cluster answers at {address} ({' '.join(details.split())[:200]})",
-        hint="Check the address and that the cluster runs.",
-    )
+def first_line(error: BaseException) -> str:
+    """An error from Ray without its traceback."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def _cluster_error(error: Exception, address: str | None) -> ClusterError:

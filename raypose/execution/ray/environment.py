@@ -49,8 +49,16 @@ class RayEnvironment:
 
         The user's token and mode are for other clusters, and may be empty or unreadable.
         """
-        path = _without_current_directory(os.environ.get("PYTHONPATH"))
-        self._set({MODE: "token", TOKEN: secrets.token_hex(32), TOKEN_PATH: None, **path})
+        values: dict[str, str | None] = {
+            MODE: "token",
+            TOKEN: secrets.token_hex(32),
+            TOKEN_PATH: None,
+        }
+        if path := os.environ.get("PYTHONPATH"):
+            here = os.path.realpath(os.curdir)
+            kept = [p for p in path.split(os.pathsep) if p and os.path.realpath(p) != here]
+            values["PYTHONPATH"] = os.pathsep.join(kept)
+        self._set(values)
 
     def joined_cluster(self, *, has_token: bool) -> None:
         """Use the user's token, for a running cluster."""
@@ -60,8 +68,7 @@ class RayEnvironment:
         ours = {name: value for name, value in _SETTINGS.items() if name not in os.environ}
         for name in (_SET_BY_RAY, *ours, *values):
             self._before.setdefault(name, os.environ.get(name))
-        for name, value in {**ours, **values}.items():
-            _put(name, value)
+        _put({**ours, **values})
         _read_again()
 
     def restore(self) -> None:
@@ -69,8 +76,7 @@ class RayEnvironment:
         if not self._before:
             return
         own_token = os.environ.get(TOKEN)
-        for name, value in self._before.items():
-            _put(name, value)
+        _put(self._before)
         self._before.clear()
         if os.environ.get(MODE, "").lower() == "token" and own_token and not _has_token():
             # Threads of the ended session may still ask for a token, and Ray ends the process if
@@ -122,21 +128,13 @@ def _read_again() -> None:
     # In this order, so that no thread of an earlier session looks for a token that is gone.
     Config.initialize("")
     AuthenticationTokenLoader.instance().reset_cache()
-    enabled = os.environ.get(_UV_RUN, "1").lower() in ("1", "true")
-    ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = enabled
+    uses_uv = os.environ.get(_UV_RUN, "1").lower() in ("1", "true")
+    ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = uses_uv
 
 
-def _put(name: str, value: str | None) -> None:
-    if value is None:
-        os.environ.pop(name, None)
-    else:
-        os.environ[name] = value
-
-
-def _without_current_directory(path: str | None) -> dict[str, str]:
-    """PYTHONPATH for Ray's processes, if it names the current directory."""
-    if not path:
-        return {}
-    here = os.path.realpath(os.curdir)
-    kept = [entry for entry in path.split(os.pathsep) if entry and os.path.realpath(entry) != here]
-    return {"PYTHONPATH": os.pathsep.join(kept)}
+def _put(values: Mapping[str, str | None]) -> None:
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value

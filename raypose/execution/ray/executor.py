@@ -17,32 +17,15 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raypose.config import Settings
 from raypose.errors import ClusterError, DeviceError
+from raypose.execution import events
 from raypose.execution.artifacts import ArtifactBuilder
 from raypose.execution.base import Observer
-from raypose.execution.events import (
-    Abandon,
-    Action,
-    Cancel,
-    Event,
-    Forget,
-    GiveUp,
-    Progressed,
-    StartWorker,
-    StopWorker,
-    Submit,
-    TasksAdded,
-    TimePassed,
-    WorkersLost,
-)
-from raypose.execution.ray.connection import Connection, connect
-from raypose.execution.ray.coordinator import Coordinator
-from raypose.execution.ray.errors import first_line
-from raypose.execution.ray.indexes import SharedIndexes
-from raypose.execution.ray.isolation import remote_class
-from raypose.execution.ray.pool import WorkerHandle, WorkerPool
-from raypose.execution.ray.sizes import node_resources, sizes_of
+from raypose.execution.ray.connection import Connection, connect, first_line
+from raypose.execution.ray.isolation import start_actor
+from raypose.execution.ray.pool import WorkerPool
+from raypose.execution.ray.sizes import Sizes, node_resources, sizes_of
 from raypose.execution.ray.submissions import Submissions
-from raypose.execution.ray.worker import Worker, WorkerInfo, WorkerSettings
+from raypose.execution.ray.worker import Coordinator, Worker, WorkerInfo, WorkerSettings
 from raypose.execution.scheduler import Scheduler
 from raypose.specs import ModelSpec, Progress
 from raypose.steps.base import Task
@@ -81,67 +64,45 @@ class RayExecutor:
     """
 
     def __init__(self, config: Settings, *, worker_class: type = Worker) -> None:
+        self.description = ""
+        self.pool = WorkerPool(self._start_worker)
         self._config = config
         self._worker_class = worker_class
         self._connection: Connection | None = None
-        self._pool: WorkerPool | None = None
         self._coordinator: Any = None
         self._artifacts: dict[str, Any] = {}
-        self._description = ""
         self._uses_scratch = False
-
-    @property
-    def description(self) -> str:
-        return self._description
-
-    @property
-    def workers(self) -> list[WorkerHandle]:
-        """The workers that it has started and not stopped."""
-        return list(self._pool or ())
-
-    @property
-    def _is_local(self) -> bool:
-        return self._connection is not None and self._connection.is_local
-
-    # --- start and end -------------------------------------------------------------------
+        self._watched = 0.0
 
     def start(self, models: Sequence[ModelSpec]) -> int:
-        unsafe = self._config.allow_unsafe_checkpoint
+        config = self._config
         # What the cache lacks is built in another process while Ray and the workers start.
-        with ArtifactBuilder(models, allow_unsafe=unsafe) as builder:
-            config = self._config
+        with ArtifactBuilder(models, allow_unsafe=config.allow_unsafe_checkpoint) as builder:
             self._connection = connect(config.address, config.gpus, config.cpus)
+            self._is_local = self._connection.is_local
             nodes = list(node_resources().values())
             self._sizes = sizes_of(nodes, config, is_local=self._is_local)
             n_gpu, n_cpu = self._sizes.n_gpu, self._sizes.n_cpu(nodes)
             self._check_gpus()
-            self._pool = self._make_pool()
+            self._start_coordinator()
             self._scheduler = Scheduler(
-                n_gpu,
-                n_cpu,
-                stall_timeout_s=self._config.stall_timeout_s,
-                wait_limit_s=wait_limit_s(),
+                n_gpu, n_cpu, stall_timeout_s=config.stall_timeout_s, wait_limit_s=wait_limit_s()
             )
             self._execute(self._scheduler.start())
-            self._artifacts = {
-                m.fingerprint: ray.put(artifact) for m, artifact in builder.artifacts()
-            }
-        first = self._wait_for_workers(n_gpu)
-        self._description = self._describe(first, n_gpu, n_cpu)
+            for model, artifact in builder.artifacts():
+                self._artifacts[model.fingerprint] = ray.put(artifact)
+        info = self._wait_for_workers()
+        self.description = f"{self._connection.name}, {self._describe_workers(info, n_cpu)}"
         return n_gpu
 
-    def _make_pool(self) -> WorkerPool:
+    def _start_coordinator(self) -> None:
         # Workers find the coordinator by its name, which stays when Ray restarts it.
         name = f"raypose-{secrets.token_hex(8)}"
-        self._coordinator = remote_class(
-            Coordinator,
-            name=name,
-            num_cpus=0,
-            max_restarts=-1,
-            max_task_retries=-1,
-            scheduling_strategy=on_this_node(),
-        ).remote()
-        settings = WorkerSettings(
+        options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
+        self._coordinator = start_actor(
+            Coordinator, name=name, scheduling_strategy=on_this_node(), **options
+        )
+        self._settings = WorkerSettings(
             coordinator=name,
             device=self._config.device,
             sizes=self._sizes,
@@ -152,35 +113,24 @@ class RayExecutor:
             gpu_encoder=self._config.gpu_encoder,
         )
 
-        def start(number: int, gpu: bool) -> Any:
-            # Ray retries neither the actor nor its tasks: the scheduler decides that.
-            options = {"max_restarts": 0, "scheduling_strategy": "SPREAD"}
-            options |= self._sizes.options(gpu)
-            return remote_class(self._worker_class, **options).remote(number, gpu, settings)
+    def _start_worker(self, number: int, gpu: bool) -> Any:
+        # Ray retries neither the actor nor its tasks: the scheduler decides that.
+        options = {"max_restarts": 0, "scheduling_strategy": "SPREAD", **self._sizes.options(gpu)}
+        return start_actor(self._worker_class, number, gpu, self._settings, **options)
 
-        return WorkerPool(start)
-
-    def _wait_for_workers(self, n_gpu: int) -> WorkerInfo:
+    def _wait_for_workers(self) -> WorkerInfo:
         """Wait until all GPU workers have started, or one has and the others are late.
 
-        Returns:
-            The first one: a CPU worker where no GPU workers are wanted.
-
-        Raises:
-            ClusterError: none started in time.
+        Returns the first one: a CPU worker where no GPU workers are wanted.
         """
-        pool = self._pool
-        assert pool is not None
+        n_gpu = self._sizes.n_gpu
         began = time.monotonic()
         first: WorkerInfo | None = None
-        watched = began
         while True:
-            _wait(pool.pending)
-            self._handle(*pool.events())
-            if time.monotonic() - watched > _WATCH_S:
-                watched = time.monotonic()
-                self._handle(*pool.watch(None))
-            infos = [handle.info for handle in pool if handle.gpu == bool(n_gpu) and handle.info]
+            _wait(self.pool.pending)
+            self._handle(*self.pool.events())
+            self._watch(None)
+            infos = [w.info for w in self.pool if w.gpu == bool(n_gpu) and w.info]
             if infos and first is None:
                 first, began = infos[0], time.monotonic()
             waited_s = time.monotonic() - began
@@ -206,75 +156,68 @@ class RayExecutor:
                 "--device cuda was given, but Ray finds no GPU",
                 hint="Check nvidia-smi, or run with --device cpu.",
             )
-        from raypose.inference.device import resolve_device
-
         if self._is_local and self._config.device == "auto" and self._config.gpus is None:
-            device = resolve_device("auto")  # raises where torch can't use it either
-            if device != "cpu":
+            from raypose.inference.device import resolve_device
+
+            if resolve_device("auto") != "cpu":  # raises where torch can't use the GPU either
                 raise DeviceError(
                     "torch sees a GPU that Ray does not find",
                     hint="Give their number with --gpus, or run with --device cpu.",
                 )
 
-    def _describe(self, info: WorkerInfo, n_gpu: int, n_cpu: int) -> str:
-        assert self._connection is not None
+    def _describe_workers(self, first: WorkerInfo, n_cpu: int) -> str:
+        n_gpu = self._sizes.n_gpu
         if not n_gpu:
-            what = f"{n_cpu} CPU worker{'s' if n_cpu > 1 else ''}"
-        elif info.device.startswith("cuda"):
+            return f"{n_cpu} CPU worker{'s' if n_cpu > 1 else ''}"
+        if first.device.startswith("cuda"):
             n_whole = -(-n_gpu // self._config.workers_per_gpu)
-            what = f"{n_whole} GPU{'s' if n_whole > 1 else ''}"
-        elif self._sizes.on_gpus:
-            what = f"{n_gpu} logical GPU(s), computing on CPU since torch finds no GPU"
-        else:
-            what = f"CPU ({n_gpu} worker{'s' if n_gpu > 1 else ''}): there is no GPU to use"
-        return f"{self._connection.name}, {what}"
+            return f"{n_whole} GPU{'s' if n_whole > 1 else ''}"
+        if self._sizes.on_gpus:
+            return f"{n_gpu} logical GPU(s), computing on CPU since torch finds no GPU"
+        return f"CPU ({n_gpu} worker{'s' if n_gpu > 1 else ''}): there is no GPU to use"
 
     def close(self) -> None:
-        if ray.is_initialized():
-            self._clean_up()
-        if self._connection is None or self._connection.environment is None:
-            self._kill()
-        else:
+        if self._connection is not None:
+            if ray.is_initialized():
+                self._clean_up()
+                if self._connection.environment is None:
+                    self._kill()
             self._connection.close()
-        self._connection = self._pool = self._coordinator = None
+        self._connection = self._coordinator = None
+        self.pool = WorkerPool(self._start_worker)
 
     def _clean_up(self) -> None:
         """Let the workers remove their scratch copies."""
-        if self._uses_scratch and self._pool is not None:
-            cleaned = [handle.actor.clean_up.remote() for handle in self._pool if handle.info]
+        if self._uses_scratch:
+            cleaned = [worker.actor.clean_up.remote() for worker in self.pool if worker.info]
             # What a worker leaves is removed when the next run starts there.
             if cleaned:
                 ray.wait(cleaned, num_returns=len(cleaned), timeout=_GRACE_S)
             self._uses_scratch = False
 
     def _kill(self) -> None:
-        for handle in self.workers:
-            ray.kill(handle.actor)
+        for worker in self.pool:
+            ray.kill(worker.actor)
         if self._coordinator is not None:
             ray.kill(self._coordinator)
             self._coordinator = None
 
-    # --- the run ---------------------------------------------------------------------------
-
     def run(self, recordings: Iterable[Sequence[Task]], observer: Observer) -> None:
-        assert self._pool is not None and self._connection is not None, "start() comes first"
         tasks = tuple(chain.from_iterable(recordings))
         places = io_paths(task.step for task in tasks)
         self._uses_scratch = bool(places.in_stores)
-        self._submissions = Submissions(
-            self._pool, self._coordinator, self._artifacts, SharedIndexes(tasks)
-        )
+        self._submissions = Submissions(self.pool, self._coordinator, self._artifacts, tasks)
         self._observer: Observer = observer
         with _sigterm_interrupts(), ExitStack() as held:
             try:
                 if not self._is_local:
                     held.enter_context(marker_files(places))
                 self._handle(
-                    TimePassed(time.monotonic()),
-                    *self._pool.open(None if self._is_local else places),
-                    TasksAdded(tasks),
+                    events.TimePassed(time.monotonic()),
+                    *self.pool.open(None if self._is_local else places),
+                    events.TasksAdded(tasks),
                 )
-                self._loop({task.id: task for task in tasks})
+                self._loop()
             except KeyboardInterrupt:
                 self._stop()
                 raise
@@ -284,30 +227,31 @@ class RayExecutor:
                     hint="Run the same command again: finished outputs are kept.",
                 ) from error
 
-    def _loop(self, tasks: dict[str, Task]) -> None:
+    def _loop(self) -> None:
         """Translate what happens into events until every task has ended."""
-        assert self._pool is not None
-        reported = watched = time.monotonic()
+        reported = time.monotonic()
         while not self._scheduler.is_done:
-            _wait([*self._submissions.references, *self._pool.pending])
+            _wait([*self._submissions.references, *self.pool.pending])
             ended = list(self._submissions.ended())
-            lost = any(isinstance(event, WorkersLost) for event, _ in ended)
+            lost = any(isinstance(event, events.WorkersLost) for event, _ in ended)
             if lost or time.monotonic() - reported > _POLL_S:
                 # Which task was running must be known before a loss is counted.
                 reported = time.monotonic()
                 self._report_progress()
             for event, summary in ended:
-                lost_too = self._pool.lost(event) if isinstance(event, WorkersLost) else [event]
-                self._handle(*lost_too)
+                self._handle(
+                    *(self.pool.lost(event) if isinstance(event, events.WorkersLost) else [event])
+                )
                 if summary is not None:
                     self._observer.finished(summary)
-            self._handle(*self._pool.events())
-            if time.monotonic() - watched > _WATCH_S:
-                watched = time.monotonic()
-                self._handle(
-                    *self._pool.watch(None if self._is_local else self._sizes),
-                    TimePassed(watched),
-                )
+            self._handle(*self.pool.events())
+            self._watch(None if self._is_local else self._sizes)
+
+    def _watch(self, sizes: Sizes | None) -> None:
+        """Look every few seconds for lost nodes and, with sizes, for room for CPU workers."""
+        if time.monotonic() - self._watched > _WATCH_S:
+            self._watched = time.monotonic()
+            self._handle(*self.pool.watch(sizes), events.TimePassed(self._watched))
 
     def _report_progress(self) -> None:
         # If the driver's node is lost, Ray waits for ever to restart the coordinator there.
@@ -315,48 +259,44 @@ class RayExecutor:
         latest: list[tuple[Progress, int]] = ray.get(polled, timeout=_CLUSTER_S)
         for progress, attempt in latest:
             if self._submissions.is_current(progress.task, attempt):
-                self._handle(Progressed(progress.task, attempt))
+                self._handle(events.Progressed(progress.task, attempt))
                 self._observer.progress(progress)
 
-    def _handle(self, *events: Event) -> None:
+    def _handle(self, *happened: events.Event) -> None:
         """Pass events to the scheduler, and execute its actions."""
-        for event in events:
+        for event in happened:
             self._execute(self._scheduler.handle(event))
 
-    def _execute(self, actions: Sequence[Action]) -> None:
-        assert self._pool is not None
+    def _execute(self, actions: Sequence[events.Action]) -> None:
         for action in actions:
             match action:
-                case Submit():
+                case events.Submit():
                     self._submissions.submit(action)
                     self._announce_videos(action)
-                case Cancel():
+                case events.Cancel():
                     self._handle(*self._submissions.withdraw(action))
-                case Forget(output):
+                case events.Forget(output):
                     self._submissions.forget(output)
-                case StartWorker(number, gpu):
-                    self._pool.start(number, gpu)
-                case StopWorker(number):
-                    self._pool.stop(number)
-                case Abandon():
-                    summary = self._submissions.abandon(action)
-                    if summary is not None:
+                case events.StartWorker(number, gpu):
+                    self.pool.start(number, gpu)
+                case events.StopWorker(number):
+                    self.pool.stop(number)
+                case events.Abandon():
+                    if summary := self._submissions.abandon(action):
                         self._observer.finished(summary)
-                case GiveUp(reason):
+                case events.GiveUp(reason):
                     raise self._no_workers(reason)
 
-    def _announce_videos(self, action: Submit) -> None:
+    def _announce_videos(self, action: events.Submit) -> None:
         """Tell a GPU worker which videos it will need, so that it fetches them meanwhile."""
-        if action.task.gpu:
-            for video in action.task.step.videos:
-                if local_path(video.path) is None:
-                    self._coordinator.expect.remote(action.worker, video.path)
+        for video in action.task.step.videos if action.task.gpu else ():
+            if local_path(video.path) is None:
+                self._coordinator.expect.remote(action.worker, video.path)
 
     def _stop(self) -> None:
         """Let running tasks stop at their next report; then stop the workers."""
         ray.get(self._coordinator.stop.remote())
-        running = self._submissions.references
-        if running:
+        if running := self._submissions.references:
             ray.wait(running, num_returns=len(running), timeout=_GRACE_S)
         self._clean_up()
         self._kill()

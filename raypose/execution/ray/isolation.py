@@ -26,31 +26,14 @@ class JobPath(JobConfig):  # type: ignore[misc]
         return True
 
 
-def remote_class(target: type, **options: Any) -> Any:
-    """`ray.remote(target)`, in a process with a clean import path.
-
-    Args:
-        target: a class; its public methods become the actor's.
-        options: of the actor.
-
-    Returns:
-        An object with `remote(*args)`, like Ray's own actor classes.
-    """
+def start_actor(target: type, *args: Any, **options: Any) -> Any:
+    """`ray.remote(target).options(**options).remote(*args)`, with a clean import path."""
     cloudpickle.register_pickle_by_value(import_path)
     names = [n for n in dir(target) if not n.startswith("_") and callable(getattr(target, n))]
     methods = {name: _forward(name) for name in names}
     outer = type(target.__name__, (), {"__init__": _initialiser(), **methods})
-    return _Remote(ray.remote(outer).options(**options), target)
-
-
-class _Remote:
-    """An actor class that takes the arguments of the inner class."""
-
-    def __init__(self, outer: Any, target: type) -> None:
-        self._outer, self._target = outer, target
-
-    def remote(self, *args: Any) -> Any:
-        return self._outer.remote(import_path.home(), cloudpickle.dumps((self._target, args)))
+    content = cloudpickle.dumps((target, args))
+    return ray.remote(outer).options(**options).remote(import_path.home(), content)
 
 
 def _initialiser() -> Any:

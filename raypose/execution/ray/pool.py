@@ -14,7 +14,7 @@ import ray
 
 from raypose.errors import ClusterError, DeviceError, Failure
 from raypose.execution.events import Event, RoomForCpuWorkers, WorkersLost, WorkerUp
-from raypose.execution.ray.errors import first_line
+from raypose.execution.ray.connection import first_line
 from raypose.execution.ray.sizes import Sizes, node_resources
 from raypose.execution.ray.worker import WorkerInfo
 from raypose.worker.storage_check import IoPaths
@@ -22,27 +22,15 @@ from raypose.worker.storage_check import IoPaths
 
 @dataclass
 class WorkerHandle:
-    """A worker as the driver sees it.
-
-    Attributes:
-        actor: Ray's handle of the actor.
-        gpu: whether it runs networks.
-        pending: reference to the answer that the driver waits for.
-        info: what it is; None until it has described itself.
-    """
+    """A worker as the driver sees it."""
 
     actor: Any
     gpu: bool
-    pending: Any = None
-    info: WorkerInfo | None = None
+    info: WorkerInfo | None = None  # None until it has described itself
 
 
 class WorkerPool:
-    """All worker actors of a run.
-
-    Args:
-        start: creates the actor with this number, with a GPU or without.
-    """
+    """All worker actors of a run; `start` creates one by its number, with a GPU or without."""
 
     def __init__(self, start: Callable[[int, bool], Any]) -> None:
         self._start = start
@@ -68,13 +56,11 @@ class WorkerPool:
         self._handles[number] = WorkerHandle(actor, gpu)
         # The name is what `ps` and Ray's dashboard show of the process meanwhile.
         name = f"start {'GPU' if gpu else 'CPU'} worker {number}"
-        self._await(number, actor.describe.options(name=name).remote())
+        self._pending[actor.describe.options(name=name).remote()] = number
 
     def stop(self, number: int) -> None:
         """Stop a worker; it may be dead already."""
-        handle = self._handles.pop(number)
-        self._pending.pop(handle.pending, None)
-        ray.kill(handle.actor)
+        ray.kill(self._handles.pop(number).actor)
 
     def open(self, places: IoPaths | None) -> list[Event]:
         """Let workers take tasks once they can reach these places; None skips the check."""
@@ -83,29 +69,17 @@ class WorkerPool:
         return [event for number in described for event in self._described(number)]
 
     def events(self) -> list[Event]:
-        """What starting workers have answered since the last call.
-
-        Raises:
-            DeviceError: a worker can't use its GPU.
-            ClusterError: a worker can't reach what the run reads or writes.
-        """
+        """What starting workers have answered since the last call."""
         if not self._pending:
             return []
         ready, _ = ray.wait(self.pending, num_returns=len(self._pending), timeout=0)
         return [event for reference in ready for event in self._answered(reference)]
 
     def watch(self, sizes: Sizes | None) -> list[Event]:
-        """Workers on lost nodes, and room for more workers.
-
-        Args:
-            sizes: of the workers; None where no more CPU workers are wanted.
-        """
+        """Workers on lost nodes, and room for more CPU workers; None where none are wanted."""
         alive = node_resources()
-        lost = tuple(
-            number
-            for number, handle in self._handles.items()
-            if handle.info is not None and handle.info.node not in alive
-        )
+        started = [(number, handle.info) for number, handle in self._handles.items()]
+        lost = tuple(number for number, info in started if info and info.node not in alive)
         events: list[Event] = [WorkersLost(lost, "its node was lost")] if lost else []
         if sizes is not None:
             events.append(RoomForCpuWorkers(sizes.n_cpu(list(alive.values()))))
@@ -113,19 +87,14 @@ class WorkerPool:
 
     def lost(self, event: WorkersLost) -> list[Event]:
         """The event, preceded by that of all workers on nodes that are lost as well."""
-        if not any(number in self._handles for number in event.workers):
-            return []
-        return [*self.watch(None), event]
-
-    def _await(self, number: int, reference: Any) -> None:
-        self._handles[number].pending = reference
-        self._pending[reference] = number
+        is_known = any(number in self._handles for number in event.workers)
+        return [*self.watch(None), event] if is_known else []
 
     def _answered(self, reference: Any) -> list[Event]:
-        number = self._pending.pop(reference, -1)
+        number = self._pending.pop(reference)
         handle = self._handles.get(number)
         if handle is None:
-            return []
+            return []  # it was stopped
         try:
             answer = ray.get(reference)
         except ray.exceptions.RayError as error:
@@ -142,6 +111,5 @@ class WorkerPool:
         """A worker that has described itself is up, or checks the storage first."""
         if self._places is None:
             return [WorkerUp(number)]
-        check = self._handles[number].actor.check_storage.remote(self._places)
-        self._await(number, check)
+        self._pending[self._handles[number].actor.check_storage.remote(self._places)] = number
         return []

@@ -1,7 +1,6 @@
-"""How many workers a cluster gets, and what each of them takes and may use.
+"""How many workers a cluster gets, and what each of them takes; starts nothing.
 
-Reads the resources of the cluster's nodes; starts nothing. What a node's workers share is decided
-by `raypose.worker.budget`.
+What a node's workers share is decided by `raypose.worker.budget`.
 """
 
 from __future__ import annotations
@@ -32,35 +31,24 @@ _WORKER_BYTES = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Numbers and sizes of a run's workers.
+    """Numbers and sizes of a run's workers."""
 
-    Attributes:
-        n_gpu: workers that run networks.
-        on_gpus: whether Ray gives these GPUs.
-        workers_per_gpu: workers that share a GPU.
-        share: of each node's cores that the run may use.
-        per_core: GPU workers per core, where they have no GPUs.
-        cpu_worker_threads: threads, and cores as Ray counts them, of each worker without.
-        gpu_worker_cpus: cores, as Ray counts them, of each GPU worker. More than one would keep
-            it off nodes with few cores, which may join later.
-        memory_bytes: memory that each worker asks Ray for.
-    """
-
-    n_gpu: int
-    on_gpus: bool
-    workers_per_gpu: int
-    share: float
-    per_core: float
-    cpu_worker_threads: int = 1
+    n_gpu: int  # workers that run networks
+    on_gpus: bool  # whether Ray gives these GPUs
+    workers_per_gpu: int  # that share a GPU
+    share: float  # of each node's cores that the run may use
+    per_core: float  # GPU workers per core, where they have no GPUs
+    cpu_worker_threads: int = 1  # threads, and cores as Ray counts them, of each worker without
+    # Cores, as Ray counts them, of each GPU worker. More than one would keep it off nodes with
+    # few cores, which may join later.
     gpu_worker_cpus: int = 0
-    memory_bytes: int = 0
+    memory_bytes: int = 0  # that each worker asks Ray for
 
     def options(self, gpu: bool) -> dict[str, Any]:
         """Resources that Ray gives a worker."""
-        if not gpu:
-            return {"num_cpus": self.cpu_worker_threads, "memory": self.memory_bytes}
-        options: dict[str, Any] = {"num_cpus": self.gpu_worker_cpus, "memory": self.memory_bytes}
-        if self.on_gpus:
+        cpus = self.gpu_worker_cpus if gpu else self.cpu_worker_threads
+        options: dict[str, Any] = {"num_cpus": cpus, "memory": self.memory_bytes}
+        if gpu and self.on_gpus:
             # Ray puts shares that add up to one on the same GPU.
             options["num_gpus"] = 1 if self.workers_per_gpu == 1 else 1 / self.workers_per_gpu
         return options
@@ -70,13 +58,7 @@ class Sizes:
         return max(1, sum(self._cpu_workers(node) for node in nodes))
 
     def budget(self, node: Resources, *, gpu: bool, on_gpu: bool) -> Budget:
-        """The budget of a worker of this process, which runs on `node`.
-
-        Args:
-            node: its resources.
-            gpu: whether it runs networks.
-            on_gpu: whether the node's networks run on GPUs.
-        """
+        """The budget of a worker of this process, on a node whose networks run on GPUs or not."""
         cores = max(1, min(int(self.share * usable_cores()), self._cores(node)))
         workers = self._gpu_workers(node), self._cpu_workers(node)
         for_gpu, for_cpu = node_budgets(cores, usable_memory(), *workers, on_gpu=on_gpu)
@@ -91,10 +73,10 @@ class Sizes:
         return math.ceil(self.per_core * node.get("CPU", 0))
 
     def _cpu_workers(self, node: Resources) -> int:
-        cores = self._cores(node)
-        gpu_workers = self._gpu_workers(node)
-        size = self.cpu_worker_threads
-        return n_cpu_workers(cores, gpu_workers, size, on_gpu=self.on_gpus) if cores else 0
+        if not (cores := self._cores(node)):
+            return 0
+        threads = self.cpu_worker_threads
+        return n_cpu_workers(cores, self._gpu_workers(node), threads, on_gpu=self.on_gpus)
 
 
 def node_resources() -> dict[str, Resources]:
@@ -103,13 +85,7 @@ def node_resources() -> dict[str, Resources]:
 
 
 def sizes_of(nodes: Sequence[Resources], config: Settings, *, is_local: bool) -> Sizes:
-    """Decide on the workers of a run.
-
-    Args:
-        nodes: of the cluster; a cluster that scales up may get more.
-        config: of the run.
-        is_local: whether Ray runs on this machine alone.
-    """
+    """Decide on the workers of a run, by the nodes that the cluster has now."""
     total = max(1, sum(int(node.get("CPU", 0)) for node in nodes))
     share = min(1.0, (config.cpus or total) / total)
     cpus = max(1, round(share * total))
@@ -123,20 +99,18 @@ def sizes_of(nodes: Sequence[Resources], config: Settings, *, is_local: bool) ->
         on_gpus = True
         n_gpu = config.workers_per_gpu * (gpus if config.gpus is None else config.gpus)
     first = Sizes(n_gpu, on_gpus, config.workers_per_gpu, share, n_gpu / total)
+    used = [node for node in nodes if first._cores(node)]
     # Every node takes workers of the same size, as large as the smallest node likes them.
-    threads = min(
-        (
-            cpu_worker_threads(first._cores(node), first._gpu_workers(node), on_gpu=on_gpus)
-            for node in nodes
-            if first._cores(node)
-        ),
-        default=1,
+    threads = [
+        cpu_worker_threads(first._cores(node), first._gpu_workers(node), on_gpu=on_gpus)
+        for node in used
+    ]
+    sized = replace(
+        first, cpu_worker_threads=min(threads, default=1), gpu_worker_cpus=int(cpus > n_gpu)
     )
-    gpu_worker_cpus = 1 if cpus > n_gpu else 0
-    sized = replace(first, cpu_worker_threads=threads, gpu_worker_cpus=gpu_worker_cpus)
     memory = [
         int(node["memory"] // max(1, sized._gpu_workers(node) + sized._cpu_workers(node)))
-        for node in nodes
-        if "memory" in node and sized._cores(node)
+        for node in used
+        if "memory" in node
     ]
     return replace(sized, memory_bytes=min([_WORKER_BYTES, *memory]))

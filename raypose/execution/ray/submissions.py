@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import ray
 
 from raypose.errors import Failure
-from raypose.execution.events import (
-    Abandon,
-    Cancel,
-    Cancelled,
-    Event,
-    Finished,
-    ResultLost,
-    Submit,
-    TaskLost,
-    WorkersLost,
-)
-from raypose.execution.ray.errors import first_line
-from raypose.execution.ray.indexes import SharedIndexes
+from raypose.execution import events
+from raypose.execution.ray.connection import first_line
 from raypose.execution.ray.pool import WorkerPool
+from raypose.inputs.probe import known_index
+from raypose.specs import VideoSpec
 from raypose.steps.base import Summary, Task
 from raypose.text import shown
 
@@ -33,36 +24,20 @@ _INPUT_ERRORS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Submission:
-    task: Task
-    attempt: int
-    worker: int
-    results: tuple[Any, ...]
-
-
 class Submissions:
     """All tasks that Ray has not finished, and the results that are still needed.
 
-    Args:
-        pool: the workers.
-        coordinator: the run's coordinator.
-        artifacts: fingerprint of a model → reference to its network artifact.
-        indexes: those of the videos.
+    `artifacts`: fingerprint of a model → reference to its network artifact.
     """
 
     def __init__(
-        self,
-        pool: WorkerPool,
-        coordinator: Any,
-        artifacts: dict[str, Any],
-        indexes: SharedIndexes,
+        self, pool: WorkerPool, coordinator: Any, artifacts: dict[str, Any], tasks: Iterable[Task]
     ) -> None:
         self._pool = pool
         self._coordinator = coordinator
         self._artifacts = artifacts
-        self._indexes = indexes
-        self._submissions: dict[Any, _Submission] = {}
+        self._indexes = _SharedIndexes(tasks)
+        self._submissions: dict[Any, tuple[events.Submit, list[Any]]] = {}
         self._current: dict[str, int] = {}
         self._values: dict[str, Any] = {}
         self._reported: set[str] = set()
@@ -76,33 +51,31 @@ class Submissions:
         """Whether this is the latest attempt at a task, and has not ended."""
         return self._current.get(task) == attempt
 
-    def submit(self, action: Submit) -> None:
+    def submit(self, action: events.Submit) -> None:
         """Send a task to a worker."""
         task = action.task
         inputs = [self._values[name] for name in task.inputs]
-        prints = [model.fingerprint for model in task.step.models]
-        artifacts = {name: self._artifacts[name] for name in prints if name in self._artifacts}
-        actor = self._pool[action.worker].actor
-        summary, *results = actor.run_task.options(
-            num_returns=1 + len(task.outputs), name=shown(task.id)
-        ).remote(task, action.attempt, artifacts | self._indexes.of(task), *inputs)
+        shared = self._indexes.of(task)
+        for model in task.step.models:
+            if model.fingerprint in self._artifacts:
+                shared[model.fingerprint] = self._artifacts[model.fingerprint]
+        method = self._pool[action.worker].actor.run_task
+        method = method.options(num_returns=1 + len(task.outputs), name=shown(task.id))
+        summary, *results = method.remote(task, action.attempt, shared, *inputs)
         self._current[task.id] = action.attempt
-        self._submissions[summary] = _Submission(
-            task, action.attempt, action.worker, tuple(results)
-        )
+        self._submissions[summary] = action, results
 
-    def withdraw(self, action: Cancel) -> list[Event]:
+    def withdraw(self, action: events.Cancel) -> list[events.Event]:
         """Remove a task from its worker's queue, unless it has started."""
         task, attempt = action.task.id, action.attempt
-        if ray.get(self._coordinator.withdraw.remote(task, attempt)):
-            return [Cancelled(task, attempt)]
-        return []
+        withdrawn = ray.get(self._coordinator.withdraw.remote(task, attempt))
+        return [events.Cancelled(task, attempt)] if withdrawn else []
 
     def forget(self, output: str) -> None:
         """Release a result."""
         self._values.pop(output, None)
 
-    def abandon(self, action: Abandon) -> Summary | None:
+    def abandon(self, action: events.Abandon) -> Summary | None:
         """Put a failure in the place of a task's results; returns what to report."""
         task = action.task
         failure = Failure(
@@ -117,30 +90,24 @@ class Submissions:
         self._indexes.ended(task)
         return self._once(Summary(task.id, failures=(failure,)))
 
-    def ended(self) -> Iterator[tuple[Event, Summary | None]]:
+    def ended(self) -> Iterator[tuple[events.Event, Summary | None]]:
         """The tasks that have ended since the last call: events, and summaries to report."""
         if not self._submissions:
             return
         ready, _ = ray.wait(self.references, num_returns=len(self._submissions), timeout=0)
         for reference in ready:
-            submission = self._submissions.pop(reference)
+            submitted, results = self._submissions.pop(reference)
+            task, attempt = submitted.task, submitted.attempt
             try:
                 summary = ray.get(reference)
             except ray.exceptions.RayError as error:
-                for event in self._lost(submission, error):
-                    yield event, None
+                yield from ((event, None) for event in self._lost(submitted, error))
                 continue
-            if summary is not None and self.is_current(submission.task.id, submission.attempt):
-                del self._current[submission.task.id]
-                self._indexes.ended(submission.task)
-                outputs = submission.task.outputs
-                self._values.update(zip(outputs, submission.results, strict=True))
-                yield Finished(submission.task.id, submission.attempt), self._once(summary)
-
-    def _is_about(self, error: Exception, name: str) -> bool:
-        """Whether Ray's error is about this result."""
-        value = self._values.get(name)
-        return isinstance(value, ray.ObjectRef) and value.hex() in str(error)
+            if summary is not None and self.is_current(task.id, attempt):
+                del self._current[task.id]
+                self._indexes.ended(task)
+                self._values.update(zip(task.outputs, results, strict=True))
+                yield events.Finished(task.id, attempt), self._once(summary)
 
     def _once(self, summary: Summary) -> Summary | None:
         """The summary, unless the task was reported before its results were lost."""
@@ -149,13 +116,54 @@ class Submissions:
         self._reported.add(summary.task)
         return summary
 
-    def _lost(self, submission: _Submission, error: Exception) -> list[Event]:
+    def _lost(self, submitted: events.Submit, error: Exception) -> list[events.Event]:
         """What an error from Ray means."""
-        task, attempt = submission.task, submission.attempt
+        task, attempt = submitted.task, submitted.attempt
         if isinstance(error, _INPUT_ERRORS):
             names = [name for name in task.inputs if self._is_about(error, name)]
-            lost = [ResultLost(name) for name in names or task.inputs]
-            return [*lost, TaskLost(task.id, attempt, first_line(error), blameless=True)]
+            lost = [events.ResultLost(name) for name in names or task.inputs]
+            return [*lost, events.TaskLost(task.id, attempt, first_line(error), blameless=True)]
         if isinstance(error, ray.exceptions.RayActorError):
-            return [WorkersLost((submission.worker,), "its worker process died")]
-        return [TaskLost(task.id, attempt, first_line(error))]
+            return [events.WorkersLost((submitted.worker,), "its worker process died")]
+        return [events.TaskLost(task.id, attempt, first_line(error))]
+
+    def _is_about(self, error: Exception, name: str) -> bool:
+        """Whether Ray's error is about this result."""
+        value = self._values.get(name)
+        return isinstance(value, ray.ObjectRef) and value.hex() in str(error)
+
+
+class _SharedIndexes:
+    """The index of each video that tasks are reading now, put into the object store once.
+
+    A worker makes an index itself where the cache no longer holds it.
+    """
+
+    def __init__(self, tasks: Iterable[Task]) -> None:
+        self._references: dict[str, Any] = {}
+        self._unfinished = defaultdict[str, set[str]](set)
+        for task in tasks:
+            for video in _videos_read(task):
+                self._unfinished[video.path].add(task.id)
+
+    def of(self, task: Task) -> dict[str, Any]:
+        """References to the indexes that a task needs, by the paths of its videos."""
+        given = {}
+        for video in _videos_read(task):
+            if video.path not in self._references:
+                index = known_index(video)
+                self._references[video.path] = None if index is None else ray.put(index)
+            if self._references[video.path] is not None:
+                given[video.path] = self._references[video.path]
+        return given
+
+    def ended(self, task: Task) -> None:
+        """Drop the indexes that no other task needs; a task that is redone gets them again."""
+        for video in _videos_read(task):
+            self._unfinished[video.path].discard(task.id)
+            if not self._unfinished[video.path]:
+                self._references.pop(video.path, None)
+
+
+def _videos_read(task: Task) -> tuple[VideoSpec, ...]:
+    return task.step.videos if task.step.reads_frames else ()

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from raypose.execution.ray.activity import Activity, bytes_moved
+from raypose.execution.ray.worker import Activity, bytes_moved
 
 
 @pytest.mark.parametrize(
