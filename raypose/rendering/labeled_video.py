@@ -3,23 +3,33 @@
 Takes predictions in memory and the video they were made from, and writes an MP4 of the same size,
 rate, rotation and colours. Markers and text are those of Lightning Pose's own labelled videos:
 a filled circle in the keypoint's colour wherever the likelihood is above the threshold; time and
-frame number in white on black in the upper left.
+frame number in white on black in the upper left. They are drawn on the decoder's own YUV planes,
+which converts no pixel to RGB and back: what lies beside them stays as it is.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from raypose.errors import TableError
-from raypose.rendering.encoding import encode_frames
-from raypose.rendering.frame_renderer import FrameRenderer
+from raypose.rendering.encoding import EncodeOptions, encode_frames
 from raypose.video.index import VideoIndex
-from raypose.video.writer import LABELED, EncoderSettings
+from raypose.video.pixels import FULL_RANGE, FrameConverter, output_format, plane_pixels
+from raypose.video.writer import LABELED, EncoderSettings, copy_colors
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+UInt8 = NDArray[np.uint8]
+
+_BT709 = 1
+_TEXT_PADDING = 6
+_BLOCK = 64
 
 
 def draw_labeled_video(
@@ -32,11 +42,8 @@ def draw_labeled_video(
     colormap: str = "cool",
     start: int = 0,
     stop: int | None = None,
-    threads: int = 1,
-    memory_bytes: int | None = None,
     settings: EncoderSettings = LABELED,
-    on_progress: Callable[[int], None] | None = None,
-    should_stop: Callable[[], bool] | None = None,
+    **options: Unpack[EncodeOptions],
 ) -> int:
     """Draw the keypoints of a video, or of a part of it, and encode it.
 
@@ -51,34 +58,232 @@ def draw_labeled_video(
         colormap: matplotlib's name of the colours of the markers.
         start: first frame to write; time and frame number shown are those of the whole video.
         stop: frame after the last; None for the end.
-        threads: that it may use.
-        memory_bytes: that it may take; None for no limit.
         settings: of the encoder.
-        on_progress: called with the number of frames written so far.
-        should_stop: asked now and then whether to give up.
+        options: see `EncodeOptions`.
 
     Returns:
         Number of frames written.
 
     Raises:
-        TableError: the number of rows is not the number of frames.
-        VideoError, OutputError, CancelledError: as `cut_snippet`.
+        TableError: the number of rows is not the number of frames, or there is no such colormap.
+        VideoError, OutputError, CancelledError: as `snippet.cut_snippet`.
     """
     if len(xy) != index.n_frames or len(likelihood) != index.n_frames:
-        raise TableError(
-            f"the predictions have {len(xy)} rows but the video has {index.n_frames} frames",
-            path=index.path,
-            hint="Predict this video again.",
+        message = f"the predictions have {len(xy)} rows but the video has {index.n_frames} frames"
+        raise TableError(message, path=index.path, hint="Predict this video again.")
+
+    def renderer() -> Any:
+        return FrameRenderer(index, xy, likelihood, threshold, colormap).render
+
+    stop = index.n_frames if stop is None else stop
+    return encode_frames(index, start, stop, out_path, renderer, settings, **options)
+
+
+def keypoint_colors(n_keypoints: int, colormap: str) -> UInt8:
+    """RGB colours, evenly spaced on a matplotlib colormap, (n_keypoints, 3)."""
+    places = np.linspace(0, 1, n_keypoints)
+    if colormap == "cool":
+        # As matplotlib computes it (a table of 256 entries), without importing it.
+        table = 255 * np.linspace(0, 1, 256) / 255
+        level = table[np.minimum((places * 256).astype(int), 255)]
+        rgb = np.stack([level, 1 - level, np.ones_like(level)], axis=1)
+    else:
+        from matplotlib import colormaps
+
+        if colormap not in colormaps:
+            hint = "Choose one of matplotlib's, for instance cool."
+            raise TableError(f"there is no colormap named {colormap}", hint=hint)
+        rgb = colormaps[colormap](places)[:, :3]
+    colors: UInt8 = (rgb * 255).astype(np.uint8)
+    return colors
+
+
+class FrameRenderer:
+    """Draws frame, markers and text on a canvas in the encoder's pixel format.
+
+    The canvas is one `av.VideoFrame`, drawn over for every frame: a decoder's own frames must not
+    change, since later ones refer to them. Arguments are those of `draw_labeled_video`.
+    """
+
+    def __init__(
+        self,
+        index: VideoIndex,
+        xy: NDArray[np.floating[Any]],
+        likelihood: NDArray[np.floating[Any]],
+        threshold: float,
+        colormap: str,
+    ) -> None:
+        import av
+
+        self._index = index
+        self._times_s = index.times_s
+        self._colors = keypoint_colors(likelihood.shape[1], colormap)
+        self._xy, self._likelihood, self._threshold = xy, likelihood, threshold
+        # Markers and text are smaller in small frames, which Lightning Pose enlarges.
+        side = min(index.width, index.height)
+        self._scale = 0.4 if side <= 100 else 0.5 if side <= 192 else 1.0
+        pix_fmt = output_format(index)
+        self._shift = 1 if pix_fmt == "yuv420p" else 0
+        self._convert = FrameConverter(index)
+        width, height = index.coded_size
+        self._canvas = av.VideoFrame(width, height, pix_fmt)
+        self._planes = [plane_pixels(plane) for plane in self._canvas.planes]
+        self._disk = _disk(max(1, round(4 * self._scale)))
+        self._flat = [np.frombuffer(plane, np.uint8) for plane in self._canvas.planes]
+        self._block = (0, 0)
+        self._dots: tuple[_Dots, ...] = ()
+        self._boxes: dict[tuple[int, int], _TextBox] = {}
+        # Both follow from the colours of the first frame.
+        self._yuv = np.empty((0, 3), np.uint8)
+        self._black = 16
+
+    def render(self, n: int, frame: Any | None) -> Any:
+        """The canvas with frame `n` on it; if that is missing, with the picture before it."""
+        picture = self._convert(frame)
+        self._take_colors(picture)
+        for plane, source in zip(self._planes, picture.planes, strict=True):
+            np.copyto(plane, plane_pixels(source))
+        self._draw_markers(n)
+        self._draw_text(n)
+        return self._canvas
+
+    def _take_colors(self, frame: Any) -> None:
+        if len(self._yuv):
+            return
+        full = frame.color_range == FULL_RANGE
+        # White is 235 in limited range.
+        self._black = 0 if full else 16
+        self._yuv = _to_yuv(self._colors, frame.colorspace, full)
+        copy_colors(frame, self._canvas)
+
+    def _draw_markers(self, n: int) -> None:
+        if not self._block[0] <= n < self._block[1]:
+            self._block = (n, min(n + _BLOCK, len(self._likelihood)))
+            self._dots = self._place_markers(*self._block)
+        k = n - self._block[0]
+        planes = zip(self._flat, self._dots, strict=True)
+        for channel, (pixels, dots) in enumerate(planes):
+            part = slice(dots.bounds[k], dots.bounds[k + 1])
+            pixels[dots.places[part]] = self._yuv[dots.keypoints[part], channel]
+
+    def _place_markers(self, first: int, stop: int) -> tuple[_Dots, _Dots, _Dots]:
+        """Which pixels of each plane the markers of some frames cover."""
+        index = self._index
+        xy, likelihood = self._xy[first:stop], self._likelihood[first:stop]
+        # NaN compares as False.
+        drawn = (likelihood > self._threshold) & np.isfinite(xy).all(axis=2)
+        frames, keypoints = np.nonzero(drawn)
+        limit = (index.width - 1, index.height - 1)
+        # Far outside of the frame nothing shows; the limits keep integers from overflowing.
+        centers = np.minimum(np.clip(xy[drawn], -1e4, 1e5).astype(np.int64), limit)
+        points = _to_coded(centers, index)[:, None, :] + self._disk
+        columns, rows = points[..., 0], points[..., 1]
+        width, height = index.coded_size
+        inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+        covers = np.broadcast_to(frames[:, None], inside.shape)[inside]
+        keypoints = np.broadcast_to(keypoints[:, None], inside.shape)[inside]
+        rows, columns = rows[inside], columns[inside]
+
+        def dots(chosen: Any, shift: int, stride: int) -> _Dots:
+            places = (rows[chosen] >> shift) * stride + (columns[chosen] >> shift)
+            bounds = np.searchsorted(covers[chosen], np.arange(stop - first + 1))
+            return _Dots(places, keypoints[chosen], bounds.tolist())
+
+        # A chroma sample has the colour of the upper left of the pixels it stands for.
+        shift = self._shift
+        own = ((rows | columns) & shift) == 0
+        strides = [plane.line_size for plane in self._canvas.planes]
+        chroma = dots(own, shift, strides[1])
+        return dots(slice(None), 0, strides[0]), chroma, chroma
+
+    def _draw_text(self, n: int) -> None:
+        import cv2
+
+        seconds = int(self._times_s[n])
+        text = f"t={seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}, frame={n}"
+        font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.5 * self._scale
+        size, _ = cv2.getTextSize(text, font, scale, 1)
+        box = self._boxes.get(size)
+        if box is None:
+            box = self._boxes[size] = self._text_box(*size)
+        if min(box.pixels.shape) < 2:  # a frame of a few pixels has no room for text
+            return
+        box.pixels[:] = 0
+        white = 219 if self._black else 255
+        cv2.putText(box.pixels, text, box.origin, font, scale, white, 1, lineType=cv2.LINE_AA)
+        np.add(box.turned, self._black, out=self._planes[0][box.luma])
+        for plane in self._planes[1:]:
+            plane[box.chroma] = 128
+
+    def _text_box(self, text_width: int, text_height: int) -> _TextBox:
+        """Where a text of that size goes, in pixels of the frame as it is coded."""
+        index = self._index
+        left = top = _TEXT_PADDING // 2 - 1
+        # Both ends on even pixels, so that the box covers whole chroma samples.
+        right = min((_TEXT_PADDING + text_width + left + 3) & ~1, index.width)
+        bottom = min((_TEXT_PADDING + text_height + left + 3) & ~1, index.height)
+        corners = _to_coded(np.array([[left, top], [right - 1, bottom - 1]]), index)
+        (x0, y0), (x1, y1) = corners.min(axis=0), corners.max(axis=0) + 1
+        shift = self._shift
+        pixels = np.zeros((max(0, bottom - top), max(0, right - left)), np.uint8)
+        return _TextBox(
+            pixels=pixels,
+            turned=np.rot90(pixels, index.rotation // 90),
+            origin=(_TEXT_PADDING - left, _TEXT_PADDING + text_height - top),
+            luma=(slice(y0, y1), slice(x0, x1)),
+            chroma=(
+                slice(y0 >> shift, (y1 + shift) >> shift),
+                slice(x0 >> shift, (x1 + shift) >> shift),
+            ),
         )
-    return encode_frames(
-        index,
-        start,
-        index.n_frames if stop is None else stop,
-        out_path,
-        lambda: FrameRenderer(index, xy, likelihood, threshold, colormap).render,
-        settings,
-        threads=threads,
-        memory_bytes=memory_bytes,
-        on_progress=on_progress,
-        should_stop=should_stop,
-    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Dots:
+    """Pixels of one plane that the markers of a block of frames cover."""
+
+    places: NDArray[np.int64]  # offsets into the plane's memory
+    keypoints: NDArray[np.int64]  # number of the keypoint of each
+    bounds: list[int]  # those of the block's frame `k` are `bounds[k]` to `bounds[k + 1]`
+
+
+@dataclass(frozen=True, slots=True)
+class _TextBox:
+    """Black background of the text."""
+
+    pixels: UInt8  # upright, to write on
+    turned: UInt8  # a view of `pixels`, turned as the coded frame is
+    origin: tuple[int, int]  # lower left of the text in `pixels`, (x, y)
+    luma: tuple[slice, slice]  # rows and columns of the box in the luma plane
+    chroma: tuple[slice, slice]  # the same in the chroma planes
+
+
+def _disk(radius: int) -> NDArray[np.int64]:
+    """Offsets (x, y) of the pixels that OpenCV's filled circle covers, (n, 2)."""
+    import cv2
+
+    size = 2 * radius + 1
+    image = np.zeros((size, size), np.uint8)
+    cv2.circle(image, (radius, radius), radius, 1, -1)
+    rows, columns = np.nonzero(image)
+    return np.stack([columns - radius, rows - radius], axis=1)
+
+
+def _to_coded(points: NDArray[np.int64], index: VideoIndex) -> NDArray[np.int64]:
+    """Pixels (x, y) of the frame as it is shown, to pixels of the frame as it is coded."""
+    x, y = points[:, 0], points[:, 1]
+    right, bottom = index.width - 1, index.height - 1
+    turned = {0: (x, y), 90: (y, right - x), 180: (right - x, bottom - y), 270: (bottom - y, x)}
+    return np.stack(turned[index.rotation], axis=1)
+
+
+def _to_yuv(rgb: UInt8, colorspace: int, full: bool) -> UInt8:
+    """Colours in the video's own YUV (ITU-R BT.601 or BT.709), (n, 3)."""
+    kr, kb = (0.2126, 0.0722) if colorspace == _BT709 else (0.299, 0.114)
+    r, g, b = rgb.astype(np.float64).T
+    y = kr * r + (1 - kr - kb) * g + kb * b
+    u, v = (b - y) / (2 - 2 * kb), (r - y) / (2 - 2 * kr)
+    if not full:
+        y, u, v = y * 219 / 255 + 16, u * 224 / 255, v * 224 / 255
+    yuv = np.stack([y, u + 128, v + 128], axis=1)
+    return np.clip(np.round(yuv), 0, 255).astype(np.uint8)

@@ -1,8 +1,5 @@
 """The snippet of a video: the half minute with the most motion, for a quick look.
 
-`choose_snippet` finds it in the predictions; `cut_snippet` cuts it out of the video, exact to the
-frame. The predictions of the snippet are rows `start` to `stop` of those of the video.
-
 Motion energy is defined as in the scripts of the Pose app: the mean displacement, from one frame
 to the next, of the keypoints that are confident in both.
 """
@@ -10,17 +7,18 @@ to the next, of the keypoints that are confident in both.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from raypose.rendering.encoding import Render, encode_frames
-from raypose.video.copying import copy_plain
+from raypose.rendering.encoding import EncodeOptions, Render, encode_frames
 from raypose.video.index import VideoIndex
 from raypose.video.pixels import FrameConverter
-from raypose.video.writer import HIGH_QUALITY, EncoderSettings
+from raypose.video.writer import HIGH_QUALITY, EncoderSettings, copy_plain
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 _CHUNK = 1 << 16
 
@@ -33,8 +31,7 @@ def motion_energy(
 ) -> NDArray[np.float64]:
     """Mean displacement of the confident keypoints since the frame before, in pixels, (N,).
 
-    Arguments as in `choose_snippet`. A keypoint counts if it is confident in this frame and the
-    one before; 0 where none is, and for the first frame.
+    0 where no keypoint is confident in both frames. Arguments as in `choose_snippet`.
     """
     energy = np.zeros(len(xy))
     for first in range(1, len(xy), _CHUNK):
@@ -52,9 +49,8 @@ def motion_energy(
 def choose_snippet(
     xy: NDArray[np.floating[Any]],
     likelihood: NDArray[np.floating[Any]],
-    times_s: NDArray[np.float64] | None = None,
+    times_s: NDArray[np.float64],
     *,
-    fps: float | None = None,
     duration_s: float = 30.0,
     threshold: float = 0.9,
     is_ok: NDArray[np.bool_] | None = None,
@@ -64,8 +60,7 @@ def choose_snippet(
     Args:
         xy: keypoints, (N, K, 2), in pixels.
         likelihood: (N, K).
-        times_s: time of every frame in seconds, (N,), ascending; or give `fps`.
-        fps: frame rate of a video that has a constant one.
+        times_s: time of every frame in seconds, (N,), ascending.
         duration_s: length of the window in the video's own time.
         threshold: keypoints of a lower likelihood do not count.
         is_ok: (N,), False where a frame is damaged or missing; None if none is.
@@ -74,16 +69,8 @@ def choose_snippet(
         First frame, and the frame after the last. The whole video if it is no longer than the
         window; the first of several with the same energy. Windows with the fewest damaged frames
         come first.
-
-    Raises:
-        ValueError: neither or both of `times_s` and `fps` are given.
     """
     n = len(xy)
-    if (times_s is None) == (fps is None):
-        raise ValueError("give the times of the frames or the frame rate")
-    if times_s is None:
-        assert fps is not None
-        times_s = np.arange(n) / fps
     if n < 2:
         return 0, n
     step = float(np.median(np.diff(times_s)))
@@ -109,11 +96,8 @@ def cut_snippet(
     stop: int,
     out_path: str | os.PathLike[str],
     *,
-    threads: int = 1,
-    memory_bytes: int | None = None,
     settings: EncoderSettings = HIGH_QUALITY,
-    on_progress: Callable[[int], None] | None = None,
-    should_stop: Callable[[], bool] | None = None,
+    **options: Unpack[EncodeOptions],
 ) -> int:
     """Cut frames `start` to `stop` out of a video and encode them in high quality.
 
@@ -126,11 +110,8 @@ def cut_snippet(
         start: first frame.
         stop: frame after the last.
         out_path: the MP4 to write.
-        threads: that it may use.
-        memory_bytes: that it may take; None for no limit.
         settings: of the encoder.
-        on_progress: called with the number of frames written so far.
-        should_stop: asked now and then whether to give up.
+        options: see `EncodeOptions`.
 
     Returns:
         Number of frames written.
@@ -147,15 +128,4 @@ def cut_snippet(
         convert = FrameConverter(index)
         return lambda _, frame: convert(frame)
 
-    return encode_frames(
-        index,
-        start,
-        stop,
-        out_path,
-        converter,
-        settings,
-        threads=threads,
-        memory_bytes=memory_bytes,
-        on_progress=on_progress,
-        should_stop=should_stop,
-    )
+    return encode_frames(index, start, stop, out_path, converter, settings, **options)

@@ -1,9 +1,8 @@
 """Rows of numbers in a CSV file, in any dialect that tools and spreadsheets write.
 
 `keypoints` knows what the columns mean. Handled here: separators (comma, semicolon, tab), decimal
-commas, UTF-16, line ends, and an index of integers, floats or image names. Nothing is guessed: a
-file is read in the only dialect that fits it, and assumptions become notes. Memory stays bounded
-for UTF-8, which is everything but what Excel writes.
+commas, UTF-16, line ends, and an index of integers, floats or image names. A file is read in the
+only dialect that fits it, and assumptions become notes. Memory stays bounded for UTF-8.
 """
 
 from __future__ import annotations
@@ -13,10 +12,10 @@ import csv
 import io
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,13 +25,12 @@ from raypose.storage import regular_files
 from raypose.tables.row_index import IMAGE, WRITE_AGAIN, AnyName, Index, index_of
 
 FloatArray = npt.NDArray[np.float32]
+T = TypeVar("T")
 
 _READ_BYTES = 4 << 20
 _HEAD_BYTES = 1 << 16
 _MOST_BYTES_RECODED = 2 << 30
 _MOST_BYTES_OF_A_LIST = 16 << 20
-# Whatever reads with decimal commas has no decimal points, and vice versa.
-_DECIMAL_POINTS = (".", ",")
 _AS_UTF8 = 'Save it as "CSV UTF-8", or with the tool that made it.'
 
 _FIRST_FIELD = re.compile(r'\s*(?:"[^"]*"|[^",;\t]*)([,;\t])')
@@ -40,21 +38,13 @@ _FIRST_FIELD = re.compile(r'\s*(?:"[^"]*"|[^",;\t]*)([,;\t])')
 
 @dataclass(frozen=True, slots=True)
 class CsvHead:
-    """A CSV file's first rows, and how to read the rest.
-
-    Attributes:
-        path: the file.
-        rows: fields of the header rows.
-        delimiter: what is between two fields.
-        offset: of the first byte after the header rows.
-        content: the whole file as UTF-8, where it had to be recoded; None where it need not.
-    """
+    """A CSV file's first rows, and how to read the rest."""
 
     path: AnyName
-    rows: list[list[str]]
-    delimiter: str
-    offset: int
-    content: bytes | None = None
+    rows: list[list[str]]  # fields of the header rows
+    delimiter: str  # what is between two fields
+    offset: int  # of the first byte after the header rows
+    content: bytes | None = None  # the whole file as UTF-8, where it had to be recoded
 
     def open(self) -> IO[bytes]:
         """The file, from its beginning."""
@@ -89,8 +79,7 @@ def delimiter_of(head: bytes) -> str:
 
 def text_head(head: bytes) -> str:
     """The first bytes of a text file as text, in UTF-8 or, with its mark, UTF-16."""
-    encoding = _marked(head)
-    return head.decode(encoding or "utf-8-sig", errors="replace")
+    return head.decode(_marked(head) or "utf-8-sig", errors="replace")
 
 
 def _marked(head: bytes) -> str:
@@ -137,10 +126,7 @@ def _header_rows(file: IO[bytes], n_rows: int, delimiter: str, path: AnyName) ->
 
 
 def small_rows(path: Path, max_bytes: int = _MOST_BYTES_OF_A_LIST) -> list[tuple[int, list[str]]]:
-    """All rows of a small CSV file, without spaces around fields and without blank lines.
-
-    Returns:
-        The number of each row, from 1, and its fields.
+    """The rows of a small CSV file that are not blank: their numbers, from 1, and stripped fields.
 
     Raises:
         TableError: it is no CSV file.
@@ -152,9 +138,8 @@ def small_rows(path: Path, max_bytes: int = _MOST_BYTES_OF_A_LIST) -> list[tuple
         text = content.decode("utf-8-sig")
         if "\0" in text:
             raise TableError("is no CSV file (it holds NUL characters)", path=path, hint=_AS_UTF8)
-        lines = csv.reader(
-            io.StringIO(text, newline=""), delimiter=delimiter_of(content), strict=True
-        )
+        file = io.StringIO(text, newline="")
+        lines = csv.reader(file, delimiter=delimiter_of(content), strict=True)
         rows = [(n, [field.strip() for field in row]) for n, row in enumerate(lines, 1)]
     except (UnicodeDecodeError, csv.Error) as error:
         raise TableError(f"is no CSV file in UTF-8 ({error})", path=path, hint=_AS_UTF8) from error
@@ -179,35 +164,26 @@ def read_columns(
         raise TableError(f"column {twice[0]} comes more than once", path=head.path)
     # Positions for names, which need not be distinct in columns that are not read.
     place = {name: str(header.index(name)) for name in names}
-    types = {place[name]: pa.string() if name in texts else pa.float64() for name in names}
-    errors: list[Exception] = []
-    for decimal_point in _DECIMAL_POINTS:
-        try:
-            with head.open() as file:
-                file.seek(head.offset)
-                rows = pa_csv.read_csv(
-                    file,
-                    pa_csv.ReadOptions(column_names=[str(i) for i in range(len(header))]),
-                    pa_csv.ParseOptions(delimiter=head.delimiter),
-                    pa_csv.ConvertOptions(
-                        include_columns=list(types),
-                        column_types=types,
-                        decimal_point=decimal_point,
-                    ),
-                )
-            break
-        except (pa.ArrowException, UnicodeDecodeError) as error:
-            if str(error).startswith("Empty CSV file"):
-                return {name: np.array([]) for name in names}
-            errors.append(error)
-    else:
-        raise _unreadable(errors[0], head) from errors[0]
-    return {
-        name: np.array([text or "" for text in rows[place[name]].to_pylist()])
-        if name in texts
-        else rows[place[name]].combine_chunks().to_numpy(zero_copy_only=False)
-        for name in names
-    }
+    types = {place[name]: "string" if name in texts else "float64" for name in names}
+    all_places = [str(i) for i in range(len(header))]
+
+    def read(decimal_point: str) -> dict[str, npt.NDArray[Any]]:
+        with head.open() as file:
+            file.seek(head.offset)
+            try:
+                rows = pa_csv.read_csv(file, *_options(head, all_places, types, decimal_point))
+            except pa.ArrowInvalid as error:
+                if str(error).startswith("Empty CSV file"):
+                    return {name: np.array([]) for name in names}
+                raise
+        return {
+            name: np.array([text or "" for text in rows[place[name]].to_pylist()])
+            if name in texts
+            else rows[place[name]].combine_chunks().to_numpy(zero_copy_only=False)
+            for name in names
+        }
+
+    return _with_either_point(read, head)
 
 
 def read_numbers(
@@ -223,86 +199,79 @@ def read_numbers(
     Returns:
         Values of shape (rows, len(columns)), NaN where a field is empty, and notes on what was
         assumed.
-
-    Raises:
-        TableError: a row is cut short or is no such row, or rows are not numbered one by one.
-        OSError: the file can't be read.
     """
-    import pyarrow as pa
-
     with head.open() as file:
         file.seek(head.offset)
         first, offset = _first_row(file, head.delimiter)
-        n_rows, ended = _count_rows(file, offset)
-        tail = _tail(file, offset) if not ended else b""
+        n_rows, tail = _count_rows(file, offset)
     if n_rows == 0:
         return np.empty((0, len(columns)), np.float32), ()
     notes = _check_last(tail, n_columns + 1, head) if tail else []
-    index = index_of(first[0] if first else "")
     values = np.empty((n_rows, len(columns)), np.float32)
+
+    chosen = dict.fromkeys((str(i + 1) for i in columns), "float32")
+    names = [str(i) for i in range(n_columns + 1)]
+
+    def read(decimal_point: str) -> Index:
+        index = index_of(first[0] if first else "")
+        types = {"0": index.arrow_type, **chosen}
+        _fill(values, head, offset, index, _options(head, names, types, decimal_point))
+        return index
+
+    index = _with_either_point(read, head)
+    return values, (*index.notes(), *notes)
+
+
+def _with_either_point(read: Callable[[str], T], head: CsvHead) -> T:
+    """What `read` returns with decimal points or, where these do not fit, with commas."""
+    import pyarrow as pa
+
     errors: list[Exception] = []
-    for decimal_point in _DECIMAL_POINTS:
+    for decimal_point in (".", ","):
         try:
-            _fill(values, head, offset, n_columns, columns, index, decimal_point)
+            return read(decimal_point)
         except (pa.ArrowException, UnicodeDecodeError) as error:
             errors.append(error)
-        else:
-            return values, (*index.notes(), *notes)
-    raise _unreadable(errors[0], head) from errors[0]
+    message = f"a row can't be read: {str(errors[0])[:200]}"
+    raise TableError(message, path=head.path, hint=WRITE_AGAIN) from errors[0]
 
 
-def _fill(
-    values: FloatArray,
-    head: CsvHead,
-    offset: int,
-    n_columns: int,
-    columns: Sequence[int],
-    index: Index,
-    decimal_point: str,
-) -> None:
-    """Read all rows from `offset` into `values`, with one of the decimal points."""
+def _options(
+    head: CsvHead, names: list[str], types: dict[str, str], decimal_point: str
+) -> tuple[Any, Any, Any]:
+    """Arrow's options to read the columns of `types`, of all that have `names`."""
+    import pyarrow.csv as pa_csv
+
+    return (
+        pa_csv.ReadOptions(column_names=names, block_size=_READ_BYTES),
+        pa_csv.ParseOptions(delimiter=head.delimiter),
+        pa_csv.ConvertOptions(
+            include_columns=list(types), column_types=types, decimal_point=decimal_point
+        ),
+    )
+
+
+def _fill(values: FloatArray, head: CsvHead, offset: int, index: Index, options: Any) -> None:
+    """Read all rows from `offset` into `values`; their first column is the index."""
     import pyarrow as pa
     import pyarrow.csv as pa_csv
 
-    chosen = [str(i + 1) for i in columns]
-    names = [str(i) for i in range(n_columns + 1)]
-    types = {"0": index.type(), **dict.fromkeys(chosen, pa.float32())}
-    n_rows = filled = 0
-    index.begin()
+    n_rows = 0
+    in_memory = head.content is not None
     # Names need not be UTF-8.
-    with (
-        pa.OSFile(os.fsencode(head.path))
-        if head.content is None
-        else pa.BufferReader(head.content)
-    ) as source:
+    source = pa.BufferReader(head.content) if in_memory else pa.OSFile(os.fsencode(head.path))
+    with source:
         source.seek(offset)
-        batches = pa_csv.open_csv(
-            source,
-            pa_csv.ReadOptions(column_names=names, block_size=_READ_BYTES),
-            pa_csv.ParseOptions(delimiter=head.delimiter),
-            pa_csv.ConvertOptions(
-                include_columns=["0", *chosen], column_types=types, decimal_point=decimal_point
-            ),
-        )
-        for batch in batches:
+        for batch in pa_csv.open_csv(source, *options):
             index.check(batch.select([0]), head.path)
-            n_rows += batch.num_rows
+            filled, n_rows = n_rows, n_rows + batch.num_rows
             if n_rows > len(values):
                 break
-            rows = batch.select(chosen).to_tensor(null_to_nan=True)
+            rows = batch.select(batch.schema.names[1:]).to_tensor(null_to_nan=True)
             values[filled:n_rows] = rows.to_numpy()
-            filled = n_rows
     if n_rows != len(values):
-        raise TableError(
-            f"it has blank lines or line breaks within its {len(values)} rows",
-            path=head.path,
-            hint=WRITE_AGAIN,
-        )
-
-
-def _unreadable(error: Exception, head: CsvHead) -> TableError:
-    message = f"a row can't be read: {str(error)[:200]}"
-    return TableError(message, path=head.path, hint=WRITE_AGAIN)
+        message = f"it has blank lines or line breaks within its {len(values)} rows"
+        raise TableError(message, path=head.path, hint=WRITE_AGAIN)
 
 
 def _first_row(file: IO[bytes], delimiter: str) -> tuple[list[str], int]:
@@ -326,30 +295,23 @@ def _fields(line: bytes, delimiter: str) -> list[str]:
         return []
 
 
-def _count_rows(file: IO[bytes], offset: int) -> tuple[int, bool]:
-    """Number of lines from `offset` to the end, and whether the last one has its end."""
+def _count_rows(file: IO[bytes], offset: int) -> tuple[int, bytes]:
+    """Number of lines from `offset` to the end, and the last one if it has no line end."""
     file.seek(offset)
     n_rows = 0
     last = b"\n"
     while block := file.read(_READ_BYTES):
         n_rows += block.count(b"\n")
         last = block[-1:]
-    return n_rows + (last != b"\n"), last == b"\n"
-
-
-def _tail(file: IO[bytes], offset: int) -> bytes:
-    """The last line, which has no end."""
+    if last == b"\n":
+        return n_rows, b""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(offset, size - _READ_BYTES))
-    return file.read().rpartition(b"\n")[2]
+    return n_rows + 1, file.read().rpartition(b"\n")[2]
 
 
 def _check_last(line: bytes, n_fields: int, head: CsvHead) -> list[str]:
-    """Whether a last line without an end is whole, as far as that can be told.
-
-    Raises:
-        TableError: it lacks fields, or its last one is empty.
-    """
+    """The note on a last line without an end; refuses one that is visibly not whole."""
     fields = _fields(line, head.delimiter)
     if len(fields) < n_fields or not fields[-1].strip():
         raise TableError("its last row is cut short", path=head.path, hint=WRITE_AGAIN)

@@ -2,17 +2,14 @@
 
 A file has three header rows (scorer, bodyparts, coords), an unnamed index of frames, and x, y and
 likelihood per keypoint, or the nine columns of EKS. Tables of metrics have one header row of
-keypoints and one value per keypoint.
-
-Files are written and read in blocks through Arrow, so that memory stays bounded whatever the
-length of a video.
+keypoints. Files are written and read in blocks through Arrow, so that memory stays bounded.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -36,12 +33,8 @@ FloatArray = npt.NDArray[np.float32]
 COORDS = ("x", "y", "likelihood")
 EKS_COORDS = (
     *COORDS,
-    "x_ens_median",
-    "y_ens_median",
-    "x_ens_var",
-    "y_ens_var",
-    "x_posterior_var",
-    "y_posterior_var",
+    *("x_ens_median", "y_ens_median"),
+    *("x_ens_var", "y_ens_var", "x_posterior_var", "y_posterior_var"),
 )
 EKS_SCORER = "ensemble-kalman_tracker"
 POINT_COORDS = ("x", "y", "z", "x_posterior_var", "y_posterior_var", "z_posterior_var")
@@ -55,28 +48,18 @@ _WRITE_VALUES = 1 << 18
 class KeypointTable:
     """Keypoints of every frame of a video, in pixels of the frame.
 
-    Attributes:
-        scorer: what made the table, e.g. `heatmap_tracker`.
-        keypoint_names: names, in the order of `values`.
-        coords: what `values` holds per keypoint; begins with x, y and likelihood.
-        values: shape (n_frames, n_keypoints, len(coords)), float32; NaN where there is none.
-        notes: what was assumed when the table was read.
-        open_ended: whether frames without an animal may be missing at the end, as in SLEAP's.
-        origin: what it was made from, if raypose made it.
-        frames: time and status of each frame; None if all are ok or nothing is known.
-
     Raises:
         TableError: the parts do not fit each other, or a keypoint comes twice.
     """
 
-    scorer: str
-    keypoint_names: tuple[str, ...]
-    coords: tuple[str, ...]
-    values: FloatArray
-    notes: tuple[str, ...] = ()
-    open_ended: bool = False
-    origin: Origin | None = None
-    frames: Frames | None = None
+    scorer: str  # what made the table, e.g. `heatmap_tracker`
+    keypoint_names: tuple[str, ...]  # in the order of `values`
+    coords: tuple[str, ...]  # what `values` holds per keypoint; begins with x, y and likelihood
+    values: FloatArray  # (n_frames, n_keypoints, len(coords)); NaN where there is none
+    notes: tuple[str, ...] = ()  # what was assumed when the table was read
+    open_ended: bool = False  # frames without an animal may be missing at the end, as in SLEAP's
+    origin: Origin | None = None  # what it was made from, if raypose made it
+    frames: Frames | None = None  # time and status of each; None if all are ok or nothing is known
 
     def __post_init__(self) -> None:
         values = np.asarray(self.values, dtype=np.float32)
@@ -92,8 +75,7 @@ class KeypointTable:
             raise TableError(f"{len(values)} rows, and the status of {len(self.frames)} frames")
         if self.frames is not None and self.frames.all_ok:
             object.__setattr__(self, "frames", None)
-        names = self.keypoint_names
-        twice = sorted({name for name in names if names.count(name) > 1})
+        twice = sorted(name for name, n in Counter(self.keypoint_names).items() if n > 1)
         if twice:
             raise TableError(f"keypoints that come more than once: {', '.join(twice)}")
 
@@ -154,15 +136,10 @@ class KeypointTable:
 
 @dataclass(frozen=True, eq=False)
 class PointTable:
-    """Smoothed 3-D keypoints of every frame, and their posterior variances.
+    """Smoothed 3-D keypoints of every frame, and their posterior variances."""
 
-    Attributes:
-        keypoint_names: names, in the order of `values`.
-        values: shape (n_frames, n_keypoints, 6), float32, in the order of `POINT_COORDS`.
-    """
-
-    keypoint_names: tuple[str, ...]
-    values: FloatArray
+    keypoint_names: tuple[str, ...]  # in the order of `values`
+    values: FloatArray  # (n_frames, n_keypoints, 6), in the order of `POINT_COORDS`
 
 
 def write_csv(table: KeypointTable, path: AnyName, threads: int = 1) -> None:
@@ -178,7 +155,7 @@ def write_csv(table: KeypointTable, path: AnyName, threads: int = 1) -> None:
     if len(values) and np.isnan(values[0]).all():
         values = values.copy()
         values[0, :, 2] = 0.0
-    _write_keypoints(path, table.scorer, table.keypoint_names, table.coords, values, threads)
+    _write(path, _header(table.scorer, table.keypoint_names, table.coords), values, threads)
 
 
 def write_points_csv(table: PointTable, path: AnyName, threads: int = 1) -> None:
@@ -190,7 +167,7 @@ def write_points_csv(table: PointTable, path: AnyName, threads: int = 1) -> None
     """
     if len(table.values) and np.isnan(table.values[0]).all():
         raise TableError("the first row of 3-D keypoints would be empty", path=path)
-    _write_keypoints(path, EKS_SCORER, table.keypoint_names, POINT_COORDS, table.values, threads)
+    _write(path, _header(EKS_SCORER, table.keypoint_names, POINT_COORDS), table.values, threads)
 
 
 def read_csv(path: AnyName) -> KeypointTable:
@@ -224,11 +201,7 @@ def write_metric_csv(
 ) -> None:
     """Writes one value per frame and keypoint: a header row of keypoints, an unnamed index.
 
-    Args:
-        path: where to write.
-        keypoint_names: the columns.
-        values: shape (n_frames, n_keypoints); NaN is written as an empty field.
-        threads: that it may use.
+    `values` have the shape (n_frames, n_keypoints); NaN is written as an empty field.
 
     Raises:
         OSError: the file can't be written.
@@ -239,26 +212,16 @@ def write_metric_csv(
     _write(path, [["", *keypoint_names]], np.asarray(values, dtype=np.float32), threads)
 
 
-def _write_keypoints(
-    path: AnyName,
-    scorer: str,
-    names: Sequence[str],
-    coords: Sequence[str],
-    values: FloatArray,
-    threads: int,
-) -> None:
-    n_columns = len(names) * len(coords)
-    header = [
-        ["scorer", *[scorer] * n_columns],
+def _header(scorer: str, names: Sequence[str], coords: Sequence[str]) -> list[list[str]]:
+    return [
+        ["scorer", *[scorer] * (len(names) * len(coords))],
         ["bodyparts", *(name for name in names for _ in coords)],
         ["coords", *(coord for _ in names for coord in coords)],
     ]
-    _write(path, header, values.reshape(len(values), n_columns), threads)
 
 
-def _write(
-    path: AnyName, header: list[list[str]], rows: npt.NDArray[np.float32], threads: int
-) -> None:
+def _write(path: AnyName, header: list[list[str]], values: FloatArray, threads: int) -> None:
+    rows = values.reshape(len(values), len(header[0]) - 1)
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(header)
     n_rows = max(1, _WRITE_VALUES // max(1, rows.shape[1]))
@@ -279,8 +242,8 @@ def _write(
                 ahead.append(pool.submit(block, start))
                 if len(ahead) > 2 * threads:
                     file.write(ahead.popleft().result())
-            while ahead:
-                file.write(ahead.popleft().result())
+            for job in ahead:
+                file.write(job.result())
 
 
 def _format_rows(rows: npt.NDArray[np.float32], start: int) -> pa.Buffer:
@@ -313,11 +276,9 @@ def choose_columns(
     for name in names:
         lacking = [coord for coord in COORDS if (name, coord) not in position]
         if lacking:
-            raise TableError(
-                f"keypoint {name} has no column {' and '.join(lacking)}",
-                path=path,
-                hint="Tables of labels have no likelihood; give one of predictions.",
-            )
+            message = f"keypoint {name} has no column {' and '.join(lacking)}"
+            hint = "Tables of labels have no likelihood; give one of predictions."
+            raise TableError(message, path=path, hint=hint)
     is_eks = all((name, coord) in position for name in names for coord in EKS_COORDS)
     kept = EKS_COORDS if is_eks else COORDS
     return names, kept, [position[name, coord] for name in names for coord in kept]

@@ -1,5 +1,1 @@
-"""Video files: `container` (opening), `index` (frames, from the packets), `packets` (where they
-lie in the file), `reader`, `pixels` and `writer` (encoding).
-
-Nothing here knows of models or predictions; the stages above do.
-"""
+"""Video files: opening, frame index, decoding and encoding. Nothing here knows of predictions."""

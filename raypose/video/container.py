@@ -1,29 +1,54 @@
 """Opening a video file: its track, its packets, and the error where it can't be opened.
 
-All of raypose opens videos here and reads them in one way: the first video track that is not a
-cover picture, continuing after spots that can't be read. FFmpeg's errors end here.
+All of raypose reads videos in one way: the first video track that is not a cover picture,
+continuing after spots that can't be read. FFmpeg's errors end here. FFmpeg believes a header: an
+MP4 of a few kilobytes that claims fifty million frames takes it 3.6 GB to open, and a picture size
+of 16383 x 16383 takes 400 MB for each picture that the decoder keeps. `check_claims` reads the
+boxes of an MP4 before FFmpeg does; `MAX_PIXELS` bounds pictures, also inside the stream.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 import os
+import zlib
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, BinaryIO
 
 from raypose.errors import NoVideoTrackError, VideoError
-from raypose.video.limits import MAX_PIXELS, check_size
+
+MAX_PIXELS = 8192 * 4352
+"""Pixels of the largest picture that is read: the most that any level of H.264 has, and more than
+8K (7680 x 4320). A decoder keeps up to 16 pictures, of 1.5 bytes per pixel as most videos are
+coded, besides those that its threads work on: 8K H.264 took 259 MiB to plan, and 1.1 GiB to read
+on two cores."""
 
 BOUNDED = {"max_pixels": str(MAX_PIXELS)}
 """Options of a decoder."""
+
+_CONVERT = "If it plays elsewhere, convert it to an H.264 MP4; else leave it out."
+# Frames that a header may claim however small the file is. FFmpeg takes 72 bytes for each.
+_ALWAYS_ALLOWED = 1_000_000
+# Of a file whose header claims more, at least as many bytes per frame must be there. Of a
+# recording that was cut short, much less than a tenth may be left.
+_MIN_FRAME_BYTES = 32
+_PARENTS = {
+    b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts", b"udta", b"mvex", b"moof", b"traf",
+    b"dinf", b"tref", b"tapt", b"wave", b"gmhd",
+}  # fmt: skip
+_COUNTING = {b"stsz", b"stz2", b"stts", b"hdlr", b"elst", b"trun"}
+_MAX_DEPTH = 12
+# FFmpeg groups the samples of sound that isn't compressed by as many.
+_GROUPED = 1024
+_MAX_UNPACKED = 64 << 20
 
 
 def open_video(path: str, hwaccel: Any = None) -> Any:
     """Open a video with PyAV; its errors become a `VideoError` that says what to do.
 
-    Args:
-        path: the file.
-        hwaccel: PyAV's settings of hardware that decodes; None for the CPU.
+    `hwaccel` are PyAV's settings of hardware that decodes; None for the CPU.
     """
     import av
 
@@ -41,12 +66,7 @@ def open_video(path: str, hwaccel: Any = None) -> Any:
 
 
 def video_stream(container: Any, path: str) -> Any:
-    """The first video stream that is not a cover picture, set to decode no too large picture.
-
-    Raises:
-        NoVideoTrackError: there are other tracks alone.
-        VideoError: there is no track at all, or its pictures are too large.
-    """
+    """The first video stream that is not a cover picture, set to decode no too large picture."""
     from av.stream import Disposition
 
     for stream in container.streams.video:
@@ -57,11 +77,7 @@ def video_stream(container: Any, path: str) -> Any:
                 context.options = BOUNDED
             return stream
     if not container.streams:
-        raise VideoError(
-            "no track can be found in the file",
-            path=path,
-            hint="If it plays elsewhere, convert it to an H.264 MP4; else leave it out.",
-        )
+        raise VideoError("no track can be found in the file", path=path, hint=_CONVERT)
     raise NoVideoTrackError("there is no video track in the file", path=path, hint="Leave it out.")
 
 
@@ -112,21 +128,48 @@ def check_file(path: str) -> int:
     except FileNotFoundError:
         raise VideoError("there is no such file", path=path, hint="Check the path.") from None
     except PermissionError:
-        raise VideoError(
-            "the file may not be read", path=path, hint="Ask its owner for read permission."
-        ) from None
+        hint = "Ask its owner for read permission."
+        raise VideoError("the file may not be read", path=path, hint=hint) from None
     except OSError as error:
         raise VideoError(f"the file can't be read ({error.strerror})", path=path) from None
     if size == 0:
-        raise VideoError(
-            "the file is empty", path=path, hint="Copy or record it again, or leave it out."
-        )
+        hint = "Copy or record it again, or leave it out."
+        raise VideoError("the file is empty", path=path, hint=hint)
     return size
+
+
+def check_size(width: int, height: int, path: str) -> None:
+    """Refuse pictures that are too large."""
+    if width * height > MAX_PIXELS:
+        raise VideoError(
+            f"its pictures of {width} x {height} pixels are larger than the largest that is read "
+            f"({MAX_PIXELS:,} pixels)",
+            path=path,
+            hint="Scale the video down, or leave it out.",
+        )
+
+
+def check_claims(path: str) -> None:
+    """Refuse an MP4 or MOV whose header claims far more frames than the file can hold."""
+    size = os.path.getsize(path)
+    tracks = [_Track()]
+    with open(path, "rb") as file:
+        _walk(file, 0, size, tracks, 0)
+    n_claimed = sum(track.n_claimed for track in tracks)
+    if n_claimed > max(_ALWAYS_ALLOWED, size // _MIN_FRAME_BYTES):
+        raise VideoError(
+            f"its header claims {n_claimed:,} frames, more than a file of {size:,} bytes can hold",
+            path=path,
+            hint="Copy, record or export it again, or leave it out.",
+        )
 
 
 def _why_not_opened(path: str, error: Exception) -> VideoError:
     check_file(path)
-    if _lacks_moov(path):
+    with open(path, "rb") as file:
+        kinds = [kind for kind, _, _ in _boxes(file, 0, os.path.getsize(path))]
+    is_mp4 = bool(kinds) and kinds[0] in (b"ftyp", b"wide", b"mdat", b"skip", b"free")
+    if is_mp4 and b"moov" not in kinds:
         return VideoError(
             "the recording was never finished: its index (moov) is missing, without which "
             "nothing in it can be found",
@@ -134,29 +177,79 @@ def _why_not_opened(path: str, error: Exception) -> VideoError:
             hint="A repair tool such as untrunc can rebuild it from an intact video of the same "
             "camera.",
         )
-    return VideoError(
-        f"this is not a video that can be read ({getattr(error, 'strerror', error)})",
-        path=path,
-        hint="If it plays elsewhere, convert it to an H.264 MP4; else leave it out.",
-    )
+    reason = getattr(error, "strerror", error)
+    return VideoError(f"this is not a video that can be read ({reason})", path=path, hint=_CONVERT)
 
 
-def _lacks_moov(path: str) -> bool:
-    """Whether the file begins like an MP4 or MOV but has no box with the index."""
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        place = 0
-        while place + 8 <= size:
-            file.seek(place)
-            head = file.read(16)
-            kind, length = head[4:8], int.from_bytes(head[:4], "big")
-            if place == 0 and kind not in (b"ftyp", b"wide", b"mdat", b"skip", b"free"):
-                return False
-            if kind == b"moov":
-                return False
-            if length == 1:
-                length = int.from_bytes(head[8:16], "big")
-            if length < 8:
-                return True
-            place += length
-        return place > 0
+@dataclass(slots=True)
+class _Track:
+    """Numbers in the headers of one track, or of one fragment."""
+
+    n_samples: int = 0
+    n_edits: int = 1
+    is_sound: bool = False
+    is_grouped: bool = False
+
+    @property
+    def n_claimed(self) -> int:
+        n = self.n_samples // _GROUPED if self.is_sound and self.is_grouped else self.n_samples
+        return n * max(1, self.n_edits)
+
+    def note(self, kind: bytes, head: bytes) -> None:
+        """Take the numbers from the first bytes of a box."""
+        first, second, third = (int.from_bytes(head[at : at + 4], "big") for at in (4, 8, 12))
+        match kind:
+            case b"stsz" | b"stz2":
+                self.n_samples += second
+            case b"trun":
+                self.n_samples += first
+            case b"stts":
+                self.is_grouped = first == third == 1
+            case b"hdlr":
+                self.is_sound |= head[8:12] == b"soun"
+            case b"elst":
+                self.n_edits = max(self.n_edits, first)
+
+
+def _boxes(file: BinaryIO, start: int, stop: int) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, first byte inside and end of each box of an MP4; ends where there is none."""
+    while start + 8 <= stop:
+        file.seek(start)
+        head = file.read(16)
+        kind, length, inside = head[4:8], int.from_bytes(head[:4], "big"), start + 8
+        if length == 1 and len(head) == 16:
+            length, inside = int.from_bytes(head[8:], "big"), start + 16
+        end = stop if length == 0 else start + length
+        if end < inside or not kind.strip(b"\xa9").isascii():
+            return
+        yield kind, inside, min(end, stop)
+        start = end
+
+
+def _walk(file: BinaryIO, start: int, stop: int, tracks: list[_Track], depth: int) -> None:
+    for kind, begin, end in _boxes(file, start, stop):
+        if kind in (b"trak", b"traf"):
+            tracks.append(_Track())
+        if kind in _PARENTS and depth < _MAX_DEPTH:
+            _walk(file, begin, end, tracks, depth + 1)
+        elif kind == b"cmov":
+            _walk_packed(file, begin, end, tracks, depth)
+        elif kind in _COUNTING:
+            file.seek(begin)
+            head = file.read(min(end - begin, 20))
+            if len(head) >= 12:
+                tracks[-1].note(kind, head)
+
+
+def _walk_packed(file: BinaryIO, start: int, stop: int, tracks: list[_Track], depth: int) -> None:
+    """QuickTime's compressed header."""
+    for kind, begin, end in _boxes(file, start, stop):
+        if kind == b"cmvd" and depth < _MAX_DEPTH:
+            file.seek(begin + 4)
+            try:
+                data = zlib.decompressobj().decompress(file.read(end - begin - 4), _MAX_UNPACKED)
+            except zlib.error:
+                return
+            if len(data) == _MAX_UNPACKED:
+                tracks[-1].n_samples += _MAX_UNPACKED * _MIN_FRAME_BYTES
+            _walk(io.BytesIO(data), 0, len(data), tracks, depth + 1)

@@ -1,16 +1,11 @@
 """From what a decoder says of packets and frames to the status of every frame.
 
 Damage spreads in the order of decoding: a frame may build on any that was decoded before it, back
-to the last keyframe. So packets are noted as they are fed (`fed`), what becomes of them as it is
-known (`refused`, `came`), and a frame's status is settled when all that was decoded before it is
-settled (`take`). Frames come out in the order of presentation, so some have to wait for their
-status: as many as the codec reorders.
-
-A keyframe ends the damage for the frames that are shown after it. Those that are decoded after it
-but shown before it (leading frames of an open group of pictures) may still build on what came
-before.
-
-No video is read here.
+to the last keyframe. So a frame's status is settled when all that was decoded before it is
+settled. Frames come out in the order of presentation: some wait for their status, as many as the
+codec reorders. A keyframe ends the damage for the frames that are shown after it. Those that are
+decoded after it but shown before it (leading frames of an open group of pictures) may still build
+on what came before. No video is read here.
 """
 
 from __future__ import annotations
@@ -24,47 +19,28 @@ from raypose.video.frames import FrameStatus
 
 @dataclass(slots=True)
 class _Packet:
-    """A packet, and what became of it.
+    """A packet, and what became of it."""
 
-    Attributes:
-        id: None of one that should have been fed, and was not.
-        number: of its frame, where it is known.
-        corrupt: whether the container or the decoder says that it is damaged.
-        came: whether its frame came out.
-        clean: whether decoding is clean from its frame on.
-        late: whether frames that are shown after it came out before it.
-    """
-
-    id: int | None
-    number: int | None
-    corrupt: bool
-    came: bool = False
-    clean: bool = False
-    late: bool = False
+    id: int | None  # None of one that should have been fed, and was not
+    number: int | None  # of its frame, where it is known
+    corrupt: bool  # the container or the decoder says that it is damaged
+    came: bool = False  # its frame came out
+    clean: bool = False  # decoding is clean from its frame on
+    late: bool = False  # frames that are shown after it came out before it
 
 
 class DamageTracker:
-    """Settles the statuses of frames, in the order of their numbers.
+    """Settles the statuses of frames, in the order of their numbers, from `first` on.
 
-    Ids of packets ascend with the order in which their frames come out, up to `slack`: where an
-    id that is more than `slack` higher has come out, a packet's own frame will not.
-
-    Args:
-        first: number of the first frame to settle.
-        slack: 0 where ids are times; where packets are counted, how far a codec may reorder them.
-        lag: how many packets each waits for, before it is settled.
-
-    Attributes:
-        found: whether anything is damaged so far.
-        last_clean: number of the last keyframe from which decoding is clean; -1 before one.
+    Ids of packets ascend with the order in which their frames come out, up to `slack` (0 where ids
+    are times): where an id that is more than `slack` higher has come out, a packet's own frame
+    will not. Each packet waits for `lag` others before it is settled.
     """
 
     def __init__(self, first: int, *, slack: int = 0, lag: int = 0) -> None:
-        self.found = False
-        self._lag = lag
-        self.last_clean = -1
-        self._next = first
-        self._slack = slack
+        self.found = False  # any damage so far
+        self.last_clean = -1  # the last keyframe from which decoding is clean
+        self._next, self._slack, self._lag = first, slack, lag
         self._last_out: int | None = None
         self._last_number = first - 1
         self._waiting: deque[_Packet] = deque()
@@ -75,15 +51,8 @@ class DamageTracker:
         self._damaged = self._damaged_before = False
 
     def fed(self, id: int, number: int | None, *, corrupt: bool) -> None:
-        """A packet goes into the decoder.
-
-        Args:
-            id: of the packet.
-            number: of its frame; None where it has none, or none is known yet.
-            corrupt: whether the container says that it is damaged.
-        """
-        packet = _Packet(id, number, corrupt)
-        self._packets[id] = packet
+        """A packet goes into the decoder; `number` is None where its frame's is not known yet."""
+        self._packets[id] = packet = _Packet(id, number, corrupt)
         self._waiting.append(packet)
 
     def refused(self, id: int) -> None:
@@ -92,16 +61,9 @@ class DamageTracker:
             self._packets[id].corrupt = True
 
     def came(self, id: int, number: int, *, corrupt: bool, key: bool) -> bool:
-        """A frame came out.
+        """The frame of a packet came out, as the decoder describes it.
 
-        Args:
-            id: of its packet.
-            number: of the frame.
-            corrupt: whether the decoder says so.
-            key: whether the decoder says that decoding is clean from here on.
-
-        Returns:
-            Whether it is still wanted: not where its number is settled already.
+        Returns whether it is still wanted: not where its number is settled already.
         """
         packet = self._packets.get(id)
         if packet is None or packet.came:
@@ -110,15 +72,13 @@ class DamageTracker:
         packet.corrupt |= corrupt
         packet.clean = key and not packet.corrupt
         for skipped in range(self._last_number + 1, number):
-            self._skip(skipped, packet)
+            # No packet was fed of it; one that was fed is settled in its turn.
+            if skipped not in self._settled and all(p.number != skipped for p in self._waiting):
+                gap = _Packet(None, skipped, corrupt=True)
+                self._waiting.insert(self._waiting.index(packet), gap)
         self._last_number = max(self._last_number, number)
         self._last_out = id if self._last_out is None else max(self._last_out, id)
         return True
-
-    def _skip(self, number: int, before: _Packet) -> None:
-        """Note a frame of which no packet was fed; one that was fed is settled in its turn."""
-        if number not in self._settled and all(p.number != number for p in self._waiting):
-            self._waiting.insert(self._waiting.index(before), _Packet(None, number, corrupt=True))
 
     def ended(self) -> None:
         """No frame will come any more."""
@@ -127,8 +87,7 @@ class DamageTracker:
     def take(self, *, at_once: bool = False) -> Iterator[tuple[int, FrameStatus]]:
         """Numbers and statuses that are settled by now, each number once, in order.
 
-        Args:
-            at_once: whether to wait no longer for the first packet of those that are waited for.
+        With `at_once`, the first of the packets that are waited for is waited for no longer.
         """
         while self._waiting and (at_once or self._is_known(self._waiting[0])):
             at_once = False

@@ -1,14 +1,12 @@
 """Decoded frames of a video, from any frame on, each with its number and its status.
 
-`iter_frames` yields FFmpeg's own frames (YUV, as coded). Frames are numbered as `index` does,
-decoding begins at the keyframe before the first one, and every frame is accounted for: one that
-can't be decoded keeps its place.
-
-A video is decoded fast: on all cores (or on a GPU), stopping at the first sign of damage. From
-there it is decoded with care: one packet at a time, so that FFmpeg conceals what is broken, says
-which frames that concerns, and loses none beside them. Only so does the result not depend on
-timing. At the next keyframe the fast way goes on. Statuses are settled by `damage`; what lies
-before the first frame that is asked for, back to its keyframe, counts as well.
+`iter_frames` yields FFmpeg's own frames (YUV, as coded), numbered as `index` does; decoding begins
+at the keyframe before the first one. A video is decoded fast: on all cores (or on a GPU), stopping
+at the first sign of damage. From there it is decoded with care: one packet at a time, so that
+FFmpeg conceals what is broken, says which frames that concerns, and loses none beside them. Only
+so does the result not depend on timing. At the next keyframe the fast way goes on. Statuses are
+settled by `damage`; what lies before the first frame that is asked for, back to its keyframe,
+counts as well.
 """
 
 from __future__ import annotations
@@ -22,14 +20,14 @@ import numpy as np
 from raypose.video.container import decode
 from raypose.video.damage import DamageTracker
 from raypose.video.frames import FrameStatus
-from raypose.video.ids import MOST_REORDERED, Ids, Order, Output, Times
 from raypose.video.index import VideoIndex
-from raypose.video.packets import end_packet, filler_packet
-from raypose.video.seeking import open_at
+from raypose.video.packets import end_packet, filler_packet, open_at
 
 Frame = tuple[int, Any | None, FrameStatus]
 """Number, picture (None where there is none) and status."""
 
+# H.264 and HEVC reorder 16 frames at most.
+_MOST_REORDERED = 16
 _MOST_AT_ONCE = 12
 _MOST_HELD = 64
 # Decoders that lose sight of damage when they work on several packets, or parts of one, at once.
@@ -41,27 +39,20 @@ _ALONE = {
 _SILENT = {"mjpeg"}
 # AV_PICTURE_TYPE_NONE, which some decoders leave it at, and _I.
 _KEY_PICTURES = (0, 1)
+# Before all times.
+_HIDDEN = -(1 << 63)
 
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """How to decode.
+    """How to decode."""
 
-    Attributes:
-        careful: one packet at a time.
-        alert: whether any error, concealed or not, is a sign of damage.
-        back: how many keyframes before the nearest one to begin.
-        until: care is taken at least as far as this frame.
-        found: whether care has found damage since the fast way stopped.
-        span: with care, for how many keyframes; where frames build on others, always one.
-    """
-
-    careful: bool = False
-    alert: bool = True
-    back: int = 0
-    until: int = 0
-    found: bool = False
-    span: int = 1
+    careful: bool = False  # one packet at a time
+    alert: bool = True  # any error, concealed or not, is a sign of damage
+    back: int = 0  # how many keyframes before the nearest one to begin
+    until: int = 0  # care is taken at least as far as this frame
+    found: bool = False  # care has found damage since the fast way stopped
+    span: int = 1  # with care, for how many keyframes; where frames build on others, always one
 
 
 def iter_frames(
@@ -79,11 +70,7 @@ def iter_frames(
         start: first frame.
         stop: frame after the last; None for the end.
         threads: of the decoder.
-        hwaccel: PyAV's settings of hardware that decodes; None for the CPU. What is damaged is
-            decoded on the CPU.
-
-    Yields:
-        The number of a frame, the frame, or None where it is missing, and its status.
+        hwaccel: PyAV's settings of hardware; None for the CPU, which decodes what is damaged.
 
     Raises:
         VideoError: the file can't be opened.
@@ -98,15 +85,89 @@ def iter_frames(
 
 
 def check_range(index: VideoIndex, start: int, stop: int | None) -> tuple[int, int]:
-    """The range, whose end may be None for that of the video.
-
-    Raises:
-        ValueError: it lies outside the video.
-    """
+    """The range, whose end may be None for that of the video; a ValueError outside of it."""
     stop = index.n_frames if stop is None else stop
     if not 0 <= start <= stop <= index.n_frames:
         raise ValueError(f"frames {start} to {stop} of a video of {index.n_frames} frames")
     return start, stop
+
+
+class _Times:
+    """Packets and frames told apart by the time at which they are shown.
+
+    `slack`, `lag` and the ids of packets are those of `damage.DamageTracker`.
+    """
+
+    slack = lag = 0
+
+    def __init__(self, index: VideoIndex, first: int) -> None:
+        self.last_leading = -1  # the last packet that belongs to a frame before the first one
+        self._pts = index.pts
+        self._first_pts = int(index.pts[first]) if first > 0 else None
+        self._numbers: dict[int, int | None] = {}
+        self._expected = first
+        self._n_fed = self._n_out = 0
+
+    def feed(self, packet: Any) -> int | None:
+        """Note a packet; its id, unless it belongs to a frame before the first one."""
+        self._n_fed += 1
+        time: int | None = packet.pts
+        if time is None:
+            return None
+        if self._first_pts is not None and time < self._first_pts:
+            self.last_leading = self._n_fed - 1
+            return None
+        if packet.is_discard:
+            return _HIDDEN + self._n_fed  # it may have the time of one that is shown
+        number = self._expected  # right for most; a search takes longer
+        if number >= len(self._pts) or self._pts[number] != time:
+            number = int(self._pts.searchsorted(time))
+        shown = number < len(self._pts) and bool(self._pts[number] == time)
+        self._expected = number + 1
+        self._numbers[time] = number if shown else None
+        return time
+
+    def number_of(self, id: int) -> int | None:
+        """The number of a packet's frame, where it is known before the frame comes out."""
+        return self._numbers.get(id)
+
+    def came(self, frame: Any) -> tuple[int | None, int | None]:
+        """The id of the packet that a frame was in, and the frame's number."""
+        return frame.pts, self._numbers.pop(frame.pts, None)
+
+
+class _Output(_Times):
+    """Frames numbered as they come out, where it is not known which packets they were in."""
+
+    lag = _MOST_REORDERED  # each waits for as many others
+
+    def feed(self, packet: Any) -> int | None:
+        return None
+
+    def came(self, frame: Any) -> tuple[int | None, int | None]:
+        self._n_out += 1
+        return self._n_out - 1, self._n_out - 1
+
+
+class _Order(_Times):
+    """Packets counted as they are fed, frames numbered as they come out.
+
+    Not for decoders with threads: what accompanies a packet is freed under Python's lock, and a
+    thread that frees it would wait for a caller who waits for that thread.
+    """
+
+    slack = _MOST_REORDERED
+
+    def feed(self, packet: Any) -> int | None:
+        packet.opaque = self._n_fed
+        self._n_fed += 1
+        return self._n_fed - 1
+
+    def came(self, frame: Any) -> tuple[int | None, int | None]:
+        self._n_out += 1
+        # Some decoders do not hand on what they are given with a packet.
+        id = self._n_fed - 1 if frame.opaque is None else int(frame.opaque)
+        return id, self._n_out - 1
 
 
 class _Part:
@@ -124,26 +185,21 @@ class _Part:
         warm_up = 1 if index.codec in _ALONE | _SILENT else 0
         self._k = max(0, nearest - way.back - warm_up)
         self._first = int(index.keyframes[self._k])
-        self._end = self._end_of_care() if way.careful else index.n_frames
+        self._end = index.n_frames
+        end = nearest + way.span
+        if way.careful and end < len(index.keyframes):
+            # From there on, frames are decoded as if nothing had been before.
+            self._end = int(index.keyframes[end])
         self._last_fed = self._first
         self._n_fed = 0
         self._intra_only = False
         self._held: dict[int, Any] = {}
         self._next: _Way | None = None
-        self._ids: Ids
-        if index.seekable:
-            self._ids = Times(index, self._first)
-        else:
-            self._ids = Order() if way.careful else Output()
+        kind = _Times if index.seekable else _Order if way.careful else _Output
+        self._ids = kind(index, self._first)
         # Beside damage, frames may come out later than others that are shown after them.
-        lag = MOST_REORDERED if way.careful else self._ids.lag
+        lag = _MOST_REORDERED if way.careful else self._ids.lag
         self._tracker = DamageTracker(self._first, slack=self._ids.slack, lag=lag)
-
-    def _end_of_care(self) -> int:
-        """A keyframe, from which on frames are decoded as if nothing had been before."""
-        keyframes = self._index.keyframes
-        k = int(np.searchsorted(keyframes, self.n, side="right")) + self._way.span - 1
-        return int(keyframes[k]) if k < len(keyframes) else self._index.n_frames
 
     def next_way(self) -> _Way:
         """How to go on from `n`."""
@@ -195,14 +251,15 @@ class _Part:
             # then: so each waits for as many packets as are decoded at once.
             self._threads = min(self._threads, _MOST_AT_ONCE)
             delay = self._threads - 1 + max(4, getattr(context, "reorder_depth", 4))
-            options["has_b_frames"] = str(min(delay, MOST_REORDERED - 1))
+            options["has_b_frames"] = str(min(delay, _MOST_REORDERED - 1))
         elif codec in _ALONE:
             self._threads = 1
         context.options = options
         stream.thread_type = "NONE" if way.careful else "AUTO"
         stream.thread_count = self._threads
         self._intra_only = bool(context.codec.intra_only)
-        self._ids.set_up(context)
+        if isinstance(self._ids, _Order):
+            context.copy_opaque = True
 
     def _needed(self, packets: Iterator[Any], stream: Any) -> Iterator[Any]:
         """Packets up to the end, and an empty one, which makes the decoder return the rest.
@@ -254,16 +311,15 @@ class _Part:
         if frames is not None:
             # Frames that are waiting may have been decoded after one that is corrupt.
             corrupt = packet.is_corrupt or any(frame.is_corrupt for frame in frames)
-            return corrupt and isinstance(self._ids, Output)
+            return corrupt and isinstance(self._ids, _Output)
         of_leading = position - (self._threads - 1) <= self._ids.last_leading >= 0
         return not (packet.size and of_leading)
 
     def _take_in(self, frame: Any) -> None:
-        id = self._ids.of_frame(frame)
-        number = None if id is None else self._ids.number_of_frame(id)
+        id, number = self._ids.came(frame)
         if id is None or number is None:
             return
-        if isinstance(self._ids, Output):
+        if isinstance(self._ids, _Output):
             self._tracker.fed(id, number, corrupt=False)
         key = self._intra_only or frame.key_frame or self._is_keyframe(number, frame)
         if self._tracker.came(id, number, corrupt=frame.is_corrupt, key=bool(key)):
@@ -299,10 +355,7 @@ class _Part:
             yield number, None if status is FrameStatus.MISSING else frame, status
 
     def _go_further_back(self) -> None:
-        """Begin earlier: what seemed to be a keyframe is none, is damaged, or was not found.
-
-        What comes after it builds on what lies before.
-        """
+        """Begin earlier: what seemed to be a keyframe is none, is damaged, or was not found."""
         self._next = replace(self._way, back=2 * self._way.back + 1)
 
     def _go_on_with_care(self) -> None:

@@ -1,10 +1,8 @@
 """What is known of the frames of a video: when each is shown, and whether its picture is sound.
 
-The decoder gives statuses (`video.damage`, `video.decoding`); they travel with the predictions,
-through ranges, tables and files, to whoever uses these. A corrupt or missing frame has no
-keypoints. The file of frames has a row for each: frame, time_s, status.
-
-Nothing here names a file or commits it: see `storage.layout` and `steps.frame_files`.
+The decoder gives statuses (`video.damage`, `video.decoding`); they travel with the predictions to
+whoever uses these. A corrupt or missing frame has no keypoints. The file of frames has a row for
+each: frame, time_s, status; see `steps.frame_files` for where it is committed.
 """
 
 from __future__ import annotations
@@ -23,19 +21,12 @@ from raypose.storage import regular_files
 
 
 class FrameStatus(IntEnum):
-    """What is known of a frame's picture.
+    """What is known of a frame's picture."""
 
-    Attributes:
-        OK: it was decoded, and so was everything that it builds on.
-        SUSPECT: it was decoded, but builds on a picture that is corrupt or missing.
-        CORRUPT: it came out of the decoder, which says that parts of it are wrong.
-        MISSING: no picture came out of the decoder.
-    """
-
-    OK = 0
-    SUSPECT = 1
-    CORRUPT = 2
-    MISSING = 3
+    OK = 0  # it was decoded, and so was everything that it builds on
+    SUSPECT = 1  # it was decoded, but builds on a picture that is corrupt or missing
+    CORRUPT = 2  # it came out of the decoder, which says that parts of it are wrong
+    MISSING = 3  # no picture came out of the decoder
 
     @property
     def word(self) -> str:
@@ -56,15 +47,10 @@ def without_picture(statuses: Statuses) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frames:
-    """Time and status of consecutive frames.
+    """Time and status of consecutive frames."""
 
-    Attributes:
-        times_s: shape (n,), float64: seconds after the first frame of the video.
-        statuses: shape (n,), int8.
-    """
-
-    times_s: NDArray[np.float64]
-    statuses: Statuses
+    times_s: NDArray[np.float64]  # (n,), seconds after the first frame of the video
+    statuses: Statuses  # (n,)
 
     def __post_init__(self) -> None:
         if len(self.times_s) != len(self.statuses):
@@ -123,22 +109,13 @@ def describe(counts: Mapping[str, int]) -> str:
 
 
 def write_frames(frames: Frames, path: str | os.PathLike[str]) -> None:
-    """Write the file of frames.
-
-    Raises:
-        OSError: it can't be written.
-    """
+    """Write the file of frames; an OSError where that fails."""
     import pyarrow as pa
     import pyarrow.csv as pa_csv
 
     words = pa.DictionaryArray.from_arrays(pa.array(frames.statuses), pa.array(WORDS))
-    table = pa.table(
-        {
-            "frame": pa.array(np.arange(len(frames))),
-            "time_s": pa.array(frames.times_s),
-            "status": words.cast(pa.string()),
-        }
-    )
+    columns = [np.arange(len(frames)), frames.times_s, words.cast(pa.string())]
+    table = pa.table(columns, ["frame", "time_s", "status"])
     # By its name Arrow opens no file whose name is not UTF-8.
     with open(path, "wb") as file:
         pa_csv.write_csv(table, file, pa_csv.WriteOptions(quoting_style="none"))
@@ -154,27 +131,19 @@ def read_frames(path: str | os.PathLike[str]) -> Frames:
     import pyarrow as pa
     import pyarrow.csv as pa_csv
 
+    hint = "Remove it, and predict the video again."
     types = {"frame": pa.int64(), "time_s": pa.float64(), "status": pa.string()}
+    options = pa_csv.ConvertOptions(
+        column_types=types, include_columns=list(types), strings_can_be_null=False
+    )
     try:
         with regular_files.open_file(Path(path)) as file:
-            table = pa_csv.read_csv(
-                file,
-                convert_options=pa_csv.ConvertOptions(
-                    column_types=types, include_columns=list(types), strings_can_be_null=False
-                ),
-            )
+            table = pa_csv.read_csv(file, convert_options=options)
         numbers, times_s = (table[name].to_numpy() for name in ("frame", "time_s"))
         codes = np.array([WORDS.index(word) for word in table["status"].to_pylist()], np.int8)
     except (pa.ArrowException, KeyError, ValueError) as error:
-        raise TableError(
-            f"no file of frames and their status ({str(error)[:200]})",
-            path=path,
-            hint="Remove it, and predict the video again.",
-        ) from error
+        message = f"no file of frames and their status ({str(error)[:200]})"
+        raise TableError(message, path=path, hint=hint) from error
     if not np.array_equal(numbers, np.arange(len(numbers))):
-        raise TableError(
-            "its frames are not numbered one by one",
-            path=path,
-            hint="Remove it, and predict the video again.",
-        )
+        raise TableError("its frames are not numbered one by one", path=path, hint=hint)
     return Frames(times_s, codes)

@@ -1,36 +1,37 @@
 """The frame index of a video: every displayed frame, read from packets.
 
-The planner, the reader and everything that draws use it. It says how many rows a table of
-predictions has, where a video can be split, and when each frame is shown. Frames are numbered in
-order of presentation, as OpenCV returns them. Packets that no player shows (cut off by an edit
-list, or empty) are not counted.
-
-Frames are identified by their timestamps. Where these are unreliable (see `numbering`), frames are
-numbered as the decoder returns them, counted by decoding the file once, and the video is always
-read from its beginning (`seekable` is False).
-
-Apart from that, only the first frame is decoded. `index_cache` keeps indexes between runs.
+It says how many rows a table of predictions has, where a video can be split, and when each frame
+is shown. Frames are numbered in order of presentation, as OpenCV returns them; packets that no
+player shows (cut off by an edit list, or empty) are not counted. Only the first frame is decoded,
+unless timestamps are unreliable (see `numbering`): then frames are numbered as the decoder returns
+them, counted by decoding the file once, and the video is always read from its beginning
+(`seekable` is False). `index_cache` keeps indexes between runs.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import chain
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from raypose.errors import VideoError
 from raypose.storage.digests import digest_of_blocks
-from raypose.video.container import check_file, open_video, video_stream
-from raypose.video.limits import MAX_PIXELS, check_claims
+from raypose.video.container import MAX_PIXELS, check_claims, check_file, open_video, video_stream
 from raypose.video.numbering import decode_order, is_regular, why_not_by_time
-from raypose.video.packets import PacketTable, describe_track, make_head, packet_table
-from raypose.video.scan import Int64, Packets, scan_packets
+from raypose.video.packets import (
+    Int64,
+    Packets,
+    PacketTable,
+    describe_track,
+    make_head,
+    packet_table,
+    scan_packets,
+)
 
 INDEX_VERSION = 3
 """Raised when the index of an unchanged file differs from what it was before."""
@@ -41,46 +42,29 @@ _N_SAMPLES = 16
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VideoIndex:
-    """The frames of a video, and how to decode them.
-
-    Attributes:
-        path: file.
-        codec: FFmpeg's name of the codec (`h264`).
-        pix_fmt: pixel format of the coded frames (`yuv420p`).
-        width: columns of a displayed frame, after rotation.
-        height: rows of a displayed frame, after rotation.
-        rotation: degrees clockwise by which coded frames are turned: 0, 90, 180 or 270.
-        n_frames: number of displayed frames.
-        keyframes: frame numbers, ascending, at which decoding can begin; the first is always 0.
-        pts: presentation time of every frame, ascending, in `time_base`; made up where `seekable`
-            is False and the file's own times do not ascend.
-        time_base: seconds per tick.
-        fps: average frame rate, in frames per second.
-        duration_s: from the first frame's beginning to the last frame's end, in seconds.
-        is_vfr: whether the time between frames varies by more than rounding.
-        seekable: whether timestamps identify frames, so that reading can begin anywhere.
-        notes: oddities of the file and what raypose does about them, one sentence each.
-        packets: where the packets lie in the file; None where only FFmpeg can read them.
-        keyframe_positions: first byte of each keyframe's packet, to recognise it after a seek;
-            −1 where the container does not say, None where `seekable` is False.
-    """
+    """The frames of a video, and how to decode them."""
 
     path: str
-    codec: str
-    pix_fmt: str
-    width: int
-    height: int
-    rotation: int
-    n_frames: int
-    keyframes: Int64 = field(repr=False)
+    codec: str  # FFmpeg's name (`h264`)
+    pix_fmt: str  # of the coded frames (`yuv420p`)
+    width: int  # columns of a displayed frame, after rotation
+    height: int  # rows of a displayed frame, after rotation
+    rotation: int  # degrees clockwise by which coded frames are turned: 0, 90, 180 or 270
+    n_frames: int  # displayed frames
+    keyframes: Int64 = field(repr=False)  # frames, 0 and on, where decoding can begin
+    # When each frame is shown, ascending, in `time_base`; made up where `seekable` is False and
+    # the file's own times do not ascend.
     pts: Int64 = field(repr=False)
-    time_base: Fraction
-    fps: float
-    duration_s: float
-    is_vfr: bool
-    seekable: bool = True
-    notes: tuple[str, ...] = ()
+    time_base: Fraction  # seconds per tick
+    fps: float  # average frame rate, in frames per second
+    duration_s: float  # from the first frame's beginning to the last frame's end
+    is_vfr: bool  # the time between frames varies by more than rounding
+    seekable: bool = True  # timestamps identify frames, so that reading can begin anywhere
+    notes: tuple[str, ...] = ()  # oddities and what raypose does about them, one sentence each
+    # Where the packets lie in the file; None where only FFmpeg can read them.
     packets: PacketTable | None = field(default=None, repr=False)
+    # First byte of each keyframe's packet, to recognise it after a seek; −1 where the container
+    # does not say, None where `seekable` is False.
     keyframe_positions: Int64 | None = field(default=None, repr=False)
 
     @property
@@ -110,33 +94,38 @@ def index_video(path: str | os.PathLike[str]) -> VideoIndex:
     with open_video(path) as container:
         stream = video_stream(container, path)
         if stream.codec_context is None:
-            raise VideoError(
-                "no decoder for its codec is available",
-                path=path,
-                hint="Convert the video to H.264.",
-            )
+            message, hint = "no decoder for its codec is available", "Convert the video to H.264."
+            raise VideoError(message, path=path, hint=hint)
         description = describe_track(stream)
         scanned = scan_packets(path, container, stream)
         head = make_head(scanned, stream, description)
         header = _header(path, stream, scanned.first_frame)
-        promised = int(stream.frames) if _is_cut_short(stream, file_size) else 0
+        # Whether the container's own index points to data behind the end of the file.
+        entries = stream.index_entries
+        is_cut_short = len(entries) > 0 and entries[len(entries) - 1].pos >= file_size
+        promised = int(stream.frames) if is_cut_short else 0
         average_rate = stream.average_rate or stream.guessed_rate
+    if not scanned.is_shown.any():
+        hint = "Leave it out, or record or export it again."
+        raise VideoError("the file has a video track but no frame in it", path=path, hint=hint)
     notes = _packet_notes(scanned, promised)
-    if scanned.n_shown == 0:
-        raise VideoError(
-            "the file has a video track but no frame in it",
-            path=path,
-            hint="Leave it out, or record or export it again.",
+    why_not = why_not_by_time(path, scanned)
+    if why_not:
+        pts, time_base, times = decode_order(path)
+        keyframes, positions = np.zeros(1, np.int64), None
+        notes.append(
+            f"{why_not}: its frames are numbered as they come out of the decoder, which is slower "
+            f"because the video is always read from its beginning, and {times}"
         )
-    pts, time_base, keyframes, why_not = _number(path, scanned)
-    notes += [why_not] if why_not else []
+    else:
+        time_base = scanned.time_base
+        pts, keyframes, positions = scanned.in_presentation_order()
     if len(pts) == 0:
         raise _nothing_decodes(path)
     if scanned.first_frame is None:
         notes.append("the first frames can't be decoded: their rows will be empty")
     is_vfr, gap_notes = _regularity(pts, time_base)
     fps = _frame_rate(pts, time_base, average_rate, is_vfr)
-    span = float((int(pts[-1]) - int(pts[0])) * time_base)
     return VideoIndex(
         path=path,
         n_frames=len(pts),
@@ -144,12 +133,12 @@ def index_video(path: str | os.PathLike[str]) -> VideoIndex:
         pts=pts,
         time_base=time_base,
         fps=fps,
-        duration_s=span + 1.0 / fps,
+        duration_s=float((int(pts[-1]) - int(pts[0])) * time_base) + 1.0 / fps,
         is_vfr=is_vfr,
         seekable=not why_not,
         notes=(*notes, *gap_notes),
         packets=None if why_not else packet_table(path, scanned, head),
-        keyframe_positions=None if why_not else scanned.positions_of(keyframes),
+        keyframe_positions=positions,
         **header,
     )
 
@@ -158,8 +147,7 @@ def fingerprint_video(path: str | os.PathLike[str]) -> str:
     """Digest of a video's size and of samples of its bytes; quick for files of any size.
 
     Small files are read whole. Of larger ones the first and the last megabyte are, where
-    containers keep their index, which changes with every re-encoding or cut, and further
-    megabytes spread evenly between. What lies between the samples is not seen here:
+    containers keep their index, and further megabytes spread evenly between.
     `raypose.storage.digests` tells whether a file is, byte for byte, what it was.
 
     Raises:
@@ -168,13 +156,8 @@ def fingerprint_video(path: str | os.PathLike[str]) -> str:
     path = os.fspath(path)
     size = check_file(path)
     with open(path, "rb", buffering=0) as file:
-        return digest_of_blocks(chain([str(size).encode()], _samples(file, size)))
-
-
-def _samples(file: IO[bytes], size: int) -> Iterator[bytes]:
-    for place in sample_places(size):
-        file.seek(place)
-        yield file.read(SAMPLE_BYTES)
+        samples = (os.pread(file.fileno(), SAMPLE_BYTES, place) for place in sample_places(size))
+        return digest_of_blocks(chain([str(size).encode()], samples))
 
 
 def sample_places(size: int) -> list[int]:
@@ -186,12 +169,9 @@ def sample_places(size: int) -> list[int]:
 
 
 def _nothing_decodes(path: str) -> VideoError:
-    return VideoError(
-        "none of its frames can be decoded",
-        path=path,
-        hint=f"It is damaged, or its pictures have more than {MAX_PIXELS:,} pixels: copy or "
-        "export it again, or leave it out.",
-    )
+    damage = f"It is damaged, or its pictures have more than {MAX_PIXELS:,} pixels"
+    hint = f"{damage}: copy or export it again, or leave it out."
+    return VideoError("none of its frames can be decoded", path=path, hint=hint)
 
 
 def _header(path: str, stream: Any, first: Any) -> dict[str, Any]:
@@ -213,32 +193,11 @@ def _header(path: str, stream: Any, first: Any) -> dict[str, Any]:
     }
 
 
-def _number(path: str, packets: Packets) -> tuple[Int64, Fraction, Int64, str]:
-    """Times of all frames, seconds per tick, keyframes, and why times are unreliable."""
-    why_not = why_not_by_time(path, packets)
-    if not why_not:
-        pts, keyframes = packets.in_presentation_order()
-        return pts, packets.time_base, keyframes, ""
-    pts, time_base, times = decode_order(path)
-    note = (
-        f"{why_not}: its frames are numbered as they come out of the decoder, which is slower "
-        f"because the video is always read from its beginning, and {times}"
-    )
-    return pts, time_base, np.zeros(1, np.int64), note
-
-
-def _is_cut_short(stream: Any, file_size: int) -> bool:
-    """Whether the container's own index points to data behind the end of the file."""
-    entries = stream.index_entries
-    return len(entries) > 0 and entries[len(entries) - 1].pos >= file_size
-
-
 def _packet_notes(packets: Packets, promised: int) -> list[str]:
     notes = []
-    n_packets = len(packets.pts)
-    if promised > n_packets:
+    if promised > len(packets.pts):
         notes.append(
-            f"the header promises {promised} frames but the file holds {n_packets}: it is "
+            f"the header promises {promised} frames but the file holds {len(packets.pts)}: it is "
             "truncated, and what is there is used"
         )
     if packets.n_cut:

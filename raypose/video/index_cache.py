@@ -1,10 +1,9 @@
 """What is known of videos, kept on disk between planning and running, and between runs.
 
 A video is found by its path or URL; what is kept of it is valid as long as the file's identity is
-the same. A file holds one line of stats and the frame index, which takes some bytes per frame:
-differences are stored instead of times and positions. Where all indexes take more than
-`MAX_BYTES`, those used longest ago are removed, and their stats stay. A cache that can't be read
-or written is no error: the caller reads the video instead.
+the same: a line of stats, and the frame index, of differences instead of times and positions.
+Where all indexes take more than `MAX_BYTES`, those used longest ago are removed, and their stats
+stay. A cache that can't be read or written is no error: the caller reads the video instead.
 """
 
 from __future__ import annotations
@@ -24,8 +23,7 @@ from raypose.storage import cache, regular_files
 from raypose.storage.digests import digest_of_bytes
 from raypose.storage.identity import Identity
 from raypose.video.index import INDEX_VERSION, VideoIndex
-from raypose.video.packets import PacketTable
-from raypose.video.scan import Int64
+from raypose.video.packets import Int64, PacketTable
 
 MAX_BYTES = 4 << 30
 """Disk that indexes may take in all."""
@@ -41,14 +39,7 @@ _stored_bytes = _TRIM_EVERY_BYTES
 
 
 def store_index(source: str, identity: Identity, index: VideoIndex, fingerprint: str) -> None:
-    """Keep the index of a video.
-
-    Args:
-        source: path or URL of the video.
-        identity: of the file that was indexed.
-        index: its index.
-        fingerprint: digest of samples of the file.
-    """
+    """Keep the index of a video, a path or URL, for as long as the file has this identity."""
     global _stored_bytes
     content = _encode(identity, index, fingerprint)
     if cache.store(_place(source), content):
@@ -59,9 +50,9 @@ def store_index(source: str, identity: Identity, index: VideoIndex, fingerprint:
 
 
 def load_facts(source: str, identity: Identity) -> dict[str, Any] | None:
-    """Fingerprint and format of a video, as in `facts_of`; None where they are not known."""
+    """The facts that `facts_of` lists; None where they are not known."""
     try:
-        stats, _ = _read(_place(source), identity, arrays=False)
+        stats, _ = _read(source, identity, arrays=False)
         return {name: stats[name] for name in ("fingerprint", *_FACTS)}
     except _BROKEN:
         return None
@@ -74,20 +65,19 @@ def facts_of(index: VideoIndex, fingerprint: str) -> dict[str, Any]:
 
 def load_index(source: str, identity: Identity | None) -> VideoIndex | None:
     """The index of a video; None where none is kept of this very file."""
-    place = _place(source)
     try:
-        index = _decode(source, *_read(place, identity))
+        index = _decode(source, *_read(source, identity))
     except _BROKEN:
         return None
     with contextlib.suppress(OSError):
-        os.utime(place)  # it is in use
+        os.utime(_place(source))  # it is in use
     return index
 
 
 def load_keyframes(source: str, identity: Identity | None) -> Int64 | None:
     """The keyframes of a video alone; None as in `load_index`."""
     try:
-        stats, packed = _read(_place(source), identity)
+        stats, packed = _read(source, identity)
         (_, kind, n), *_ = stats["arrays"]  # they come first
         n_bytes = n * np.dtype(kind).itemsize
         return _summed(np.frombuffer(zlib.decompressobj().decompress(packed, n_bytes), kind, n))
@@ -119,17 +109,16 @@ def _place(source: str) -> Path:
 
 
 def _basis(identity: Identity) -> dict[str, int | str]:
-    """What must be equal for what is kept to be valid."""
     return {"index": INDEX_VERSION, **identity.as_dict()}
 
 
 def _read(
-    place: Path, identity: Identity | None, *, arrays: bool = True
+    source: str, identity: Identity | None, *, arrays: bool = True
 ) -> tuple[dict[str, Any], bytes]:
     """The stats, and the packed arrays."""
     if identity is None:
         raise KeyError("a video without an identity has no index")
-    with regular_files.open_file(place) as file:
+    with regular_files.open_file(_place(source)) as file:
         stats: dict[str, Any] = json.loads(file.readline())
         if stats["of"] != _basis(identity):
             raise KeyError("the index is of another file")

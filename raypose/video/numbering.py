@@ -1,25 +1,24 @@
 """How the frames of a video are numbered: by their times, or as they come out of the decoder.
 
 The order in which a decoder returns the frames is the reference: it is what OpenCV and every
-player show one after the other. Sorting packets by their presentation times gives the same order,
-needs no decoding, and lets reading begin anywhere; but it is wrong where the times are. Card
-readers, stream recorders and tools that join files write times that step back or repeat.
-`why_not_by_time` decides from all packets whether the times can be relied upon. `decode_order`
-is for videos whose times can't: it decodes them once, from the beginning.
-
-The codec's own headers tell in which order its frames are shown (`pictures`). They are read only
-where the times alone leave room for doubt, so that planning stays quick.
+player show. Sorting packets by their presentation times gives the same order, needs no decoding,
+and lets reading begin anywhere; but it is wrong where the times are: card readers, stream
+recorders and tools that join files write times that step back or repeat. `why_not_by_time` decides
+from all packets whether the times can be relied upon; where they leave room for doubt, with the
+order that the codec's own headers tell (`pictures`). `decode_order` is for videos whose times
+can't be.
 """
 
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
 from raypose.video.container import decode, demux, open_video, video_stream
+from raypose.video.packets import NO_TIME, Int64, Packets
 from raypose.video.pictures import coded_order
-from raypose.video.scan import NO_TIME, Int64, Packets
 
 # Containers that say when a frame is shown; others say only when it is decoded.
 _EXPLICIT_TIMES = {"mp4", "matroska", "webm", "mpegts", "flv"}
@@ -41,7 +40,7 @@ def is_regular(pts: Int64) -> bool:
 
 def why_not_by_time(path: str, packets: Packets) -> str:
     """Why frames can't be numbered by their times, as a clause; empty where they can."""
-    traits, shown = packets.traits, packets.is_shown
+    shown = packets.is_shown
     pts = packets.pts[shown]
     if (pts == NO_TIME).any():
         return "some frames have no timestamp"
@@ -52,23 +51,23 @@ def why_not_by_time(path: str, packets: Packets) -> str:
     if not (np.diff(in_order) > 0).all():
         return f"{len(pts) - len(np.unique(pts))} timestamps repeat an earlier one"
     dts = packets.dts[packets.dts != NO_TIME]
-    if _DERIVED_DTS.isdisjoint(traits.formats) and (np.diff(dts) <= 0).any():
+    if _DERIVED_DTS.isdisjoint(packets.formats) and (np.diff(dts) <= 0).any():
         return "the decoding times step back or repeat"
     rank = np.empty(len(pts), np.int64)
     rank[order] = np.arange(len(pts))
     # A frame at place i can be shown as number i - depth at the earliest.
-    too_early = np.arange(len(pts)) - rank > traits.depth
+    too_early = np.arange(len(pts)) - rank > packets.depth
     if too_early.any():
         return f"timestamps step back, first at frame {int(np.argmax(too_early))}"
-    if traits.codec == "mpeg4" and int(packets.size.min()) <= _MAX_EMPTY_VOP:
+    if packets.codec == "mpeg4" and int(packets.size.min()) <= _MAX_EMPTY_VOP:
         return "some packets hold no frame"
-    explicit = not _EXPLICIT_TIMES.isdisjoint(traits.formats)
+    explicit = not _EXPLICIT_TIMES.isdisjoint(packets.formats)
     is_sorted = bool((order[1:] > order[:-1]).all())
-    doubtful = traits.depth > 0 and (is_sorted or not is_regular(in_order))
-    if traits.may_reorder and (doubtful or not explicit):
+    doubtful = packets.depth > 0 and (is_sorted or not is_regular(in_order))
+    if packets.may_reorder and (doubtful or not explicit):
         known = coded_order(path)
         if known is None or len(known) != len(shown):
-            if not explicit and traits.depth > 0:
+            if not explicit and packets.depth > 0:
                 return "the container doesn't say when a frame is shown"
         elif not np.array_equal(np.argsort(known[shown], kind="stable"), order):
             return "the timestamps disagree with the order in which the codec shows its frames"
@@ -82,19 +81,25 @@ def decode_order(path: str) -> tuple[Int64, Fraction, str]:
 
     Times are the file's own where they ascend. Where some repeat because the container counts
     too coarsely, they are spread evenly over the time that the repeated one stands for. Where
-    they step back or are missing, frames are counted at a constant rate.
-
-    Returns:
-        Times; seconds per tick; what the times follow, as a clause.
+    they step back or are missing, frames are counted at a constant rate. Returns times, seconds
+    per tick, and what the times follow, as a clause.
     """
-    times: list[int | None] = []
     with open_video(path) as container:
         stream = video_stream(container, path)
-        for packet in demux(container, stream):
-            times += [frame.pts for frame in decode(packet) or ()]
+        known = _decoded_times(container, stream)
         rate, time_base = stream.average_rate or stream.guessed_rate, stream.time_base
-    known = np.array([NO_TIME if t is None else t for t in times], np.int64)
     return clock(known, time_base, Fraction(rate) if rate else None)
+
+
+def _decoded_times(container: Any, stream: Any, enough: int | None = None) -> Int64:
+    """The times of the frames that come out of the decoder; all, or `enough` of them."""
+    times: list[int] = []
+    for packet in demux(container, stream):
+        frames = decode(packet) or ()
+        times += [NO_TIME if frame.pts is None else frame.pts for frame in frames]
+        if enough and len(times) >= enough:
+            break
+    return np.array(times, np.int64)
 
 
 def clock(
@@ -102,13 +107,8 @@ def clock(
 ) -> tuple[Int64, Fraction, str]:
     """Strictly ascending times for frames in the order in which they are shown.
 
-    Args:
-        known: times that the frames have, with `NO_TIME` where there is none.
-        time_base: seconds per tick of `known`.
-        declared: frame rate in the header, if there is one.
-
-    Returns:
-        Times; seconds per tick; what the times follow, as a clause.
+    `known` are those that they have, with `NO_TIME` where there is none; `declared` is the frame
+    rate in the header. Returns what `decode_order` does.
     """
     steps = np.diff(known)
     if len(known) and (known != NO_TIME).all() and (steps >= 0).all():
@@ -127,21 +127,18 @@ def clock(
 
 def _rate(times: Int64, time_base: Fraction, declared: Fraction | None) -> Fraction:
     """The frame rate of times that step back or are missing."""
-    usual_s = _usual_step(times) * float(time_base)
-    # The header is exact; but some say no more than a default.
-    if declared and (not usual_s or abs(usual_s * float(declared) - 1) < 0.05):
-        return declared
-    return Fraction(1 / usual_s).limit_denominator(1001) if usual_s else Fraction(25)
-
-
-def _usual_step(times: Int64) -> float:
-    """Mean of the steps forward that are like most others, in ticks; 0 where there is none."""
     steps = np.diff(times)
     steps = steps[steps > 0]
     if len(steps) == 0:
-        return 0.0
+        return declared or Fraction(25)
     middle = np.median(steps)
-    return float(steps[np.abs(steps - middle) <= max(1, middle / 2)].mean())
+    # Mean of the steps forward that are like most others.
+    usual = float(steps[np.abs(steps - middle) <= max(1, middle / 2)].mean())
+    usual_s = usual * float(time_base)
+    # The header is exact; but some say no more than a default.
+    if declared and abs(usual_s * float(declared) - 1) < 0.05:
+        return declared
+    return Fraction(1 / usual_s).limit_denominator(1001)
 
 
 def _constant(n: int, rate: Fraction) -> tuple[Int64, Fraction]:
@@ -177,12 +174,6 @@ def _spread(
 
 def _times_agree(path: str, expected: Int64) -> bool:
     """Whether the first frames that decode have the timestamps that the packets announce."""
-    times: list[int | None] = []
     with open_video(path) as container:
-        stream = video_stream(container, path)
-        for packet in demux(container, stream):
-            times += [frame.pts for frame in decode(packet) or ()]
-            if len(times) >= _N_COMPARED:
-                break
-    known = np.array([NO_TIME if t is None else t for t in times], np.int64)
+        known = _decoded_times(container, video_stream(container, path), _N_COMPARED)
     return bool((np.diff(known) > 0).all() and np.isin(known, expected).all())

@@ -7,8 +7,7 @@ decoded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,16 +43,13 @@ def _by_kinds(packets: Iterator[bytes], codec: str) -> NDArray[np.int64]:
     """A B-frame is shown at once, any other frame after the next one that is no B-frame."""
     shown: list[int] = []
     held: list[int] = []
-    n = 0
-    for n, data in enumerate(packets, 1):
+    for n, data in enumerate(packets):
         if _kind(data, codec) == _B_KIND[codec]:
-            shown.append(n - 1)
+            shown.append(n)
         else:
             shown += held
-            held = [n - 1]
-    order = np.empty(n, np.int64)
-    order[shown + held] = np.arange(n)
-    return order
+            held = [n]
+    return _ranks(shown + held)
 
 
 def _kind(data: bytes, codec: str) -> int:
@@ -68,12 +64,14 @@ def _kind(data: bytes, codec: str) -> int:
 def _by_counts(packets: Iterator[bytes], codec: str, extradata: bytes) -> NDArray[np.int64]:
     """Pictures of one sequence are shown by their counts, and sequences one after the other."""
     counter: _H264 | _Hevc = _H264() if codec == "h264" else _Hevc()
-    split = _splitter(extradata, codec)
-    for unit in _parameter_sets(extradata, codec):
+    has_lengths = extradata[:1] == b"\x01"  # as in MP4; else each unit has a start code
+    sets = _parameter_sets(extradata, codec) if has_lengths else _by_start_codes(extradata)
+    for unit in sets:
         counter.learn(unit)
+    size = (extradata[4 if codec == "h264" else 21] & 3) + 1 if has_lengths else 0
     keys = []
     for data in packets:
-        for unit in split(data):
+        for unit in _by_lengths(data, size) if has_lengths else _by_start_codes(data):
             if counter.is_picture(unit[0]):
                 keys.append(counter.place(unit))
                 break
@@ -82,25 +80,14 @@ def _by_counts(packets: Iterator[bytes], codec: str, extradata: bytes) -> NDArra
             raise ValueError("a packet holds no picture")
     if len(set(keys)) < len(keys):
         raise ValueError("pictures share a count")
-    order = np.empty(len(keys), np.int64)
-    order[sorted(range(len(keys)), key=keys.__getitem__)] = np.arange(len(keys))
-    return order
+    return _ranks(sorted(range(len(keys)), key=keys.__getitem__))
 
 
-def _splitter(extradata: bytes, codec: str) -> Callable[[bytes], Iterator[bytes]]:
-    """How packets are split into units: by lengths, as in MP4, or by start codes."""
-    if not extradata or extradata[0] != 1:
-        return _by_start_codes
-    size = (extradata[4 if codec == "h264" else 21] & 3) + 1
-
-    def by_lengths(data: bytes) -> Iterator[bytes]:
-        at = 0
-        while at + size < len(data):
-            length = int.from_bytes(data[at : at + size], "big")
-            yield data[at + size : at + size + min(length, _HEAD)]
-            at += size + length
-
-    return by_lengths
+def _ranks(order: list[int]) -> NDArray[np.int64]:
+    """The place of each number in the order."""
+    ranks = np.empty(len(order), np.int64)
+    ranks[order] = np.arange(len(order))
+    return ranks
 
 
 def _by_start_codes(data: bytes) -> Iterator[bytes]:
@@ -110,25 +97,28 @@ def _by_start_codes(data: bytes) -> Iterator[bytes]:
         at = data.find(b"\x00\x00\x01", at + 3)
 
 
-def _parameter_sets(extradata: bytes, codec: str) -> Iterator[bytes]:
-    """The units in a codec's configuration record."""
-    if not extradata or extradata[0] != 1:
-        yield from _by_start_codes(extradata)
-        return
-    if codec == "h264":
-        at, n_kinds = 5, 2
-    else:
-        at, n_kinds = 23, extradata[22]
+def _by_lengths(data: bytes, size: int) -> Iterator[bytes]:
+    at = 0
+    while at + size < len(data):
+        length = int.from_bytes(data[at : at + size], "big")
+        yield data[at + size : at + size + min(length, _HEAD)]
+        at += size + length
+
+
+def _parameter_sets(record: bytes, codec: str) -> Iterator[bytes]:
+    """The units in a codec's configuration record, as MP4 has it."""
+    is_h264 = codec == "h264"
+    at, n_kinds = (5, 2) if is_h264 else (23, record[22])
     for kind in range(n_kinds):
-        if codec == "h264":
-            n_units = extradata[at] & (31 if kind == 0 else 255)
+        if is_h264:
+            n_units = record[at] & (31 if kind == 0 else 255)
             at += 1
         else:
-            n_units = int.from_bytes(extradata[at + 1 : at + 3], "big")
+            n_units = int.from_bytes(record[at + 1 : at + 3], "big")
             at += 3
         for _ in range(n_units):
-            length = int.from_bytes(extradata[at : at + 2], "big")
-            yield extradata[at + 2 : at + 2 + length]
+            length = int.from_bytes(record[at : at + 2], "big")
+            yield record[at + 2 : at + 2 + length]
             at += 2 + length
 
 
@@ -154,35 +144,30 @@ class _Bits:
         return (1 << n) - 1 + self.take(n)
 
 
-@dataclass(slots=True)
 class _Counts:
     """Counts that are coded by their lower bits, as `H.264 8.2.1.1` and `HEVC 8.3.1` have it."""
 
-    sequence: int = 0
-    high: int = 0
-    low: int = 0
+    def __init__(self) -> None:
+        # What parameter sets say of sequences, and of pictures, by their numbers.
+        self._sequences: dict[int, tuple[int, ...]] = {}
+        self._pictures: dict[int, tuple[int, ...]] = {}
+        self._sequence = self._high = self._low = self._n = 0
 
-    def restart(self) -> None:
-        self.sequence += 1
-        self.high = self.low = 0
+    def _restart(self) -> None:
+        self._sequence += 1
+        self._high = self._low = 0
 
-    def full(self, low: int, n_bits: int) -> int:
+    def _full(self, low: int, n_bits: int) -> int:
         """The upper part of a count whose lower bits are `low`."""
         whole = 1 << n_bits
-        if low < self.low and self.low - low >= whole // 2:
-            return self.high + whole
-        if low > self.low and low - self.low > whole // 2:
-            return self.high - whole
-        return self.high
+        if low < self._low and self._low - low >= whole // 2:
+            return self._high + whole
+        if low > self._low and low - self._low > whole // 2:
+            return self._high - whole
+        return self._high
 
 
-class _H264:
-    def __init__(self) -> None:
-        self._sets: dict[int, tuple[int, int, int, bool, bool]] = {}
-        self._set_of: dict[int, int] = {}
-        self._counts = _Counts()
-        self._n = 0
-
+class _H264(_Counts):
     @staticmethod
     def is_picture(head: int) -> bool:
         return head & 31 in (1, 5)
@@ -191,7 +176,7 @@ class _H264:
         kind = unit[0] & 31 if unit else 0
         if kind == 8:
             bits = _Bits(unit, 1)
-            self._set_of[bits.exp()] = bits.exp()
+            self._pictures[bits.exp()] = (bits.exp(),)
         elif kind == 7:
             self._learn_sequence(_Bits(unit, 1))
 
@@ -210,36 +195,31 @@ class _H264:
             raise ValueError("counts by cycles are not read")
         count_bits = bits.exp() + 4 if way == 0 else 0
         bits.exp(), bits.take(1), bits.exp(), bits.exp()
-        self._sets[number] = (frame_bits, way, count_bits, bool(bits.take(1)), planes)
+        self._sequences[number] = (frame_bits, way, count_bits, bits.take(1), planes)
 
     def place(self, unit: bytes) -> tuple[int, int]:
         bits = _Bits(unit, 1)
         is_first = unit[0] & 31 == 5
         bits.exp(), bits.exp()
-        frame_bits, way, count_bits, frames_only, planes = self._sets[self._set_of[bits.exp()]]
+        (of,) = self._pictures[bits.exp()]
+        frame_bits, way, count_bits, frames_only, planes = self._sequences[of]
         self._n += 1
         if way == 2:  # shown as they are decoded
             return 0, self._n
         bits.take(frame_bits + (2 if planes else 0))
         if not frames_only and bits.take(1):
             bits.take(1)
-        counts = self._counts
         if is_first:
             bits.exp()
-            counts.restart()
+            self._restart()
         low = bits.take(count_bits)
-        high = counts.full(low, count_bits)
+        high = self._full(low, count_bits)
         if unit[0] & 0x60:  # others refer to it
-            counts.high, counts.low = high, low
-        return counts.sequence, high + low
+            self._high, self._low = high, low
+        return self._sequence, high + low
 
 
-class _Hevc:
-    def __init__(self) -> None:
-        self._count_bits: dict[int, tuple[int, bool]] = {}
-        self._set_of: dict[int, tuple[int, bool, int]] = {}
-        self._counts = _Counts()
-
+class _Hevc(_Counts):
     @staticmethod
     def is_picture(head: int) -> bool:
         return head >> 1 & 63 < 32
@@ -250,7 +230,7 @@ class _Hevc:
             bits = _Bits(unit, 2)
             number, of = bits.exp(), bits.exp()
             bits.take(1)
-            self._set_of[number] = (of, bool(bits.take(1)), bits.take(3))
+            self._pictures[number] = (of, bits.take(1), bits.take(3))
         elif kind == 33:
             bits = _Bits(unit, 2)
             bits.take(4)
@@ -265,7 +245,7 @@ class _Hevc:
                 for _ in range(4):
                     bits.exp()
             bits.exp(), bits.exp()
-            self._count_bits[number] = (bits.exp() + 4, planes)
+            self._sequences[number] = (bits.exp() + 4, planes)
 
     def place(self, unit: bytes) -> tuple[int, int]:
         kind, layer = unit[0] >> 1 & 63, unit[1] & 7
@@ -273,16 +253,15 @@ class _Hevc:
         bits.take(1)
         if 16 <= kind <= 23:
             bits.take(1)
-        of, says_output, n_extra = self._set_of[bits.exp()]
-        count_bits, planes = self._count_bits[of]
+        of, says_output, n_extra = self._pictures[bits.exp()]
+        count_bits, planes = self._sequences[of]
         bits.take(n_extra)
         bits.exp()
-        bits.take(int(says_output) + (2 if planes else 0))
-        counts = self._counts
+        bits.take(says_output + (2 if planes else 0))
         if 16 <= kind <= 20:
-            counts.restart()
+            self._restart()
         low = 0 if kind in (19, 20) else bits.take(count_bits)
-        high = 0 if 16 <= kind <= 20 else counts.full(low, count_bits)
+        high = 0 if 16 <= kind <= 20 else self._full(low, count_bits)
         if layer == 1 and not (kind < 16 and (kind % 2 == 0 or 6 <= kind <= 9)):
-            counts.high, counts.low = high, low
-        return counts.sequence, high + low
+            self._high, self._low = high, low
+        return self._sequence, high + low

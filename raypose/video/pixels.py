@@ -1,8 +1,4 @@
-"""From a decoder's pixels to those that a network or an encoder takes.
-
-`RgbConverter` and `RgbWorkers` make RGB as OpenCV does; `FrameConverter` makes frames for the
-encoder and changes nothing that can stay. Neither resizes pictures.
-"""
+"""From a decoder's pixels to those that a network or an encoder takes. No picture is resized."""
 
 from __future__ import annotations
 
@@ -20,45 +16,15 @@ FULL_RANGE = 2
 _BICUBIC = 4
 
 
-class RgbConverter:
-    """Converts decoded frames to the RGB values that OpenCV would give, as they are shown."""
-
-    def __init__(self, index: VideoIndex) -> None:
-        from av.video.reformatter import VideoReformatter
-
-        self._reformatter = VideoReformatter()
-        self._size = index.coded_size
-        self._turns = index.rotation // 90
-
-    def __call__(self, frame: Any, out: NDArray[np.uint8]) -> None:
-        """Write a frame into `out`, uint8, shape (H, W, 3)."""
-        width, height = self._size
-        # Above 8 bits swscale dithers, differently for RGB and for BGR, which OpenCV asks for.
-        deep = frame.format.components[0].bits > 8
-        order = "bgr24" if deep else "rgb24"
-        rgb = self._reformatter.reformat(
-            frame, width=width, height=height, format=order, interpolation=_BICUBIC, threads=1
-        )
-        plane: Any = rgb.planes[0]
-        rows = np.frombuffer(plane, np.uint8).reshape(height, plane.line_size)
-        image = rows[:, : 3 * width].reshape(height, width, 3)
-        if deep:
-            image = image[..., ::-1]
-        if self._turns:
-            image = np.rot90(image, -self._turns)
-        np.copyto(out, image)
-
-
 class RgbWorkers:
-    """Converts frames in several threads.
+    """Converts decoded frames to the RGB values that OpenCV would give, as they are shown.
 
-    Args:
-        index: the video.
-        n_threads: 1 to convert in the caller's thread.
+    With one thread, the caller's does it.
     """
 
     def __init__(self, index: VideoIndex, n_threads: int) -> None:
-        self._index = index
+        self._size = index.coded_size
+        self._turns = index.rotation // 90
         self._n_threads = n_threads
         self._local = threading.local()
         self._pool = ThreadPoolExecutor(n_threads, "raypose-rgb") if n_threads > 1 else None
@@ -72,26 +38,40 @@ class RgbWorkers:
             self._pool.shutdown()
 
     def convert(self, frame: Any, out: NDArray[np.uint8]) -> None:
-        """Write a frame into `out`, at the latest when `wait` returns."""
+        """Write a frame into `out`, uint8, shape (H, W, 3), at the latest when `wait` returns."""
         if self._pool is None:
-            self._work(frame, out)
+            self._convert(frame, out)
             return
-        self._jobs.append(self._pool.submit(self._work, frame, out))
+        self._jobs.append(self._pool.submit(self._convert, frame, out))
         # Waiting frames hold the decoder's memory.
-        while len(self._jobs) > 2 * self._n_threads:
+        self.wait(2 * self._n_threads)
+
+    def wait(self, n_left: int = 0) -> None:
+        """Return when every frame but `n_left` is converted."""
+        while len(self._jobs) > n_left:
             self._jobs.popleft().result()
 
-    def wait(self) -> None:
-        """Return when every frame is converted."""
-        while self._jobs:
-            self._jobs.popleft().result()
+    def _convert(self, frame: Any, out: NDArray[np.uint8]) -> None:
+        from av.video.reformatter import VideoReformatter
 
-    def _work(self, frame: Any, out: NDArray[np.uint8]) -> None:
         # A reformatter keeps state and serves one thread.
-        converter = getattr(self._local, "converter", None)
-        if converter is None:
-            converter = self._local.converter = RgbConverter(self._index)
-        converter(frame, out)
+        if not hasattr(self._local, "reformatter"):
+            self._local.reformatter = VideoReformatter()
+        width, height = self._size
+        # Above 8 bits swscale dithers, differently for RGB and for BGR, which OpenCV asks for.
+        deep = frame.format.components[0].bits > 8
+        order = "bgr24" if deep else "rgb24"
+        rgb = self._local.reformatter.reformat(
+            frame, width=width, height=height, format=order, interpolation=_BICUBIC, threads=1
+        )
+        plane: Any = rgb.planes[0]
+        rows = np.frombuffer(plane, np.uint8).reshape(height, plane.line_size)
+        image = rows[:, : 3 * width].reshape(height, width, 3)
+        if deep:
+            image = image[..., ::-1]
+        if self._turns:
+            image = np.rot90(image, -self._turns)
+        np.copyto(out, image)
 
 
 def output_format(index: VideoIndex) -> str:
@@ -102,8 +82,7 @@ def output_format(index: VideoIndex) -> str:
 class FrameConverter:
     """Decoded frames in the pixel format and size in which a video is encoded.
 
-    Frames that are so already pass through; samples of limited and full range stay what they
-    are, so that nothing changes where nothing has to.
+    Nothing changes that need not: samples of limited and full range stay what they are.
     """
 
     def __init__(self, index: VideoIndex) -> None:
@@ -132,13 +111,9 @@ class FrameConverter:
         if same and (frame.width, frame.height) == (width, height):
             return frame
         full = frame.color_range == FULL_RANGE and not frame.format.is_rgb
+        name = self._format.replace("yuv", "yuvj") if full else self._format
         return self._reformatter.reformat(
-            frame,
-            width=width,
-            height=height,
-            format=self._format.replace("yuv", "yuvj") if full else self._format,
-            interpolation="BICUBIC",
-            threads=1,
+            frame, width=width, height=height, format=name, interpolation=_BICUBIC, threads=1
         )
 
     def _black(self) -> Any:

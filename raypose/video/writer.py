@@ -1,39 +1,42 @@
-"""Encoding: an H.264 MP4 that looks like the video it comes from.
+"""MP4s that look like the video they come from: encoded anew (`VideoWriter`), or copied.
 
 `VideoWriter` takes over size, timestamps (a variable frame rate stays variable), rotation and
-colour tags of the source. Pictures are 4:2:0 with 8 bits, which every player and browser shows.
-Where a side has an odd number of pixels, which 4:2:0 H.264 can't express, they are 4:4:4.
+colour tags of the source. Pictures are 4:2:0 with 8 bits, which every player and browser shows;
+4:4:4 where a side has an odd number of pixels. `copy_plain` and `join_parts` copy packets.
+
+The edit list of an MP4 says which part of a track is shown. It counts in ticks of the movie, which
+are milliseconds unless the muxer is told otherwise: above 1000 frames per second, and at many
+rates below, the last frames would be cut off.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from raypose.errors import OutputError
+from raypose.errors import OutputError, from_os_error
+from raypose.video.container import demux, open_video, video_stream
 from raypose.video.index import VideoIndex
-from raypose.video.mp4 import open_mp4, write_error
 from raypose.video.pixels import output_format
+
+AnyName = str | os.PathLike[str]
+
+_MIN_TIMESCALE = 10_000
+_MAX_TIMESCALE = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class EncoderSettings:
-    """Settings of an encoder for H.264.
+    """Settings of an encoder for H.264."""
 
-    Attributes:
-        crf: constant rate factor, or NVENC's constant quality; lower is better and larger.
-        preset: the encoder's preset.
-        options: the encoder's own parameters on top of the preset.
-        codec: FFmpeg's name of the encoder.
-    """
-
-    crf: float
+    crf: float  # constant rate factor, or NVENC's constant quality; lower is better and larger
     preset: str = "veryfast"
-    options: Mapping[str, str] = field(default_factory=dict)
-    codec: str = "libx264"
+    options: Mapping[str, str] = field(default_factory=dict)  # on top of the preset
+    codec: str = "libx264"  # FFmpeg's name of the encoder
 
 
 LABELED = EncoderSettings(
@@ -76,33 +79,25 @@ class VideoWriter:
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: AnyName,
         like: VideoIndex,
         settings: EncoderSettings = LABELED,
         threads: int = 1,
     ) -> None:
         self.path = os.fspath(path)
-        self._like = like
-        self._settings = settings
-        self._threads = threads
+        self._like, self._settings, self._threads = like, settings, threads
         self._stream: Any = None
-        self._last: int | None = None
-        try:
+        with _writing(path):
             self._container = open_mp4(path, like.time_base)
-        except OSError as error:
-            raise write_error(error, path) from error
 
     def __enter__(self) -> VideoWriter:
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        try:
+        with _writing(self.path) if error is None else contextlib.suppress(OSError):
             if error is None and self._stream is not None:
                 self._container.mux(self._stream.encode(None))
             self._container.close()
-        except OSError as failure:
-            if error is None:
-                raise write_error(failure, self.path) from failure
 
     def write(self, frame: Any, pts: int) -> None:
         """Encode a frame (`av.VideoFrame` in `output_format`) shown at `pts`.
@@ -115,50 +110,162 @@ class VideoWriter:
         frame.pts, frame.time_base = pts, self._like.time_base
         # Else x264 would make every frame the kind (I, P, B) that it was in the source.
         frame.pict_type = 0
-        try:
+        with _writing(self.path):
             if self._stream is None:
                 self._stream = self._start(frame)
             self._container.mux(self._stream.encode(frame))
-        except OSError as error:
-            raise write_error(error, self.path) from error
 
     def _start(self, frame: Any) -> Any:
         settings, like = self._settings, self._like
-        rate = Fraction(like.fps).limit_denominator(1_000_000)
         on_cpu = settings.codec == "libx264"
-        quality = {"crf" if on_cpu else "cq": str(settings.crf)}
-        options = dict(settings.options)
+        options = {"preset": settings.preset, "crf" if on_cpu else "cq": str(settings.crf)}
+        options |= settings.options
         if on_cpu and self._threads > 1:  # else x264 would start one more to look ahead
             given = options.get("x264-params")
             options["x264-params"] = ":".join(filter(None, (given, "sync-lookahead=0")))
-        stream = self._container.add_stream(
-            settings.codec,
-            rate=rate,
-            options={"preset": settings.preset, **quality, **options},
-        )
+        rate = Fraction(like.fps).limit_denominator(1_000_000)
+        stream = self._container.add_stream(settings.codec, rate=rate, options=options)
         stream.width, stream.height = like.coded_size
         stream.pix_fmt = output_format(like)
         context = stream.codec_context
         context.time_base = like.time_base
         if on_cpu:
             context.thread_count = self._threads
-        context.color_range = frame.color_range
-        context.colorspace = frame.colorspace
-        context.color_primaries = frame.color_primaries
-        context.color_trc = frame.color_trc
+        copy_colors(frame, context)
         if like.rotation:
             stream.set_display_rotation(-like.rotation)
-        if not on_cpu:
-            self._open(context)
-        return stream
-
-    def _open(self, context: Any) -> None:
-        """Open a GPU's encoder, whose errors don't concern the file."""
+        if on_cpu:
+            return stream
         try:
             context.open()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError) as error:  # of the GPU's encoder, not of the file
             raise OutputError(
                 f"the GPU's encoder can't be used ({getattr(error, 'strerror', error)})",
                 path=self.path,
                 hint="Run with --encoder x264; not every GPU has an encoder (NVENC).",
             ) from error
+        return stream
+
+
+def copy_colors(source: Any, target: Any) -> None:
+    """Take over the colour tags of a frame."""
+    for name in ("color_range", "colorspace", "color_primaries", "color_trc"):
+        setattr(target, name, getattr(source, name))
+
+
+def open_mp4(path: AnyName, time_base: Fraction) -> Any:
+    """An MP4 to write, exactly at `path`, for a track whose times are in `time_base`."""
+    import av
+
+    place = "file:" + os.path.abspath(path)
+    return av.open(place, "w", format="mp4", options=mp4_options(time_base))
+
+
+def mp4_options(time_base: Fraction) -> dict[str, str]:
+    """Options of the muxer. The index comes first, so that a download can be played meanwhile."""
+    # The muxer makes the ticks of a track finer in this way; those of the movie are the same.
+    timescale = time_base.denominator
+    while timescale < _MIN_TIMESCALE:
+        timescale *= 2
+    return {"movflags": "+faststart", "movie_timescale": str(min(timescale, _MAX_TIMESCALE))}
+
+
+@contextlib.contextmanager
+def _writing(path: AnyName) -> Iterator[None]:
+    """What the system and FFmpeg raise becomes an `OutputError`."""
+    try:
+        yield
+    except OSError as error:
+        named = from_os_error(error)
+        message = named.message if named else f"the video can't be written ({error.strerror})"
+        raise OutputError(message, path=path, hint=named.hint if named else "") from error
+
+
+def count_shown(path: AnyName) -> int:
+    """Frames of a video that a player shows, edit list included, without decoding."""
+    path = os.fspath(path)
+    with open_video(path) as container:
+        packets = demux(container, video_stream(container, path))
+        return sum(1 for packet in packets if packet.size and not packet.is_discard)
+
+
+def check_shown(path: AnyName, n_frames: int) -> None:
+    """Make sure that a player shows each frame of a video that was written.
+
+    Raises:
+        OutputError: it shows another number of frames than `n_frames`.
+    """
+    n_shown = count_shown(path)
+    if n_shown != n_frames:
+        raise OutputError(
+            f"the video that was written shows {n_shown} frames instead of {n_frames}, so they "
+            "would not be those of the table",
+            path=path,
+            hint="Please report this with the video; the table of predictions is not affected.",
+        )
+
+
+def copy_plain(index: VideoIndex, out_path: AnyName) -> bool:
+    """Copy the packets of a plain H.264 video into an MP4.
+
+    Plain is what every player shows alike: 4:2:0, not rotated, from time 0 on, all packets shown.
+
+    Returns:
+        False where the video is not plain; what was written by then must be overwritten.
+
+    Raises:
+        VideoError: the video can't be read.
+    """
+    plain = index.codec == "h264" and index.pix_fmt == "yuv420p" and index.rotation == 0
+    if not plain or index.notes or not index.seekable or int(index.pts[0]) != 0:
+        return False
+    with open_video(index.path) as source:
+        stream = video_stream(source, index.path)
+        with open_mp4(out_path, stream.time_base) as target:
+            _copy(source, stream, target.add_stream_from_template(stream), target)
+    return count_shown(out_path) == index.n_frames
+
+
+def join_parts(
+    parts: Sequence[str], begins: Sequence[int], out_path: AnyName, like: VideoIndex
+) -> None:
+    """Write the packets of all parts, one after the other, into an MP4.
+
+    Args:
+        parts: MP4 files by `VideoWriter` with the same settings, so that one header serves all;
+            each begins at time 0 with a keyframe.
+        begins: when each begins in the whole, ascending, in `like.time_base`.
+        out_path: the MP4 to write.
+        like: the video whose rotation is taken over.
+
+    Raises:
+        OutputError: the file can't be written.
+        ValueError: the parts were not encoded alike.
+    """
+    with _writing(out_path), open_mp4(out_path, like.time_base) as target:
+        joined: Any = None
+        header = b""
+        for part, begin in zip(parts, begins, strict=True):
+            with open_video(part) as source:
+                stream = video_stream(source, part)
+                if joined is None:
+                    header = stream.codec_context.extradata
+                    joined = target.add_stream_from_template(stream)
+                    if like.rotation:
+                        joined.set_display_rotation(-like.rotation)
+                elif stream.codec_context.extradata != header:
+                    raise ValueError(f"{part} is encoded otherwise than the parts before it")
+                ticks = round(begin * like.time_base / stream.time_base)
+                _copy(source, stream, joined, target, ticks)
+
+
+def _copy(source: Any, stream: Any, copy: Any, target: Any, ticks: int = 0) -> None:
+    """Copy the packets of a stream, later by `ticks`."""
+    for packet in demux(source, stream):
+        if packet.dts is None:  # the empty packet at the end
+            continue
+        if ticks:
+            packet.pts += ticks
+            packet.dts += ticks
+        packet.stream = copy
+        target.mux(packet)

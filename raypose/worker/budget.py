@@ -2,8 +2,7 @@
 
 A node runs several workers at a time: those that predict and those for what comes after.
 `node_budgets` divides its cores and memory among them. Everything in a worker that starts threads
-(decoding, converting, computing, drawing, encoding, writing tables) takes their number from its
-`Budget`. In all of them, 1 means that the caller's own thread does it.
+takes their number from its `Budget`; 1 always means that the caller's own thread does it.
 """
 
 from __future__ import annotations
@@ -24,23 +23,14 @@ _MEMORY_SHARE = 0.7  # the rest is for the driver, the object store and the page
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What one worker may use.
+    """What one worker may use."""
 
-    Attributes:
-        threads: threads that run at a time, whatever the task.
-        memory_bytes: memory that its tasks may take.
-        reader: threads that read a video for the networks.
-        compute: threads that run networks on the CPU.
-        draw: threads that decode, draw and encode a labelled video or a snippet.
-        write: threads that format a CSV file.
-    """
-
-    threads: int
-    memory_bytes: int
-    reader: ReaderThreads
-    compute: int
-    draw: int
-    write: int
+    threads: int  # that run at a time, whatever the task
+    memory_bytes: int  # that its tasks may take
+    reader: ReaderThreads  # that read a video for the networks
+    compute: int  # threads that run networks on the CPU
+    draw: int  # threads that decode, draw and encode a labelled video or a snippet
+    write: int  # threads that format a CSV file
 
     @classmethod
     def of(
@@ -48,13 +38,9 @@ class Budget:
     ) -> Budget:
         """The budget of a worker with this many threads.
 
-        Args:
-            threads: that it may run at a time.
-            memory_bytes: that it may take.
-            on_gpu: whether its networks run on a GPU, which leaves all but one of its threads to
-                decoding. On a CPU all threads run networks.
-            ahead: whether, on a CPU, one thread more may decode ahead of the networks; else
-                frames are decoded between batches, which takes a tenth longer.
+        A GPU leaves all but one of them to decoding. On a CPU all run networks; with `ahead`, one
+        thread more decodes ahead of them. Otherwise frames are decoded between batches, which takes
+        a tenth longer.
         """
         compute, reader = threads, ReaderThreads(ahead=ahead and threads > 1)
         if on_gpu:
@@ -62,23 +48,12 @@ class Budget:
             convert = min(max(1, threads // 4), _MAX_CONVERT)
             decode = min(max(1, threads - convert - 1), _MAX_DECODE) if threads > 3 else 1
             reader = ReaderThreads(decode, convert, ahead=threads > 1)
-        return cls(
-            threads=threads,
-            memory_bytes=memory_bytes,
-            reader=reader,
-            compute=compute,
-            draw=threads,
-            write=min(threads, _MAX_WRITE),
-        )
+        write = min(threads, _MAX_WRITE)
+        return cls(threads, memory_bytes, reader, compute, draw=threads, write=write)
 
     @classmethod
     def of_process(cls, cpus: int | None = None, *, on_gpu: bool = False) -> Budget:
-        """The budget of a process that has this machine to itself.
-
-        Args:
-            cpus: cores that it may use; None for all that it can.
-            on_gpu: whether its networks run on a GPU.
-        """
+        """The budget of a process that has this machine, or `cpus` cores of it, to itself."""
         threads = min(cpus or usable_cores(), usable_cores())
         return cls.of(threads, int(_MEMORY_SHARE * usable_memory()), on_gpu=on_gpu)
 
@@ -86,20 +61,11 @@ class Budget:
 def node_budgets(
     cores: int, memory_bytes: int, n_gpu_workers: int, n_cpu_workers: int, *, on_gpu: bool = True
 ) -> tuple[Budget, Budget]:
-    """Divide a node among its workers.
+    """The budget of each GPU worker and of each CPU worker of a node.
 
-    GPU workers share the cores. CPU workers share what these leave, and half as many threads as
-    there are cores besides: seldom do all workers have something to do.
-
-    Args:
-        cores: of the node.
-        memory_bytes: of the node.
-        n_gpu_workers: workers that run networks there.
-        n_cpu_workers: workers without.
-        on_gpu: whether the networks run on GPUs.
-
-    Returns:
-        The budget of each GPU worker, and of each CPU worker.
+    GPU workers, which run networks (`on_gpu`, or on the CPU), share the cores. CPU workers share
+    what these leave, and half as many threads as there are cores besides: seldom do all workers
+    have something to do.
     """
     memory = int(_MEMORY_SHARE * memory_bytes / max(1, n_gpu_workers + n_cpu_workers))
     for_gpu = _gpu_worker_threads(cores, n_gpu_workers, on_gpu)
@@ -148,17 +114,13 @@ def usable_cores() -> int:
         cores = len(os.sched_getaffinity(0))
     except AttributeError:  # no Linux
         cores = os.cpu_count() or 1
-    quotas = [math.ceil(quota) for quota in _cpu_quotas()]
-    return max(1, min(cores, *quotas)) if quotas else cores
+    return max(1, min([cores, *map(math.ceil, _cpu_quotas())]))
 
 
 def usable_memory() -> int:
     """Bytes of memory that this process may use, by the machine's size and its cgroup's limit."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    texts = [
-        *_cgroup_values("", "memory.max"),
-        *_cgroup_values("memory", "memory.limit_in_bytes"),
-    ]
+    texts = _cgroup_values("", "memory.max") + _cgroup_values("memory", "memory.limit_in_bytes")
     return min([machine, *(int(text) for text in texts if text.isdigit())])
 
 
@@ -175,12 +137,7 @@ def _cpu_quotas() -> list[float]:
 
 
 def _cgroup_values(controller: str, name: str) -> list[str]:
-    """What a file says in the process's cgroup and in all above it.
-
-    Args:
-        controller: of cgroup v1; empty for v2.
-        name: of the file.
-    """
+    """What a file says in the process's cgroup and in all above it; without controller, in v2."""
     lines: list[str] = []
     with contextlib.suppress(OSError):
         lines = Path("/proc/self/cgroup").read_text().splitlines()

@@ -1,8 +1,7 @@
-"""What a stage may ask of the process it runs in, and what that process keeps warm.
+"""What a step may ask of the process it runs in, and what that process keeps warm.
 
 A worker makes one `Context` and hands it to every task: networks and PCA fits stay in it, so that
-the second video of a model pays for neither. The executor supplies what differs between
-processes: where graphs come from, whom to tell of progress, when to stop.
+the second video of a model pays for neither. The executor supplies what differs between processes.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from raypose.errors import TableError
 from raypose.specs import ModelSpec, Progress, VideoSpec
@@ -20,13 +19,15 @@ from raypose.storage.digests import RUN_AGAIN
 from raypose.storage.identity import Identity
 from raypose.worker.budget import Budget
 from raypose.worker.memory import release_memory
-from raypose.worker.staging import Staging
-from raypose.worker.video_check import VideoCheck
+from raypose.worker.video_check import Staging, VideoCheck
 
 if TYPE_CHECKING:
     from raypose.inference.predictor import Predictor
     from raypose.metrics.compute import PcaMetrics
     from raypose.video.index import VideoIndex
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 MAX_PREDICTORS = 8
 """Networks kept on a device; more models than this take turns."""
@@ -87,21 +88,18 @@ class Context:
         from raypose.inference.device import resolve_device, resolve_precision
         from raypose.inference.predictor import Predictor
 
-        key = (model.fingerprint, precision)
-        if key not in self._predictors:
+        def load() -> Predictor:
             device = resolve_device(self._device)
-            while len(self._predictors) >= MAX_PREDICTORS:
-                self._predictors.popitem(last=False)
             self.n_loaded += 1
-            self._predictors[key] = Predictor(
+            return Predictor(
                 model,
                 self._graph(model),
                 device=device,
                 precision=resolve_precision(precision, device),
                 allow_unsafe=self._allow_unsafe,
             )
-        self._predictors.move_to_end(key)
-        return self._predictors[key]
+
+        return _kept(self._predictors, (model.fingerprint, precision), load, MAX_PREDICTORS)
 
     def index(self, video: VideoSpec) -> VideoIndex:
         """The frame index of a video: the plan's where it describes the file that is here.
@@ -113,24 +111,24 @@ class Context:
             StorageError: it can't be copied here.
         """
         path, identity = self.video_check.open(video)
-        key = (str(path), identity)
-        if key not in self._indexes:
-            while len(self._indexes) >= MAX_INDEXES:
-                self._indexes.popitem(last=False)
+
+        def load() -> VideoIndex:
             planned = self._index(video) if identity == video.identity else None
-            self._indexes[key] = (
-                _index_here(path) if planned is None else replace(planned, path=str(path))
-            )
-        self._indexes.move_to_end(key)
-        return self._indexes[key]
+            if planned is not None:
+                return replace(planned, path=str(path))
+            from raypose.video.index import index_video
+
+            index = index_video(path)
+            release_memory()  # of the packets of a long video, a hundred times the index
+            return index
+
+        return _kept(self._indexes, (str(path), identity), load, MAX_INDEXES)
 
     def pca(self, model: ModelSpec, data_dir: str, digest: str = "") -> PcaMetrics:
         """The PCA fit of a model's training labels, made once.
 
-        Args:
-            model: the model.
-            data_dir: where its labels are; empty for where its config says.
-            digest: of the labels when the run was planned; empty for whatever they are.
+        `data_dir` is where these are, if not where the model's config says; `digest` is theirs
+        when the run was planned, empty for whatever they are.
 
         Raises:
             TableError: the labels are others now.
@@ -144,22 +142,14 @@ class Context:
             place = Path(data_dir) if data_dir else None
             fit, found = fit_and_digest(model, place)
             if digest and found != digest:
-                raise TableError(
-                    "the training labels changed after the run was planned",
-                    path=labels_path(model, place),
-                    hint=RUN_AGAIN,
-                )
+                message = "the training labels changed after the run was planned"
+                raise TableError(message, path=labels_path(model, place), hint=RUN_AGAIN)
             self._pca[key] = fit
         return self._pca[key]
 
     @contextmanager
     def task(self, task_id: str, n_frames: int) -> Iterator[None]:
-        """Inside the block this task runs; what it opens is closed at the end.
-
-        Args:
-            task_id: the task.
-            n_frames: frames that it will process.
-        """
+        """Inside the block this task runs; what it opens is closed at the end."""
         self._task, self._n_frames = task_id, n_frames
         with self.staging.task(), self.video_check.task():
             yield
@@ -169,9 +159,11 @@ class Context:
         self._report(Progress(self._task, n_done, self._n_frames, self.worker))
 
 
-def _index_here(path: Path) -> VideoIndex:
-    from raypose.video.index import index_video
-
-    index = index_video(path)
-    release_memory()  # of the packets of a long video, a hundred times the index
-    return index
+def _kept(kept: OrderedDict[K, V], key: K, load: Callable[[], V], most: int) -> V:
+    """What is kept under a key, loaded once; of all, the `most` that were used last are kept."""
+    if key not in kept:
+        while len(kept) >= most:
+            kept.popitem(last=False)
+        kept[key] = load()
+    kept.move_to_end(key)
+    return kept[key]

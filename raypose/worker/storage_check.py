@@ -1,9 +1,8 @@
 """Whether a process can reach what a run reads and writes: checked before anything is computed.
 
-A worker on another machine may not see the driver's disk, or lack the rights to a bucket. Without
-this check it would fail after an hour of predicting, or write its tables to a disk of its own
-where no one looks. So the driver leaves a marker file in every output directory; each worker looks
-for it and for the videos, and tries to write to the stores.
+A worker on another machine may not see the driver's disk, or lack the rights to a bucket. So the
+driver leaves a marker file in every output directory; each worker looks for it and for the videos,
+and tries to write to the stores.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from typing import Protocol
 from raypose import storage
 from raypose.errors import ClusterError, Failure, RayposeError, StorageError
 from raypose.specs import VideoSpec
-from raypose.storage import AnyPath, as_path, local_path
+from raypose.storage import as_path, local_path
 from raypose.storage.layout import HIDDEN
 
 
@@ -39,17 +38,11 @@ class ReadsAndWrites(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class IoPaths:
-    """What the tasks of a run read and write.
+    """What the tasks of a run read and write."""
 
-    Attributes:
-        videos: paths and URLs of the videos.
-        roots: directories and URLs that contain all outputs.
-        marker: name of the file that the driver leaves in the directories.
-    """
-
-    videos: tuple[str, ...]
-    roots: tuple[str, ...]
-    marker: str
+    videos: tuple[str, ...]  # paths and URLs of the videos
+    roots: tuple[str, ...]  # directories and URLs that contain all outputs
+    marker: str  # name of the file that the driver leaves in the directories
 
     @property
     def in_stores(self) -> IoPaths | None:
@@ -61,12 +54,9 @@ class IoPaths:
 
 def io_paths(steps: Iterable[ReadsAndWrites]) -> IoPaths:
     """What these steps read and write."""
-    videos: dict[str, None] = {}
-    roots: dict[str, None] = {}
-    for step in steps:
-        videos.update((video.path, None) for video in step.videos)
-        if step.root:
-            roots[step.root] = None
+    steps = list(steps)
+    videos = dict.fromkeys(video.path for step in steps for video in step.videos)
+    roots = dict.fromkeys(step.root for step in steps if step.root)
     return IoPaths(tuple(videos), tuple(roots), f"seen-{secrets.token_hex(8)}")
 
 
@@ -105,19 +95,16 @@ def check_storage(paths: IoPaths) -> Failure | None:
             storage.read_head(as_path(video), 1)
         for root in paths.roots:
             if local_path(root) is None:
-                _check_writable(as_path(root) / HIDDEN / paths.marker)
+                marker = as_path(root) / HIDDEN / paths.marker
+                storage.write_text(marker, "")
+                with contextlib.suppress(StorageError):  # some may write but not remove
+                    storage.remove(marker)
             elif not Path(root, HIDDEN, paths.marker).exists():
                 return _not_visible(root, host, "the output directory")
     except RayposeError as error:
         message = f"{error.message} (checked on {host})"
         return Failure("start", message, error.path, error.hint, type(error).__name__)
     return None
-
-
-def _check_writable(marker: AnyPath) -> None:
-    storage.write_text(marker, "")
-    with contextlib.suppress(StorageError):  # some may write but not remove; it is empty
-        storage.remove(marker)
 
 
 def _not_visible(path: str, host: str, what: str) -> Failure:

@@ -1,74 +1,154 @@
-"""Checks that the videos of a task are, and stay, what the plan saw.
+"""The videos that a task reads: local copies of objects, and the check that none has changed.
 
-Hours can pass between the plan and the task that opens a file. Tasks open their videos here: the
-identity of a file is compared with the plan's when it is opened, and with that of the opened file
-before anything is committed. A file that changed fails the task with a message that says so, also
-where the decoder notices the change first. The result is a `VideoRead` for the record: the
-identity of the file that was read and, if wanted, a digest of all its bytes, which a thread
-computes while frames are decoded.
+A worker copies a video of a store to scratch, holds it while its task runs, and meanwhile
+downloads the one that it expects next, so that the GPU does not wait for the network. All workers
+of a machine share the copies (`storage.scratch`). Other files are used where they are.
 
-Size and a sample of the content decide whether a file is the planned one: copying it again or
-touching it changes nothing. From then on the opened file counts: another time of change or inode,
-which some network file systems invent, is accepted only where all bytes are the same.
+Hours can pass between the plan and the task that opens a file. So its identity is compared with
+the plan's when it is opened, and with that of the opened file before anything is committed; a file
+that changed fails the task with a message that says so, also where the decoder notices first. Size
+and a sample of the content decide whether a file is the planned one: copying it again or touching
+it changes nothing. From then on another time of change or inode, which some network file systems
+invent, is accepted only where all bytes are the same.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from raypose.errors import RayposeError, VideoError
+from raypose.errors import Failure, RayposeError, VideoError
 from raypose.specs import VideoSpec
-from raypose.storage import as_path, identity_of, local_path, map_store_errors
+from raypose.storage import as_path, identity_of, local_path, map_store_errors, scratch
 from raypose.storage.digests import RUN_AGAIN, content_digest, digest_of_open, known_content
 from raypose.storage.identity import Identity
 from raypose.storage.origins import Origin, VideoRead
-from raypose.worker.staging import Staging
+
+
+class Staging:
+    """The copies that one worker holds and expects; `should_stop` is asked during downloads."""
+
+    def __init__(self, should_stop: Callable[[], bool]) -> None:
+        self._should_stop = should_stop
+        self._held = ExitStack()
+        self._copies: dict[str, str] = {}
+        self._pool = ThreadPoolExecutor(1, "staging")
+        self._expected: deque[str] = deque()
+        self._requested: set[str] = set()
+        self._closing = False
+
+    @contextmanager
+    def task(self) -> Iterator[None]:
+        """Copies that are asked for in the block are released when it ends."""
+        with ExitStack() as held:
+            self._held = held
+            try:
+                yield
+            finally:
+                self._copies = {}
+
+    def local(self, path: str, identity: Identity | None = None) -> str:
+        """The path itself, or that of a local copy, which stays until the task ends.
+
+        Raises:
+            StorageError: it can't be read, has another identity than this, or there is no room.
+            CancelledError: the run was stopped.
+        """
+        if local_path(path) is not None:
+            return path
+        if path not in self._copies:
+            copy = scratch.current().copy_of(
+                as_path(path), should_stop=self._should_stop, identity=identity
+            )
+            self._copies[path] = str(self._held.enter_context(copy))
+            self._skip_to(path)
+        return self._copies[path]
+
+    def named(self, result: Any) -> Any:
+        """A result; if it is a failure, with the URLs in place of their copies' names."""
+        if isinstance(result, Failure):
+            for url, copy in self._copies.items():
+                message, path = (text.replace(copy, url) for text in (result.message, result.path))
+                result = replace(result, message=message, path=path)
+        return result
+
+    def expect(self, paths: Sequence[str]) -> None:
+        """Announce the videos of coming tasks, in order; the first are downloaded meanwhile.
+
+        As many at a time as the running task reads, one or the views of a recording. There may be
+        no room for more, and then they would be downloaded twice.
+        """
+        for path in paths:
+            known = path in self._expected or path in self._copies
+            if not known and local_path(path) is None:
+                self._expected.append(path)
+        self._download_next()
+
+    def _skip_to(self, path: str) -> None:
+        """A task has reached this video: those expected before it are no longer needed."""
+        if path in self._expected:
+            skipped = ""
+            while skipped != path:
+                skipped = self._expected.popleft()
+                self._requested.discard(skipped)
+        self._download_next()
+
+    def _download_next(self) -> None:
+        for path in islice(self._expected, max(1, len(self._copies))):
+            if path in self._requested or self._closing:
+                continue
+            self._requested.add(path)
+            self._pool.submit(self._download, path)
+
+    def _download(self, path: str) -> None:
+        # What fails here fails again when a task needs it, and is reported then.
+        with (
+            contextlib.suppress(RayposeError),
+            scratch.current().copy_of(as_path(path), should_stop=self._stopping, wait=False),
+        ):
+            return
+
+    def _stopping(self) -> bool:
+        return self._closing or self._should_stop()
+
+    def close(self) -> None:
+        """Download nothing more."""
+        self._closing = True
+        self._pool.shutdown(cancel_futures=True)
 
 
 @dataclass(slots=True)
 class _Opened:
-    """A video that the task reads.
+    """A video that the task reads."""
 
-    Attributes:
-        video: as planned.
-        path: of the file, or of the local copy of an object.
-        identity: when it was opened.
-        file: the open file, whatever replaces it under its name; None for a copy, which no one
-            else changes.
-        content: digest of all its bytes, where it is known.
-        hashing: the digest that a thread computes.
-    """
-
-    video: VideoSpec
-    path: Path
-    identity: Identity
+    video: VideoSpec  # as planned
+    path: Path  # of the file, or of the local copy of an object
+    identity: Identity  # when it was opened
+    # The open file, whatever replaces it under its name; None for a copy, which no one changes.
     file: IO[bytes] | None
-    content: str = ""
-    hashing: Future[str] | None = None
+    content: str = ""  # digest of all its bytes, where it is known
+    hashing: Future[str] | None = None  # the digest that a thread computes
 
 
 class VideoCheck:
-    """The videos of one task at a time.
-
-    Args:
-        staging: where local copies of objects come from.
-        should_stop: whether the run was stopped; asked while a digest is computed.
-    """
+    """The videos of one task at a time; `should_stop` is asked while a digest is computed."""
 
     def __init__(self, staging: Staging, should_stop: Callable[[], bool]) -> None:
         self._staging = staging
         self._should_stop = should_stop
         self._opened: dict[str, _Opened] = {}
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool = ThreadPoolExecutor(1, "digest")
         self._ended = False
 
-    @contextlib.contextmanager
+    @contextmanager
     def task(self) -> Iterator[None]:
         """Videos that are opened in the block are closed when it ends."""
         self._ended = False
@@ -76,9 +156,8 @@ class VideoCheck:
             yield
         finally:
             self._ended = True
-            if self._pool is not None:
-                self._pool.shutdown(cancel_futures=True)
-                self._pool = None
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = ThreadPoolExecutor(1, "digest")
             for opened in self._opened.values():
                 if opened.file is not None:
                     opened.file.close()
@@ -114,8 +193,6 @@ class VideoCheck:
         opened = self._opened[video.path]
         if opened.content or opened.hashing is not None:
             return
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(1, thread_name_prefix="digest")
         opened.hashing = self._pool.submit(self._digest, opened)
 
     def _digest(self, opened: _Opened) -> str:
@@ -129,13 +206,11 @@ class VideoCheck:
     def seen(
         self, videos: Sequence[VideoSpec], *, behind: Origin | None = None, whole: bool = True
     ) -> tuple[VideoRead, ...]:
-        """What was read of these videos, for a record; called just before the commit.
+        """What was read of these videos, which the task has opened; called just before the commit.
 
-        Args:
-            videos: those that the task has opened.
-            behind: the origin of the table that is drawn or cut; its other videos are named too.
-            whole: whether digests of all bytes are wanted. A video that is not exactly the one
-                that the plan saw has one in any case.
+        The other videos of `behind`, the origin of the table that is drawn or cut, are named too.
+        Digests of all bytes are computed if `whole`, and for a video that is not exactly the one
+        that the plan saw.
 
         Raises:
             VideoError: one has changed since it was opened, or is gone.
@@ -216,8 +291,6 @@ def _changed(video: VideoSpec, when: str) -> VideoError:
 
 
 def _gone(video: VideoSpec) -> VideoError:
-    return VideoError(
-        "the video is gone: it was there when the run was planned",
-        path=video.path,
-        hint="Put it back, and run the same command again.",
-    )
+    message = "the video is gone: it was there when the run was planned"
+    hint = "Put it back, and run the same command again."
+    return VideoError(message, path=video.path, hint=hint)

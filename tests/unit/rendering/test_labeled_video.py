@@ -6,6 +6,7 @@ import os
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -13,8 +14,7 @@ import pytest
 from raypose.errors import CancelledError, TableError, VideoError
 from raypose.rendering import encoding
 from raypose.rendering.encoding import part_bounds
-from raypose.rendering.frame_renderer import FrameRenderer, keypoint_colors
-from raypose.rendering.labeled_video import draw_labeled_video
+from raypose.rendering.labeled_video import FrameRenderer, draw_labeled_video, keypoint_colors
 from raypose.video.index import VideoIndex, index_video
 from raypose.video.reader import FrameReader
 from tests.videos import damage_packets, make_video
@@ -225,8 +225,12 @@ class TestParts:
         assert joined.keyframes.tolist() == [0, 20, 50]
         assert whole.keyframes.tolist() == [0]
         np.testing.assert_array_equal(joined.times_s, whole.times_s)
-        for name in ("rotation", "width", "height", "fps", "color_range", "colorspace", "pix_fmt"):
+        for name in ("rotation", "width", "height", "fps", "pix_fmt"):
             assert getattr(joined, name) == getattr(whole, name)
+        with av.open(joined.path) as one, av.open(whole.path) as other:
+            contexts = [video.streams.video[0].codec_context for video in (one, other)]
+            for name in ("color_range", "colorspace"):
+                assert getattr(contexts[0], name) == getattr(contexts[1], name)
         assert joined.duration_s == pytest.approx(whole.duration_s)
         difference = read(tmp_path / "parts.mp4").astype(int) - read(tmp_path / "one.mp4")
         assert np.abs(difference).mean(axis=(1, 2, 3)).max() < 4

@@ -162,10 +162,10 @@ class TestSnippet:
         xy[60:71] += 20 * np.sin(np.arange(11) * np.pi / 2)[:, None, None]  # lively, but damaged
         xy[120:131] += 2 * np.sin(np.arange(11) * np.pi / 2)[:, None, None]
         ones, is_ok = np.ones((200, 1)), np.ones(200, bool)
-        start, stop = choose_snippet(xy, ones, fps=10.0, duration_s=2.0)
+        start, stop = choose_snippet(xy, ones, np.arange(200) / 10, duration_s=2.0)
         assert start <= 70 and stop >= 60
         is_ok[60:70] = False
-        start, stop = choose_snippet(xy, ones, fps=10.0, duration_s=2.0, is_ok=is_ok)
+        start, stop = choose_snippet(xy, ones, np.arange(200) / 10, duration_s=2.0, is_ok=is_ok)
         assert is_ok[start:stop].all()
         assert start <= 122 and stop >= 129
 
@@ -173,7 +173,9 @@ class TestSnippet:
         xy = np.cumsum(np.full((100, 1, 2), 0.1), axis=0)
         is_ok = np.arange(100) % 10 != 5
         is_ok[40:80] = False
-        start, stop = choose_snippet(xy, np.ones((100, 1)), fps=10.0, duration_s=2.0, is_ok=is_ok)
+        start, stop = choose_snippet(
+            xy, np.ones((100, 1)), np.arange(100) / 10, duration_s=2.0, is_ok=is_ok
+        )
         assert (~is_ok[start:stop]).sum() == 2
 
     def args(self, video: VideoSpec, owner: Owner, folder: Path, seconds: float) -> Snippet:

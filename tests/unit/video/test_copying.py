@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raypose.video.copying import copy_plain
 from raypose.video.index import index_video
 from raypose.video.reader import FrameReader
+from raypose.video.writer import copy_plain
 from tests.videos import make_video
 
 

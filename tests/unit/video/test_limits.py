@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from raypose.errors import VideoError
+from raypose.video.container import MAX_PIXELS, check_claims, check_size
 from raypose.video.index import index_video
-from raypose.video.limits import MAX_PIXELS, check_claims, check_size
 from tests.conftest import SHARED_CASES
 from tests.videos import make_video
 

@@ -14,9 +14,9 @@ from raypose.errors import OutputError
 from raypose.rendering import encoding
 from raypose.rendering.labeled_video import draw_labeled_video
 from raypose.rendering.snippet import cut_snippet
-from raypose.video import mp4
+from raypose.video import writer
 from raypose.video.index import VideoIndex, index_video
-from raypose.video.mp4 import check_shown, count_shown
+from raypose.video.writer import check_shown, count_shown
 from tests.conftest import SHARED_CASES
 from tests.videos import make_video, read_number, read_with_opencv
 
@@ -91,7 +91,7 @@ def test_a_video_that_hides_frames_is_an_error(
 ) -> None:
     monkeypatch.setattr(encoding, "_MIN_PART_FRAMES", 12)
     index = index_video(make_video(tmp_path / "video.ts", n_frames=71, fps=2000, bframes=2))
-    monkeypatch.setattr(mp4, "mp4_options", lambda _: {"movie_timescale": "1000"})
+    monkeypatch.setattr(writer, "mp4_options", lambda _: {"movie_timescale": "1000"})
     with pytest.raises(OutputError, match=r"shows 70 frames instead of 71") as caught:
         draw(index, tmp_path / "labeled.mp4", threads=parts)
     assert caught.value.path == str(tmp_path / "labeled.mp4")

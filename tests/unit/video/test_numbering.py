@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from raypose.video.index import VideoIndex, index_video
 from raypose.video.numbering import clock
+from raypose.video.packets import NO_TIME
 from raypose.video.reader import FrameReader
-from raypose.video.scan import NO_TIME
 from tests.conftest import SHARED_CASES
 from tests.videos import (
     edit_list,

@@ -8,7 +8,7 @@ import av
 
 from raypose.video.container import open_video, video_stream
 from raypose.video.index import index_video
-from raypose.video.scan import Packets, scan_packets
+from raypose.video.packets import Packets, scan_packets
 from tests.videos import make_video, read_with_opencv
 
 
@@ -19,15 +19,17 @@ def scan(path: Path) -> Packets:
 
 def test_columns(tmp_path: Path) -> None:
     packets = scan(make_video(tmp_path / "v.mp4", bframes=2))
-    assert packets.n_shown == len(packets.pts) == len(packets.dts) == len(packets.size) == 30
-    assert packets.traits.codec == "h264" and packets.traits.may_reorder
-    assert packets.traits.depth >= 1
+    assert (
+        packets.is_shown.sum() == len(packets.pts) == len(packets.dts) == len(packets.size) == 30
+    )
+    assert packets.codec == "h264" and packets.may_reorder
+    assert packets.depth >= 1
     assert packets.is_key.sum() == 3
 
 
 def test_codecs_that_never_reorder(tmp_path: Path) -> None:
-    traits = scan(make_video(tmp_path / "v.webm", codec="libvpx-vp9")).traits
-    assert (traits.may_reorder, traits.depth) == (False, 0)
+    packets = scan(make_video(tmp_path / "v.webm", codec="libvpx-vp9"))
+    assert (packets.may_reorder, packets.depth) == (False, 0)
 
 
 def test_vp8_frames_that_are_never_shown_have_no_row(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from raypose.errors import CancelledError, Failure
 from raypose.storage import scratch
-from raypose.worker.staging import Staging
+from raypose.worker.video_check import Staging
 from tests.stores import Fault, Store
 
 MB = 1_000_000

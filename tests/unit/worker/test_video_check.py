@@ -17,8 +17,7 @@ from raypose.storage import as_path, digests, identity_of
 from raypose.storage.digests import content_digest
 from raypose.storage.identity import Identity
 from raypose.storage.origins import Origin, VideoRead
-from raypose.worker.staging import Staging
-from raypose.worker.video_check import VideoCheck
+from raypose.worker.video_check import Staging, VideoCheck
 from tests.stores import Store
 from tests.videos import damage_unsampled, large_video, make_video
 
