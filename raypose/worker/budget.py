@@ -39,8 +39,8 @@ class Budget:
         """The budget of a worker with this many threads.
 
         A GPU leaves all but one of them to decoding. On a CPU all run networks; with `ahead`, one
-        thread more decodes ahead of them. Otherwise frames are decoded between batches, which takes
-        a tenth longer.
+        thread more decodes ahead of them. Otherwise frames are decoded between batches, which
+        takes a tenth longer.
         """
         compute, reader = threads, ReaderThreads(ahead=ahead and threads > 1)
         if on_gpu:
