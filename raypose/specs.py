@@ -52,7 +52,7 @@ class ModelSpec:
         config: the whole config as plain containers.
         overrides: the user's overrides of the config, `("key=value", …)`, already applied.
         exported: the exported network that predicts; None if torch does.
-        checkpoint_digest: of the checkpoint's bytes as the plan saw them; empty where any will do.
+        checkpoint_digest: of its bytes as the plan saw them; empty where any will do.
     """
 
     name: str
@@ -100,8 +100,7 @@ class VideoSpec:
         view: the camera's name, where a recording has several; else empty.
         identity: of the file that the plan saw; None where any will do.
         content: digest of all bytes of that file, where the plan knows it; else empty.
-        codec: FFmpeg's name of the codec (`h264`).
-        pix_fmt: pixel format of the coded frames (`yuv420p`).
+        codec, pix_fmt: FFmpeg's names of the codec and pixel format (`h264`, `yuv420p`).
         rotation: degrees clockwise by which coded frames are turned: 0, 90, 180 or 270.
         is_vfr: whether the time between frames varies.
         notes: oddities of the file, and what raypose does about them.
@@ -153,8 +152,7 @@ class Progress:
 
     Attributes:
         task: id of the task.
-        n_done: frames processed so far.
-        n_total: frames to process.
+        n_done, n_total: frames processed so far, and to process.
         worker: where it runs.
     """
 
