@@ -10,10 +10,11 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import itertools
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -63,11 +64,25 @@ def read_head(path: AnyName, n_rows: int) -> CsvHead:
     with regular_files.open_file(Path(path)) as file:
         content = _recoded(file.read(_HEAD_BYTES), path)
     head = CsvHead(path, [], ",", 0, content)
-    with head.open() as file:
-        delimiter = delimiter_of(file.read(_HEAD_BYTES))
-        file.seek(0)
-        rows = _header_rows(file, n_rows, delimiter, path)
-        return CsvHead(path, rows, delimiter, file.tell(), content)
+
+    def lines(file: IO[bytes]) -> Iterator[str]:
+        encoding = "utf-8-sig"  # spreadsheets put a byte-order mark in front
+        while (line := file.readline(_READ_BYTES)).endswith(b"\n"):
+            yield line.decode(encoding)
+            encoding = "utf-8"
+
+    try:
+        with head.open() as file:
+            delimiter = delimiter_of(file.read(_HEAD_BYTES))
+            file.seek(0)
+            reader = csv.reader(lines(file), delimiter=delimiter, strict=True)
+            rows = list(itertools.islice(reader, n_rows))
+            offset = file.tell()
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise TableError(f"is no CSV file in UTF-8 ({error})", path=path, hint=_AS_UTF8) from error
+    if len(rows) < n_rows or not all(rows):
+        raise TableError("it ends within its header rows", path=path, hint=WRITE_AGAIN)
+    return replace(head, rows=rows, delimiter=delimiter, offset=offset)
 
 
 def delimiter_of(head: bytes) -> str:
@@ -101,28 +116,6 @@ def _recoded(head: bytes, path: AnyName) -> bytes | None:
         except UnicodeError as error:
             raise TableError(f"is not UTF-16 ({error})", path=path, hint=_AS_UTF8) from error
     return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-
-
-def _header_rows(file: IO[bytes], n_rows: int, delimiter: str, path: AnyName) -> list[list[str]]:
-    """The header rows; leaves the file at the first byte after them."""
-
-    def lines() -> Iterator[str]:
-        encoding = "utf-8-sig"  # spreadsheets put a byte-order mark in front
-        while (line := file.readline(_READ_BYTES)).endswith(b"\n"):
-            yield line.decode(encoding)
-            encoding = "utf-8"
-
-    rows: list[list[str]] = []
-    try:
-        for row in csv.reader(lines(), delimiter=delimiter, strict=True):
-            rows.append(row)
-            if len(rows) == n_rows:
-                break
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise TableError(f"is no CSV file in UTF-8 ({error})", path=path, hint=_AS_UTF8) from error
-    if len(rows) < n_rows or not all(rows):
-        raise TableError("it ends within its header rows", path=path, hint=WRITE_AGAIN)
-    return rows
 
 
 def small_rows(path: Path, max_bytes: int = _MOST_BYTES_OF_A_LIST) -> list[tuple[int, list[str]]]:

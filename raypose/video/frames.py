@@ -28,13 +28,9 @@ class FrameStatus(IntEnum):
     CORRUPT = 2  # it came out of the decoder, which says that parts of it are wrong
     MISSING = 3  # no picture came out of the decoder
 
-    @property
-    def word(self) -> str:
-        """As it is written in files and messages."""
-        return self.name.lower()
 
-
-WORDS = tuple(status.word for status in FrameStatus)
+WORDS = tuple(status.name.lower() for status in FrameStatus)
+"""As statuses are written in files and messages."""
 
 Statuses = NDArray[np.int8]
 """One `FrameStatus` per frame."""
