@@ -234,11 +234,9 @@ _OS_ERRORS = {
 def from_os_error(error: OSError) -> OutputError | None:
     """The error for a failed file operation that a user can repair, else None."""
     if isinstance(error, IrregularFileError):
-        return OutputError(
-            f"this is {error.strerror}",
-            path=os.fsdecode(error.filename or ""),
-            hint="Move it away, or give a regular file.",
-        )
+        message = f"this is {error.strerror}"
+        hint = "Move it away, or give a regular file."
+        return OutputError(message, path=os.fsdecode(error.filename or ""), hint=hint)
     known = _OS_ERRORS.get(error.errno or 0)
     if known is None:
         return None

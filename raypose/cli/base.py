@@ -30,7 +30,6 @@ app = typer.Typer(
 
 P = ParamSpec("P")
 _debug = False
-_WIDTH_OF_A_FILE = 1000
 
 
 def _version(value: bool) -> None:
@@ -39,18 +38,15 @@ def _version(value: bool) -> None:
         raise typer.Exit()
 
 
+_Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+_VERSION_HELP = "Show the version and exit."
+_Version = Annotated[
+    bool, typer.Option("--version", callback=_version, is_eager=True, help=_VERSION_HELP)
+]
+
+
 @app.callback()
-def _common(
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of an error.")
-    ] = False,
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_version, is_eager=True, help="Show the version and exit."
-        ),
-    ] = False,
-) -> None:
+def _common(debug: _Debug = False, version: _Version = False) -> None:
     global _debug
     _debug = debug
 
@@ -60,7 +56,7 @@ def command(function: Callable[P, int]) -> Callable[P, None]:
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
-        from raypose.errors import Failure, RayposeError, UsageError
+        from raypose.errors import Failure, UsageError
 
         try:
             code = function(*args, **kwargs)
@@ -78,7 +74,6 @@ def command(function: Callable[P, int]) -> Callable[P, None]:
                 raise
             complain("error", str(Failure.of("run", error)))
             code = 2 if isinstance(error, UsageError) else 1
-            assert isinstance(error, RayposeError) or code == 1
         raise typer.Exit(code)
 
     return wrapped
@@ -99,4 +94,4 @@ def console() -> Console:
 
     if sys.stdout.isatty():
         return Console(highlight=False)
-    return Console(highlight=False, soft_wrap=True, width=_WIDTH_OF_A_FILE)
+    return Console(highlight=False, soft_wrap=True, width=1000)

@@ -1,14 +1,13 @@
 """The arguments of `run`, `plan` and `smooth`, made of the fields of their configs.
 
-Such a command has an option for each field in its signature, and is called with the config that
-they make. An option that is not given says nothing, so that a file (`--config`) and the config's
-own defaults can.
+An option that is not given says nothing, so that a file (`--config`) and the config's own
+defaults can.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,8 +28,8 @@ _RUN_ALONE = (MODELS, GPUS)
 """What tables that exist have no use for."""
 
 
-def _parameters(config: type[Settings]) -> Iterator[tuple[str, Any]]:
-    """Name and annotation of each option as Typer wants them; in a section `eks_options__mode`."""
+def _parameters(config: type[Settings]) -> dict[str, Any]:
+    """The annotation of each option as Typer wants it; in a section `eks_options__mode`."""
     found = [
         ("__".join(field), _annotation(field[-1], info, option), option.panel)
         for field, info, option in options_of(config)
@@ -40,12 +39,12 @@ def _parameters(config: type[Settings]) -> Iterator[tuple[str, Any]]:
     found.sort(key=lambda parameter: parameter[0].partition("__")[0] in inherited)
     panels = list(dict.fromkeys(panel for _, _, panel in found))
     found.sort(key=lambda parameter: panels.index(parameter[2]))
-    yield from ((name, annotation) for name, annotation, _ in found)
+    return {name: annotation for name, annotation, _ in found}
 
 
 def _annotation(name: str, field: FieldInfo, option: Option) -> Any:
     flags = option.flags_of(name)
-    text = markup(field.description or "")
+    text = markup(" ".join((field.description or "").split()))
     if not flags[0].startswith("-"):
         return Annotated[list[str] | None, typer.Argument(help=text, show_default=False)]
     if option.repeat:
@@ -57,10 +56,8 @@ def _annotation(name: str, field: FieldInfo, option: Option) -> Any:
     # Numbers and paths are texts here: the config says in its own words what is wrong with them.
     kind: Any = bool if is_flag else list[str] if option.repeat else str
     metavar = None if is_flag else option.metavar or _metavar(field)
-    return Annotated[
-        kind | None,
-        typer.Option(*flags, help=text, metavar=metavar, rich_help_panel=option.panel),
-    ]
+    told = typer.Option(*flags, help=text, metavar=metavar, rich_help_panel=option.panel)
+    return Annotated[kind | None, told]
 
 
 def _default(field: FieldInfo, flag: str) -> str:
@@ -76,20 +73,11 @@ def _metavar(field: FieldInfo) -> str:
     return words[0] if words else choices if 0 < len(choices) <= _LONGEST_METAVAR else "TEXT"
 
 
-_OPTIONS = {config: dict(_parameters(config)) for config in (RunConfig, SmoothConfig)}
+_OF_RUN = _parameters(RunConfig)
+DataDir, Inline, Device = _OF_RUN["data_dir"], _OF_RUN["inline"], _OF_RUN["device"]
 
-DataDir = _OPTIONS[RunConfig]["data_dir"]
-Inline = _OPTIONS[RunConfig]["inline"]
-Device = _OPTIONS[RunConfig]["device"]
-
-_ConfigFile = Annotated[
-    str | None,
-    typer.Option(
-        "--config",
-        metavar="PATH",
-        help="YAML file with these settings; what the command line says wins over it.",
-    ),
-]
+_CONFIG_HELP = "YAML file with these settings; what the command line says wins over it."
+_ConfigFile = Annotated[str | None, typer.Option("--config", metavar="PATH", help=_CONFIG_HELP)]
 
 
 def with_run_options(function: Callable[[RunConfig], int]) -> Callable[..., None]:
@@ -98,7 +86,7 @@ def with_run_options(function: Callable[[RunConfig], int]) -> Callable[..., None
     def call(config: str | None = None, **values: Any) -> int:
         return function(config_of(config, values))
 
-    return _with_options(call, {**_OPTIONS[RunConfig], "config": _ConfigFile}, function.__doc__)
+    return _with_options(call, {**_OF_RUN, "config": _ConfigFile}, function.__doc__)
 
 
 def with_smooth_options(function: Callable[[SmoothConfig], int]) -> Callable[..., None]:
@@ -107,7 +95,7 @@ def with_smooth_options(function: Callable[[SmoothConfig], int]) -> Callable[...
     def call(**values: Any) -> int:
         return function(SmoothConfig(**{"tables": (), **given(values)}))
 
-    return _with_options(call, _OPTIONS[SmoothConfig], function.__doc__)
+    return _with_options(call, _parameters(SmoothConfig), function.__doc__)
 
 
 def _with_options(
@@ -140,7 +128,7 @@ def given(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def config_of(config_file: str | Path | None, values: dict[str, Any]) -> RunConfig:
-    """The run that options ask for; `values` as the command line gives them, None where not."""
+    """The run that options ask for; `values` as the command line gives them."""
     if config_file is not None:
         return RunConfig.from_yaml(config_file, given(values))
     return RunConfig(**{"models": (), **given(values)})

@@ -21,27 +21,21 @@ def _flag(value: str) -> bool:
     return word == "true"
 
 
-Metrics = Annotated[
-    Any, typer.Argument(parser=_flag, help="true or false: compute temporal norm and PCA errors.")
-]
-LabelFull = Annotated[
-    Any, typer.Argument(parser=_flag, help="true or false: draw whole labelled videos.")
-]
-LabelSnippet = Annotated[
-    Any, typer.Argument(parser=_flag, help="true or false: draw labelled snippets (of 30 s).")
-]
-ComputeEks = Annotated[
-    Any, typer.Argument(parser=_flag, help="true or false: smooth the ensemble with EKS.")
-]
+def _true_or_false(what: str) -> Any:
+    return typer.Argument(parser=_flag, help=f"true or false: {what}.")
 
 
-def _labels(full: bool, snippet: bool) -> tuple[str, ...]:
-    return (*(["full"] if full else []), *(["snippet"] if snippet else []))
+Metrics = Annotated[Any, _true_or_false("compute temporal norm and PCA errors")]
+LabelFull = Annotated[Any, _true_or_false("draw whole labelled videos")]
+LabelSnippet = Annotated[Any, _true_or_false("draw labelled snippets (of 30 s)")]
+ComputeEks = Annotated[Any, _true_or_false("smooth the ensemble with EKS")]
 
 
-def _run_as_pose_app(**values: Any) -> int:
+def _run_as_pose_app(video_dir: str, full: bool, snippet: bool, **values: Any) -> int:
     """A run with the Pose-app's file names; returns the exit code."""
-    return run_and_show(config_of(None, {"layout": "pose-app", **values})).exit_code
+    label = [kind for kind, wanted in (("full", full), ("snippet", snippet)) if wanted]
+    common = {"layout": "pose-app", "videos": (video_dir,), "label": label}
+    return run_and_show(config_of(None, {**common, **values}))
 
 
 @app.command("process-videos")
@@ -58,10 +52,11 @@ def process_videos(
 ) -> int:
     """Run one model on a directory of videos, with the Pose-app's arguments and file names."""
     return _run_as_pose_app(
-        videos=(video_dir,),
+        video_dir,
+        label_full,
+        label_snippet,
         models=(model_dir,),
         metrics=compute_metrics,
-        label=_labels(label_full, label_snippet),
         inline=inline,
         device=device,
         data_dir=data_dir,
@@ -84,10 +79,11 @@ def process_videos_ensemble(
 ) -> int:
     """Run an ensemble on a directory of videos, with the Pose-app's arguments and file names."""
     return _run_as_pose_app(
-        videos=(video_dir,),
+        video_dir,
+        label_full,
+        label_snippet,
         models=tuple(split_models(model_dirs)),
         metrics=compute_metrics,
-        label=_labels(label_full, label_snippet),
         eks=compute_eks,
         eks_dir=eks_dir,
         inline=inline,
@@ -97,10 +93,8 @@ def process_videos_ensemble(
 
 
 def split_models(text: str) -> list[str]:
-    """Model directories from `M1:M2:…`, where a directory's own name may hold colons.
-
-    Old models are named `YYYY-MM-DD/HH:MM:SS`. A part that is not a directory is joined with the
-    next ones until it is.
+    """Model directories from `M1:M2:…`, where a directory's own name may hold colons, as in
+    `YYYY-MM-DD/HH:MM:SS`: a part that is not a directory is joined with the next ones until it is.
     """
     # The colon of a URL does not separate models.
     parts = [part for part in re.split(r":(?!//)", text) if part]

@@ -17,13 +17,12 @@ if TYPE_CHECKING:
 
 
 class Checked(BaseModel):
-    """Frozen values that make sense.
+    """Frozen values that make sense; else the constructor raises a `UsageError`.
 
-    Raises:
-        UsageError: a value is missing or makes no sense.
+    The text below a field is its help on the command line.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     command: ClassVar[str] = "run"
     """The command whose `--help` describes the fields."""
@@ -34,13 +33,13 @@ class Checked(BaseModel):
             try:
                 super().__init__(**values)
             except ValidationError as error:
-                raise self.check_storage(error, values) from error
+                raise self.refusal(error, values) from error
 
         # Where a config is a field of another, Pydantic checks both in one go.
         __init__.__pydantic_base_init__ = True
 
     @classmethod
-    def check_storage(
+    def refusal(
         cls,
         error: ValidationError,
         given: Mapping[str, Any],

@@ -1,7 +1,6 @@
 """What the command line and a file call a setting: told beside each field, by an `Option`.
 
-A field's `description` is its help, and its `Option` says how the command line takes it. The
-command line is made of these (`cli.options`), messages name fields and files are read by them.
+The command line is made of these (`cli.options`); messages and files name fields by them.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ class Option:
 
     Attributes:
         panel: the heading under which `--help` lists it.
-        flags: its names, first the one that messages use; `--` and the field's name where there
-            are none. A name without dashes is that of a positional argument.
-        default: shown as the default in the place of the field's own.
+        flags: its names, first the one that messages use; by default `--` and the field's name.
+            One without dashes is that of a positional argument.
+        default: shown in the place of the field's own.
         repeat: whether it may be given several times.
         metavar: stands for the value in `--help`, where the field's type has no word for it.
     """
@@ -59,7 +58,7 @@ def options_of(config: type[BaseModel]) -> Iterator[tuple[FieldPath, FieldInfo, 
 
 def option_name(config: type[BaseModel], field: FieldPath) -> str:
     """What the command line calls a field: `("eks_options", "mode")` is `--eks-mode`."""
-    option = Option.of(field_at(config, field))
+    option = Option.of(field_at(config, field)[1])
     return option.flags_of(field[-1])[0].partition("/")[0] if option else ".".join(field)
 
 
@@ -69,9 +68,8 @@ def fields_of(config: type[BaseModel], content: Mapping[Any, Any], path: object)
     Raises:
         UsageError: a setting comes twice, under two names.
     """
-    known = {}
-    for field, _, _ in options_of(config):
-        known[_plain(option_name(config, field).lstrip("-"))] = field
+    fields = [field for field, _, _ in options_of(config)]
+    known = {_plain(option_name(config, field).lstrip("-")): field for field in fields}
     values: dict[str, Any] = {}
 
     def put(field: FieldPath, value: Any) -> None:

@@ -1,8 +1,4 @@
-"""RunConfig: everything a run needs to know.
-
-It holds what was asked for, not what was found: directories are opened, videos indexed and GPUs
-counted further up the house.
-"""
+"""RunConfig: everything a run needs to know, as it was asked for."""
 
 from __future__ import annotations
 
@@ -10,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import ValidationError, field_validator, model_validator
 
 from raypose.config.options import Option, fields_of, option_name
 from raypose.config.schemas import Allowed, FieldPath
@@ -47,86 +43,60 @@ class RunConfig(Settings):
 
     predicts = True
 
-    videos: Annotated[Texts, Option("", ("videos",))] = Field(
-        default=EMPTY, description="Video files, directories, globs or URLs."
-    )
-    models: Annotated[Texts, Option(MODELS, ("--model", "-m"), repeat=True)] = Field(
-        description="Directory or URL of a trained model; of each member, for an ensemble."
-    )
-    data_dir: Annotated[LocalPlace, Option(MODELS)] = Field(
-        default=NOTHING,
-        description="The training data, which PCA metrics need, if no longer where the model's "
-        "config says.",
-    )
+    videos: Annotated[Texts, Option("", ("videos",))] = EMPTY
+    """Video files, directories, globs or URLs."""
+    models: Annotated[Texts, Option(MODELS, ("--model", "-m"), repeat=True)]
+    """Directory or URL of a trained model; of each member, for an ensemble."""
+    data_dir: Annotated[LocalPlace, Option(MODELS)] = NOTHING
+    """The training data, which PCA metrics need, if no longer where the model's config says."""
     overrides: Annotated[
         Takes[tuple[str, ...], str | Iterable[str]],
         ONE_OR_MANY,
         Allowed("key=value, or a list of them", "KEY=VALUE"),
         Option(MODELS, ("--override",), repeat=True),
-    ] = Field(default=EMPTY, description="Change an entry of the models' configs.")
+    ] = EMPTY
+    """Change an entry of the models' configs."""
 
     output_dir: Annotated[
         Place, Option(OUTPUTS, ("--output-dir", "-o"), default="the model directories")
-    ] = Field(default=NOTHING, description="Directory or URL of all outputs.")
-    metrics: Annotated[Flag, Option(OUTPUTS, ("--metrics/--no-metrics",))] = Field(
-        default=True, description="Compute temporal norm and PCA errors."
-    )
+    ] = NOTHING
+    """Directory or URL of all outputs."""
+    metrics: Annotated[Flag, Option(OUTPUTS, ("--metrics/--no-metrics",))] = True
+    """Compute temporal norm and PCA errors."""
     label: Annotated[
         Takes[tuple[LabelKind, ...], LabelKind | Iterable[LabelKind]],
         ONE_OR_MANY,
         Option(OUTPUTS, repeat=True),
-    ] = Field(
-        default=EMPTY,
-        description="Labelled videos. full: the whole video with its predictions drawn; snippet: "
-        "the 30 s with the highest motion energy.",
-    )
-    eks: Annotated[Flag, Option(OUTPUTS, ("--eks/--no-eks",))] = Field(
-        default=False, description="Smooth the ensemble of all models with EKS."
-    )
-    timestamps: Annotated[Flag, Option(OUTPUTS)] = Field(
-        default=False,
-        description="Write time and status of each frame for every video, not only for damaged "
-        "ones.",
-    )
-    strict: Annotated[Flag, Option(OUTPUTS)] = Field(
-        default=False,
-        description="Fail a video that has a suspect, corrupt or missing frame.",
-    )
-    snippet_s: Seconds = Field(default=30.0, description="Length of a snippet in seconds.")
+    ] = EMPTY
+    """Labelled videos. full: the whole video with its predictions drawn; snippet: the 30 s with
+    the highest motion energy."""
+    eks: Annotated[Flag, Option(OUTPUTS, ("--eks/--no-eks",))] = False
+    """Smooth the ensemble of all models with EKS."""
+    timestamps: Annotated[Flag, Option(OUTPUTS)] = False
+    """Write time and status of each frame for every video, not only for damaged ones."""
+    strict: Annotated[Flag, Option(OUTPUTS)] = False
+    """Fail a video that has a suspect, corrupt or missing frame."""
+    snippet_s: Seconds = 30.0
+    """Length of a snippet in seconds."""
 
-    recursive: Annotated[Flag, Option(VIEWS)] = Field(
-        default=False, description="Look for videos in subdirectories too."
-    )
-    bbox_dir: Annotated[LocalPlace, Option(VIEWS)] = Field(
-        default=NOTHING,
-        description="Directory with a bounding box for each frame of a video, in "
-        "<video>_bbox.csv; networks see only that part of the frame.",
-    )
+    recursive: Annotated[Flag, Option(VIEWS)] = False
+    """Look for videos in subdirectories too."""
+    bbox_dir: Annotated[LocalPlace, Option(VIEWS)] = NOTHING
+    """Directory with a bounding box for each frame of a video, in <video>_bbox.csv; networks see
+    only that part of the frame."""
 
-    precision: Annotated[Precision, Option(_SPEED)] = Field(
-        default="auto", description="Precision of the networks' computations."
-    )
-    runtime: Annotated[Runtime, Option(_SPEED)] = Field(
-        default="torch",
-        description="What runs the networks; onnx and tensorrt need models exported by "
-        "litpose export.",
-    )
-    batch_size: Annotated[Count | None, Option(_SPEED, default="chosen")] = Field(
-        default=None, description="Frames per batch."
-    )
-    decoder: Annotated[Decoder, Option(_SPEED)] = Field(
-        default="cpu",
-        description="What decodes videos for the networks; nvdec, a GPU's decoder, is not yet "
-        "tested on a GPU.",
-    )
-    encoder: Annotated[Encoder, Option(_SPEED)] = Field(
-        default="x264",
-        description="What encodes labelled videos; nvenc, a GPU's encoder, is not yet tested on a "
-        "GPU.",
-    )
-    chunk_frames: Annotated[Count, Option(_SPEED)] = Field(
-        default=50_000, description="Longest range of frames that is one GPU task."
-    )
+    precision: Annotated[Precision, Option(_SPEED)] = "auto"
+    """Precision of the networks' computations."""
+    runtime: Annotated[Runtime, Option(_SPEED)] = "torch"
+    """What runs the networks; onnx and tensorrt need models exported by litpose export."""
+    batch_size: Annotated[Count | None, Option(_SPEED, default="chosen")] = None
+    """Frames per batch."""
+    decoder: Annotated[Decoder, Option(_SPEED)] = "cpu"
+    """What decodes videos for the networks; nvdec, a GPU's decoder, is not yet tested on a GPU."""
+    encoder: Annotated[Encoder, Option(_SPEED)] = "x264"
+    """What encodes labelled videos; nvenc, a GPU's encoder, is not yet tested on a GPU."""
+    chunk_frames: Annotated[Count, Option(_SPEED)] = 50_000
+    """Longest range of frames that is one GPU task."""
 
     @property
     def gpu_encoder(self) -> bool:
@@ -190,7 +160,7 @@ class RunConfig(Settings):
             error = refusal.__cause__
             if not isinstance(error, ValidationError):
                 raise
-            refused = cls.check_storage(
+            refused = cls.refusal(
                 error,
                 merged,
                 lambda field: option_name(cls, field) if is_given(field) else ".".join(field),
@@ -211,9 +181,6 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
     content = load_yaml(Path(path))
     if not isinstance(content, dict):
-        raise UsageError(
-            "holds no settings",
-            path=path,
-            hint="Write one `name: value` per line, with the names of the command line's options.",
-        )
+        hint = "Write one `name: value` per line, with the names of the command line's options."
+        raise UsageError("holds no settings", path=path, hint=hint)
     return fields_of(RunConfig, content, path)

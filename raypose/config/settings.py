@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, model_validator
 
 from raypose.config.base import Checked
 from raypose.config.eks_options import EksOptions
@@ -51,90 +51,66 @@ class Settings(Checked):
     predicts: ClassVar[bool]
     """Whether networks run, and GPUs are wanted."""
 
-    eks_dir: Annotated[Place, Option(OUTPUTS)] = Field(
-        default=NOTHING, description="Directory or URL of the smoothed tables."
-    )
+    eks_dir: Annotated[Place, Option(OUTPUTS)] = NOTHING
+    """Directory or URL of the smoothed tables."""
     run_dir: Annotated[
         LocalPlace,
         Option(
             OUTPUTS, default="raypose/ in -o; ./raypose-runs/<date> without -o or if it is a URL"
         ),
-    ] = Field(default=NOTHING, description="Directory of the run's log and state.")
-    layout: Annotated[Layout, Option(OUTPUTS)] = Field(
-        default="app", description="File names of the Lightning Pose app or of the Pose-app."
-    )
-    overwrite: Annotated[Flag, Option(OUTPUTS)] = Field(
-        default=False, description="Redo finished outputs."
-    )
+    ] = NOTHING
+    """Directory of the run's log and state."""
+    layout: Annotated[Layout, Option(OUTPUTS)] = "app"
+    """File names of the Lightning Pose app or of the Pose-app."""
+    overwrite: Annotated[Flag, Option(OUTPUTS)] = False
+    """Redo finished outputs."""
 
-    views: Annotated[Names, Option(VIEWS)] = Field(
-        default=EMPTY,
-        description="Camera views, as in top,side: videos whose names differ only in this part "
-        "belong to one recording.",
-    )
-    sessions: Annotated[LocalPlace, Option(VIEWS)] = Field(
-        default=NOTHING,
-        description="CSV that lists the recordings: a column session, and one column per view.",
-    )
-    calibration: Annotated[LocalPlace, Option(VIEWS)] = Field(
-        default=NOTHING,
-        description="Anipose calibration of the cameras (calibration.toml), for 3-D keypoints.",
-    )
+    views: Annotated[Names, Option(VIEWS)] = EMPTY
+    """Camera views, as in top,side: videos whose names differ only in this part belong to one
+    recording."""
+    sessions: Annotated[LocalPlace, Option(VIEWS)] = NOTHING
+    """CSV that lists the recordings: a column session, and one column per view."""
+    calibration: Annotated[LocalPlace, Option(VIEWS)] = NOTHING
+    """Anipose calibration of the cameras (calibration.toml), for 3-D keypoints."""
     shard: Annotated[
         Takes[tuple[int, int] | None, str | tuple[int, int] | None],
         BeforeValidator(_fraction),
         Allowed("I/N, with I from 0 to N − 1", "I/N"),
         Option(VIEWS),
-    ] = Field(
-        default=NOTHING,
-        description="Do only part I of N equal parts of the recordings, counted from 0.",
-    )
+    ] = NOTHING
+    """Do only part I of N equal parts of the recordings, counted from 0."""
 
-    allow_unsafe_checkpoint: Annotated[Flag, Option(MODELS)] = Field(
-        default=False,
-        description="Load checkpoints that need full unpickling, which can run code of whoever "
-        "wrote the file.",
-    )
+    allow_unsafe_checkpoint: Annotated[Flag, Option(MODELS)] = False
+    """Load checkpoints that need full unpickling, which can run code of whoever wrote the file."""
 
-    device: Annotated[Device, Option(GPUS)] = Field(
-        default="auto", description="Where networks run; auto takes a GPU if there is one."
-    )
-    cpus: Annotated[Count | None, Option(GPUS, default="all")] = Field(
-        default=None,
-        description="CPU cores to use, of those that the process may use.",
-    )
-    gpus: Annotated[Count | None, Option(GPUS, default="all")] = Field(
-        default=None, description="Number of GPUs to use."
-    )
-    workers_per_gpu: Annotated[Count, Option(GPUS)] = Field(
-        default=1, description="Worker processes that share a GPU."
-    )
+    device: Annotated[Device, Option(GPUS)] = "auto"
+    """Where networks run; auto takes a GPU if there is one."""
+    cpus: Annotated[Count | None, Option(GPUS, default="all")] = None
+    """CPU cores to use, of those that the process may use."""
+    gpus: Annotated[Count | None, Option(GPUS, default="all")] = None
+    """Number of GPUs to use."""
+    workers_per_gpu: Annotated[Count, Option(GPUS)] = 1
+    """Worker processes that share a GPU."""
     address: Annotated[
         str | None,
         Allowed("auto, local or HOST:PORT", "HOST:PORT"),
         Option(MACHINES, default="local"),
-    ] = Field(
-        default=None,
-        description="Ray cluster to join: HOST:PORT, or auto for the one on this machine; local "
-        "starts one for this run.",
-    )
-    inline: Annotated[Flag, Option(MACHINES)] = Field(
-        default=False, description="Run everything in this process, without Ray."
-    )
-    stall_timeout_s: Annotated[Seconds, Option(MACHINES, ("--stall-timeout",))] = Field(
-        default=600.0,
-        description="Stop a task after this time without progress, and try it on another worker.",
-    )
-    scratch_dir: Annotated[LocalPlace, Option(MACHINES, default="temporary directory")] = Field(
-        default=NOTHING, description="Local directory for copies of videos that come from a URL."
-    )
-    scratch_gb: Annotated[Gigabytes | None, Option(MACHINES, default="free space")] = Field(
-        default=None, description="Most space that these copies may take on each machine."
-    )
+    ] = None
+    """Ray cluster to join: HOST:PORT, or auto for the one on this machine; local starts one for
+    this run."""
+    inline: Annotated[Flag, Option(MACHINES)] = False
+    """Run everything in this process, without Ray."""
+    stall_timeout_s: Annotated[Seconds, Option(MACHINES, ("--stall-timeout",))] = 600.0
+    """Stop a task after this time without progress, and try it on another worker."""
+    scratch_dir: Annotated[LocalPlace, Option(MACHINES, default="temporary directory")] = NOTHING
+    """Local directory for copies of videos that come from a URL."""
+    scratch_gb: Annotated[Gigabytes | None, Option(MACHINES, default="free space")] = None
+    """Most space that these copies may take on each machine."""
     eks_options: Annotated[
         Takes[EksOptions, EksOptions | Mapping[str, Any]],
         Allowed("a section with the options of EKS"),
-    ] = Field(default=_AS_EKS, description="How EKS smooths.")
+    ] = _AS_EKS
+    """How EKS smooths."""
 
     @model_validator(mode="after")
     def _fitting(self) -> Self:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from raypose.config.options import Option
 from raypose.config.settings import OUTPUTS, VIEWS, Settings
@@ -22,18 +22,13 @@ class SmoothConfig(Settings):
     predicts = False
     command = "smooth"
 
-    tables: Annotated[Texts, Option("", ("tables",))] = Field(
-        description="Tables of Lightning Pose, DeepLabCut or SLEAP (CSV, HDF5), directories of "
-        "them, model directories, or globs.",
-    )
-    eks_dir: Annotated[Place, Option(OUTPUTS, ("--output-dir", "-o", "--eks-dir"))] = Field(
-        default=NOTHING, description="Directory of the smoothed tables."
-    )
-    members: Annotated[Flag, Option(VIEWS)] = Field(
-        default=False,
-        description="All tables are of the same video, one per ensemble member, whatever their "
-        "names.",
-    )
+    tables: Annotated[Texts, Option("", ("tables",))]
+    """Tables of Lightning Pose, DeepLabCut or SLEAP (CSV, HDF5), directories of them, model
+    directories, or globs."""
+    eks_dir: Annotated[Place, Option(OUTPUTS, ("--output-dir", "-o", "--eks-dir"))] = NOTHING
+    """Directory of the smoothed tables."""
+    members: Annotated[Flag, Option(VIEWS)] = False
+    """All tables are of the same video, one per ensemble member, whatever their names."""
 
     @model_validator(mode="after")
     def _complete(self) -> SmoothConfig:

@@ -1,7 +1,6 @@
 """Trained models: from a model directory of Lightning Pose to a `ModelSpec`.
 
-The spec says all that plan and steps need to know. Of the checkpoint only the bytes are read, for
-their digest: `inference.checkpoint` loads it, and torch is not needed here.
+Of the checkpoint only the bytes are read, for their digest: torch is not needed here.
 """
 
 from __future__ import annotations
@@ -33,8 +32,7 @@ _INFERENCE_KEYS = {
     ),
     "model": ("model_type", "backbone", "head"),
 }
-_DATE = re.compile(r"^\d{4}-\d{2}-\d{2}$")
-_TIME = re.compile(r"^\d{2}[-:]\d{2}[-:]\d{2}")
+_DATED = re.compile(r"\d{4}-\d{2}-\d{2}/\d{2}[-:]\d{2}[-:]\d{2}")
 
 
 def open_model(
@@ -52,8 +50,7 @@ def open_model(
             `tb_logs/<model_name>/version_*/checkpoints/*.ckpt`.
         name: the model's name in the run; by default what `shortest_names` makes of the directory.
         overrides: Hydra-style changes to the config, `key=value`; `+key=value` adds a key.
-        runtime: what runs the network: `torch`, or `onnx` or `tensorrt` for a model that Lightning
-            Pose has exported.
+        runtime: `torch`, or `onnx` or `tensorrt` for a model that Lightning Pose has exported.
         precision: which export; see `exports.find_export`.
 
     Raises:
@@ -74,11 +71,8 @@ def _open(
     config, values = read_config(config_path, overrides)
     model_type = config.model.model_type
     if model_type not in MODEL_TYPES:
-        raise ModelError(
-            f"model.model_type is {model_type!r}, which raypose does not know",
-            path=config_path,
-            hint=f"It knows {', '.join(MODEL_TYPES)}.",
-        )
+        message = f"model.model_type is {model_type!r}, which raypose does not know"
+        raise ModelError(message, path=config_path, hint=f"It knows {', '.join(MODEL_TYPES)}.")
     evaluation = config.eval or Evaluation()
     threshold = evaluation.confidence_thresh_for_vid
     size = config.data.image_resize_dims
@@ -128,11 +122,9 @@ def find_checkpoint(directory: AnyPath, model_name: object = None) -> AnyPath:
             folders = []
         folders = [folder for folder in folders if _checkpoints(folder)]
     if not folders:
-        raise ModelError(
-            "this model directory has no checkpoint (tb_logs/*/version_*/checkpoints/*.ckpt)",
-            path=directory,
-            hint="Copy the whole directory from where the model was trained.",
-        )
+        message = "this model directory has no checkpoint (tb_logs/*/version_*/checkpoints/*.ckpt)"
+        hint = "Copy the whole directory from where the model was trained."
+        raise ModelError(message, path=directory, hint=hint)
     if len(folders) > 1:
         raise _several("checkpoints of several models", folders, directory)
     found = _checkpoints(folders[0])
@@ -152,48 +144,33 @@ def shortest_names(directories: Sequence[str | os.PathLike[str] | AnyPath]) -> l
     `outputs/2026-11-01/10-00-00` becomes `2026-11-01_10-00-00`.
     """
     parts = [storage.parts(as_path(directory)) or ("model",) for directory in directories]
-    lengths = [_least_length(names) for names in parts]
+    lengths = [2 if _DATED.match("/".join(names[-2:])) else 1 for names in parts]
     for extra in range(max(len(names) for names in parts) + 1 if parts else 0):
         tails = [
             "_".join(names[-min(len(names), length + extra) :])
             for names, length in zip(parts, lengths, strict=True)
         ]
-        names = [_as_file_name(tail) for tail in tails]
+        # Colons (in old time stamps) and white space are awkward in file names.
+        names = [re.sub(r"[:\s\\/]+", "-", tail).strip(".") or "model" for tail in tails]
         if len({name.casefold() for name in names}) == len(names):
             return names
     # The same directory twice, or paths that become equal when joined.
     return [f"{name}_{index}" for index, name in enumerate(names)] if parts else []
 
 
-def _least_length(names: Sequence[str]) -> int:
-    dated = len(names) > 1 and _TIME.match(names[-1]) and _DATE.match(names[-2])
-    return 2 if dated else 1
-
-
-def _as_file_name(tail: str) -> str:
-    # Colons (in old time stamps) and white space are awkward in file names.
-    return re.sub(r"[:\s\\/]+", "-", tail).strip(".") or "model"
-
-
 def _find_config(directory: AnyPath) -> AnyPath:
-    if not directory.exists():
-        raise ModelError(
-            "there is no such model directory", path=directory, hint="Check the path after -m."
-        )
-    if not directory.is_dir():
-        raise ModelError(
-            "this is a file, not a model directory",
-            path=directory,
-            hint="Give the directory that holds config.yaml and tb_logs.",
-        )
     for relative in _CONFIGS:
         if (directory / relative).is_file():
             return directory / relative
-    raise ModelError(
-        "there is no config.yaml in this model directory",
-        path=directory,
-        hint="Give the directory that Lightning Pose made when it trained the model.",
-    )
+    if not directory.exists():
+        message, hint = "there is no such model directory", "Check the path after -m."
+    elif not directory.is_dir():
+        message = "this is a file, not a model directory"
+        hint = "Give the directory that holds config.yaml and tb_logs."
+    else:
+        message = "there is no config.yaml in this model directory"
+        hint = "Give the directory that Lightning Pose made when it trained the model."
+    raise ModelError(message, path=directory, hint=hint)
 
 
 def _checkpoints(folder: AnyPath) -> dict[int, list[AnyPath]]:
@@ -214,11 +191,8 @@ def _step(file: AnyPath) -> int:
 
 def _several(what: str, paths: Sequence[AnyPath], directory: AnyPath) -> ModelError:
     names = (str(path).removeprefix(f"{directory}/") for path in paths)
-    return ModelError(
-        f"there are {what}: {', '.join(names)}",
-        path=directory,
-        hint="Move all but the one to use elsewhere.",
-    )
+    hint = "Move all but the one to use elsewhere."
+    return ModelError(f"there are {what}: {', '.join(names)}", path=directory, hint=hint)
 
 
 def _fingerprint(
@@ -238,8 +212,6 @@ def _digest_of_file(path: AnyPath) -> str:
     try:
         return remembered_digest(path)
     except OSError as error:
-        raise ModelError(
-            f"the checkpoint can't be read ({error.strerror})",
-            path=path,
-            hint="Check that the file is there and who may read it.",
-        ) from error
+        message = f"the checkpoint can't be read ({error.strerror})"
+        hint = "Check that the file is there and who may read it."
+        raise ModelError(message, path=path, hint=hint) from error

@@ -1,10 +1,9 @@
 """References in a model's config: `${data.data_dir}/videos` and the like, resolved by hand.
 
-OmegaConf would resolve more than a config of others should be allowed: with
-`${oc.env:AWS_SECRET_ACCESS_KEY}` it reads this machine's environment. Here a reference is a path
-within the same config, absolute (`${a.b}`, `${a[0]}`) or relative (`${.b}`, `${..b}`). All others,
-and references to nothing, are kept as text, which the schema may refuse. The size of what they
-unfold to is bounded.
+OmegaConf would resolve more than others' configs should be allowed: `${oc.env:…}` reads this
+machine's environment. Here a reference is a path within the same config, absolute (`${a.b}`,
+`${a[0]}`) or relative (`${.b}`, `${..b}`). All others, and references to nothing, are kept as
+text, which the schema may refuse. The size of what they unfold to is bounded.
 """
 
 from __future__ import annotations
@@ -29,11 +28,7 @@ class ReferenceBoundError(Exception):
 
 
 def resolve(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config with all references to its own entries replaced.
-
-    Raises:
-        ReferenceBoundError: they form a circle, or unfold too far.
-    """
+    """The config with all references to its own entries replaced, or a `ReferenceBoundError`."""
     result: dict[str, Any] = _Resolver(config).resolved(config, (), 0)
     return result
 

@@ -1,8 +1,6 @@
-"""Which files belong to one recording by several cameras.
+"""Which files (videos, or tables of predictions) belong to one recording by several cameras.
 
-Paths of files (videos, or tables of predictions) go in; recordings come out, and files that belong
-to none with the reason. Nothing is guessed. Only a list that
-the user wrote is read from disk; whether the files exist is checked elsewhere.
+Only a list that the user wrote is read from disk; whether files exist is checked elsewhere.
 """
 
 from __future__ import annotations
@@ -28,8 +26,7 @@ class Recording:
     """One recording: its files by view.
 
     Attributes:
-        name: unique among the recordings; used in output paths: `rec1`, or `day1/rec1` where
-            names collide.
+        name: unique; used in output paths: `rec1`, or `day1/rec1` where names collide.
         files: `(view, file)`, in the order of the views.
         missing: views that have no file.
     """
@@ -62,10 +59,6 @@ def group_by_view(files: Sequence[Path], views: Sequence[str]) -> Grouping:
     lower case are told apart, unless that finds nothing. Where the stem names no view, a folder
     below the files' common one may, or else the folder that the file is in.
 
-    Args:
-        files: videos or tables, in any order.
-        views: names of the views.
-
     Raises:
         UsageError: no views, or views that can't be told apart.
     """
@@ -85,11 +78,8 @@ def group_by_view(files: Sequence[Path], views: Sequence[str]) -> Grouping:
     for file, path in paths.items():
         found = by_stem[file]
         of_folders = views_of_folders(folders[file], views)
-        if not found:
-            found = of_folders or views_of_folders((path.parent.name,), views)
-            dropped = of_folders
-        else:
-            dropped = of_folders if told_by_folders else set()
+        dropped = of_folders if told_by_folders or not found else set()
+        found = found or of_folders or views_of_folders((path.parent.name,), views)
         if len(found) != 1:
             unmatched.append((file, _why_unmatched(found, views)))
             continue
@@ -166,18 +156,14 @@ def _check_views(views: Sequence[str], path: Path | str = "") -> None:
     for view in views:
         tokens = _tokens(view)
         if not all(tokens):
-            raise UsageError(
-                f"{view!r} can't be the name of a view",
-                path=path,
-                hint="Names are letters and digits, with single _ or - between.",
-            )
+            hint = "Names are letters and digits, with single _ or - between."
+            raise UsageError(f"{view!r} can't be the name of a view", path=path, hint=hint)
         if tokens in words:
             raise UsageError(f"views {words[tokens]} and {view} can't be told apart", path=path)
         words[tokens] = view
 
 
 def _tokens(text: str) -> tuple[str, ...]:
-    """The parts between separators."""
     return tuple(_SEPARATOR.split(text)[::2])
 
 
@@ -187,15 +173,12 @@ def _fold(tokens: Sequence[str]) -> tuple[str, ...]:
 
 def _spans(text: str, view: str, *, exact: bool) -> list[tuple[int, int]]:
     """Where the parts of the view's name come within those of the text, `(start, stop)`."""
-    tokens, wanted = _tokens(text), _tokens(view)
-    if not exact:
-        tokens, wanted = _fold(tokens), _fold(wanted)
+    tokens, wanted = [_tokens(t) if exact else _fold(_tokens(t)) for t in (text, view)]
     size = len(wanted)
     return [(i, i + size) for i in range(len(tokens)) if tokens[i : i + size] == wanted]
 
 
 def _views_in(text: str, views: Sequence[str]) -> set[str]:
-    """The views that a stem names."""
     for exact in (True, False):
         spans = [(*span, view) for view in views for span in _spans(text, view, exact=exact)]
         found = {
@@ -238,8 +221,8 @@ def _why_unmatched(found: set[str], views: Sequence[str]) -> str:
     if not found:
         return f"names none of the views {', '.join(views)}"
     named = [view for view in views if view in found]
-    count = "two views" if len(named) == 2 else f"{len(named)} views"
-    return f"names {count}: {', '.join(named)}"
+    count = "two" if len(named) == 2 else len(named)
+    return f"names {count} views: {', '.join(named)}"
 
 
 def _name_of(root: Path, views: Sequence[str]) -> str:

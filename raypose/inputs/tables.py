@@ -2,8 +2,7 @@
 
 Tables are Lightning Pose's, called by their videos, below a model directory's `video_preds` or
 anywhere; DeepLabCut's, whose names end in what made them; SLEAP's, whose names are the project's
-and the video's. Files beside them that are no tables of predictions (metrics, snippets, smoothed
-tables) are excluded. Only the first bytes of a file are looked at.
+and the video's. Only the first bytes of a file are looked at.
 """
 
 from __future__ import annotations
@@ -52,12 +51,7 @@ class FoundTable:
 
 @dataclass(frozen=True, slots=True)
 class FoundTables:
-    """What was found.
-
-    Attributes:
-        tables: each once, in order.
-        excluded: `(path, reason)` of what was not taken for a table.
-    """
+    """What was found, each once, in order, and `(path, reason)` of what is no table."""
 
     tables: tuple[FoundTable, ...]
     excluded: tuple[tuple[Path, str], ...] = ()
@@ -102,8 +96,7 @@ def find_tables(arguments: Sequence[str]) -> FoundTables:
 
 def _hint(argument: str) -> str:
     folder = Path(os.path.expanduser(argument))
-    below = sorted(p.parent.name for name in FOLDERS for p in folder.glob(f"*/{name}"))
-    if below:
+    if below := sorted(p.parent.name for name in FOLDERS for p in folder.glob(f"*/{name}")):
         return f"Give the model directories in it: {', '.join(below[:5])}."
     return (
         "Give tables of Lightning Pose, DeepLabCut or SLEAP (.csv, .h5), directories or globs of "
@@ -116,11 +109,8 @@ def _expand(argument: str) -> Iterable[Path]:
     if os.path.exists(path):
         return _below(Path(os.path.abspath(path)))
     if local_path(argument) is None:
-        raise UsageError(
-            "tables are read from a file system, not from a store",
-            path=argument,
-            hint="Copy them to a disk first.",
-        )
+        message = "tables are read from a file system, not from a store"
+        raise UsageError(message, path=argument, hint="Copy them to a disk first.")
     if not glob.has_magic(argument):
         raise UsageError("no such file or directory", path=argument, hint="Check the path.")
     matches = sorted(Path(os.path.abspath(p)) for p in glob.glob(str(path), recursive=True))

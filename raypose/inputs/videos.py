@@ -3,7 +3,6 @@
 `find_videos` turns files, directories and globs into paths; `probe_videos` indexes and
 fingerprints several videos at a time. Between the two, `names` gives each video the key of its
 outputs. Suffixes only choose candidates: a file is a video if FFmpeg finds a video track in it.
-Excluded files are returned with the reason; a video that can't be used does not stop the others.
 """
 
 from __future__ import annotations
@@ -32,7 +31,6 @@ SUFFIXES = (
 )  # fmt: skip
 """Suffixes of files that are looked at in directories and globs."""
 
-_SUFFIXES_OF_TEXTS = (".ts", ".mts")
 _HEAD_BYTES = 4096
 
 OWN = "outputs of raypose"
@@ -78,13 +76,7 @@ class FoundVideos:
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """A video that can't be used, and why.
-
-    Attributes:
-        path: absolute path or URL.
-        key: key of the outputs that it would have.
-        error: what is wrong with it.
-    """
+    """A video that can't be used, and why; `key` is that of the outputs that it would have."""
 
     path: str
     key: str
@@ -94,9 +86,8 @@ class Unusable:
 def find_videos(arguments: Sequence[str], *, recursive: bool = False) -> FoundVideos:
     """The videos that files, directories, globs and URLs stand for, each once, in order.
 
-    A file that is named is taken whatever its suffix; in directories and globs only files whose
-    suffix is one of videos, in any case, and no hidden files. What raypose has made itself is
-    never taken.
+    A file that is named is taken whatever its suffix; in directories and globs only those with a
+    suffix of videos, and no hidden files. What raypose has made itself is never taken.
 
     Raises:
         UsageError: an argument stands for nothing, or nothing is left to be taken.
@@ -107,13 +98,13 @@ def find_videos(arguments: Sequence[str], *, recursive: bool = False) -> FoundVi
         finder.add(argument)
     found = finder.result()
     if not found.videos and not found.broken:
-        raise UsageError(f"no video there: {_counted(found.excluded)}", path=arguments[0])
+        counts = Counter(item.reason for item in found.excluded)
+        counted = ", ".join(f"{reason} ({count})" for reason, count in counts.items())
+        raise UsageError(f"no video there: {counted}", path=arguments[0])
     return found
 
 
 class _Finder:
-    """Collects what arguments stand for."""
-
     def __init__(self, recursive: bool) -> None:
         self._recursive = recursive
         self._search = Search(_has_video_suffix, recursive=recursive)
@@ -198,11 +189,6 @@ def _once(found: Sequence[FoundVideo]) -> tuple[list[FoundVideo], list[AnyPath]]
     return videos, list(doubles.values())
 
 
-def _counted(excluded: Sequence[Excluded]) -> str:
-    counts = Counter(item.reason for item in excluded)
-    return ", ".join(f"{reason} ({count})" for reason, count in counts.items())
-
-
 def _has_video_suffix(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
 
@@ -214,9 +200,7 @@ def _looks_like_video(path: AnyPath, root: AnyPath) -> bool:
 
 def _is_text(path: AnyPath) -> bool:
     """Whether a file with a suffix that texts have too (TypeScript) is one of these."""
-    if not path.name.lower().endswith(_SUFFIXES_OF_TEXTS):
-        return False
-    if not storage.store_of(path).is_file(path):
+    if not path.name.lower().endswith((".ts", ".mts")) or not storage.store_of(path).is_file(path):
         return False
     decoder = codecs.getincrementaldecoder("utf-8")()  # the last character may be cut
     try:
@@ -229,10 +213,7 @@ def _is_text(path: AnyPath) -> bool:
 def probe_videos(
     videos: Sequence[FoundVideo], keys: Sequence[str], *, workers: int | None = None
 ) -> list[VideoSpec | Unusable]:
-    """Describe the videos, several at a time; the order is kept.
-
-    A video that is known from an earlier run and has not changed is not read again.
-    """
+    """Describe the videos, several at a time; the order is kept."""
     # Most of the time each waits for the disk.
     count = workers or min(32, 4 * usable_cores())
     with ThreadPoolExecutor(count, thread_name_prefix="probe") as pool:

@@ -15,8 +15,7 @@ from urllib.parse import unquote
 
 from raypose.errors import UsageError
 from raypose.storage import connection
-from raypose.storage.connection import EXTRAS
-from raypose.storage.store_errors import map_store_errors
+from raypose.storage.connection import EXTRAS, map_store_errors
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -31,11 +30,7 @@ _URL = re.compile(r"^([A-Za-z][A-Za-z0-9+.]+):/(/?)(.*)$", re.DOTALL)
 def as_path(
     text: str | os.PathLike[str] | AnyPath, *, base: str | os.PathLike[str] = ""
 ) -> AnyPath:
-    """An absolute local path, or the path of a URL.
-
-    Args:
-        text: the path or URL.
-        base: the folder that relative paths start from; the working directory where empty.
+    """An absolute local path, relative to `base` or the working directory, or the path of a URL.
 
     Raises:
         UsageError: raypose does not know this kind of URL, or there are credentials in it.
@@ -54,10 +49,8 @@ def as_path(
         message = f"raypose does not know {scheme}:// URLs"
         raise UsageError(message, path=text, hint="It knows s3://, gs:// and file://.")
     if "@" in rest.partition("/")[0]:
-        raise UsageError(
-            "there are credentials in this URL",
-            hint="Put them in the environment or in ~/.aws/credentials.",
-        )
+        hint = "Put them in the environment or in ~/.aws/credentials."
+        raise UsageError("there are credentials in this URL", hint=hint)
     return open_url(f"{scheme}://{rest.rstrip('/')}")
 
 
