@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from raypose.cli.base import app, command, complain, console
-from raypose.cli.options import config_of, given
+from raypose.cli.base import app, command, complain, config_of, console, given
+from raypose.errors import ClusterError, UsageError
+from raypose.text import markup
 
 if TYPE_CHECKING:
     from raypose.cluster.submit import Cluster
@@ -76,7 +77,6 @@ def submit(
 ) -> int:
     """Send a run to a Ray cluster as a job, and follow it: submit --address URL -- run …"""
     from raypose.cluster.submit import Cluster, read_env_file
-    from raypose.errors import UsageError
 
     if follow is not None and arguments:
         raise UsageError("--follow follows a job that exists: leave out the run")
@@ -88,12 +88,9 @@ def submit(
         env = {} if env_file is None else read_env_file(env_file)
     cluster = Cluster(address)
     if follow is None:
-        follow = cluster.submit(
-            config,
-            command=shlex.join(["raypose", *(arguments or [])]),
-            env=env,
-            code="here" if code == "here" else "image",
-        )
+        sent: Any = code
+        command_line = shlex.join(["raypose", *(arguments or [])])
+        follow = cluster.submit(config, command=command_line, env=env, code=sent)
         console().print(f"sent as job {follow}")
     if no_wait:
         console().print(_commands(cluster, follow))
@@ -109,7 +106,6 @@ def jobs(address: Address) -> int:
 
     from raypose.cluster.submit import Cluster
     from raypose.report.terminal import duration
-    from raypose.text import markup
 
     table = Table("job", "state", "started", "took", "command", box=None)
     found = Cluster(address).jobs()
@@ -152,8 +148,6 @@ def status(
 
 def _run_config(arguments: list[str]) -> RunConfig:
     """The run that `-- run …` asks for, parsed as `raypose run` parses it."""
-    from raypose.errors import UsageError
-
     if arguments[:1] != ["run"]:
         hint = "Write the run after two dashes: raypose submit --address URL -- run …"
         raise UsageError("there is no run to send", hint=hint)
@@ -176,7 +170,6 @@ def _run_config(arguments: list[str]) -> RunConfig:
 def _check_paths(config_file: str | None, values: dict[str, Any]) -> None:
     """A relative path would be relative to another directory on the cluster."""
     from raypose.config import read_yaml
-    from raypose.errors import UsageError
 
     settings = {**(read_yaml(config_file) if config_file is not None else {}), **values}
     for name in _PATHS:
@@ -188,8 +181,6 @@ def _check_paths(config_file: str | None, values: dict[str, Any]) -> None:
 
 
 def _follow(cluster: Cluster, job_id: str) -> int:
-    from raypose.errors import ClusterError
-
     def write(text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()

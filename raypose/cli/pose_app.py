@@ -8,8 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from raypose.cli.base import app, command
-from raypose.cli.options import DataDir, Device, Inline, config_of
+from raypose.cli.base import DataDir, Device, Inline, app, command, config_of
 from raypose.cli.run import run_and_show
 from raypose.storage import local_path
 
@@ -31,11 +30,10 @@ LabelSnippet = Annotated[Any, _true_or_false("draw labelled snippets (of 30 s)")
 ComputeEks = Annotated[Any, _true_or_false("smooth the ensemble with EKS")]
 
 
-def _run_as_pose_app(video_dir: str, full: bool, snippet: bool, **values: Any) -> int:
+def _run_as_pose_app(labels: dict[str, bool], **values: Any) -> int:
     """A run with the Pose-app's file names; returns the exit code."""
-    label = [kind for kind, wanted in (("full", full), ("snippet", snippet)) if wanted]
-    common = {"layout": "pose-app", "videos": (video_dir,), "label": label}
-    return run_and_show(config_of(None, {**common, **values}))
+    label = [kind for kind, wanted in labels.items() if wanted]
+    return run_and_show(config_of(None, {"layout": "pose-app", "label": label, **values}))
 
 
 @app.command("process-videos")
@@ -51,16 +49,9 @@ def process_videos(
     data_dir: DataDir = None,
 ) -> int:
     """Run one model on a directory of videos, with the Pose-app's arguments and file names."""
-    return _run_as_pose_app(
-        video_dir,
-        label_full,
-        label_snippet,
-        models=(model_dir,),
-        metrics=compute_metrics,
-        inline=inline,
-        device=device,
-        data_dir=data_dir,
-    )
+    asked = {"videos": (video_dir,), "models": (model_dir,), "metrics": compute_metrics}
+    place = {"inline": inline, "device": device, "data_dir": data_dir}
+    return _run_as_pose_app({"full": label_full, "snippet": label_snippet}, **asked, **place)
 
 
 @app.command("process-videos-ensemble")
@@ -78,18 +69,12 @@ def process_videos_ensemble(
     data_dir: DataDir = None,
 ) -> int:
     """Run an ensemble on a directory of videos, with the Pose-app's arguments and file names."""
-    return _run_as_pose_app(
-        video_dir,
-        label_full,
-        label_snippet,
-        models=tuple(split_models(model_dirs)),
-        metrics=compute_metrics,
-        eks=compute_eks,
-        eks_dir=eks_dir,
-        inline=inline,
-        device=device,
-        data_dir=data_dir,
-    )
+    models = tuple(split_models(model_dirs))
+    asked = {"videos": (video_dir,), "models": models, "metrics": compute_metrics}
+    place = {"inline": inline, "device": device, "data_dir": data_dir}
+    smoothing = {"eks": compute_eks, "eks_dir": eks_dir}
+    labels = {"full": label_full, "snippet": label_snippet}
+    return _run_as_pose_app(labels, **asked, **place, **smoothing)
 
 
 def split_models(text: str) -> list[str]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from raypose.cli.base import app, console
-from raypose.cli.options import with_run_options, with_smooth_options
+from raypose.cli.base import app, console, with_run_options, with_smooth_options
 
 if TYPE_CHECKING:
     from raypose.config import RunConfig, SmoothConfig

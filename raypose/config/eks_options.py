@@ -7,8 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, field_validator
 
-from raypose.config.base import Checked
-from raypose.config.options import Option
+from raypose.config.options import Checked, Option
 from raypose.config.schemas import Allowed
 from raypose.config.types import (
     EMPTY,
@@ -22,6 +21,7 @@ from raypose.config.types import (
     Positive,
     Takes,
     comma_separated,
+    distinct,
     split,
 )
 
@@ -29,6 +29,7 @@ EksMode = Literal["auto", "singlecam", "mirrored", "multicam", "calibrated", "pu
 FrameRange = tuple[Frame | None, Frame | None]
 
 _PANEL = "Smoothing with EKS"
+_MODES = "singlecam for one video, auto for several views"
 
 
 def _number_or_each(value: Any) -> Any:
@@ -36,13 +37,11 @@ def _number_or_each(value: Any) -> Any:
     if not isinstance(value, str) or "=" not in value:
         return value
     pairs = [part.partition("=") for part in comma_separated(value)]
-    names = [name.strip() for name, _, _ in pairs]
-    if not all(names) or not all(number.strip() for _, _, number in pairs):
+    each = [(name.strip(), number.strip()) for name, _, number in pairs]
+    if not all(name and number for name, number in each):
         raise AssertionError  # `Allowed` says the rest
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise ValueError(f"{twice[0]} is named twice")
-    return {name: number.strip() for name, (_, _, number) in zip(names, pairs, strict=True)}
+    distinct([name for name, _ in each])
+    return dict(each)
 
 
 def _ranges(value: Any) -> Any:
@@ -63,22 +62,11 @@ def _groups(value: Any) -> Any:
 class EksOptions(Checked):
     """How an ensemble is smoothed; the defaults are those of the `eks` package."""
 
-    mode: Annotated[
-        EksMode | None,
-        Option(
-            _PANEL,
-            ("--eks-mode",),
-            default="singlecam for one video, auto for several views",
-            metavar="MODE",
-        ),
-    ] = None
+    mode: Annotated[EksMode | None, Option(_PANEL, ("--eks-mode",), _MODES, metavar="MODE")] = None
     """singlecam, mirrored, multicam, calibrated or pupil; auto chooses from the model's config,
     the views and the calibration."""
     smooth_param: Annotated[
-        Takes[
-            Positive | dict[str, Positive] | None,
-            float | str | Mapping[str, float] | None,
-        ],
+        Takes[Positive | dict[str, Positive] | None, float | str | Mapping[str, float] | None],
         BeforeValidator(_number_or_each),
         Allowed("a number above 0, or one for each keypoint, as in nose=2.5,paw=4"),
         Option(_PANEL, default="chosen by maximum likelihood", metavar="NUMBER"),

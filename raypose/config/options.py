@@ -1,19 +1,24 @@
-"""What the command line and a file call a setting: told beside each field, by an `Option`.
+"""What all configs have in common: frozen, checked when made, and refused in one sentence.
 
-The command line is made of these (`cli.options`); messages and files name fields by them.
+What the command line and a file call a setting is told beside each field, by an `Option`. The
+command line is made of these (`cli.base`); messages and files name fields by them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
-from raypose.config.schemas import FieldPath, field_at, marks_of, model_of
+from raypose.config.schemas import FieldPath, field_at, finding, marks_of, model_of
 from raypose.errors import UsageError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,3 +102,48 @@ def fields_of(config: type[BaseModel], content: Mapping[Any, Any], path: object)
 
 def _plain(key: object) -> str:
     return str(key).replace("-", "_")
+
+
+class Checked(BaseModel):
+    """Frozen values that make sense; else the constructor raises a `UsageError`.
+
+    The text below a field is its help on the command line.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    command: ClassVar[str] = "run"
+    """The command whose `--help` describes the fields."""
+
+    if not TYPE_CHECKING:  # so that editors see the fields as arguments
+
+        def __init__(self, **values: Any) -> None:
+            try:
+                super().__init__(**values)
+            except ValidationError as error:
+                raise self.refusal(error, values) from error
+
+        # Where a config is a field of another, Pydantic checks both in one go.
+        __init__.__pydantic_base_init__ = True
+
+    @classmethod
+    def refusal(
+        cls,
+        error: ValidationError,
+        given: Mapping[str, Any],
+        name_of: Callable[[FieldPath], str] | None = None,
+    ) -> UsageError:
+        """What Pydantic finds wrong with `given`, by the names that the user knows."""
+        name_of = name_of or partial(option_name, cls)
+        message, guess = finding(error, cls, given=given, name_of=name_of)
+        return UsageError(message, hint=f"{guess} See raypose {cls.command} --help".lstrip())
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """The same with some values changed, which are checked as those of a new config.
+
+        Raises:
+            UsageError: a value makes no sense.
+        """
+        del deep  # all values are frozen
+        kept = {name: getattr(self, name) for name in self.model_fields_set}
+        return type(self)(**{**kept, **(update or {})})

@@ -92,11 +92,11 @@ def describe_ensemble(
 
 def _as_yaml(directory: str) -> str:
     """A directory as YAML can hold it: one whose name is not UTF-8 becomes a `file://` URL."""
-    try:
-        directory.encode()
-    except UnicodeEncodeError:
-        return Path(directory).as_uri()
-    return directory
+    is_text = directory == directory.encode(errors="ignore").decode()
+    return directory if is_text else Path(directory).as_uri()
+
+
+_MEMBERS = Allowed("a list of model directories, in quotes where they are numbers")
 
 
 class _Content(BaseModel):
@@ -104,11 +104,7 @@ class _Content(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    members: Annotated[
-        tuple[str, ...],
-        Field(min_length=1),
-        Allowed("a list of model directories, in quotes where they are numbers"),
-    ]
+    members: Annotated[tuple[str, ...], Field(min_length=1), _MEMBERS]
     view_names: Annotated[Names, BeforeValidator(lambda value: value or ())] = EMPTY
     smooth_param: Any = None
     quantile_keep_pca: Percentage | None = None

@@ -41,16 +41,18 @@ def _word(value: Any) -> str:
     return text
 
 
-def _folder_name(value: Any) -> Any:
-    if isinstance(value, str) and (value.startswith("/") or ".." in value.split("/")):
+def _folder_name(value: Any) -> str:
+    word = _word(value)
+    if word.startswith("/") or ".." in word.split("/"):
         raise ValueError
-    return _word(value)
+    return word
 
 
-def _resolved_word(value: Any) -> Any:
-    if isinstance(value, str) and "${" in value:
+def _resolved_word(value: Any) -> str:
+    word = _word(value)
+    if "${" in word:
         raise ValueError
-    return _word(value)
+    return word
 
 
 def _words(value: Any) -> Any:
@@ -71,6 +73,7 @@ Index = Annotated[int, Field(ge=0)]
 _SIDE = f"a number of pixels up to {_MAX_SIDE}"
 _SECTION = "a section of its own"
 _NAMES = "a list of names, each a word (write it in quotes)"
+_MIRRORED = "a list of lists, for each view its keypoints by their number, from 0"
 
 
 def _optional(allowed: str, default: Any = None) -> Any:
@@ -105,9 +108,7 @@ class Data(_Section):
     columns_for_singleview_pca: list[Index] | None = _optional(
         "a list of keypoints by their number, from 0"
     )
-    mirrored_column_matches: list[list[Index]] | list[Index] | None = _optional(
-        "a list of lists, for each view its keypoints by their number, from 0"
-    )
+    mirrored_column_matches: list[list[Index]] | list[Index] | None = _optional(_MIRRORED)
 
 
 class Network(_Section):
@@ -253,18 +254,17 @@ def _check_keypoints(config: Config, path: AnyPath, overrides: Sequence[str]) ->
         return  # nothing reads the columns then
     matches = data.mirrored_column_matches or []
     columns = [("data.columns_for_singleview_pca", data.columns_for_singleview_pca or [])]
+    mirrored = "data.mirrored_column_matches"
     for v, view in enumerate(matches):
         if not isinstance(view, list):
-            allowed = str(Data.model_fields["mirrored_column_matches"].description)
-            raise _not_allowed("data.mirrored_column_matches", matches, allowed, path, overrides)
-        columns.append((f"data.mirrored_column_matches[{v}]", view))
+            raise _not_allowed(mirrored, matches, _MIRRORED, path, overrides)
+        columns.append((f"{mirrored}[{v}]", view))
     for option, numbers in columns:
         if any(number >= len(names) for number in numbers):
             allowed = f"numbers of keypoints from 0 to {len(names) - 1}"
             raise _not_allowed(option, numbers, allowed, path, overrides)
     if len({len(view) for _, view in columns[1:]}) > 1:
-        allowed = "lists of equally many keypoints"
-        raise _not_allowed("data.mirrored_column_matches", matches, allowed, path, overrides)
+        raise _not_allowed(mirrored, matches, "lists of equally many keypoints", path, overrides)
 
 
 def _refused(

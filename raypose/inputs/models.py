@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from raypose import storage
@@ -22,16 +22,8 @@ from raypose.storage.digests import digest_of_bytes, remembered_digest
 _CONFIGS = ("config.yaml", os.path.join(".hydra", "config.yaml"))
 # The config entries that decide about predictions; all others (training, losses, callbacks) may
 # change without making predictions stale.
-_INFERENCE_KEYS = {
-    "data": (
-        "image_resize_dims",
-        "keypoint_names",
-        "num_keypoints",
-        "view_names",
-        "downsample_factor",
-    ),
-    "model": ("model_type", "backbone", "head"),
-}
+_DATA = "image_resize_dims keypoint_names num_keypoints view_names downsample_factor"
+_INFERENCE_KEYS = {"data": _DATA.split(), "model": ["model_type", "backbone", "head"]}
 _DATED = re.compile(r"\d{4}-\d{2}-\d{2}/\d{2}[-:]\d{2}[-:]\d{2}")
 
 
@@ -195,14 +187,11 @@ def _several(what: str, paths: Sequence[AnyPath], directory: AnyPath) -> ModelEr
     return ModelError(f"there are {what}: {', '.join(names)}", path=directory, hint=hint)
 
 
-def _fingerprint(
-    checkpoint: str, config: Mapping[str, Any], exported: ExportedModel | None
-) -> str:
+def _fingerprint(checkpoint: str, config: dict[str, Any], exported: ExportedModel | None) -> str:
     """Digest of a checkpoint's digest, and of what else decides about predictions."""
-    told = {
-        section: {key: (config.get(section) or {}).get(key) for key in keys}
-        for section, keys in _INFERENCE_KEYS.items()
-    }
+    told = {}
+    for section, keys in _INFERENCE_KEYS.items():
+        told[section] = {key: (config.get(section) or {}).get(key) for key in keys}
     export = "" if exported is None else f"{exported.runtime} {exported.digest}"
     text = checkpoint + json.dumps(told, sort_keys=True, default=str) + export
     return digest_of_bytes(text.encode())

@@ -20,9 +20,7 @@ from raypose.storage.records import recorded_below
 
 
 class GivenNames:
-    """Names from earlier runs, by the records of their outputs.
-
-    Each folder is listed once; a record is read only where a video may have two names.
+    """Names from earlier runs, by the records of their outputs; each folder is listed once.
 
     Args:
         folders: where outputs are, one folder per owner.
@@ -31,12 +29,10 @@ class GivenNames:
 
     def __init__(self, folders: Iterable[AnyPath], suffix: str) -> None:
         self._suffix = suffix
-        self._names = {
-            str(folder): {
-                n.removesuffix(suffix) for n in recorded_below(folder) if n.endswith(suffix)
-            }
-            for folder in folders
-        }
+        self._names: dict[str, set[str]] = {}
+        for folder in folders:
+            names = [name for name in recorded_below(folder) if name.endswith(suffix)]
+            self._names[str(folder)] = {name.removesuffix(suffix) for name in names}
         self._sources: dict[str, list[str]] = {}
 
     def ending_in(self, last: str) -> list[str]:
@@ -49,15 +45,11 @@ class GivenNames:
         known = [n for n in candidates if any(n in names for names in self._names.values())]
         if set(known) <= {default}:
             return ""
-        ours = [
-            name
-            for name in known
-            if all(_is_one_of(source, paths) for source in self._sources_of(name))
-        ]
+        ours = [n for n in known if all(_is_one_of(s, paths) for s in self._sources_of(n))]
         return min(ours, key=lambda name: (name.count("/"), len(name), name), default="")
 
     def _sources_of(self, name: str) -> list[str]:
-        """The video that an output of this name was made from, for each owner that has one."""
+        """The video that an output of this name was made from, for each owner."""
         if name not in self._sources:
             self._sources[name] = [
                 records.source_of(as_path(folder) / f"{name}{self._suffix}")
@@ -99,11 +91,9 @@ def name_videos(videos: Sequence[FoundVideo], given: GivenNames | None = None) -
         plain = _tails(path, path.stem)
         return [*plain, *(f"{name}{path.suffix}" for name in plain)]
 
-    before = [
-        given.of([video.path], tails(video.path), base)
-        for video, base in zip(videos, bases, strict=True)
-    ]
-    return _settle([video.path for video in videos], bases, before, tails)
+    paths = [video.path for video in videos]
+    before = [given.of([p], tails(p), base) for p, base in zip(paths, bases, strict=True)]
+    return _settle(paths, bases, before, tails)
 
 
 def name_recordings(recordings: Sequence[Recording], given: GivenNames) -> list[Recording]:

@@ -36,8 +36,7 @@ def resolve(config: Mapping[str, Any]) -> dict[str, Any]:
 class _Resolver:
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._root = root
-        self._n_values = 0
-        self._n_characters = 0
+        self._n_values = self._n_characters = 0
 
     def resolved(self, node: Any, path: _Path, depth: int) -> Any:
         """A node of the config at `path`, with everything below it resolved."""
@@ -98,11 +97,9 @@ def _target(written: str, path: _Path) -> _Path | None:
     """The absolute path of a reference at `path`; None if it leaves the config."""
     n_dots = len(written) - len(written.lstrip("."))
     parts = tuple(_PARTS.findall(written))
-    if not n_dots:
-        return parts
     if n_dots > len(path):
         return None
-    return (*path[: len(path) - n_dots], *parts)
+    return (*path[: len(path) - n_dots], *parts) if n_dots else parts
 
 
 def _child(node: Any, part: str) -> Any:

@@ -63,6 +63,7 @@ def group_by_view(files: Sequence[Path], views: Sequence[str]) -> Grouping:
         UsageError: no views, or views that can't be told apart.
     """
     _check_views(views)
+    all_views = ", ".join(views)
     paths = {file: Path(os.path.abspath(file)) for file in files}
     root = Path(os.path.commonpath([p.parent for p in paths.values()])) if paths else Path()
     by_stem = {file: _views_in(path.stem, views) for file, path in paths.items()}
@@ -81,7 +82,10 @@ def group_by_view(files: Sequence[Path], views: Sequence[str]) -> Grouping:
         dropped = of_folders if told_by_folders or not found else set()
         found = found or of_folders or views_of_folders((path.parent.name,), views)
         if len(found) != 1:
-            unmatched.append((file, _why_unmatched(found, views)))
+            named = ", ".join(view for view in views if view in found)
+            count = "two" if len(found) == 2 else len(found)
+            several, none = f"names {count} views: {named}", f"names none of the views {all_views}"
+            unmatched.append((file, several if found else none))
             continue
         (view,) = found
         kept = [part for part in folders[file] if not views_of_folders((part,), views) & dropped]
@@ -121,9 +125,8 @@ def read_session_list(path: Path) -> Grouping:
     taken: dict[str, int] = {}
     for line, row in rows[1:]:
         if len(row) != len(header):
-            raise UsageError(
-                f"line {line} has {len(row)} fields, the first row {len(header)}", path=path
-            )
+            message = f"line {line} has {len(row)} fields, the first row {len(header)}"
+            raise UsageError(message, path=path)
         fields = dict(zip(header, row, strict=True))
         recording = _listed(fields, views, path, line)
         items = [recording.name, *(str(file) for _, file in recording.files)]
@@ -167,37 +170,30 @@ def _tokens(text: str) -> tuple[str, ...]:
     return tuple(_SEPARATOR.split(text)[::2])
 
 
-def _fold(tokens: Sequence[str]) -> tuple[str, ...]:
-    return tuple(token.casefold() for token in tokens)
-
-
-def _spans(text: str, view: str, *, exact: bool) -> list[tuple[int, int]]:
+def _spans(text: str, view: str) -> list[tuple[int, int]]:
     """Where the parts of the view's name come within those of the text, `(start, stop)`."""
-    tokens, wanted = [_tokens(t) if exact else _fold(_tokens(t)) for t in (text, view)]
+    tokens, wanted = _tokens(text), _tokens(view)
     size = len(wanted)
     return [(i, i + size) for i in range(len(tokens)) if tokens[i : i + size] == wanted]
 
 
 def _views_in(text: str, views: Sequence[str]) -> set[str]:
-    for exact in (True, False):
-        spans = [(*span, view) for view in views for span in _spans(text, view, exact=exact)]
-        found = {
-            view
-            for start, stop, view in spans
-            if not any(a <= start and stop <= b and b - a > stop - start for a, b, _ in spans)
-        }
-        if found:
-            return found
-    return set()
+    spans = [(*span, view) for view in views for span in _spans(text, view)] or [
+        (*span, view) for view in views for span in _spans(text.casefold(), view.casefold())
+    ]
+    return {
+        view
+        for start, stop, view in spans
+        if not any(a <= start and stop <= b and b - a > stop - start for a, b, _ in spans)
+    }
 
 
 def views_of_folders(folders: Sequence[str], views: Sequence[str]) -> set[str]:
     """The views that are the whole name of one of the folders."""
     found: set[str] = set()
     for folder in folders:
-        tokens = _tokens(folder)
-        same = {view for view in views if _tokens(view) == tokens}
-        found |= same or {view for view in views if _fold(_tokens(view)) == _fold(tokens)}
+        same = {view for view in views if _tokens(view) == _tokens(folder)}
+        found |= same or {v for v in views if _tokens(v.casefold()) == _tokens(folder.casefold())}
     return found
 
 
@@ -205,7 +201,7 @@ def _without(stem: str, view: str) -> str:
     """The stem without the view's name; of the separators around it the first one stays."""
     parts = _SEPARATOR.split(stem)
     tokens, separators = parts[::2], ["", *parts[1::2]]
-    spans = _spans(stem, view, exact=True) or _spans(stem, view, exact=False)
+    spans = _spans(stem, view) or _spans(stem.casefold(), view.casefold())
     gone = {i for start, stop in spans for i in range(start, stop)}
     text: str | None = None
     separator = ""
@@ -215,14 +211,6 @@ def _without(stem: str, view: str) -> str:
             text = token if text is None else text + separator + token
             separator = ""
     return text or ""
-
-
-def _why_unmatched(found: set[str], views: Sequence[str]) -> str:
-    if not found:
-        return f"names none of the views {', '.join(views)}"
-    named = [view for view in views if view in found]
-    count = "two" if len(named) == 2 else len(named)
-    return f"names {count} views: {', '.join(named)}"
 
 
 def _name_of(root: Path, views: Sequence[str]) -> str:

@@ -22,6 +22,7 @@ from raypose.inputs.probe import probe
 from raypose.inputs.search import Search
 from raypose.specs import VideoSpec
 from raypose.storage import AnyPath, as_path
+from raypose.storage.object_store import matching_objects
 from raypose.storage.records import RecordedFiles
 from raypose.worker.budget import usable_cores
 
@@ -61,12 +62,10 @@ class Excluded:
 
 @dataclass(frozen=True, slots=True)
 class FoundVideos:
-    """What arguments stand for.
+    """What arguments stand for, each once, in order.
 
     Attributes:
-        videos: each once, in order.
         broken: links that lead nowhere, and directories that can't be searched.
-        excluded: what was found and is no input.
     """
 
     videos: tuple[FoundVideo, ...]
@@ -115,17 +114,12 @@ class _Finder:
     def add(self, argument: str) -> None:
         n_broken = len(self._search.broken)
         path = storage.local_path(argument)
-        if path is None:
-            candidates = self._of_url(argument)
-        else:
-            candidates = self._of_path(path, argument)
+        candidates = self._of_path(path, argument) if path else self._of_url(argument)
         if not candidates and len(self._search.broken) == n_broken:
-            raise UsageError(
-                "no video there",
-                path=argument,
-                hint=f"Give files, directories or globs of {', '.join(SUFFIXES)}"
-                + ("" if self._recursive else "; --recursive searches directories at all depths"),
-            )
+            hint = f"Give files, directories or globs of {', '.join(SUFFIXES)}"
+            if not self._recursive:
+                hint += "; --recursive searches directories at all depths"
+            raise UsageError("no video there", path=argument, hint=hint)
         for video in candidates:
             reason = OWN if video.path in self._records else ""
             if not reason and not video.named and _is_text(video.path):
@@ -139,9 +133,8 @@ class _Finder:
         if os.path.isdir(path):  # which a name that is too long does not disturb
             return [FoundVideo(file) for file in self._search.below(path)]
         if os.path.lexists(path):
-            if self._search.is_broken_link(path):
-                return []
-            return [FoundVideo(path, named=True)]
+            is_broken = self._search.is_broken_link(path)
+            return [] if is_broken else [FoundVideo(path, named=True)]
         if not glob.has_magic(argument):
             raise UsageError("no such file or directory", path=argument, hint="Check the path.")
         return [FoundVideo(file) for file in self._search.matching(str(path))]
@@ -149,7 +142,7 @@ class _Finder:
     def _of_url(self, argument: str) -> list[FoundVideo]:
         url = as_path(argument)
         if glob.has_magic(argument) and not storage.exists(url):
-            paths = storage.store_of(url).glob(url)
+            paths = matching_objects(url)
             return [FoundVideo(p) for p in paths if _looks_like_video(p, p.parent)]
         below = storage.list_files(url, recursive=self._recursive)
         if len(below) == 1 and str(below[0]) == str(url):
@@ -180,13 +173,10 @@ def _once(found: Sequence[FoundVideo]) -> tuple[list[FoundVideo], list[AnyPath]]
             folders.setdefault(folder, os.path.realpath(folder))
             place = os.path.join(folders[folder], video.path.name)
         places.setdefault(place, video)
-    doubles = {
-        place: video.path
-        for place, video in places.items()
-        if os.path.islink(place) and os.path.realpath(place) in places
-    }
+    links = [place for place in places if os.path.islink(place)]
+    doubles = dict.fromkeys(link for link in links if os.path.realpath(link) in places)
     videos = [video for place, video in places.items() if place not in doubles]
-    return videos, list(doubles.values())
+    return videos, [places[place].path for place in doubles]
 
 
 def _has_video_suffix(name: str) -> bool:

@@ -78,8 +78,7 @@ def map_store_errors(path: object, *, missing_is_an_error: bool = True) -> Itera
 
     Args:
         path: the path or URL that the block reads or writes.
-        missing_is_an_error: whether a missing object becomes a `StorageError` too, or stays a
-            `FileNotFoundError`.
+        missing_is_an_error: whether a missing object is a `StorageError` too.
     """
     try:
         yield
@@ -106,38 +105,24 @@ def _named(url: str, error: Exception) -> RayposeError:
         local = from_os_error(error)  # about the local file
         if local is not None:
             return local
-    message, hint = _explained(url.partition("://")[0], error)
-    return StorageError(message, path=url, hint=hint)
-
-
-def _explained(scheme: str, error: Exception) -> tuple[str, str]:
-    """What went wrong, and what to do about it."""
-    kind = type(error).__name__
+    scheme, kind = url.partition("://")[0], type(error).__name__
     reason = " ".join(str(error).split())[:200] or kind
     if isinstance(error, ImportError):
-        return (
-            f"the package for {scheme}:// URLs is not installed here",
-            f"Install it on every node: pip install 'raypose[{EXTRAS.get(scheme, 's3')}]'.",
-        )
-    if isinstance(error, PermissionError):
-        return (
-            f"access is denied ({reason})",
-            "Check the credentials here, and that they may list, read and write there.",
-        )
-    if kind in _NO_CREDENTIALS:
-        return (
-            "there are no credentials for it here",
-            "Give this machine a role, or set AWS_PROFILE or GOOGLE_APPLICATION_CREDENTIALS.",
-        )
-    if kind in _UNREACHABLE:
-        return (
-            f"the store can't be reached{_endpoint(scheme)}",
-            "Check AWS_ENDPOINT_URL, AWS_REGION and the network.",
-        )
-    return (
-        f"the store refused the request, after several attempts ({kind}: {reason})",
-        "Run the same command again: finished outputs are kept.",
-    )
+        message = f"the package for {scheme}:// URLs is not installed here"
+        hint = f"Install it on every node: pip install 'raypose[{EXTRAS.get(scheme, 's3')}]'."
+    elif isinstance(error, PermissionError):
+        message = f"access is denied ({reason})"
+        hint = "Check the credentials here, and that they may list, read and write there."
+    elif kind in _NO_CREDENTIALS:
+        message = "there are no credentials for it here"
+        hint = "Give this machine a role, or set AWS_PROFILE or GOOGLE_APPLICATION_CREDENTIALS."
+    elif kind in _UNREACHABLE:
+        message = f"the store can't be reached{_endpoint(scheme)}"
+        hint = "Check AWS_ENDPOINT_URL, AWS_REGION and the network."
+    else:
+        message = f"the store refused the request, after several attempts ({kind}: {reason})"
+        hint = "Run the same command again: finished outputs are kept."
+    return StorageError(message, path=url, hint=hint)
 
 
 def _endpoint(scheme: str) -> str:

@@ -99,11 +99,8 @@ def verified(
 def known_content(path: str, identity: Identity) -> str:
     """The `content_digest` of a video if it is remembered, else empty."""
     key = (path, identity)
-    if key not in _contents:
-        known = _recall(note_path("contents", path), identity)
-        if not known:
-            return ""
-        _contents[key] = known
+    if not _contents.get(key):
+        _contents[key] = _recall(note_path("contents", path), identity)
     return _contents[key]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -76,10 +75,6 @@ class LocalStore(Store[Path]):
 
     def list_files(self, folder: Path, *, recursive: bool = False) -> list[Path]:
         return sorted(map(Path, _files_in(folder, recursive)))
-
-    def glob(self, pattern: Path) -> list[Path]:
-        found = sorted(glob.glob(str(pattern), recursive=True))
-        return [path for path in map(Path, found) if path.is_file()]
 
     def remove(self, path: Path) -> None:
         path.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from raypose.errors import CancelledError, StorageError
 from raypose.storage.connection import map_store_errors
 from raypose.storage.identity import Identity
-from raypose.storage.paths import open_url
+from raypose.storage.paths import AnyPath, open_url
 from raypose.storage.store import Store
 
 if TYPE_CHECKING:
@@ -98,12 +98,6 @@ class ObjectStore(Store["UPath"]):
             found = folder.fs.find(folder.path, maxdepth=None if recursive else 1)
             return [_same_store(folder, key) for key in sorted(found)]
 
-    def glob(self, pattern: UPath) -> list[UPath]:
-        with map_store_errors(pattern):
-            found = pattern.fs.glob(pattern.path, detail=True)
-            keys = sorted(key for key, info in found.items() if info["type"] == "file")
-            return [_same_store(pattern, key) for key in keys]
-
     def remove(self, path: UPath) -> None:
         with map_store_errors(path, missing_is_an_error=False), suppress(FileNotFoundError):
             path.fs.rm_file(path.path)
@@ -114,6 +108,15 @@ class ObjectStore(Store["UPath"]):
 
     def excess_bytes(self, path: UPath) -> int:
         return len(os.fsencode(path.path)) - _MAX_KEY_BYTES
+
+
+def matching_objects(pattern: AnyPath) -> list[AnyPath]:
+    """The objects that match a pattern, in order."""
+    assert not isinstance(pattern, Path), "the pattern is a URL"
+    with map_store_errors(pattern):
+        found = pattern.fs.glob(pattern.path, detail=True)
+        keys = sorted(key for key, info in found.items() if info["type"] == "file")
+        return [_same_store(pattern, key) for key in keys]
 
 
 def fetch(url: UPath, target: Path, expected: Identity, should_stop: Callable[[], bool]) -> None:

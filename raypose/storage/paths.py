@@ -24,12 +24,11 @@ if TYPE_CHECKING:
 else:
     AnyPath = Any  # the package of UPath is imported only when a URL is opened
 
+StrPath: TypeAlias = str | os.PathLike[str]
 _URL = re.compile(r"^([A-Za-z][A-Za-z0-9+.]+):/(/?)(.*)$", re.DOTALL)
 
 
-def as_path(
-    text: str | os.PathLike[str] | AnyPath, *, base: str | os.PathLike[str] = ""
-) -> AnyPath:
+def as_path(text: StrPath | AnyPath, *, base: StrPath = "") -> AnyPath:
     """An absolute local path, relative to `base` or the working directory, or the path of a URL.
 
     Raises:
@@ -54,7 +53,7 @@ def as_path(
     return open_url(f"{scheme}://{rest.rstrip('/')}")
 
 
-def local_path(path: str | os.PathLike[str] | AnyPath) -> Path | None:
+def local_path(path: StrPath | AnyPath) -> Path | None:
     """The absolute path of a file on a file system; None for an object in a store."""
     if not isinstance(path, str | os.PathLike):
         return None
@@ -91,7 +90,7 @@ def open_url(url: str) -> UPath:
         return path
 
 
-def _match(text: str | os.PathLike[str]) -> re.Match[str] | None:
+def _match(text: StrPath) -> re.Match[str] | None:
     """The parts of a URL. One slash is enough after a known scheme: `Path` swallows the other."""
     match = _URL.match(os.fspath(text))
     return match if match is not None and (match[2] or match[1] in EXTRAS) else None

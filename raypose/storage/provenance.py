@@ -32,10 +32,8 @@ def acceptable(
     decoders: list[dict[str, Any]] = [{"decoder": decoder}, fallen_back]
     if decoder == "nvdec":
         decoders.append({"decoder": _BOTH, "decoder_asked": "nvdec"})
-    return tuple(
-        {**made_from, "precision": precision, **chosen}
-        for chosen, precision in itertools.product(decoders, precisions)
-    )
+    pairs = itertools.product(decoders, precisions)
+    return tuple({**made_from, "precision": used, **chosen} for chosen, used in pairs)
 
 
 def as_done(provenance: Provenance, *, precision: str, decoder: str) -> Provenance:

@@ -172,9 +172,8 @@ class RecordedFiles:
         folder = str(path.parent)
         if folder not in self._names:
             hidden = list_files(path.parent / HIDDEN)
-            self._names[folder] = {
-                record.name.removesuffix(SUFFIX) for record in hidden if record.suffix == SUFFIX
-            }
+            names = [record.name for record in hidden if record.suffix == SUFFIX]
+            self._names[folder] = {name.removesuffix(SUFFIX) for name in names}
         return path.name in self._names[folder]
 
     def add_listing(self, paths: Iterable[AnyPath]) -> None:

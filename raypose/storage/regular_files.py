@@ -15,12 +15,8 @@ from typing import IO
 
 from raypose.errors import IrregularFileError
 
-_KINDS = (
-    (stat.S_ISFIFO, "a named pipe"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-)
+_KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+_KINDS |= {stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 
 
 def is_file(path: Path) -> bool:
@@ -72,5 +68,5 @@ def _check_mode(mode: int, path: Path) -> None:
         return
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, "a directory, not a file", os.fspath(path))
-    kind = next((name for matches, name in _KINDS if matches(mode)), "something else")
+    kind = _KINDS.get(stat.S_IFMT(mode), "something else")
     raise IrregularFileError(errno.ENOTSUP, f"{kind}, not a file", os.fspath(path))

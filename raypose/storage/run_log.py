@@ -123,29 +123,16 @@ def read_events(
         raise OutputError("is not the directory of a run", path=directory, hint=hint) from error
 
 
-def read_run(directory: Path) -> dict[str, Any]:
-    """What `run.json` says; empty where the run ended before it was written."""
-    try:
-        content = _parsed(regular_files.read_file(directory / _DESCRIPTION))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
 def _event_in(line: bytes) -> dict[str, Any] | None:
     try:
-        event = _parsed(line)
+        # A line that is torn may be torn within a character.
+        event = json.loads(line.decode(errors=_ERRORS))
     except (ValueError, RecursionError):
         return None
     if not isinstance(event, dict) or not isinstance(event.get("event"), str):
         return None
     time_s = event.get("time")  # since the epoch, and before the year 5000
     return event if isinstance(time_s, int | float) and 0 <= time_s < 1e11 else None
-
-
-def _parsed(text: bytes) -> Any:
-    # A line that is torn may be torn within a character.
-    return json.loads(text.decode("utf-8", errors=_ERRORS))
 
 
 def _ends_within_a_line(path: Path) -> bool:

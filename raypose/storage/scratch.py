@@ -155,7 +155,7 @@ class Scratch:
         with map_store_errors(url):
             current = identity_of(url)
         request = _Request(url, current, should_stop, wait)
-        if identity is not None and current != identity:
+        if identity not in (None, current):
             raise request.refused("it was replaced", RUN_AGAIN)
         name = digest_of_bytes(f"{url} {current}".encode(errors="surrogateescape"))
         copy = self._folder / f"{name}{url.suffix}"
