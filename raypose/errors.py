@@ -124,9 +124,7 @@ class Failure:
 
     Attributes:
         step: the kind of task that failed (`predict`, `label`, …).
-        message: what went wrong and why.
-        path: the file it is about.
-        hint: what to do about it.
+        message, path, hint: as in `RayposeError`.
         error: name of the exception's class.
         details: the traceback, for `--debug` and the log; empty for errors that users cause.
         skipped: whether the task was not tried because one that it needs had failed.

@@ -83,9 +83,8 @@ def fields_of(config: type[BaseModel], content: Mapping[Any, Any], path: object)
         for section in sections:
             place = place.setdefault(section, {})
         if not isinstance(place, dict) or name in place:
-            raise UsageError(
-                f"{name} is set twice, under two names", path=path, hint="Set it once."
-            )
+            message = f"{name} is set twice, under two names"
+            raise UsageError(message, path=path, hint="Set it once.")
         place[name] = value
 
     for key, value in content.items():

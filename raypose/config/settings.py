@@ -49,6 +49,8 @@ MACHINES = "Ray and this machine"
 _SPEED = "Speed"
 
 _RUN_DIRS = "raypose/ in -o; ./raypose-runs/<date> without -o or if it is a URL"
+_ADDRESS = Allowed("auto, local or HOST:PORT", "HOST:PORT")
+_SECTION = Allowed("a section with the options of EKS")
 _AS_EKS: Any = EksOptions()
 
 
@@ -97,11 +99,7 @@ class Settings(Checked):
     """Number of GPUs to use."""
     workers_per_gpu: Annotated[Count, Option(GPUS)] = 1
     """Worker processes that share a GPU."""
-    address: Annotated[
-        str | None,
-        Allowed("auto, local or HOST:PORT", "HOST:PORT"),
-        Option(MACHINES, default="local"),
-    ] = None
+    address: Annotated[str | None, _ADDRESS, Option(MACHINES, default="local")] = None
     """Ray cluster to join: HOST:PORT, or auto for the one on this machine; local starts one for
     this run."""
     inline: Annotated[Flag, Option(MACHINES)] = False
@@ -112,10 +110,7 @@ class Settings(Checked):
     """Local directory for copies of videos that come from a URL."""
     scratch_gb: Annotated[Gigabytes | None, Option(MACHINES, default="free space")] = None
     """Most space that these copies may take on each machine."""
-    eks_options: Annotated[
-        Takes[EksOptions, EksOptions | Mapping[str, Any]],
-        Allowed("a section with the options of EKS"),
-    ] = _AS_EKS
+    eks_options: Annotated[Takes[EksOptions, EksOptions | Mapping[str, Any]], _SECTION] = _AS_EKS
     """How EKS smooths."""
 
     @model_validator(mode="after")
@@ -221,13 +216,11 @@ class RunConfig(Settings):
         if self.videos and self.sessions is not None:
             raise ValueError("--sessions names the videos: give no others with it")
         if self.eks and self.output_dir is None and self.eks_dir is None:
-            raise ValueError(
-                "--eks needs a place for its tables: give --eks-dir, or -o for all outputs"
-            )
+            message = "--eks needs a place for its tables: give --eks-dir, or -o for all outputs"
+            raise ValueError(message)
         if self.runtime != "torch" and self.precision == "bf16":
-            raise ValueError(
-                f"--runtime {self.runtime} has no bf16: Lightning Pose exports fp32 and fp16"
-            )
+            message = "has no bf16: Lightning Pose exports fp32 and fp16"
+            raise ValueError(f"--runtime {self.runtime} {message}")
         if self.runtime == "tensorrt" and self.device == "cpu":
             raise ValueError("--runtime tensorrt needs a GPU and can't be used with --device cpu")
         return self

@@ -120,11 +120,8 @@ LocalPlace = Annotated[
 
 Flag = Annotated[bool, Allowed("true or false")]
 ONE_OR_MANY = BeforeValidator(_texts)
-Texts = Annotated[
-    Takes[tuple[str, ...], PathText | Iterable[PathText]],
-    ONE_OR_MANY,
-    Allowed("text, or a list of texts"),
-]
+_TEXTS = Allowed("text, or a list of texts")
+Texts = Annotated[Takes[tuple[str, ...], PathText | Iterable[PathText]], ONE_OR_MANY, _TEXTS]
 Names = Annotated[
     Takes[tuple[str, ...], str | Iterable[str]],
     BeforeValidator(split),
@@ -141,7 +138,6 @@ Frame = Annotated[_Whole, Field(ge=0, le=2**53)]
 _SECONDS = Allowed("a number of seconds above 0 and up to a day", "SECONDS")
 Seconds = Annotated[_Number, Field(gt=0, le=86_400), _SECONDS]
 Gigabytes = Annotated[_Number, Field(gt=0, le=_BILLION), Allowed("a number of GB above 0", "GB")]
-Percentage = Annotated[
-    _Number, Field(gt=0, le=100), Allowed("a percentage above 0 and up to 100", "PERCENT")
-]
+_PERCENT = Allowed("a percentage above 0 and up to 100", "PERCENT")
+Percentage = Annotated[_Number, Field(gt=0, le=100), _PERCENT]
 Positive = Annotated[_Number, Field(gt=0)]

@@ -69,7 +69,12 @@ def _open(
     threshold = evaluation.confidence_thresh_for_vid
     size = config.data.image_resize_dims
     checkpoint = find_checkpoint(path, config.model.model_name)
-    checkpoint_digest = _digest_of_file(checkpoint)
+    try:
+        checkpoint_digest = remembered_digest(checkpoint)
+    except OSError as error:
+        message = f"the checkpoint can't be read ({error.strerror})"
+        hint = "Check that the file is there and who may read it."
+        raise ModelError(message, path=checkpoint, hint=hint) from error
     exported = None
     if runtime != "torch":
         exported = find_export(path, checkpoint, model_type, runtime, precision)
@@ -195,12 +200,3 @@ def _fingerprint(checkpoint: str, config: dict[str, Any], exported: ExportedMode
     export = "" if exported is None else f"{exported.runtime} {exported.digest}"
     text = checkpoint + json.dumps(told, sort_keys=True, default=str) + export
     return digest_of_bytes(text.encode())
-
-
-def _digest_of_file(path: AnyPath) -> str:
-    try:
-        return remembered_digest(path)
-    except OSError as error:
-        message = f"the checkpoint can't be read ({error.strerror})"
-        hint = "Check that the file is there and who may read it."
-        raise ModelError(message, path=path, hint=hint) from error

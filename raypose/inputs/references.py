@@ -53,9 +53,8 @@ class _Resolver:
             value = self._text(node, path, depth) if "${" in node else node
             self._n_characters += len(value) if isinstance(value, str) else 0
             if self._n_characters > _MAX_CHARACTERS:
-                raise ReferenceBoundError(
-                    f"references that unfold to more than {_MAX_CHARACTERS} characters"
-                )
+                message = f"references that unfold to more than {_MAX_CHARACTERS} characters"
+                raise ReferenceBoundError(message)
             return value
         return node
 

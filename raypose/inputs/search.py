@@ -22,15 +22,8 @@ _FILE_SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,4}$")
 
 
 class Search:
-    """A search for files in directories.
-
-    Args:
-        wanted: whether a file of this name is wanted.
-        recursive: whether directories are searched at all depths.
-
-    Attributes:
-        broken: links and directories that could not be searched.
-    """
+    """A search for files that are `wanted` by their names; links and directories that can't be
+    followed or searched are collected in `broken`."""
 
     def __init__(self, wanted: Callable[[str], bool], *, recursive: bool) -> None:
         self.broken: list[VideoError] = []

@@ -69,11 +69,8 @@ def group_by_view(files: Sequence[Path], views: Sequence[str]) -> Grouping:
     by_stem = {file: _views_in(path.stem, views) for file, path in paths.items()}
     folders = {file: path.parent.relative_to(root).parts for file, path in paths.items()}
     # A folder `left` is the view's only as long as no file of another view lies in it.
-    told_by_folders = all(
-        views_of_folders(folders[file], views) <= found
-        for file, found in by_stem.items()
-        if len(found) == 1
-    )
+    alone = [file for file, found in by_stem.items() if len(found) == 1]
+    told_by_folders = all(views_of_folders(folders[f], views) <= by_stem[f] for f in alone)
     keys: dict[Path, tuple[str, tuple[str, ...]]] = {}
     unmatched: list[tuple[Path, str]] = []
     for file, path in paths.items():

@@ -1,7 +1,7 @@
 """Everything that raypose reads and writes: on local disks, and in object stores.
 
 ```
-paths              paths and URLs alike
+paths, connection  paths and URLs alike; how to reach object stores, and their errors
 store              the seam: `files` and `object_store` implement it, `files` picks one
 identity, digests  which file this is, and what is in it
 layout             where outputs go

@@ -265,9 +265,8 @@ class Scratch:
 
     def _others_hold(self, part: Path) -> bool:
         """Whether others hold files that they will let go of."""
-        downloads = {*self._base.glob("*/*.part")} - {part}
-        outputs = [*self._base.glob("*/out/*")]
-        return bool(downloads or outputs or {*self._copies()} - self._held)
+        files = {*self._base.glob("*/*.part"), *self._base.glob("*/out/*"), *self._copies()}
+        return bool(files - {part} - self._held)
 
 
 # Locks on files: however a process ends, its locks end with it.
