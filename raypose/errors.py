@@ -69,64 +69,49 @@ def one_line(path: str, message: str, hint: str) -> str:
     return f"{text}. {shown(' '.join(hint.split()))}" if hint else text
 
 
-class UsageError(RayposeError):
-    """The command line or the configuration is wrong."""
+class UsageError(RayposeError): ...
 
 
-class ModelError(RayposeError):
-    """A model directory or its checkpoint can't be used."""
+class ModelError(RayposeError): ...
 
 
-class UnsafeCheckpointError(ModelError):
-    """A checkpoint needs unpickling that can run code of the file's author."""
+class UnsafeCheckpointError(ModelError): ...
 
 
-class ModelChangedError(ModelError):
-    """A checkpoint or an export is not what it was when the run was planned."""
+class ModelChangedError(ModelError): ...
 
 
-class VideoError(RayposeError):
-    """A video can't be opened or none of its frames can be decoded."""
+class VideoError(RayposeError): ...
 
 
-class NoVideoTrackError(VideoError):
-    """A file holds no video track: only sound, or a cover picture."""
+class NoVideoTrackError(VideoError): ...
 
 
-class TableError(RayposeError):
-    """A table of keypoints can't be read or doesn't fit what it is used with."""
+class TableError(RayposeError): ...
 
 
-class LabelsError(RayposeError):
-    """The training labels, which PCA metrics need, are missing or can't be used."""
+class LabelsError(RayposeError): ...
 
 
-class SmoothingError(RayposeError):
-    """The members of an ensemble can't be smoothed together."""
+class SmoothingError(RayposeError): ...
 
 
-class OutputError(RayposeError):
-    """An output file can't be written."""
+class OutputError(RayposeError): ...
 
 
-class StorageError(RayposeError):
-    """An object in a store (`s3://`, `gs://`) can't be read or written."""
+class StorageError(RayposeError): ...
 
 
-class DeviceError(RayposeError):
-    """A GPU that was asked for or found can't be used."""
+class DeviceError(RayposeError): ...
 
 
-class ClusterError(RayposeError):
-    """Ray can't be started, or the cluster can't be reached or used."""
+class ClusterError(RayposeError): ...
 
 
-class WorkerLostError(RayposeError):
-    """The process that ran a task died too often."""
+class WorkerLostError(RayposeError): ...
 
 
-class CancelledError(RayposeError):
-    """The run was stopped while the task was running."""
+class CancelledError(RayposeError): ...
 
 
 class IrregularFileError(OSError):
@@ -139,9 +124,7 @@ class Failure:
 
     Attributes:
         step: the kind of task that failed (`predict`, `label`, …).
-        message: what went wrong and why.
-        path: the file it is about.
-        hint: what to do about it.
+        message, path, hint: as in `RayposeError`.
         error: name of the exception's class.
         details: the traceback, for `--debug` and the log; empty for errors that users cause.
         skipped: whether the task was not tried because one that it needs had failed.
@@ -163,34 +146,20 @@ class Failure:
     @classmethod
     def of(cls, step: str, error: BaseException) -> Failure:
         """The failure that an exception caught in `step` stands for."""
-        if isinstance(error, OSError) and not isinstance(error, RayposeError):
-            named = from_os_error(error)
-            if named is not None:
-                error = named
+        if isinstance(error, OSError):
+            error = from_os_error(error) or error
         if isinstance(error, RayposeError):
             return cls(step, error.message, error.path, error.hint, type(error).__name__)
         if isinstance(error, MemoryError):
-            return cls(
-                step,
-                "this machine ran out of memory",
-                hint="Use fewer workers or a machine with more memory.",
-                error="MemoryError",
-            )
+            hint = "Use fewer workers or a machine with more memory."
+            return cls(step, "this machine ran out of memory", "", hint, "MemoryError")
         if is_out_of_gpu_memory(error):
-            return cls(
-                step,
-                "the GPU's memory is used up",
-                hint="Close other programs that use the GPU, or give a smaller --batch-size.",
-                error="DeviceError",
-            )
-        details = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-        return cls(
-            step,
-            f"{type(error).__name__}: {error}",
-            hint="This is a defect of raypose or of a library it uses; --debug shows where.",
-            error=type(error).__name__,
-            details=details,
-        )
+            hint = "Close other programs that use the GPU, or give a smaller --batch-size."
+            return cls(step, "the GPU's memory is used up", "", hint, "DeviceError")
+        name = type(error).__name__
+        hint = "This is a defect of raypose or of a library it uses; --debug shows where."
+        details = "".join(traceback.format_exception(error))
+        return cls(step, f"{name}: {error}", "", hint, name, details)
 
     def as_skipped(self, step: str) -> Failure:
         """The failure of a task that could not start because this one failed."""
@@ -234,11 +203,9 @@ _OS_ERRORS = {
 def from_os_error(error: OSError) -> OutputError | None:
     """The error for a failed file operation that a user can repair, else None."""
     if isinstance(error, IrregularFileError):
-        return OutputError(
-            f"this is {error.strerror}",
-            path=os.fsdecode(error.filename or ""),
-            hint="Move it away, or give a regular file.",
-        )
+        message = f"this is {error.strerror}"
+        hint = "Move it away, or give a regular file."
+        return OutputError(message, path=os.fsdecode(error.filename or ""), hint=hint)
     known = _OS_ERRORS.get(error.errno or 0)
     if known is None:
         return None

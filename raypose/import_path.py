@@ -1,9 +1,8 @@
 """The import path of raypose's own processes, without the current directory.
 
-Python puts the current directory first on the import path (`python -m`, `python -c`, an empty
-entry of PYTHONPATH), and Ray adds it and the script's directory for its workers. A clone of
-Lightning Pose or a file named `av.py` there would then be imported instead of the installed
-package. So the command line, the process that builds networks and Ray's workers remove it.
+Python puts the current directory first on the import path, and Ray adds it and the script's
+directory for its workers. A clone of Lightning Pose or a file named `av.py` there would then be
+imported instead of the installed package.
 
 Only the standard library is imported, and nothing before the path is clean. As a script, this file
 runs a module of raypose: `python import_path.py MODULE ARGUMENTS`.

@@ -1,8 +1,8 @@
 """Text that is safe to show, and JSON that any program can read, whatever a file name contains.
 
-File names may contain escape codes that recolour a terminal or hide lines, line breaks, marks that
-change the direction of writing, and bytes that are not UTF-8 (Python's lone surrogates). All text
-for a terminal or a log passes through here; paths themselves are never changed.
+File names may contain escape codes, line breaks, marks that change the direction of writing, and
+bytes that are not UTF-8 (Python's lone surrogates). All text for a terminal or a log passes
+through here; paths themselves are never changed.
 """
 
 from __future__ import annotations
@@ -43,9 +43,7 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 def json_text(value: Any, **options: Any) -> str:
-    """JSON in valid UTF-8, without codes that a terminal would follow.
-
-    It reads back as the same value, lone surrogates included.
-    """
+    """JSON in valid UTF-8 without codes that a terminal would follow, which reads back as the
+    same value, lone surrogates included."""
     text = json.dumps(value, ensure_ascii=False, **options)
     return _HIDDEN_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text)

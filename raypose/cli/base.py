@@ -1,4 +1,7 @@
-"""What all commands share: the app, errors as one line with an exit code, the console.
+"""What all commands share: the app, errors as one line with an exit code, the console, options.
+
+The options of `run`, `plan` and `smooth` are made of the fields of their configs. One that is not
+given says nothing, so that a file (`--config`) and the config's own defaults can.
 
 Exit codes: 0 success, 1 something failed, 2 the command line is wrong, 130 stopped by Ctrl-C.
 """
@@ -6,16 +9,25 @@ Exit codes: 0 success, 1 something failed, 2 the command line is wrong, 130 stop
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, ParamSpec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
 
 from raypose._version import __version__
+from raypose.config import RunConfig, Settings, SmoothConfig
+from raypose.config.options import Option, options_of
+from raypose.config.schemas import Allowed, choices_of, marks_of
+from raypose.config.settings import GPUS, MODELS
+from raypose.errors import Failure, UsageError
+from raypose.text import markup
 
 if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
     from rich.console import Console
 
 app = typer.Typer(
@@ -30,7 +42,6 @@ app = typer.Typer(
 
 P = ParamSpec("P")
 _debug = False
-_WIDTH_OF_A_FILE = 1000
 
 
 def _version(value: bool) -> None:
@@ -39,18 +50,13 @@ def _version(value: bool) -> None:
         raise typer.Exit()
 
 
+_Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+_SHOW = "Show the version and exit."
+_Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help=_SHOW)]
+
+
 @app.callback()
-def _common(
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of an error.")
-    ] = False,
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_version, is_eager=True, help="Show the version and exit."
-        ),
-    ] = False,
-) -> None:
+def _common(debug: _Debug = False, version: _Version = False) -> None:
     global _debug
     _debug = debug
 
@@ -60,8 +66,6 @@ def command(function: Callable[P, int]) -> Callable[P, None]:
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
-        from raypose.errors import Failure, RayposeError, UsageError
-
         try:
             code = function(*args, **kwargs)
         except KeyboardInterrupt:
@@ -78,7 +82,6 @@ def command(function: Callable[P, int]) -> Callable[P, None]:
                 raise
             complain("error", str(Failure.of("run", error)))
             code = 2 if isinstance(error, UsageError) else 1
-            assert isinstance(error, RayposeError) or code == 1
         raise typer.Exit(code)
 
     return wrapped
@@ -86,8 +89,6 @@ def command(function: Callable[P, int]) -> Callable[P, None]:
 
 def complain(word: str, sentence: str) -> None:
     from rich.console import Console
-
-    from raypose.text import markup
 
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     console.print(f"[red]{word}:[/] {markup(sentence)}")
@@ -99,4 +100,112 @@ def console() -> Console:
 
     if sys.stdout.isatty():
         return Console(highlight=False)
-    return Console(highlight=False, soft_wrap=True, width=_WIDTH_OF_A_FILE)
+    return Console(highlight=False, soft_wrap=True, width=1000)
+
+
+_LONGEST_METAVAR = 24
+_RUN_ALONE = (MODELS, GPUS)
+"""What tables that exist have no use for."""
+
+
+def _parameters(config: type[Settings]) -> dict[str, Any]:
+    """The annotation of each option as Typer wants it; in a section `eks_options__mode`."""
+    found = [
+        ("__".join(field), _annotation(field[-1], info, option), option.panel)
+        for field, info, option in options_of(config)
+        if config.predicts or option.panel not in _RUN_ALONE
+    ]
+    inherited = set(Settings.model_fields) - set(config.__annotations__)
+    found.sort(key=lambda parameter: parameter[0].partition("__")[0] in inherited)
+    panels = list(dict.fromkeys(panel for _, _, panel in found))
+    found.sort(key=lambda parameter: panels.index(parameter[2]))
+    return {name: annotation for name, annotation, _ in found}
+
+
+def _annotation(name: str, field: FieldInfo, option: Option) -> Any:
+    flags = option.flags_of(name)
+    text = markup(" ".join((field.description or "").split()))
+    if not flags[0].startswith("-"):
+        return Annotated[list[str] | None, typer.Argument(help=text, show_default=False)]
+    if option.repeat:
+        text += " Can be repeated."
+    default = option.default or _default(field, flags[0])
+    if default:
+        text += f" [dim]{markup(f'[{default}]')}[/]"
+    is_flag = field.annotation is bool
+    # Numbers and paths are texts here: the config says in its own words what is wrong with them.
+    kind: Any = bool if is_flag else list[str] if option.repeat else str
+    metavar = None if is_flag else option.metavar or _metavar(field)
+    told = typer.Option(*flags, help=text, metavar=metavar, rich_help_panel=option.panel)
+    return Annotated[kind | None, told]
+
+
+def _default(field: FieldInfo, flag: str) -> str:
+    value = None if field.is_required() else field.default
+    if isinstance(value, bool):
+        return ("on" if value else "off") if "/" in flag else ""
+    return f"{value:g}" if isinstance(value, float) else str(value) if value else ""
+
+
+def _metavar(field: FieldInfo) -> str:
+    words = [mark.metavar for mark in marks_of(field, Allowed) if mark.metavar]
+    choices = "|".join(choices_of(field.annotation))
+    return words[0] if words else choices if 0 < len(choices) <= _LONGEST_METAVAR else "TEXT"
+
+
+_OF_RUN = _parameters(RunConfig)
+DataDir, Inline, Device = _OF_RUN["data_dir"], _OF_RUN["inline"], _OF_RUN["device"]
+
+_CONFIG_HELP = "YAML file with these settings; what the command line says wins over it."
+_ConfigFile = Annotated[str | None, typer.Option("--config", metavar="PATH", help=_CONFIG_HELP)]
+
+
+def with_run_options(function: Callable[[RunConfig], int]) -> Callable[..., None]:
+    """A command with the options of a run, around a function of the `RunConfig` they make."""
+
+    def call(config: str | None = None, **values: Any) -> int:
+        return function(config_of(config, values))
+
+    return _with_options(call, {**_OF_RUN, "config": _ConfigFile}, function.__doc__)
+
+
+def with_smooth_options(function: Callable[[SmoothConfig], int]) -> Callable[..., None]:
+    """A command with the options of EKS alone, around a function of their `SmoothConfig`."""
+
+    def call(**values: Any) -> int:
+        return function(SmoothConfig(**{"tables": (), **given(values)}))
+
+    return _with_options(call, _parameters(SmoothConfig), function.__doc__)
+
+
+def _with_options(
+    function: Callable[..., int], options: dict[str, Any], doc: str | None
+) -> Callable[..., None]:
+    wrapped = command(function)
+    of = functools.partial(inspect.Parameter, kind=inspect.Parameter.KEYWORD_ONLY, default=None)
+    parameters = [of(name, annotation=annotation) for name, annotation in options.items()]
+    # Typer reads a command's options from its signature.
+    wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    wrapped.__annotations__ = options
+    wrapped.__doc__ = doc
+    return wrapped
+
+
+def given(values: dict[str, Any]) -> dict[str, Any]:
+    """The settings that were given, by the fields of a config, those of a section together."""
+    settings: dict[str, Any] = {}
+    for name, value in values.items():
+        if value not in (None, [], ()):
+            *sections, field = name.split("__")
+            place = settings
+            for section in sections:
+                place = place.setdefault(section, {})
+            place[field] = value
+    return settings
+
+
+def config_of(config_file: str | Path | None, values: dict[str, Any]) -> RunConfig:
+    """The run that options ask for; `values` as the command line gives them."""
+    if config_file is not None:
+        return RunConfig.from_yaml(config_file, given(values))
+    return RunConfig(**{"models": (), **given(values)})

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from raypose.cli.base import app, command, complain, console
-from raypose.cli.options import config_of, given
+from raypose.cli.base import app, command, complain, config_of, console, given
+from raypose.errors import ClusterError, UsageError
+from raypose.text import markup
 
 if TYPE_CHECKING:
-    from raypose.cluster.submit import Cluster, Job
+    from raypose.cluster.submit import Cluster
     from raypose.config import RunConfig
 
 Address = Annotated[
@@ -76,7 +77,6 @@ def submit(
 ) -> int:
     """Send a run to a Ray cluster as a job, and follow it: submit --address URL -- run …"""
     from raypose.cluster.submit import Cluster, read_env_file
-    from raypose.errors import UsageError
 
     if follow is not None and arguments:
         raise UsageError("--follow follows a job that exists: leave out the run")
@@ -88,12 +88,9 @@ def submit(
         env = {} if env_file is None else read_env_file(env_file)
     cluster = Cluster(address)
     if follow is None:
-        follow = cluster.submit(
-            config,
-            command=shlex.join(["raypose", *(arguments or [])]),
-            env=env,
-            code="here" if code == "here" else "image",
-        )
+        which: Any = code  # checked above
+        command_line = shlex.join(["raypose", *(arguments or [])])
+        follow = cluster.submit(config, command=command_line, env=env, code=which)
         console().print(f"sent as job {follow}")
     if no_wait:
         console().print(_commands(cluster, follow))
@@ -109,19 +106,13 @@ def jobs(address: Address) -> int:
 
     from raypose.cluster.submit import Cluster
     from raypose.report.terminal import duration
-    from raypose.text import markup
 
     table = Table("job", "state", "started", "took", "command", box=None)
     found = Cluster(address).jobs()
     for job in found:
-        began = time.strftime("%Y-%m-%d %H:%M", time.localtime(job.started))
-        table.add_row(
-            job.id,
-            job.state.lower(),
-            began if job.started else "",
-            duration(job.seconds),
-            markup(job.command),
-        )
+        began = time.strftime("%Y-%m-%d %H:%M", time.localtime(job.started)) if job.started else ""
+        took, command = duration(job.seconds), markup(job.command)
+        table.add_row(job.id, job.state.lower(), began, took, command)
     console().print(table if found else "no jobs on this cluster")
     return 0
 
@@ -156,18 +147,10 @@ def status(
 
 
 def _run_config(arguments: list[str]) -> RunConfig:
-    """The run that `-- run …` asks for, parsed as `raypose run` parses it.
-
-    Raises:
-        UsageError: it is not a `run`, an option is wrong, or a path is relative.
-    """
-    from raypose.errors import UsageError
-
+    """The run that `-- run …` asks for, parsed as `raypose run` parses it."""
     if arguments[:1] != ["run"]:
-        raise UsageError(
-            "there is no run to send",
-            hint="Write the run after two dashes: raypose submit --address URL -- run …",
-        )
+        hint = "Write the run after two dashes: raypose submit --address URL -- run …"
+        raise UsageError("there is no run to send", hint=hint)
     run_command: Any = typer.main.get_command(app).commands["run"]  # type: ignore[attr-defined]
     try:
         values = run_command.make_context("raypose run", arguments[1:]).params
@@ -179,32 +162,25 @@ def _run_config(arguments: list[str]) -> RunConfig:
     config = config_of(config_file, values)
     _check_paths(config_file, given(values))
     if config.output_dir is None and config.run_dir is None:
-        raise UsageError(
-            "the job's log would be lost with the job",
-            hint="Give -o or --run-dir on storage that the cluster's machines see.",
-        )
+        hint = "Give -o or --run-dir on storage that the cluster's machines see."
+        raise UsageError("the job's log would be lost with the job", hint=hint)
     return config
 
 
 def _check_paths(config_file: str | None, values: dict[str, Any]) -> None:
     """A relative path would be relative to another directory on the cluster."""
     from raypose.config import read_yaml
-    from raypose.errors import UsageError
 
     settings = {**(read_yaml(config_file) if config_file is not None else {}), **values}
     for name in _PATHS:
         value = settings.get(name)
         for path in value if isinstance(value, list | tuple) else (value,):
             if path is not None and not str(path).startswith("/") and "://" not in str(path):
-                raise UsageError(
-                    f"{path}: the cluster can't resolve a relative path",
-                    hint="Give an absolute path as the cluster's machines see it, or a URL.",
-                )
+                hint = "Give an absolute path as the cluster's machines see it, or a URL."
+                raise UsageError(f"{path}: the cluster can't resolve a relative path", hint=hint)
 
 
 def _follow(cluster: Cluster, job_id: str) -> int:
-    from raypose.errors import ClusterError
-
     def write(text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -216,10 +192,6 @@ def _follow(cluster: Cluster, job_id: str) -> int:
         return 130
     except ClusterError as error:
         raise ClusterError(error.message, hint=_commands(cluster, job_id)) from error
-    return _exit_code(job)
-
-
-def _exit_code(job: Job) -> int:
     if job.state == "SUCCEEDED":
         return 0
     if job.state == "STOPPED":
@@ -232,7 +204,5 @@ def _exit_code(job: Job) -> int:
 
 def _commands(cluster: Cluster, job_id: str) -> str:
     """How to follow a job and how to stop it."""
-    return (
-        f"Follow it with: raypose submit --address {cluster.address} --follow {job_id}   "
-        f"Stop it with: raypose stop {job_id} --address {cluster.address}"
-    )
+    follow = f"Follow it with: raypose submit --address {cluster.address} --follow {job_id}"
+    return f"{follow}   Stop it with: raypose stop {job_id} --address {cluster.address}"

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from raypose.cli.base import app, command, console
-from raypose.cli.options import Device, Inline, given
+from raypose.cli.base import Device, Inline, app, command, console, given
+from raypose.text import markup
 
 
 @app.command("demo")
@@ -24,7 +24,6 @@ def demo(
     from raypose.demo import run_demo
     from raypose.report.tables import print_result
     from raypose.report.terminal import live_display
-    from raypose.text import markup
 
     out = console()
     result = run_demo(

@@ -8,8 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from raypose.cli.base import app, command
-from raypose.cli.options import DataDir, Device, Inline, config_of
+from raypose.cli.base import DataDir, Device, Inline, app, command, config_of
 from raypose.cli.run import run_and_show
 from raypose.storage import local_path
 
@@ -21,27 +20,20 @@ def _flag(value: str) -> bool:
     return word == "true"
 
 
-Metrics = Annotated[
-    Any, typer.Argument(parser=_flag, help="true or false: compute temporal norm and PCA errors.")
-]
-LabelFull = Annotated[
-    Any, typer.Argument(parser=_flag, help="true or false: draw whole labelled videos.")
-]
-LabelSnippet = Annotated[
-    Any, typer.Argument(parser=_flag, help="true or false: draw labelled snippets (of 30 s).")
-]
-ComputeEks = Annotated[
-    Any, typer.Argument(parser=_flag, help="true or false: smooth the ensemble with EKS.")
-]
+def _true_or_false(what: str) -> Any:
+    return typer.Argument(parser=_flag, help=f"true or false: {what}.")
 
 
-def _labels(full: bool, snippet: bool) -> tuple[str, ...]:
-    return (*(["full"] if full else []), *(["snippet"] if snippet else []))
+Metrics = Annotated[Any, _true_or_false("compute temporal norm and PCA errors")]
+LabelFull = Annotated[Any, _true_or_false("draw whole labelled videos")]
+LabelSnippet = Annotated[Any, _true_or_false("draw labelled snippets (of 30 s)")]
+ComputeEks = Annotated[Any, _true_or_false("smooth the ensemble with EKS")]
 
 
-def _run_as_pose_app(**values: Any) -> int:
+def _run_as_pose_app(labels: dict[str, bool], **values: Any) -> int:
     """A run with the Pose-app's file names; returns the exit code."""
-    return run_and_show(config_of(None, {"layout": "pose-app", **values})).exit_code
+    label = [kind for kind, wanted in labels.items() if wanted]
+    return run_and_show(config_of(None, {"layout": "pose-app", "label": label, **values}))
 
 
 @app.command("process-videos")
@@ -57,15 +49,9 @@ def process_videos(
     data_dir: DataDir = None,
 ) -> int:
     """Run one model on a directory of videos, with the Pose-app's arguments and file names."""
-    return _run_as_pose_app(
-        videos=(video_dir,),
-        models=(model_dir,),
-        metrics=compute_metrics,
-        label=_labels(label_full, label_snippet),
-        inline=inline,
-        device=device,
-        data_dir=data_dir,
-    )
+    asked = {"videos": (video_dir,), "models": (model_dir,), "metrics": compute_metrics}
+    place = {"inline": inline, "device": device, "data_dir": data_dir}
+    return _run_as_pose_app({"full": label_full, "snippet": label_snippet}, **asked, **place)
 
 
 @app.command("process-videos-ensemble")
@@ -83,24 +69,17 @@ def process_videos_ensemble(
     data_dir: DataDir = None,
 ) -> int:
     """Run an ensemble on a directory of videos, with the Pose-app's arguments and file names."""
-    return _run_as_pose_app(
-        videos=(video_dir,),
-        models=tuple(split_models(model_dirs)),
-        metrics=compute_metrics,
-        label=_labels(label_full, label_snippet),
-        eks=compute_eks,
-        eks_dir=eks_dir,
-        inline=inline,
-        device=device,
-        data_dir=data_dir,
-    )
+    models = tuple(split_models(model_dirs))
+    asked = {"videos": (video_dir,), "models": models, "metrics": compute_metrics}
+    place = {"inline": inline, "device": device, "data_dir": data_dir}
+    smoothing = {"eks": compute_eks, "eks_dir": eks_dir}
+    labels = {"full": label_full, "snippet": label_snippet}
+    return _run_as_pose_app(labels, **asked, **place, **smoothing)
 
 
 def split_models(text: str) -> list[str]:
-    """Model directories from `M1:M2:…`, where a directory's own name may hold colons.
-
-    Old models are named `YYYY-MM-DD/HH:MM:SS`. A part that is not a directory is joined with the
-    next ones until it is.
+    """Model directories from `M1:M2:…`, where a directory's own name may hold colons, as in
+    `YYYY-MM-DD/HH:MM:SS`: a part that is not a directory is joined with the next ones until it is.
     """
     # The colon of a URL does not separate models.
     parts = [part for part in re.split(r":(?!//)", text) if part]

@@ -1,32 +1,32 @@
-"""`raypose run` and `raypose plan`."""
+"""`raypose run`, `plan` and `smooth`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from raypose.cli.base import app, console
-from raypose.cli.options import with_run_options
+from raypose.cli.base import app, console, with_run_options, with_smooth_options
 
 if TYPE_CHECKING:
-    from raypose.config import RunConfig
-    from raypose.pipeline import RunResult
+    from raypose.config import RunConfig, SmoothConfig
 
 
-def run_and_show(config: RunConfig) -> RunResult:
-    """A run with its progress and its end table on the standard output."""
-    from raypose.pipeline import run
+def _show(execute: Callable[..., Any], config: RunConfig | SmoothConfig) -> int:
+    """Execute with progress and the end table on the standard output; returns the exit code."""
     from raypose.report.tables import print_result
     from raypose.report.terminal import live_display
 
     out = console()
-    result = run(config, display=live_display(out))
+    result = execute(config, display=live_display(out))
     print_result(out, result)
-    return result
+    return int(result.exit_code)
 
 
-def _run(config: RunConfig) -> int:
+def run_and_show(config: RunConfig) -> int:
     """Run every model on every video: predictions, metrics, labelled videos, EKS."""
-    return run_and_show(config).exit_code
+    from raypose.pipeline import run
+
+    return _show(run, config)
 
 
 def _plan(config: RunConfig) -> int:
@@ -39,5 +39,13 @@ def _plan(config: RunConfig) -> int:
     return 1 if any(problem.fatal for problem in made.problems) else 0
 
 
-app.command("run")(with_run_options(_run))
+def _smooth(config: SmoothConfig) -> int:
+    """Smooth existing tables of predictions, of any tool, with EKS."""
+    from raypose.pipeline import smooth
+
+    return _show(smooth, config)
+
+
+app.command("run")(with_run_options(run_and_show))
 app.command("plan")(with_run_options(_plan))
+app.command("smooth")(with_smooth_options(_smooth))

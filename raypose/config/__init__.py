@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from raypose.config.eks_options import EksOptions
 from raypose.config.options import option_name
-from raypose.config.run import RunConfig, read_yaml
-from raypose.config.settings import Settings
-from raypose.config.smooth import SmoothConfig
+from raypose.config.settings import RunConfig, Settings, SmoothConfig, read_yaml
 
 __all__ = ["EksOptions", "RunConfig", "Settings", "SmoothConfig", "option_name", "read_yaml"]

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, field_validator
 
-from raypose.config.base import Checked
-from raypose.config.options import Option
+from raypose.config.options import Checked, Option
 from raypose.config.schemas import Allowed
 from raypose.config.types import (
     EMPTY,
@@ -22,6 +21,7 @@ from raypose.config.types import (
     Positive,
     Takes,
     comma_separated,
+    distinct,
     split,
 )
 
@@ -29,6 +29,7 @@ EksMode = Literal["auto", "singlecam", "mirrored", "multicam", "calibrated", "pu
 FrameRange = tuple[Frame | None, Frame | None]
 
 _PANEL = "Smoothing with EKS"
+_MODES = "singlecam for one video, auto for several views"
 
 
 def _number_or_each(value: Any) -> Any:
@@ -36,13 +37,11 @@ def _number_or_each(value: Any) -> Any:
     if not isinstance(value, str) or "=" not in value:
         return value
     pairs = [part.partition("=") for part in comma_separated(value)]
-    names = [name.strip() for name, _, _ in pairs]
-    if not all(names) or not all(number.strip() for _, _, number in pairs):
+    each = [(name.strip(), number.strip()) for name, _, number in pairs]
+    if not all(name and number for name, number in each):
         raise AssertionError  # `Allowed` says the rest
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise ValueError(f"{twice[0]} is named twice")
-    return {name: number.strip() for name, (_, _, number) in zip(names, pairs, strict=True)}
+    distinct([name for name, _ in each])
+    return dict(each)
 
 
 def _ranges(value: Any) -> Any:
@@ -63,81 +62,52 @@ def _groups(value: Any) -> Any:
 class EksOptions(Checked):
     """How an ensemble is smoothed; the defaults are those of the `eks` package."""
 
-    mode: Annotated[
-        EksMode | None,
-        Option(
-            _PANEL,
-            ("--eks-mode",),
-            default="singlecam for one video, auto for several views",
-            metavar="MODE",
-        ),
-    ] = Field(
-        default=None,
-        description="singlecam, mirrored, multicam, calibrated or pupil; auto chooses from the "
-        "model's config, the views and the calibration.",
-    )
+    mode: Annotated[EksMode | None, Option(_PANEL, ("--eks-mode",), _MODES, metavar="MODE")] = None
+    """singlecam, mirrored, multicam, calibrated or pupil; auto chooses from the model's config,
+    the views and the calibration."""
     smooth_param: Annotated[
-        Takes[
-            Positive | dict[str, Positive] | None,
-            float | str | Mapping[str, float] | None,
-        ],
+        Takes[Positive | dict[str, Positive] | None, float | str | Mapping[str, float] | None],
         BeforeValidator(_number_or_each),
         Allowed("a number above 0, or one for each keypoint, as in nose=2.5,paw=4"),
         Option(_PANEL, default="chosen by maximum likelihood", metavar="NUMBER"),
-    ] = Field(
-        default=NOTHING,
-        description="Smoothing parameter: the variance of a keypoint's step from frame to frame, "
-        "in pixels squared; smaller values smooth more. One number, or one for each keypoint, as "
-        "in nose=2.5,paw=4.",
-    )
+    ] = NOTHING
+    """Smoothing parameter: the variance of a keypoint's step from frame to frame, in pixels
+    squared; smaller values smooth more. One number, or one for each keypoint, as in
+    nose=2.5,paw=4."""
     s_frames: Annotated[
         Takes[tuple[FrameRange, ...], str | Iterable[tuple[int | None, int | None]]],
         BeforeValidator(_ranges),
         Allowed("ranges of frames, as in 0:500,1000:"),
         Option(_PANEL, default="all", metavar="START:STOP"),
-    ] = Field(
-        default=EMPTY,
-        description="Frames from which the smoothing parameter is chosen, as in 0:500,1000:",
-    )
+    ] = EMPTY
+    """Frames from which the smoothing parameter is chosen, as in 0:500,1000:"""
     blocks: Annotated[
         Takes[tuple[tuple[str, ...], ...], Iterable[str | Iterable[str]]],
         BeforeValidator(_groups),
         Allowed("groups of keypoints, each as in nose,paw", "NAME,NAME"),
         Option(_PANEL, ("--block",), repeat=True),
-    ] = Field(default=EMPTY, description="Keypoints that share one smoothing parameter.")
-    keypoints: Annotated[Names, Option(_PANEL, ("--eks-keypoints",), default="all")] = Field(
-        default=EMPTY, description="Keypoints to smooth."
-    )
-    mirrored: Annotated[Names, Option(_PANEL)] = Field(
-        default=EMPTY,
-        description="Suffixes of the keypoint names that tell mirrored views apart: with top,bot "
-        "paw_top and paw_bot are the same point.",
-    )
-    avg_mode: Annotated[Literal["median", "mean"], Option(_PANEL)] = Field(
-        default="median", description="How the members' predictions are averaged."
-    )
+    ] = EMPTY
+    """Keypoints that share one smoothing parameter."""
+    keypoints: Annotated[Names, Option(_PANEL, ("--eks-keypoints",), default="all")] = EMPTY
+    """Keypoints to smooth."""
+    mirrored: Annotated[Names, Option(_PANEL)] = EMPTY
+    """Suffixes of the keypoint names that tell mirrored views apart: with top,bot paw_top and
+    paw_bot are the same point."""
+    avg_mode: Annotated[Literal["median", "mean"], Option(_PANEL)] = "median"
+    """How the members' predictions are averaged."""
     var_mode: Annotated[
         Literal["confidence_weighted_var", "var"], Option(_PANEL, metavar="METHOD")
-    ] = Field(
-        default="confidence_weighted_var",
-        description="Variance of the members: divided by their mean likelihood "
-        "(confidence_weighted_var), or as it is (var).",
-    )
-    inflate_vars: Annotated[Flag, Option(_PANEL, ("--inflate-vars/--no-inflate-vars",))] = Field(
-        default=False,
-        description="Several views: trust a prediction less where the other views contradict it.",
-    )
-    quantile_keep_pca: Annotated[Percentage, Option(_PANEL)] = Field(
-        default=95.0,
-        description="Several views: percentage of frames, those of least variance, that the PCA "
-        "is fitted on.",
-    )
-    n_latent: AtLeastThree = Field(
-        default=3, description="Several views: dimensions of their common subspace."
-    )
-    min_members: Annotated[AtLeastTwo | None, Option(_PANEL, default="all")] = Field(
-        default=None, description="Smooth a recording for which at least this many members exist."
-    )
+    ] = "confidence_weighted_var"
+    """Variance of the members: divided by their mean likelihood (confidence_weighted_var), or as
+    it is (var)."""
+    inflate_vars: Annotated[Flag, Option(_PANEL, ("--inflate-vars/--no-inflate-vars",))] = False
+    """Several views: trust a prediction less where the other views contradict it."""
+    quantile_keep_pca: Annotated[Percentage, Option(_PANEL)] = 95.0
+    """Several views: percentage of frames, those of least variance, that the PCA is fitted on."""
+    n_latent: AtLeastThree = 3
+    """Several views: dimensions of their common subspace."""
+    min_members: Annotated[AtLeastTwo | None, Option(_PANEL, default="all")] = None
+    """Smooth a recording for which at least this many members exist."""
 
     @property
     def takes_calibration(self) -> bool:

@@ -1,20 +1,24 @@
-"""What the command line and a file call a setting: told beside each field, by an `Option`.
+"""What all configs have in common: frozen, checked when made, and refused in one sentence.
 
-A field's `description` is its help, and its `Option` says how the command line takes it. The
-command line is made of these (`cli.options`), messages name fields and files are read by them.
+What the command line and a file call a setting is told beside each field, by an `Option`. The
+command line is made of these (`cli.base`); messages and files name fields by them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
-from raypose.config.schemas import FieldPath, field_at, marks_of, model_of
+from raypose.config.schemas import FieldPath, field_at, finding, marks_of, model_of
 from raypose.errors import UsageError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +27,9 @@ class Option:
 
     Attributes:
         panel: the heading under which `--help` lists it.
-        flags: its names, first the one that messages use; `--` and the field's name where there
-            are none. A name without dashes is that of a positional argument.
-        default: shown as the default in the place of the field's own.
+        flags: its names, first the one that messages use; by default `--` and the field's name.
+            One without dashes is that of a positional argument.
+        default: shown in the place of the field's own.
         repeat: whether it may be given several times.
         metavar: stands for the value in `--help`, where the field's type has no word for it.
     """
@@ -59,7 +63,7 @@ def options_of(config: type[BaseModel]) -> Iterator[tuple[FieldPath, FieldInfo, 
 
 def option_name(config: type[BaseModel], field: FieldPath) -> str:
     """What the command line calls a field: `("eks_options", "mode")` is `--eks-mode`."""
-    option = Option.of(field_at(config, field))
+    option = Option.of(field_at(config, field)[1])
     return option.flags_of(field[-1])[0].partition("/")[0] if option else ".".join(field)
 
 
@@ -69,9 +73,8 @@ def fields_of(config: type[BaseModel], content: Mapping[Any, Any], path: object)
     Raises:
         UsageError: a setting comes twice, under two names.
     """
-    known = {}
-    for field, _, _ in options_of(config):
-        known[_plain(option_name(config, field).lstrip("-"))] = field
+    fields = [field for field, _, _ in options_of(config)]
+    known = {_plain(option_name(config, field).lstrip("-")): field for field in fields}
     values: dict[str, Any] = {}
 
     def put(field: FieldPath, value: Any) -> None:
@@ -80,9 +83,8 @@ def fields_of(config: type[BaseModel], content: Mapping[Any, Any], path: object)
         for section in sections:
             place = place.setdefault(section, {})
         if not isinstance(place, dict) or name in place:
-            raise UsageError(
-                f"{name} is set twice, under two names", path=path, hint="Set it once."
-            )
+            message = f"{name} is set twice, under two names"
+            raise UsageError(message, path=path, hint="Set it once.")
         place[name] = value
 
     for key, value in content.items():
@@ -99,3 +101,48 @@ def fields_of(config: type[BaseModel], content: Mapping[Any, Any], path: object)
 
 def _plain(key: object) -> str:
     return str(key).replace("-", "_")
+
+
+class Checked(BaseModel):
+    """Frozen values that make sense; else the constructor raises a `UsageError`.
+
+    The text below a field is its help on the command line.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    command: ClassVar[str] = "run"
+    """The command whose `--help` describes the fields."""
+
+    if not TYPE_CHECKING:  # so that editors see the fields as arguments
+
+        def __init__(self, **values: Any) -> None:
+            try:
+                super().__init__(**values)
+            except ValidationError as error:
+                raise self.refusal(error, values) from error
+
+        # Where a config is a field of another, Pydantic checks both in one go.
+        __init__.__pydantic_base_init__ = True
+
+    @classmethod
+    def refusal(
+        cls,
+        error: ValidationError,
+        given: Mapping[str, Any],
+        name_of: Callable[[FieldPath], str] | None = None,
+    ) -> UsageError:
+        """What Pydantic finds wrong with `given`, by the names that the user knows."""
+        name_of = name_of or partial(option_name, cls)
+        message, guess = finding(error, cls, given=given, name_of=name_of)
+        return UsageError(message, hint=f"{guess} See raypose {cls.command} --help".lstrip())
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """The same with some values changed, which are checked as those of a new config.
+
+        Raises:
+            UsageError: a value makes no sense.
+        """
+        del deep  # all values are frozen
+        kept = {name: getattr(self, name) for name in self.model_fields_set}
+        return type(self)(**{**kept, **(update or {})})

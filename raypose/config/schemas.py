@@ -1,8 +1,7 @@
 """Schemas of what people write, and their findings as sentences.
 
 A schema is a Pydantic model whose fields say, by `Allowed`, what may stand there. `finding` turns
-Pydantic's errors into one sentence in those words: the name as the user writes it, the value that
-was given, what is allowed, and the nearest name or value. Pydantic's own words are never shown.
+Pydantic's errors into one sentence in those words; Pydantic's own are never shown.
 """
 
 from __future__ import annotations
@@ -25,12 +24,7 @@ Mark = TypeVar("Mark")
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """What a field may hold: in a message, after "must be"; and on the command line.
-
-    Attributes:
-        words: as they go on after "must be".
-        metavar: stands for the value in `--help`.
-    """
+    """What a field may hold: `words` after "must be" in a message, `metavar` in `--help`."""
 
     words: str
     metavar: str = ""
@@ -54,13 +48,13 @@ def finding(
     sentences: dict[FieldPath | str, str] = {}
     guesses: list[str] = []
     for item in error.errors(include_url=False):
-        path, field = _field(schema, item["loc"])
+        path, field = field_at(schema, item["loc"])
         kind, value = item["type"], _as_written(given, path, item["input"])
         if kind == "extra_forbidden":
             key = str(item["loc"][len(path)])
             sentences.setdefault((*path, key), f"there is no setting {quoted(key)}")
-            fields = _model_at(schema, path).model_fields
-            names = {name: name_of((*path, name)) for name in fields}
+            section = schema if field is None else model_of(field.annotation) or schema
+            names = {name: name_of((*path, name)) for name in section.model_fields}
             guesses += nearest(key, {**names, **{name: name for name in names.values()}})
         elif kind == "value_error" and (not path or field is None):
             sentences.setdefault(str(item["ctx"]["error"]), str(item["ctx"]["error"]))
@@ -73,7 +67,8 @@ def finding(
             sentences[path] = f"{name_of(path)}{shown_value}: {item['ctx']['error']}"
         else:
             choices = [] if field is None else choices_of(field.annotation)
-            allowed = _allowed(field, choices)
+            words = [mark.words for mark in marks_of(field, Allowed)] if field else []
+            allowed = [*words, listed(choices) if choices else "of another type"][0]
             sentences[path] = f"{name_of(path)} is {quoted(value)}, and must be {allowed}"
             if isinstance(value, str):
                 guesses += nearest(value, {choice: choice for choice in choices})
@@ -109,9 +104,20 @@ def listed(words: Sequence[str]) -> str:
     return f"{', '.join(first)} or {last}" if first else last
 
 
-def field_at(schema: type[BaseModel], loc: Sequence[int | str]) -> FieldInfo | None:
-    """The deepest field of a schema that Pydantic's location leads to."""
-    return _field(schema, loc)[1]
+def field_at(
+    schema: type[BaseModel], loc: Sequence[int | str]
+) -> tuple[FieldPath, FieldInfo | None]:
+    """The deepest field of a schema that Pydantic's location leads to, and its path."""
+    path: list[str] = []
+    field: FieldInfo | None = None
+    model: type[BaseModel] | None = schema
+    for part in loc:
+        if model is None or not isinstance(part, str) or part not in model.model_fields:
+            break
+        field = model.model_fields[part]
+        path.append(part)
+        model = model_of(field.annotation)
+    return tuple(path), field
 
 
 def model_of(annotation: Any) -> type[BaseModel] | None:
@@ -140,35 +146,8 @@ def choices_of(annotation: Any) -> list[str]:
     return [word for part in get_args(annotation) for word in choices_of(part)]
 
 
-def _field(
-    schema: type[BaseModel], loc: Sequence[int | str]
-) -> tuple[FieldPath, FieldInfo | None]:
-    path: list[str] = []
-    field: FieldInfo | None = None
-    model: type[BaseModel] | None = schema
-    for part in loc:
-        if model is None or not isinstance(part, str) or part not in model.model_fields:
-            break
-        field = model.model_fields[part]
-        path.append(part)
-        model = model_of(field.annotation)
-    return tuple(path), field
-
-
-def _model_at(schema: type[BaseModel], path: FieldPath) -> type[BaseModel]:
-    field = field_at(schema, path)
-    return (field and model_of(field.annotation)) or schema
-
-
 def _as_written(given: object, path: FieldPath, value: object) -> object:
     """The text that a user wrote, where a value was parsed from one."""
     for name in path:
         given = given.get(name) if isinstance(given, Mapping) else None
     return given if isinstance(given, str) else value
-
-
-def _allowed(field: FieldInfo | None, choices: Sequence[str]) -> str:
-    said = [] if field is None else marks_of(field, Allowed)
-    if said:
-        return said[0].words
-    return listed(choices) if choices else "of another type"

@@ -8,7 +8,7 @@ right: `true` is no number, no number is infinite, and no path is empty.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
@@ -18,7 +18,6 @@ from raypose.config.schemas import Allowed
 from raypose.storage import AnyPath, as_path, local_path
 
 _BILLION = 1_000_000_000
-_DAY_S = 86_400
 
 if TYPE_CHECKING:
     _Held = TypeVar("_Held", covariant=True)
@@ -47,7 +46,6 @@ PathText = str | os.PathLike[str]
 
 
 def comma_separated(text: str) -> tuple[str, ...]:
-    """The parts between commas, without white space and empty ones."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
@@ -99,19 +97,19 @@ def _text(value: Any) -> Any:
     return str(value) if hasattr(value, "fs") else value
 
 
-def _distinct(value: tuple[str, ...]) -> tuple[str, ...]:
-    twice = [name for name in value if value.count(name) > 1]
+def distinct(names: Sequence[str]) -> Sequence[str]:
+    twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise ValueError(f"{twice[0]} is named twice")
-    return value
+    return names
 
 
-def _as_text(path: AnyPath | None) -> str | None:
-    return None if path is None else str(path)
+def _at_least(least: int) -> Allowed:
+    return Allowed(f"a whole number of at least {least}", "INTEGER")
 
 
 # Workers may run in another directory than the one that a path was written in: all are absolute.
-_WRITTEN = PlainSerializer(_as_text)
+_WRITTEN = PlainSerializer(lambda path: None if path is None else str(path))
 _PATH = Allowed("a path", "PATH")
 Place = Annotated[
     Takes[AnyPath | None, PathText | AnyPath | None], BeforeValidator(_path), _WRITTEN, _PATH
@@ -122,37 +120,24 @@ LocalPlace = Annotated[
 
 Flag = Annotated[bool, Allowed("true or false")]
 ONE_OR_MANY = BeforeValidator(_texts)
-Texts = Annotated[
-    Takes[tuple[str, ...], PathText | Iterable[PathText]],
-    ONE_OR_MANY,
-    Allowed("text, or a list of texts"),
-]
+_TEXTS = Allowed("text, or a list of texts")
+Texts = Annotated[Takes[tuple[str, ...], PathText | Iterable[PathText]], ONE_OR_MANY, _TEXTS]
 Names = Annotated[
     Takes[tuple[str, ...], str | Iterable[str]],
     BeforeValidator(split),
-    AfterValidator(_distinct),
+    AfterValidator(distinct),
     Allowed("names with commas between, or a list of names", "NAME,NAME"),
 ]
 
 _Whole = Annotated[int, BeforeValidator(_no_bool)]
 _Number = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
-Count = Annotated[
-    _Whole, Field(ge=1, le=_BILLION), Allowed("a whole number of at least 1", "INTEGER")
-]
+Count = Annotated[_Whole, Field(ge=1, le=_BILLION), _at_least(1)]
+AtLeastTwo = Annotated[_Whole, Field(ge=2, le=_BILLION), _at_least(2)]
+AtLeastThree = Annotated[_Whole, Field(ge=3, le=_BILLION), _at_least(3)]
 Frame = Annotated[_Whole, Field(ge=0, le=2**53)]
-AtLeastTwo = Annotated[
-    _Whole, Field(ge=2, le=_BILLION), Allowed("a whole number of at least 2", "INTEGER")
-]
-AtLeastThree = Annotated[
-    _Whole, Field(ge=3, le=_BILLION), Allowed("a whole number of at least 3", "INTEGER")
-]
-Seconds = Annotated[
-    _Number,
-    Field(gt=0, le=_DAY_S),
-    Allowed("a number of seconds above 0 and up to a day", "SECONDS"),
-]
+_SECONDS = Allowed("a number of seconds above 0 and up to a day", "SECONDS")
+Seconds = Annotated[_Number, Field(gt=0, le=86_400), _SECONDS]
 Gigabytes = Annotated[_Number, Field(gt=0, le=_BILLION), Allowed("a number of GB above 0", "GB")]
-Percentage = Annotated[
-    _Number, Field(gt=0, le=100), Allowed("a percentage above 0 and up to 100", "PERCENT")
-]
+_PERCENT = Allowed("a percentage above 0 and up to 100", "PERCENT")
+Percentage = Annotated[_Number, Field(gt=0, le=100), _PERCENT]
 Positive = Annotated[_Number, Field(gt=0)]

@@ -1,17 +1,15 @@
 """YAML from untrusted sources: parsed within bounds, or refused with one sentence.
 
-A YAML file of a kilobyte can unfold to gigabytes (nested aliases), overflow the stack of the C
-parser (nested brackets), or hold impossible values (a date, a number of a million digits). So the
-events are checked first, without recursion: size, depth, and nodes with all aliases unfolded.
+A kilobyte of YAML can unfold to gigabytes (nested aliases), overflow the stack of the C parser
+(nested brackets), or hold impossible values (a number of a million digits). So the events are
+checked first, without recursion: size, depth, and nodes with all aliases unfolded.
 
 Plain values get the types that OmegaConf gives them, with which Lightning Pose writes its configs:
-`1e-3` is a number, a date is text, a repeated key is an error. What the values mean is checked
-elsewhere, by one schema per file.
+`1e-3` is a number, a date is text, a repeated key is an error.
 """
 
 from __future__ import annotations
 
-import functools
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +26,8 @@ MAX_NODES = 500_000
 _MAX_NUMBER = 64
 """Characters of a number, for which Python takes quadratic time."""
 _TAG = "tag:yaml.org,2002:"
-_SCALARS = ("null", "bool", "int", "float", "str")
+_REPLACED = (f"{_TAG}timestamp", f"{_TAG}float")
+_KEPT = tuple(_TAG + name for name in ("null", "bool", "int", "float", "str", "seq", "map"))
 _FLOAT = re.compile(
     r"""^(?:
      [-+]?[0-9]+(?:_[0-9]+)*\.[0-9_]*(?:[eE][-+]?[0-9]+)?
@@ -55,13 +54,11 @@ def load_yaml(
     Args:
         source: the file's path or URL, or (a `str`) the text itself.
         what: names the source in messages, as in "the config is no valid YAML".
-        error: the class to raise.
-        max_bytes: refuse a larger source.
-        max_nodes: refuse more values, with all aliases unfolded.
+        error: the class to raise: it can't be read, is no YAML, or too large or deeply nested.
+        max_bytes: of the source.
+        max_nodes: values, with all aliases unfolded.
 
     Raises:
-        RayposeError: of the class `error`: the source can't be read, is no YAML, or is too large
-            or too deeply nested.
         StorageError: an object can't be read from its store.
     """
     path = "" if isinstance(source, str) else str(source)
@@ -78,11 +75,10 @@ def load_yaml(
             raise refused(f"{what} is larger than {max_bytes} bytes")
         text = content.decode("utf-8-sig")
         _check_events(text, max_nodes)
-        return yaml.load(text, Loader=_loader())
+        return yaml.load(text, Loader=_Loader)
     except OSError as problem:
-        raise refused(
-            f"{what} can't be read ({problem.strerror})", "Check the path and who may read it."
-        ) from problem
+        hint = "Check the path and who may read it."
+        raise refused(f"{what} can't be read ({problem.strerror})", hint) from problem
     except _BoundError as problem:
         raise refused(f"{what} {problem}", "Write it out in a simpler way.") from problem
     except (yaml.YAMLError, UnicodeError, ValueError, TypeError) as problem:
@@ -129,7 +125,7 @@ def _check_events(text: str, max_nodes: int) -> None:
             inside.keys.add(event.value)
         inside.awaits_key = not inside.awaits_key
 
-    for event in yaml.parse(text, Loader=_base_loader()):
+    for event in yaml.parse(text, Loader=_BASE):
         if isinstance(event, yaml.AliasEvent):
             if any(collection.anchor == event.anchor for collection in opened):
                 raise _BoundError(f"holds itself, by the alias *{event.anchor}")
@@ -151,50 +147,24 @@ def _check_events(text: str, max_nodes: int) -> None:
                 anchors[ended.anchor] = (ended.n_nodes, ended.height + 1)
 
 
-def _base_loader() -> Any:
-    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_BASE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-@functools.cache
-def _loader() -> Any:
-    """A loader of plain values only, with OmegaConf's types."""
-    base: Any = _base_loader()
+class _Loader(_BASE):  # type: ignore[misc]
+    """Plain values only, with OmegaConf's types; refuses what PyYAML's loaders crash on."""
 
-    class Loader(base):  # type: ignore[misc]
-        """Refuses what PyYAML's safe loaders accept or crash on."""
+    def construct_scalar(self, node: Any) -> Any:
+        is_number = node.tag in (f"{_TAG}int", f"{_TAG}float")
+        if is_number and len(node.value) > _MAX_NUMBER:
+            raise _marked(f"a number of more than {_MAX_NUMBER} characters", node)
+        return super().construct_scalar(node)
 
-        def construct_scalar(self, node: Any) -> Any:
-            is_number = node.tag in (f"{_TAG}int", f"{_TAG}float")
-            if is_number and len(node.value) > _MAX_NUMBER:
-                raise _marked(f"a number of more than {_MAX_NUMBER} characters", node)
-            return super().construct_scalar(node)
-
-        def construct_object(self, node: Any, deep: bool = False) -> Any:
-            try:
-                return super().construct_object(node, deep=deep)
-            except (ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
-                kind = str(node.tag).removeprefix(_TAG)
-                raise _marked(
-                    f"no value of type {kind}: {str(node.value)[:40]!r}", node
-                ) from error
-
-    kept = [f"{_TAG}{name}" for name in (*_SCALARS, "seq", "map")]
-    # Without sets, binary data, ordered mappings and dates, which nothing here expects.
-    Loader.yaml_constructors = {
-        tag: constructor for tag, constructor in base.yaml_constructors.items() if tag in kept
-    }
-    Loader.add_constructor(None, _undefined)
-    # Copies, so that PyYAML's own loaders are not changed.
-    Loader.yaml_implicit_resolvers = {
-        first: [
-            (tag, pattern)
-            for tag, pattern in resolvers
-            if tag not in (f"{_TAG}timestamp", f"{_TAG}float")
-        ]
-        for first, resolvers in base.yaml_implicit_resolvers.items()
-    }
-    Loader.add_implicit_resolver(f"{_TAG}float", _FLOAT, list("-+0123456789."))
-    return Loader
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep=deep)
+        except (ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
+            kind = str(node.tag).removeprefix(_TAG)
+            raise _marked(f"no value of type {kind}: {str(node.value)[:40]!r}", node) from error
 
 
 def _undefined(loader: Any, node: Any) -> Any:
@@ -202,12 +172,23 @@ def _undefined(loader: Any, node: Any) -> Any:
     raise _marked(f"values of type {kind[:40]} are not read", node)
 
 
+# Copies, so that PyYAML's own loaders are not changed; without sets, binary data, ordered mappings
+# and dates, which nothing here expects.
+_constructors = _BASE.yaml_constructors
+_Loader.yaml_constructors = {tag: _constructors[tag] for tag in _KEPT}
+_Loader.add_constructor(None, _undefined)
+_Loader.yaml_implicit_resolvers = {
+    first: [found for found in resolvers if found[0] not in _REPLACED]
+    for first, resolvers in _BASE.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(f"{_TAG}float", _FLOAT, list("-+0123456789."))
+
+
 def _marked(problem: str, node: Any) -> yaml.constructor.ConstructorError:
     return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
 
 def _reason(error: Exception) -> str:
-    """The problem and its position, in one short line."""
     if isinstance(error, yaml.MarkedYAMLError):
         mark = error.problem_mark or error.context_mark
         problem = (error.problem or error.context or "it can't be parsed").strip()

@@ -9,8 +9,6 @@ from pathlib import Path
 from raypose.eks.calibration import read_cameras
 from raypose.storage import local_path
 
-NAME = "calibration.toml"
-
 
 def camera_names(path: Path) -> tuple[str, ...]:
     """Names of the cameras of an Anipose calibration, in its order.
@@ -32,7 +30,7 @@ def find_calibration(videos: Sequence[str], session: str) -> Path | None:
     folder = Path(os.path.commonpath([os.path.dirname(video) for video in videos]))
     name = session.rpartition("/")[2]
     for place in (folder, folder.parent):
-        for candidate in (place / "calibrations" / f"{name}.toml", place / NAME):
+        for candidate in (place / "calibrations" / f"{name}.toml", place / "calibration.toml"):
             if candidate.exists() and not candidate.is_dir():
                 return candidate
     return None

@@ -24,11 +24,9 @@ _OURS = "# Written by raypose"
 
 
 def with_members(config: RunConfig) -> RunConfig:
-    """The configuration with an ensemble replaced by its members.
-
-    A model directory with `ensemble.yaml` stands for the models that this file lists. The smoothed
-    tables then go into that directory; the views and options of the smoother come from the file
-    unless they were given.
+    """The configuration with an ensemble, a directory with `ensemble.yaml`, replaced by its
+    members. The smoothed tables then go into that directory; the views and options of the
+    smoother come from the file unless they were given.
 
     Raises:
         ModelError: the file can't be read, or a member does not exist.
@@ -39,11 +37,9 @@ def with_members(config: RunConfig) -> RunConfig:
     if not ensembles:
         return config
     if len(config.models) > 1:
-        raise ModelError(
-            "an ensemble can't be given together with other models",
-            path=ensembles[0],
-            hint="Give the ensemble alone, or its members one by one.",
-        )
+        message = "an ensemble can't be given together with other models"
+        hint = "Give the ensemble alone, or its members one by one."
+        raise ModelError(message, path=ensembles[0], hint=hint)
     (folder,) = ensembles
     content = _read(folder / NAME)
     given = config.eks_options
@@ -96,23 +92,19 @@ def describe_ensemble(
 
 def _as_yaml(directory: str) -> str:
     """A directory as YAML can hold it: one whose name is not UTF-8 becomes a `file://` URL."""
-    try:
-        directory.encode()
-    except UnicodeEncodeError:
-        return Path(directory).as_uri()
-    return directory
+    is_text = directory == directory.encode(errors="ignore").decode()
+    return directory if is_text else Path(directory).as_uri()
+
+
+_MEMBERS = Allowed("a list of model directories, in quotes where they are numbers")
 
 
 class _Content(BaseModel):
     """What raypose reads of the file; the app may write more."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True)
 
-    members: Annotated[
-        tuple[str, ...],
-        Field(min_length=1),
-        Allowed("a list of model directories, in quotes where they are numbers"),
-    ]
+    members: Annotated[tuple[str, ...], Field(min_length=1), _MEMBERS]
     view_names: Annotated[Names, BeforeValidator(lambda value: value or ())] = EMPTY
     smooth_param: Any = None
     quantile_keep_pca: Percentage | None = None
@@ -131,11 +123,7 @@ def _read(path: Path) -> _Content:
 
 
 def _smooth_param(content: _Content, path: Path) -> float | dict[str, float] | None:
-    """The file's parameter, or one per keypoint; None for null and words, which leave it open.
-
-    Raises:
-        ModelError: it is something else, which must not be replaced silently.
-    """
+    """The file's parameter, or one per keypoint; None for null and words, which leave it open."""
     value = content.smooth_param
     if value is None or (isinstance(value, str) and _number(value) is None):
         return None
@@ -147,11 +135,8 @@ def _smooth_param(content: _Content, path: Path) -> float | dict[str, float] | N
     number = _number(value)
     if number is not None and number > 0:
         return number
-    raise ModelError(
-        f"smooth_param is {quoted(value)}",
-        path=path,
-        hint="Give a number above 0, or one for each keypoint by name; or null to choose it.",
-    )
+    hint = "Give a number above 0, or one for each keypoint by name; or null to choose it."
+    raise ModelError(f"smooth_param is {quoted(value)}", path=path, hint=hint)
 
 
 def _number(value: object) -> float | None:
@@ -171,13 +156,9 @@ def _member(folder: Path, name: str) -> Path:
     if name.startswith("file://"):
         name = str(as_path(name))
     places = [folder, *folder.resolve().parents]
-    candidates = [place / part / name for place in places for part in ("", "models")]
-    for candidate in candidates:
+    for candidate in [place / part / name for place in places for part in ("", "models")]:
         with suppress(OSError):  # a name that is too long
             if candidate.is_dir():
                 return candidate
-    raise ModelError(
-        f"the ensemble's member {name} does not exist",
-        path=folder / NAME,
-        hint="Give the members one by one with -m.",
-    )
+    hint = "Give the members one by one with -m."
+    raise ModelError(f"the ensemble's member {name} does not exist", path=folder / NAME, hint=hint)

@@ -1,7 +1,6 @@
 """Trained models: from a model directory of Lightning Pose to a `ModelSpec`.
 
-The spec says all that plan and steps need to know. Of the checkpoint only the bytes are read, for
-their digest: `inference.checkpoint` loads it, and torch is not needed here.
+Of the checkpoint only the bytes are read, for their digest: torch is not needed here.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from raypose import storage
@@ -23,18 +22,9 @@ from raypose.storage.digests import digest_of_bytes, remembered_digest
 _CONFIGS = ("config.yaml", os.path.join(".hydra", "config.yaml"))
 # The config entries that decide about predictions; all others (training, losses, callbacks) may
 # change without making predictions stale.
-_INFERENCE_KEYS = {
-    "data": (
-        "image_resize_dims",
-        "keypoint_names",
-        "num_keypoints",
-        "view_names",
-        "downsample_factor",
-    ),
-    "model": ("model_type", "backbone", "head"),
-}
-_DATE = re.compile(r"^\d{4}-\d{2}-\d{2}$")
-_TIME = re.compile(r"^\d{2}[-:]\d{2}[-:]\d{2}")
+_DATA = "image_resize_dims keypoint_names num_keypoints view_names downsample_factor"
+_INFERENCE_KEYS = {"data": _DATA.split(), "model": ["model_type", "backbone", "head"]}
+_DATED = re.compile(r"\d{4}-\d{2}-\d{2}/\d{2}[-:]\d{2}[-:]\d{2}")
 
 
 def open_model(
@@ -52,8 +42,7 @@ def open_model(
             `tb_logs/<model_name>/version_*/checkpoints/*.ckpt`.
         name: the model's name in the run; by default what `shortest_names` makes of the directory.
         overrides: Hydra-style changes to the config, `key=value`; `+key=value` adds a key.
-        runtime: what runs the network: `torch`, or `onnx` or `tensorrt` for a model that Lightning
-            Pose has exported.
+        runtime: `torch`, or `onnx` or `tensorrt` for a model that Lightning Pose has exported.
         precision: which export; see `exports.find_export`.
 
     Raises:
@@ -74,16 +63,18 @@ def _open(
     config, values = read_config(config_path, overrides)
     model_type = config.model.model_type
     if model_type not in MODEL_TYPES:
-        raise ModelError(
-            f"model.model_type is {model_type!r}, which raypose does not know",
-            path=config_path,
-            hint=f"It knows {', '.join(MODEL_TYPES)}.",
-        )
+        message = f"model.model_type is {model_type!r}, which raypose does not know"
+        raise ModelError(message, path=config_path, hint=f"It knows {', '.join(MODEL_TYPES)}.")
     evaluation = config.eval or Evaluation()
     threshold = evaluation.confidence_thresh_for_vid
     size = config.data.image_resize_dims
     checkpoint = find_checkpoint(path, config.model.model_name)
-    checkpoint_digest = _digest_of_file(checkpoint)
+    try:
+        checkpoint_digest = remembered_digest(checkpoint)
+    except OSError as error:
+        message = f"the checkpoint can't be read ({error.strerror})"
+        hint = "Check that the file is there and who may read it."
+        raise ModelError(message, path=checkpoint, hint=hint) from error
     exported = None
     if runtime != "torch":
         exported = find_export(path, checkpoint, model_type, runtime, precision)
@@ -128,11 +119,9 @@ def find_checkpoint(directory: AnyPath, model_name: object = None) -> AnyPath:
             folders = []
         folders = [folder for folder in folders if _checkpoints(folder)]
     if not folders:
-        raise ModelError(
-            "this model directory has no checkpoint (tb_logs/*/version_*/checkpoints/*.ckpt)",
-            path=directory,
-            hint="Copy the whole directory from where the model was trained.",
-        )
+        message = "this model directory has no checkpoint (tb_logs/*/version_*/checkpoints/*.ckpt)"
+        hint = "Copy the whole directory from where the model was trained."
+        raise ModelError(message, path=directory, hint=hint)
     if len(folders) > 1:
         raise _several("checkpoints of several models", folders, directory)
     found = _checkpoints(folders[0])
@@ -152,48 +141,33 @@ def shortest_names(directories: Sequence[str | os.PathLike[str] | AnyPath]) -> l
     `outputs/2026-11-01/10-00-00` becomes `2026-11-01_10-00-00`.
     """
     parts = [storage.parts(as_path(directory)) or ("model",) for directory in directories]
-    lengths = [_least_length(names) for names in parts]
+    lengths = [2 if _DATED.match("/".join(names[-2:])) else 1 for names in parts]
     for extra in range(max(len(names) for names in parts) + 1 if parts else 0):
         tails = [
             "_".join(names[-min(len(names), length + extra) :])
             for names, length in zip(parts, lengths, strict=True)
         ]
-        names = [_as_file_name(tail) for tail in tails]
+        # Colons (in old time stamps) and white space are awkward in file names.
+        names = [re.sub(r"[:\s\\/]+", "-", tail).strip(".") or "model" for tail in tails]
         if len({name.casefold() for name in names}) == len(names):
             return names
     # The same directory twice, or paths that become equal when joined.
     return [f"{name}_{index}" for index, name in enumerate(names)] if parts else []
 
 
-def _least_length(names: Sequence[str]) -> int:
-    dated = len(names) > 1 and _TIME.match(names[-1]) and _DATE.match(names[-2])
-    return 2 if dated else 1
-
-
-def _as_file_name(tail: str) -> str:
-    # Colons (in old time stamps) and white space are awkward in file names.
-    return re.sub(r"[:\s\\/]+", "-", tail).strip(".") or "model"
-
-
 def _find_config(directory: AnyPath) -> AnyPath:
-    if not directory.exists():
-        raise ModelError(
-            "there is no such model directory", path=directory, hint="Check the path after -m."
-        )
-    if not directory.is_dir():
-        raise ModelError(
-            "this is a file, not a model directory",
-            path=directory,
-            hint="Give the directory that holds config.yaml and tb_logs.",
-        )
     for relative in _CONFIGS:
         if (directory / relative).is_file():
             return directory / relative
-    raise ModelError(
-        "there is no config.yaml in this model directory",
-        path=directory,
-        hint="Give the directory that Lightning Pose made when it trained the model.",
-    )
+    if not directory.exists():
+        message, hint = "there is no such model directory", "Check the path after -m."
+    elif not directory.is_dir():
+        message = "this is a file, not a model directory"
+        hint = "Give the directory that holds config.yaml and tb_logs."
+    else:
+        message = "there is no config.yaml in this model directory"
+        hint = "Give the directory that Lightning Pose made when it trained the model."
+    raise ModelError(message, path=directory, hint=hint)
 
 
 def _checkpoints(folder: AnyPath) -> dict[int, list[AnyPath]]:
@@ -214,32 +188,15 @@ def _step(file: AnyPath) -> int:
 
 def _several(what: str, paths: Sequence[AnyPath], directory: AnyPath) -> ModelError:
     names = (str(path).removeprefix(f"{directory}/") for path in paths)
-    return ModelError(
-        f"there are {what}: {', '.join(names)}",
-        path=directory,
-        hint="Move all but the one to use elsewhere.",
-    )
+    hint = "Move all but the one to use elsewhere."
+    return ModelError(f"there are {what}: {', '.join(names)}", path=directory, hint=hint)
 
 
-def _fingerprint(
-    checkpoint: str, config: Mapping[str, Any], exported: ExportedModel | None
-) -> str:
+def _fingerprint(checkpoint: str, config: dict[str, Any], exported: ExportedModel | None) -> str:
     """Digest of a checkpoint's digest, and of what else decides about predictions."""
-    told = {
-        section: {key: (config.get(section) or {}).get(key) for key in keys}
-        for section, keys in _INFERENCE_KEYS.items()
-    }
+    told = {}
+    for section, keys in _INFERENCE_KEYS.items():
+        told[section] = {key: (config.get(section) or {}).get(key) for key in keys}
     export = "" if exported is None else f"{exported.runtime} {exported.digest}"
     text = checkpoint + json.dumps(told, sort_keys=True, default=str) + export
     return digest_of_bytes(text.encode())
-
-
-def _digest_of_file(path: AnyPath) -> str:
-    try:
-        return remembered_digest(path)
-    except OSError as error:
-        raise ModelError(
-            f"the checkpoint can't be read ({error.strerror})",
-            path=path,
-            hint="Check that the file is there and who may read it.",
-        ) from error

@@ -1,9 +1,8 @@
 """Names of outputs: the keys of videos, and the names of recordings of several views.
 
-A video's key is its stem; where stems collide, it is the stem below folders that differ. Names
-last: the records of outputs say which name a video had in an earlier run, so that a new video does
-not rename the outputs of another. Names depend on the set of videos and on these records, not on
-their order, so that several drivers that plan parts of the same recordings agree on them.
+Names last: the records of outputs say which name a video had in an earlier run, so that a new
+video does not rename the outputs of another. They depend on the set of videos and on these
+records, not on their order, so that several drivers of the same recordings agree on them.
 """
 
 from __future__ import annotations
@@ -21,9 +20,7 @@ from raypose.storage.records import recorded_below
 
 
 class GivenNames:
-    """Names from earlier runs, by the records of their outputs.
-
-    Each folder is listed once; a record is read only where a video may have two names.
+    """Names from earlier runs, by the records of their outputs; each folder is listed once.
 
     Args:
         folders: where outputs are, one folder per owner.
@@ -32,41 +29,27 @@ class GivenNames:
 
     def __init__(self, folders: Iterable[AnyPath], suffix: str) -> None:
         self._suffix = suffix
-        self._names = {
-            str(folder): {
-                name.removesuffix(suffix)
-                for name in recorded_below(folder)
-                if name.endswith(suffix)
-            }
-            for folder in folders
-        }
+        self._names: dict[str, set[str]] = {}
+        for folder in folders:
+            names = [name for name in recorded_below(folder) if name.endswith(suffix)]
+            self._names[str(folder)] = {name.removesuffix(suffix) for name in names}
         self._sources: dict[str, list[str]] = {}
 
     def ending_in(self, last: str) -> list[str]:
-        """Names whose last part is `last`."""
         names = {name for names in self._names.values() for name in names}
         return sorted(name for name in names if name.rpartition("/")[2] == last)
 
     def of(self, paths: Sequence[AnyPath], candidates: Iterable[str], default: str) -> str:
-        """The shortest candidate that has been a name of these files only; empty if none has.
-
-        Args:
-            paths: the video, or the videos of a recording.
-            candidates: names that it may have had.
-            default: its name if it had none.
-        """
+        """The shortest candidate that has been a name of these files only; empty if none has, or
+        only the default."""
         known = [n for n in candidates if any(n in names for names in self._names.values())]
         if set(known) <= {default}:
             return ""
-        ours = [
-            name
-            for name in known
-            if all(_is_one_of(source, paths) for source in self._sources_of(name))
-        ]
+        ours = [n for n in known if all(_is_one_of(s, paths) for s in self._sources_of(n))]
         return min(ours, key=lambda name: (name.count("/"), len(name), name), default="")
 
     def _sources_of(self, name: str) -> list[str]:
-        """The video that an output of this name was made from, for each owner that has one."""
+        """The video that an output of this name was made from, for each owner."""
         if name not in self._sources:
             self._sources[name] = [
                 records.source_of(as_path(folder) / f"{name}{self._suffix}")
@@ -92,7 +75,7 @@ def _is_one_of(source: str, paths: Sequence[AnyPath]) -> bool:
 def name_videos(videos: Sequence[FoundVideo], given: GivenNames | None = None) -> list[str]:
     """The key of each video: its stem; where stems collide, below folders that differ.
 
-    `day1/cam.mp4` and `day2/cam.mp4` become `day1/cam` and `day2/cam`; two files that differ in
+    `day1/cam.mp4` and `day2/cam.mp4` become `day1/cam` and `day2/cam`; two files that differ
     only in the suffix keep it: `cam.mp4` and `cam.avi`. But a video that has been `cam` in the
     output folder stays `cam`.
 
@@ -108,20 +91,13 @@ def name_videos(videos: Sequence[FoundVideo], given: GivenNames | None = None) -
         plain = _tails(path, path.stem)
         return [*plain, *(f"{name}{path.suffix}" for name in plain)]
 
-    before = [
-        given.of([video.path], tails(video.path), base)
-        for video, base in zip(videos, bases, strict=True)
-    ]
-    return _settle([video.path for video in videos], bases, before, tails)
+    paths = [video.path for video in videos]
+    before = [given.of([p], tails(p), base) for p, base in zip(paths, bases, strict=True)]
+    return _settle(paths, bases, before, tails)
 
 
 def name_recordings(recordings: Sequence[Recording], given: GivenNames) -> list[Recording]:
-    """The recordings, each under the name that it had in the output folder, if any.
-
-    Args:
-        recordings: with names that tell them apart.
-        given: the names of earlier runs.
-    """
+    """The recordings, each under the name that it had in an earlier run, if any."""
     firsts = [recording.files[0][1] for recording in recordings]
     bases = [recording.name for recording in recordings]
     before = [
@@ -136,12 +112,8 @@ def name_recordings(recordings: Sequence[Recording], given: GivenNames) -> list[
 def _base_names(paths: Sequence[AnyPath]) -> list[str]:
     stems = Counter(path.stem for path in paths)
     folders = [storage.parts(path.parent) for path in paths]
-    n_common = sum(
-        1
-        for _ in itertools.takewhile(
-            lambda names: len(set(names)) == 1, zip(*folders, strict=False)
-        )
-    )
+    is_common = [len(set(names)) == 1 for names in zip(*folders, strict=False)]
+    n_common = [*is_common, False].index(False)
     keys = [
         path.stem if stems[path.stem] == 1 else "/".join((*folder[n_common:], path.stem))
         for path, folder in zip(paths, folders, strict=True)

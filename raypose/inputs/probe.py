@@ -1,9 +1,8 @@
 """Describes one video for the plan, and remembers the description in a cache on this machine.
 
-`VideoSpec` and `VideoIndex` are kept by the file's path and identity (`video.index_cache`), so
-planning again reads none of a known video's packets; a file that was changed in any way is read
-anew. An object in a store is copied to scratch for that, once for each ETag. A video that can't be
-used is not remembered: it may have been repaired by the next run.
+It is kept by the file's path and identity (`video.index_cache`), so planning again reads none of a
+known video's packets. An object in a store is copied to scratch for that, once for each ETag. A
+video that can't be used is not remembered: it may have been repaired by the next run.
 """
 
 from __future__ import annotations
@@ -39,9 +38,8 @@ def probe(path: AnyPath, key: str = "") -> VideoSpec:
         index, fingerprint = _read(path, identity)
         stats = facts_of(index, fingerprint)
         # Where a file has changed meanwhile, its identity will tell the tasks.
-        if identity is not None and (
-            storage.local_path(path) is None or _identity(path) == identity
-        ):
+        is_local = storage.local_path(path) is not None
+        if identity is not None and (not is_local or _identity(path) == identity):
             store_index(str(path), identity, index, fingerprint)
     stats["notes"] = tuple(stats["notes"])
     return VideoSpec(path=str(path), key=key, identity=identity, **stats)
@@ -72,7 +70,6 @@ def _identity(path: AnyPath) -> Identity | None:
 
 
 def _read(path: AnyPath, identity: Identity | None) -> tuple[VideoIndex, str]:
-    """Index and fingerprint of a file, or of a copy of an object."""
     from raypose.video.index import fingerprint_video, index_video
 
     local = storage.local_path(path)

@@ -1,10 +1,9 @@
 """References in a model's config: `${data.data_dir}/videos` and the like, resolved by hand.
 
-OmegaConf would resolve more than a config of others should be allowed: with
-`${oc.env:AWS_SECRET_ACCESS_KEY}` it reads this machine's environment. Here a reference is a path
-within the same config, absolute (`${a.b}`, `${a[0]}`) or relative (`${.b}`, `${..b}`). All others,
-and references to nothing, are kept as text, which the schema may refuse. The size of what they
-unfold to is bounded.
+OmegaConf would resolve more than others' configs should be allowed: `${oc.env:…}` reads this
+machine's environment. Here a reference is a path within the same config, absolute (`${a.b}`,
+`${a[0]}`) or relative (`${.b}`, `${..b}`). All others, and references to nothing, are kept as
+text, which the schema may refuse. The size of what they unfold to is bounded.
 """
 
 from __future__ import annotations
@@ -29,11 +28,7 @@ class ReferenceBoundError(Exception):
 
 
 def resolve(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config with all references to its own entries replaced.
-
-    Raises:
-        ReferenceBoundError: they form a circle, or unfold too far.
-    """
+    """The config with all references to its own entries replaced, or a `ReferenceBoundError`."""
     result: dict[str, Any] = _Resolver(config).resolved(config, (), 0)
     return result
 
@@ -41,8 +36,7 @@ def resolve(config: Mapping[str, Any]) -> dict[str, Any]:
 class _Resolver:
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._root = root
-        self._n_values = 0
-        self._n_characters = 0
+        self._n_values = self._n_characters = 0
 
     def resolved(self, node: Any, path: _Path, depth: int) -> Any:
         """A node of the config at `path`, with everything below it resolved."""
@@ -59,9 +53,8 @@ class _Resolver:
             value = self._text(node, path, depth) if "${" in node else node
             self._n_characters += len(value) if isinstance(value, str) else 0
             if self._n_characters > _MAX_CHARACTERS:
-                raise ReferenceBoundError(
-                    f"references that unfold to more than {_MAX_CHARACTERS} characters"
-                )
+                message = f"references that unfold to more than {_MAX_CHARACTERS} characters"
+                raise ReferenceBoundError(message)
             return value
         return node
 
@@ -103,11 +96,9 @@ def _target(written: str, path: _Path) -> _Path | None:
     """The absolute path of a reference at `path`; None if it leaves the config."""
     n_dots = len(written) - len(written.lstrip("."))
     parts = tuple(_PARTS.findall(written))
-    if not n_dots:
-        return parts
     if n_dots > len(path):
         return None
-    return (*path[: len(path) - n_dots], *parts)
+    return (*path[: len(path) - n_dots], *parts) if n_dots else parts
 
 
 def _child(node: Any, part: str) -> Any:

@@ -1,8 +1,7 @@
-"""Finds files below directories and by globs, each once.
+"""Finds files below directories and by globs, each once; no file is opened.
 
 Links to directories are followed; a directory is searched once, whatever its names, so that
-circular links end. A broken link or an unreadable directory becomes an error as a value, and the
-search goes on. Hidden files and directories are skipped. No file is opened here.
+circular links end. Hidden files and directories are skipped.
 """
 
 from __future__ import annotations
@@ -23,15 +22,8 @@ _FILE_SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,4}$")
 
 
 class Search:
-    """A search for files in directories.
-
-    Args:
-        wanted: whether a file of this name is wanted.
-        recursive: whether directories are searched at all depths.
-
-    Attributes:
-        broken: links and directories that could not be searched.
-    """
+    """A search for files that are `wanted` by their names; links and directories that can't be
+    followed or searched are collected in `broken`."""
 
     def __init__(self, wanted: Callable[[str], bool], *, recursive: bool) -> None:
         self.broken: list[VideoError] = []
@@ -80,23 +72,16 @@ class Search:
         target = os.readlink(path)
         may_be_folder = self._recursive and not _FILE_SUFFIX.search(path.name)
         if self._wanted(path.name) or self._wanted(os.path.basename(target)) or may_be_folder:
-            error = VideoError(
-                f"is a broken link (to {target})",
-                path=path,
-                hint="Restore its target, or remove the link.",
-            )
+            hint = "Restore its target, or remove the link."
+            error = VideoError(f"is a broken link (to {target})", path=path, hint=hint)
             if all(known.path != error.path for known in self.broken):
                 self.broken.append(error)
         return True
 
     def _children(self, folder: Path, pattern: str) -> list[Path]:
         children = [path for paths in self._content(folder) for path in paths]
-        return [
-            path
-            for path in children
-            if fnmatch.fnmatchcase(path.name, pattern)
-            and (_is_visible(path) or pattern.startswith("."))
-        ]
+        seen = [path for path in children if _is_visible(path) or pattern.startswith(".")]
+        return [path for path in seen if fnmatch.fnmatchcase(path.name, pattern)]
 
     def _files(self, folder: Path) -> list[Path]:
         files, _, others = self._content(folder)
@@ -127,27 +112,20 @@ class Search:
     def _content(self, folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
         """Files, directories, and broken links, in order of their names."""
         if folder not in self._contents:
-            files: list[Path] = []
-            folders: list[Path] = []
-            others: list[Path] = []
+            kinds: dict[str, list[Path]] = {"file": [], "folder": [], "broken": []}
             try:
                 with os.scandir(folder) as entries:
                     for entry in sorted(entries, key=lambda entry: entry.name):
-                        kinds = {"folder": folders, "file": files, "broken": others}
                         kinds[_kind(entry)].append(folder / entry.name)
             except OSError as error:
                 self._note(folder, error)
-            self._contents[folder] = files, folders, others
+            self._contents[folder] = kinds["file"], kinds["folder"], kinds["broken"]
         return self._contents[folder]
 
     def _note(self, folder: Path, error: OSError) -> None:
-        self.broken.append(
-            VideoError(
-                f"this directory can't be searched ({error.strerror})",
-                path=folder,
-                hint="Ask its owner for read permission, or leave it out.",
-            )
-        )
+        message = f"this directory can't be searched ({error.strerror})"
+        hint = "Ask its owner for read permission, or leave it out."
+        self.broken.append(VideoError(message, path=folder, hint=hint))
 
 
 def _is_visible(path: Path) -> bool:

@@ -1,8 +1,6 @@
-"""Which files belong to one recording by several cameras.
+"""Which files (videos, or tables of predictions) belong to one recording by several cameras.
 
-Paths of files (videos, or tables of predictions) go in; recordings come out, and files that belong
-to none with the reason. Nothing is guessed. Only a list that
-the user wrote is read from disk; whether the files exist is checked elsewhere.
+Only a list that the user wrote is read from disk; whether files exist is checked elsewhere.
 """
 
 from __future__ import annotations
@@ -28,8 +26,7 @@ class Recording:
     """One recording: its files by view.
 
     Attributes:
-        name: unique among the recordings; used in output paths: `rec1`, or `day1/rec1` where
-            names collide.
+        name: unique; used in output paths: `rec1`, or `day1/rec1` where names collide.
         files: `(view, file)`, in the order of the views.
         missing: views that have no file.
     """
@@ -62,36 +59,30 @@ def group_by_view(files: Sequence[Path], views: Sequence[str]) -> Grouping:
     lower case are told apart, unless that finds nothing. Where the stem names no view, a folder
     below the files' common one may, or else the folder that the file is in.
 
-    Args:
-        files: videos or tables, in any order.
-        views: names of the views.
-
     Raises:
         UsageError: no views, or views that can't be told apart.
     """
     _check_views(views)
+    all_views = ", ".join(views)
     paths = {file: Path(os.path.abspath(file)) for file in files}
     root = Path(os.path.commonpath([p.parent for p in paths.values()])) if paths else Path()
     by_stem = {file: _views_in(path.stem, views) for file, path in paths.items()}
     folders = {file: path.parent.relative_to(root).parts for file, path in paths.items()}
     # A folder `left` is the view's only as long as no file of another view lies in it.
-    told_by_folders = all(
-        views_of_folders(folders[file], views) <= found
-        for file, found in by_stem.items()
-        if len(found) == 1
-    )
+    alone = [file for file, found in by_stem.items() if len(found) == 1]
+    told_by_folders = all(views_of_folders(folders[f], views) <= by_stem[f] for f in alone)
     keys: dict[Path, tuple[str, tuple[str, ...]]] = {}
     unmatched: list[tuple[Path, str]] = []
     for file, path in paths.items():
         found = by_stem[file]
         of_folders = views_of_folders(folders[file], views)
-        if not found:
-            found = of_folders or views_of_folders((path.parent.name,), views)
-            dropped = of_folders
-        else:
-            dropped = of_folders if told_by_folders else set()
+        dropped = of_folders if told_by_folders or not found else set()
+        found = found or of_folders or views_of_folders((path.parent.name,), views)
         if len(found) != 1:
-            unmatched.append((file, _why_unmatched(found, views)))
+            named = ", ".join(view for view in views if view in found)
+            count = "two" if len(found) == 2 else len(found)
+            several, none = f"names {count} views: {named}", f"names none of the views {all_views}"
+            unmatched.append((file, several if found else none))
             continue
         (view,) = found
         kept = [part for part in folders[file] if not views_of_folders((part,), views) & dropped]
@@ -131,9 +122,8 @@ def read_session_list(path: Path) -> Grouping:
     taken: dict[str, int] = {}
     for line, row in rows[1:]:
         if len(row) != len(header):
-            raise UsageError(
-                f"line {line} has {len(row)} fields, the first row {len(header)}", path=path
-            )
+            message = f"line {line} has {len(row)} fields, the first row {len(header)}"
+            raise UsageError(message, path=path)
         fields = dict(zip(header, row, strict=True))
         recording = _listed(fields, views, path, line)
         items = [recording.name, *(str(file) for _, file in recording.files)]
@@ -166,55 +156,41 @@ def _check_views(views: Sequence[str], path: Path | str = "") -> None:
     for view in views:
         tokens = _tokens(view)
         if not all(tokens):
-            raise UsageError(
-                f"{view!r} can't be the name of a view",
-                path=path,
-                hint="Names are letters and digits, with single _ or - between.",
-            )
+            hint = "Names are letters and digits, with single _ or - between."
+            raise UsageError(f"{view!r} can't be the name of a view", path=path, hint=hint)
         if tokens in words:
             raise UsageError(f"views {words[tokens]} and {view} can't be told apart", path=path)
         words[tokens] = view
 
 
 def _tokens(text: str) -> tuple[str, ...]:
-    """The parts between separators."""
     return tuple(_SEPARATOR.split(text)[::2])
 
 
-def _fold(tokens: Sequence[str]) -> tuple[str, ...]:
-    return tuple(token.casefold() for token in tokens)
-
-
-def _spans(text: str, view: str, *, exact: bool) -> list[tuple[int, int]]:
+def _spans(text: str, view: str) -> list[tuple[int, int]]:
     """Where the parts of the view's name come within those of the text, `(start, stop)`."""
     tokens, wanted = _tokens(text), _tokens(view)
-    if not exact:
-        tokens, wanted = _fold(tokens), _fold(wanted)
     size = len(wanted)
     return [(i, i + size) for i in range(len(tokens)) if tokens[i : i + size] == wanted]
 
 
 def _views_in(text: str, views: Sequence[str]) -> set[str]:
-    """The views that a stem names."""
-    for exact in (True, False):
-        spans = [(*span, view) for view in views for span in _spans(text, view, exact=exact)]
-        found = {
-            view
-            for start, stop, view in spans
-            if not any(a <= start and stop <= b and b - a > stop - start for a, b, _ in spans)
-        }
-        if found:
-            return found
-    return set()
+    spans = [(*span, view) for view in views for span in _spans(text, view)] or [
+        (*span, view) for view in views for span in _spans(text.casefold(), view.casefold())
+    ]
+    return {
+        view
+        for start, stop, view in spans
+        if not any(a <= start and stop <= b and b - a > stop - start for a, b, _ in spans)
+    }
 
 
 def views_of_folders(folders: Sequence[str], views: Sequence[str]) -> set[str]:
     """The views that are the whole name of one of the folders."""
     found: set[str] = set()
     for folder in folders:
-        tokens = _tokens(folder)
-        same = {view for view in views if _tokens(view) == tokens}
-        found |= same or {view for view in views if _fold(_tokens(view)) == _fold(tokens)}
+        same = {view for view in views if _tokens(view) == _tokens(folder)}
+        found |= same or {v for v in views if _tokens(v.casefold()) == _tokens(folder.casefold())}
     return found
 
 
@@ -222,7 +198,7 @@ def _without(stem: str, view: str) -> str:
     """The stem without the view's name; of the separators around it the first one stays."""
     parts = _SEPARATOR.split(stem)
     tokens, separators = parts[::2], ["", *parts[1::2]]
-    spans = _spans(stem, view, exact=True) or _spans(stem, view, exact=False)
+    spans = _spans(stem, view) or _spans(stem.casefold(), view.casefold())
     gone = {i for start, stop in spans for i in range(start, stop)}
     text: str | None = None
     separator = ""
@@ -232,14 +208,6 @@ def _without(stem: str, view: str) -> str:
             text = token if text is None else text + separator + token
             separator = ""
     return text or ""
-
-
-def _why_unmatched(found: set[str], views: Sequence[str]) -> str:
-    if not found:
-        return f"names none of the views {', '.join(views)}"
-    named = [view for view in views if view in found]
-    count = "two views" if len(named) == 2 else f"{len(named)} views"
-    return f"names {count}: {', '.join(named)}"
 
 
 def _name_of(root: Path, views: Sequence[str]) -> str:

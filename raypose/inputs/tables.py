@@ -2,8 +2,7 @@
 
 Tables are Lightning Pose's, called by their videos, below a model directory's `video_preds` or
 anywhere; DeepLabCut's, whose names end in what made them; SLEAP's, whose names are the project's
-and the video's. Files beside them that are no tables of predictions (metrics, snippets, smoothed
-tables) are excluded. Only the first bytes of a file are looked at.
+and the video's. Only the first bytes of a file are looked at.
 """
 
 from __future__ import annotations
@@ -38,10 +37,10 @@ class FoundTable:
     """A table of predictions, by its name and place.
 
     Attributes:
-        path: absolute path.
-        folder: whose it is: the model directory, or the directory that it lies in.
-        key: its video: the stem, with the folders below `video_preds`.
-        label: what its name says beside the video's (`DLC_resnet50_…`); empty for many.
+        path: absolute.
+        folder: the model directory, or the directory that it lies in.
+        key: the stem of its video, with the folders below `video_preds`.
+        label: what its name says beside the video's (`DLC_resnet50_…`).
     """
 
     path: Path
@@ -52,12 +51,7 @@ class FoundTable:
 
 @dataclass(frozen=True, slots=True)
 class FoundTables:
-    """What was found.
-
-    Attributes:
-        tables: each once, in order.
-        excluded: `(path, reason)` of what was not taken for a table.
-    """
+    """What was found, each once, in order, and `(path, reason)` of what is no table."""
 
     tables: tuple[FoundTable, ...]
     excluded: tuple[tuple[Path, str], ...] = ()
@@ -86,11 +80,11 @@ def find_tables(arguments: Sequence[str]) -> FoundTables:
                 look = look_at_table(path)
             except (RayposeError, OSError):
                 look = TableLook("")  # damaged: what reads it will say so, in its place
-            reason = _why_not(look)
-            if reason:
-                excluded[path] = reason
+            if look is None:
+                excluded[path] = "is no table of predictions"
+            elif look.scorer == EKS_SCORER:
+                excluded[path] = "is smoothed already"
             else:
-                assert look is not None
                 tables[path] = _named(path, look)
         if not files:
             excluded[Path(os.path.abspath(os.path.expanduser(argument)))] = "holds no table"
@@ -102,8 +96,7 @@ def find_tables(arguments: Sequence[str]) -> FoundTables:
 
 def _hint(argument: str) -> str:
     folder = Path(os.path.expanduser(argument))
-    below = sorted(p.parent.name for name in FOLDERS for p in folder.glob(f"*/{name}"))
-    if below:
+    if below := sorted(p.parent.name for name in FOLDERS for p in folder.glob(f"*/{name}")):
         return f"Give the model directories in it: {', '.join(below[:5])}."
     return (
         "Give tables of Lightning Pose, DeepLabCut or SLEAP (.csv, .h5), directories or globs of "
@@ -116,20 +109,13 @@ def _expand(argument: str) -> Iterable[Path]:
     if os.path.exists(path):
         return _below(Path(os.path.abspath(path)))
     if local_path(argument) is None:
-        raise UsageError(
-            "tables are read from a file system, not from a store",
-            path=argument,
-            hint="Copy them to a disk first.",
-        )
+        message = "tables are read from a file system, not from a store"
+        raise UsageError(message, path=argument, hint="Copy them to a disk first.")
     if not glob.has_magic(argument):
         raise UsageError("no such file or directory", path=argument, hint="Check the path.")
     matches = sorted(Path(os.path.abspath(p)) for p in glob.glob(str(path), recursive=True))
-    return [
-        file
-        for match in matches
-        for file in _below(match)
-        if match.is_dir() or _may_be_table(match, match.parent)
-    ]
+    fitting = [p for p in matches if p.is_dir() or _may_be_table(p, p.parent)]
+    return [file for match in fitting for file in _below(match)]
 
 
 def _below(path: Path) -> list[Path]:
@@ -139,29 +125,19 @@ def _below(path: Path) -> list[Path]:
     places = [path / name for name in FOLDERS if (path / name).is_dir()]
     if not places and path.name not in FOLDERS:
         return sorted(p for p in path.iterdir() if _may_be_table(p, path))
-    return [
-        file
-        for place in places or [path]
-        for file in sorted(place.rglob("*"))
-        if _may_be_table(file, place)
-    ]
+    pairs = [(place, file) for place in places or [path] for file in sorted(place.rglob("*"))]
+    return [file for place, file in pairs if _may_be_table(file, place)]
 
 
 def _may_be_table(path: Path, root: Path) -> bool:
     parts = path.relative_to(root).parts
-    if path.suffix.lower() not in SUFFIXES or any(part.startswith(".") for part in parts):
-        return False
-    if _NOT_TABLES & set(parts[:-1]) or _METRIC.search(path.stem) or not path.is_file():
+    is_hidden = any(part.startswith(".") for part in parts)
+    is_other = _NOT_TABLES & set(parts[:-1]) or _METRIC.search(path.stem)
+    if path.suffix.lower() not in SUFFIXES or is_hidden or is_other or not path.is_file():
         return False
     # The Pose-app has snippets beside the whole tables.
     whole = path.stem.removesuffix(".short")
     return whole == path.stem or not path.with_name(whole + path.suffix).exists()
-
-
-def _why_not(look: TableLook | None) -> str:
-    if look is None:
-        return "is no table of predictions"
-    return "is smoothed already" if look.scorer == EKS_SCORER else ""
 
 
 def _named(path: Path, look: TableLook) -> FoundTable:

@@ -3,7 +3,6 @@
 `find_videos` turns files, directories and globs into paths; `probe_videos` indexes and
 fingerprints several videos at a time. Between the two, `names` gives each video the key of its
 outputs. Suffixes only choose candidates: a file is a video if FFmpeg finds a video track in it.
-Excluded files are returned with the reason; a video that can't be used does not stop the others.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from raypose.inputs.probe import probe
 from raypose.inputs.search import Search
 from raypose.specs import VideoSpec
 from raypose.storage import AnyPath, as_path
+from raypose.storage.object_store import matching_objects
 from raypose.storage.records import RecordedFiles
 from raypose.worker.budget import usable_cores
 
@@ -32,7 +32,6 @@ SUFFIXES = (
 )  # fmt: skip
 """Suffixes of files that are looked at in directories and globs."""
 
-_SUFFIXES_OF_TEXTS = (".ts", ".mts")
 _HEAD_BYTES = 4096
 
 OWN = "outputs of raypose"
@@ -63,12 +62,10 @@ class Excluded:
 
 @dataclass(frozen=True, slots=True)
 class FoundVideos:
-    """What arguments stand for.
+    """What arguments stand for, each once, in order.
 
     Attributes:
-        videos: each once, in order.
         broken: links that lead nowhere, and directories that can't be searched.
-        excluded: what was found and is no input.
     """
 
     videos: tuple[FoundVideo, ...]
@@ -78,13 +75,7 @@ class FoundVideos:
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """A video that can't be used, and why.
-
-    Attributes:
-        path: absolute path or URL.
-        key: key of the outputs that it would have.
-        error: what is wrong with it.
-    """
+    """A video that can't be used, and why; `key` is that of the outputs that it would have."""
 
     path: str
     key: str
@@ -94,9 +85,8 @@ class Unusable:
 def find_videos(arguments: Sequence[str], *, recursive: bool = False) -> FoundVideos:
     """The videos that files, directories, globs and URLs stand for, each once, in order.
 
-    A file that is named is taken whatever its suffix; in directories and globs only files whose
-    suffix is one of videos, in any case, and no hidden files. What raypose has made itself is
-    never taken.
+    A file that is named is taken whatever its suffix; in directories and globs only those with a
+    suffix of videos, and no hidden files. What raypose has made itself is never taken.
 
     Raises:
         UsageError: an argument stands for nothing, or nothing is left to be taken.
@@ -107,13 +97,13 @@ def find_videos(arguments: Sequence[str], *, recursive: bool = False) -> FoundVi
         finder.add(argument)
     found = finder.result()
     if not found.videos and not found.broken:
-        raise UsageError(f"no video there: {_counted(found.excluded)}", path=arguments[0])
+        counts = Counter(item.reason for item in found.excluded)
+        counted = ", ".join(f"{reason} ({count})" for reason, count in counts.items())
+        raise UsageError(f"no video there: {counted}", path=arguments[0])
     return found
 
 
 class _Finder:
-    """Collects what arguments stand for."""
-
     def __init__(self, recursive: bool) -> None:
         self._recursive = recursive
         self._search = Search(_has_video_suffix, recursive=recursive)
@@ -124,17 +114,12 @@ class _Finder:
     def add(self, argument: str) -> None:
         n_broken = len(self._search.broken)
         path = storage.local_path(argument)
-        if path is None:
-            candidates = self._of_url(argument)
-        else:
-            candidates = self._of_path(path, argument)
+        candidates = self._of_path(path, argument) if path else self._of_url(argument)
         if not candidates and len(self._search.broken) == n_broken:
-            raise UsageError(
-                "no video there",
-                path=argument,
-                hint=f"Give files, directories or globs of {', '.join(SUFFIXES)}"
-                + ("" if self._recursive else "; --recursive searches directories at all depths"),
-            )
+            hint = f"Give files, directories or globs of {', '.join(SUFFIXES)}"
+            if not self._recursive:
+                hint += "; --recursive searches directories at all depths"
+            raise UsageError("no video there", path=argument, hint=hint)
         for video in candidates:
             reason = OWN if video.path in self._records else ""
             if not reason and not video.named and _is_text(video.path):
@@ -148,9 +133,8 @@ class _Finder:
         if os.path.isdir(path):  # which a name that is too long does not disturb
             return [FoundVideo(file) for file in self._search.below(path)]
         if os.path.lexists(path):
-            if self._search.is_broken_link(path):
-                return []
-            return [FoundVideo(path, named=True)]
+            is_broken = self._search.is_broken_link(path)
+            return [] if is_broken else [FoundVideo(path, named=True)]
         if not glob.has_magic(argument):
             raise UsageError("no such file or directory", path=argument, hint="Check the path.")
         return [FoundVideo(file) for file in self._search.matching(str(path))]
@@ -158,7 +142,7 @@ class _Finder:
     def _of_url(self, argument: str) -> list[FoundVideo]:
         url = as_path(argument)
         if glob.has_magic(argument) and not storage.exists(url):
-            paths = storage.store_of(url).glob(url)
+            paths = matching_objects(url)
             return [FoundVideo(p) for p in paths if _looks_like_video(p, p.parent)]
         below = storage.list_files(url, recursive=self._recursive)
         if len(below) == 1 and str(below[0]) == str(url):
@@ -189,18 +173,10 @@ def _once(found: Sequence[FoundVideo]) -> tuple[list[FoundVideo], list[AnyPath]]
             folders.setdefault(folder, os.path.realpath(folder))
             place = os.path.join(folders[folder], video.path.name)
         places.setdefault(place, video)
-    doubles = {
-        place: video.path
-        for place, video in places.items()
-        if os.path.islink(place) and os.path.realpath(place) in places
-    }
+    links = [place for place in places if os.path.islink(place)]
+    doubles = dict.fromkeys(link for link in links if os.path.realpath(link) in places)
     videos = [video for place, video in places.items() if place not in doubles]
-    return videos, list(doubles.values())
-
-
-def _counted(excluded: Sequence[Excluded]) -> str:
-    counts = Counter(item.reason for item in excluded)
-    return ", ".join(f"{reason} ({count})" for reason, count in counts.items())
+    return videos, [places[place].path for place in doubles]
 
 
 def _has_video_suffix(name: str) -> bool:
@@ -214,9 +190,7 @@ def _looks_like_video(path: AnyPath, root: AnyPath) -> bool:
 
 def _is_text(path: AnyPath) -> bool:
     """Whether a file with a suffix that texts have too (TypeScript) is one of these."""
-    if not path.name.lower().endswith(_SUFFIXES_OF_TEXTS):
-        return False
-    if not storage.store_of(path).is_file(path):
+    if not path.name.lower().endswith((".ts", ".mts")) or not storage.store_of(path).is_file(path):
         return False
     decoder = codecs.getincrementaldecoder("utf-8")()  # the last character may be cut
     try:
@@ -229,10 +203,7 @@ def _is_text(path: AnyPath) -> bool:
 def probe_videos(
     videos: Sequence[FoundVideo], keys: Sequence[str], *, workers: int | None = None
 ) -> list[VideoSpec | Unusable]:
-    """Describe the videos, several at a time; the order is kept.
-
-    A video that is known from an earlier run and has not changed is not read again.
-    """
+    """Describe the videos, several at a time; the order is kept."""
     # Most of the time each waits for the disk.
     count = workers or min(32, 4 * usable_cores())
     with ThreadPoolExecutor(count, thread_name_prefix="probe") as pool:

@@ -1,8 +1,8 @@
 """Everything that raypose reads and writes: on local disks, and in object stores.
 
 ```
-paths              paths and URLs alike
-store              the seam: `local_store` and `object_store` implement it, `files` picks one
+paths, connection  paths and URLs alike; how to reach object stores, and their errors
+store              the seam: `files` and `object_store` implement it, `files` picks one
 identity, digests  which file this is, and what is in it
 layout             where outputs go
 records, provenance, what outputs were made from, and whether they still are
@@ -14,6 +14,7 @@ cache              what can be computed again
 ```
 """
 
+from raypose.storage.connection import map_store_errors
 from raypose.storage.files import (
     blocks,
     exists,
@@ -26,7 +27,6 @@ from raypose.storage.files import (
     write_text,
 )
 from raypose.storage.paths import AnyPath, as_path, common_folder, local_path, parts
-from raypose.storage.store_errors import map_store_errors
 
 __all__ = [
     "AnyPath", "as_path", "blocks", "common_folder", "exists", "identity_of", "list_files",

@@ -33,8 +33,7 @@ def store(path: Path, content: bytes) -> bool:
             file.write(content)
         os.replace(temporary, path)
     except OSError:
-        if temporary:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
         return False
     return True

@@ -1,10 +1,8 @@
 """Writing outputs: a file under its final name is whole, and has a record of how it was made.
 
 An output is written under a temporary name, brought to disk, and renamed; then its record is
-written. A process that is killed before leaves nothing under a final name; two that commit the
-same output leave one whole file. For a URL the file is written in scratch and becomes an object
-in one step. A file in the way that is not exactly as raypose committed it, made by another program
-or corrected by hand, is kept as a backup in the hidden folder.
+written. For a URL the file is written in scratch and becomes an object in one step. A file in the
+way that is not exactly as raypose committed it is kept as a backup in the hidden folder.
 """
 
 from __future__ import annotations

@@ -1,14 +1,21 @@
-"""How to reach object stores: what the environment says, and the options of their packages.
+"""How to reach object stores, and their packages' errors as one `StorageError` that names the URL.
 
 Credentials, region and endpoint come from the environment or from the files of the AWS and Google
-tools, in each process. raypose never writes them anywhere.
+tools, in each process. raypose never writes them anywhere. s3fs and gcsfs retry by themselves
+what may pass (a connection that is reset, a read that stalls, 503 SlowDown): their errors are
+final.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+
+from raypose.errors import RayposeError, StorageError, from_os_error
 
 EXTRAS = {"s3": "s3", "gs": "gcs", "gcs": "gcs"}
 """URL scheme → the extra of raypose that installs its package."""
@@ -25,6 +32,8 @@ SHARED_VARIABLES = (
 """Variables that say where a store is. None is a secret, and workers get the driver's."""
 
 _MAX_ATTEMPTS = 4
+_NO_CREDENTIALS = ("NoCredentialsError", "DefaultCredentialsError", "PartialCredentialsError")
+_UNREACHABLE = ("EndpointConnectionError", "ConnectTimeoutError", "ClientConnectorError")
 
 
 def shared_environment() -> dict[str, str]:
@@ -38,8 +47,7 @@ def apply_environment(values: Mapping[str, str]) -> None:
         os.environ.setdefault(name, value)
 
 
-def endpoint_url() -> str | None:
-    """The S3 endpoint that the environment names."""
+def _endpoint_url() -> str | None:
     return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
 
 
@@ -54,9 +62,72 @@ def options(scheme: str) -> dict[str, Any]:
             config["retries"] = {"mode": "standard", "max_attempts": _MAX_ATTEMPTS}
         chosen |= {"config_kwargs": config, "max_concurrency": 1}
         # Named here, so that it is part of what tells one store from another.
-        chosen["endpoint_url"] = endpoint_url()
+        chosen["endpoint_url"] = _endpoint_url()
         # botocore itself reads only AWS_DEFAULT_REGION; all other tools read both.
         region = os.environ.get("AWS_REGION")
         if region:
             chosen["client_kwargs"] = {"region_name": region}
     return chosen
+
+
+@contextmanager
+def map_store_errors(path: object, *, missing_is_an_error: bool = True) -> Iterator[None]:
+    """Turn what a store's package raises into a `StorageError` that names the URL.
+
+    Errors about a local path pass unchanged.
+
+    Args:
+        path: the path or URL that the block reads or writes.
+        missing_is_an_error: whether a missing object is a `StorageError` too.
+    """
+    try:
+        yield
+    except (RayposeError, MemoryError):
+        raise
+    except FileNotFoundError as error:
+        if isinstance(path, Path) or not missing_is_an_error:
+            raise
+        raise missing_object(path) from error
+    except Exception as error:  # s3fs and gcsfs raise those of five libraries
+        if isinstance(path, Path):
+            raise
+        raise _named(str(path), error) from error
+
+
+def missing_object(path: object) -> StorageError:
+    """The error for an object that is not there."""
+    message = "there is no such object, or no such bucket"
+    return StorageError(message, path=str(path), hint="Check the URL.")
+
+
+def _named(url: str, error: Exception) -> RayposeError:
+    if isinstance(error, OSError) and error.filename:
+        local = from_os_error(error)  # about the local file
+        if local is not None:
+            return local
+    scheme, kind = url.partition("://")[0], type(error).__name__
+    reason = " ".join(str(error).split())[:200] or kind
+    if isinstance(error, ImportError):
+        message = f"the package for {scheme}:// URLs is not installed here"
+        hint = f"Install it on every node: pip install 'raypose[{EXTRAS.get(scheme, 's3')}]'."
+    elif isinstance(error, PermissionError):
+        message = f"access is denied ({reason})"
+        hint = "Check the credentials here, and that they may list, read and write there."
+    elif kind in _NO_CREDENTIALS:
+        message = "there are no credentials for it here"
+        hint = "Give this machine a role, or set AWS_PROFILE or GOOGLE_APPLICATION_CREDENTIALS."
+    elif kind in _UNREACHABLE:
+        message = f"the store can't be reached{_endpoint(scheme)}"
+        hint = "Check AWS_ENDPOINT_URL, AWS_REGION and the network."
+    else:
+        message = f"the store refused the request, after several attempts ({kind}: {reason})"
+        hint = "Run the same command again: finished outputs are kept."
+    return StorageError(message, path=url, hint=hint)
+
+
+def _endpoint(scheme: str) -> str:
+    value = _endpoint_url()
+    if scheme != "s3" or not value:
+        return ""
+    parts = urlsplit(value)  # without the password that may be in it
+    return f" at {parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}"

@@ -1,8 +1,7 @@
-"""Digests of the content of files, remembered in the cache.
+"""Digests of files, remembered in the cache for as long as a file's identity stays the same.
 
-A digest costs a read of the whole file, so it is remembered for as long as the file's identity
-stays the same. Two kinds are in use: BLAKE2 for what decides by its content, such as checkpoints,
-tables and calibrations, and XXH3, ten times as fast, for videos (`content_digest`).
+Two kinds are in use: BLAKE2 for what decides by its content, such as checkpoints, tables and
+calibrations, and XXH3, ten times as fast, for videos (`content_digest`).
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from typing import IO, Any
 from raypose.errors import CancelledError, RayposeError, TableError
 from raypose.storage import regular_files
 from raypose.storage.cache import cache_dir, store
+from raypose.storage.connection import map_store_errors
 from raypose.storage.files import blocks, identity_of
 from raypose.storage.identity import Identity
 from raypose.storage.paths import AnyPath
-from raypose.storage.store_errors import map_store_errors
 
 RUN_AGAIN = "Run the same command again, once nothing writes to it any more."
 """What to do about a file that changed after the plan was made."""
@@ -39,12 +38,10 @@ def digest_of_blocks(blocks: Iterable[bytes]) -> str:
 
 
 def digest_of_bytes(content: bytes) -> str:
-    """As `digest_of_blocks`, of one piece."""
     return digest_of_blocks([content])
 
 
 def digest_of_file(path: AnyPath) -> str:
-    """As `digest_of_blocks`, of a file's content."""
     return digest_of_blocks(blocks(path))
 
 
@@ -63,8 +60,7 @@ def remembered_digest(path: AnyPath) -> str:
     """
     identity = identity_of(path)
     note = note_path("digests", path)
-    known = _recall(note, identity)
-    if known:
+    if known := _recall(note, identity):
         return known
     digest = digest_of_file(path)
     if identity_of(path) == identity:
@@ -82,10 +78,9 @@ def verified(
         path: the file.
         digest: its `remembered_digest` when the plan was made; empty where there was no plan.
         what: what it is, for the message (`the calibration`).
-        error: the class to raise where the file has changed.
+        error: the class to raise where it has changed.
 
     Raises:
-        RayposeError: of the class `error`.
         OSError: the file can't be read.
     """
     if not digest:
@@ -104,11 +99,8 @@ def verified(
 def known_content(path: str, identity: Identity) -> str:
     """The `content_digest` of a video if it is remembered, else empty."""
     key = (path, identity)
-    if key not in _contents:
-        known = _recall(note_path("contents", path), identity)
-        if not known:
-            return ""
-        _contents[key] = known
+    if not _contents.get(key):
+        _contents[key] = _recall(note_path("contents", path), identity)
     return _contents[key]
 
 
@@ -123,51 +115,37 @@ def content_digest(
 
     Args:
         path: the file or object.
-        identity: the identity that it should have.
+        identity: what it should have and keep; otherwise the digest is empty.
         copy: a local copy of an object.
         should_stop: asked between the blocks.
-
-    Returns:
-        The digest; empty where the file does not have, or does not keep, this identity.
 
     Raises:
         OSError: the file can't be read.
         StorageError: the object can't be read.
         CancelledError: `should_stop` returned True.
     """
-    known = known_content(str(path), identity)
-    if known:
+    if known := known_content(str(path), identity):
         return known
     local = copy or path
     if isinstance(local, Path):
         with local.open("rb", buffering=0) as file:
             digest = digest_of_open(file, None if copy else identity, should_stop)
     else:
-        digest = _digest_of_object(path, identity, should_stop)
+        with map_store_errors(path):
+            is_same = identity_of(path) == identity
+            digest = _xxh3(blocks(path), should_stop) if is_same else ""
+            if identity_of(path) != identity:
+                digest = ""
     if digest:
         _contents[str(path), identity] = digest
         _remember(note_path("contents", path), identity, digest)
     return digest
 
 
-def _digest_of_object(path: AnyPath, identity: Identity, should_stop: Callable[[], bool]) -> str:
-    with map_store_errors(path):
-        if identity_of(path) != identity:
-            return ""
-        digest = _xxh3(blocks(path), should_stop)
-        return digest if identity_of(path) == identity else ""
-
-
 def digest_of_open(
     file: IO[bytes], identity: Identity | None, should_stop: Callable[[], bool] = lambda: False
 ) -> str:
-    """As `content_digest`, of an open file, and not remembered.
-
-    Args:
-        file: is read from its beginning.
-        identity: the identity that it must have and keep; None for any.
-        should_stop: asked between the blocks.
-    """
+    """As `content_digest`, of an open file of any identity if it is None, and not remembered."""
 
     def is_same() -> bool:
         now = Identity.of_status(os.fstat(file.fileno()))

@@ -18,8 +18,8 @@ class Identity:
 
     Attributes:
         size: bytes.
-        marks: names and values of what changes with the file: its times of modification and of
-            change in nanoseconds and its inode, or the ETag of an object.
+        marks: the file's times of modification and of change in nanoseconds and its inode, or an
+            object's ETag, by their names in `_MARKS`.
     """
 
     size: int
@@ -28,12 +28,8 @@ class Identity:
     @classmethod
     def of_status(cls, status: os.stat_result) -> Identity:
         """The identity of a local file from its `stat`."""
-        marks = (
-            ("mtime_ns", status.st_mtime_ns),
-            ("ctime_ns", status.st_ctime_ns),
-            ("inode", status.st_ino),
-        )
-        return cls(status.st_size, marks)
+        values = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+        return cls(status.st_size, tuple(zip(_MARKS, values, strict=False)))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Identity | None:
@@ -45,7 +41,6 @@ class Identity:
         return cls(size, marks) if all(type(v) in (int, str) for _, v in marks) else None
 
     def as_dict(self) -> dict[str, int | str]:
-        """Plain values, for JSON."""
         return {"size": self.size, **dict(self.marks)}
 
     def kept_by_rename(self) -> dict[str, int | str]:

@@ -1,12 +1,8 @@
 """Where every output file goes.
 
-That depends on the layout (of the Lightning Pose app or of the Pose-app), the owner of the outputs
-(a model or the smoothed ensemble), and the key of the video (its stem, below the mirrored folders
-where stems collide). Nothing is written here.
-
-The apps treat every CSV directly in `video_preds*` that is no metric as the predictions of a
-video. So only predictions and metrics go there; everything else has a folder of its own, and
-raypose's own files are under `.raypose`.
+An owner of outputs is a model or the smoothed ensemble; the key of a video is its stem, below
+mirrored folders where stems collide. The apps treat every CSV directly in `video_preds*` that is
+no metric as the predictions of a video: everything else has a folder of its own.
 """
 
 from __future__ import annotations
@@ -29,14 +25,11 @@ METRICS = ("temporal_norm", "pca_singleview_error", "pca_multiview_error")
 
 @dataclass(frozen=True, slots=True)
 class OutputPaths:
-    """The files of one owner and one video.
+    """The files of one owner, whose directory is `root`, and one video.
 
     Attributes:
         folder: `video_preds` (or `video_preds_infer`) with the mirrored folders of the key.
         stem: last part of the key.
-        layout: decides about names.
-        root: the owner's directory.
-        key: stem with the mirrored folders.
     """
 
     folder: AnyPath
@@ -83,7 +76,7 @@ class OutputPaths:
 
 
 def owner_root(name: str, output_dir: AnyPath | None, own_dir: AnyPath | None) -> AnyPath:
-    """Directory of an owner's outputs: below `output_dir` if given, else its own directory.
+    """Directory of an owner's outputs: below `output_dir` (`-o`) if given, else its own one.
 
     Args:
         name: the model's output name, or `eks`.
@@ -97,7 +90,6 @@ def owner_root(name: str, output_dir: AnyPath | None, own_dir: AnyPath | None) -
 
 
 def tables_folder(root: AnyPath, layout: Layout) -> AnyPath:
-    """The predictions of the owner whose directory is `root`."""
     return root / ("video_preds_infer" if layout == "pose-app" else "video_preds")
 
 
@@ -115,7 +107,6 @@ def _name_in(root: AnyPath, name: str) -> str:
 
 
 def smooth_params_folder(root: AnyPath) -> AnyPath:
-    """The smoothing parameters of the ensemble whose directory is `root`."""
     return root / "smooth_params"
 
 
@@ -125,10 +116,8 @@ def frames_beside(table: AnyPath) -> AnyPath:
 
 
 def smooth_params_path(root: AnyPath, session: str) -> AnyPath:
-    """The smoothing parameters of a recording; `root` is the directory of its ensemble."""
     return smooth_params_folder(root) / f"{_name_in(root, session)}.json"
 
 
 def points_path(root: AnyPath, session: str) -> AnyPath:
-    """The 3-D keypoints of a recording; `root` is the directory of its ensemble."""
     return root / "points_3d" / f"{_name_in(root, session)}.csv"

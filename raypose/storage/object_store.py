@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raypose.errors import CancelledError, StorageError
+from raypose.storage.connection import map_store_errors
 from raypose.storage.identity import Identity
-from raypose.storage.paths import open_url
+from raypose.storage.paths import AnyPath, open_url
 from raypose.storage.store import Store
-from raypose.storage.store_errors import map_store_errors
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -28,7 +28,7 @@ _MAX_KEY_BYTES = 1024
 
 
 class ObjectStore(Store["UPath"]):
-    """Implements `Store` with objects; a file is written in scratch first."""
+    """Objects; a file is written in scratch first."""
 
     def identity(self, path: UPath) -> Identity:
         with map_store_errors(path, missing_is_an_error=False):
@@ -44,12 +44,6 @@ class ObjectStore(Store["UPath"]):
         except FileNotFoundError:
             return False
         return True
-
-    def is_file(self, path: UPath) -> bool:
-        return True
-
-    def is_folder(self, path: UPath) -> bool:
-        return False
 
     def read(self, path: UPath, max_bytes: int | None = None) -> bytes:
         if max_bytes is None:
@@ -82,9 +76,6 @@ class ObjectStore(Store["UPath"]):
         with map_store_errors(path):
             path.fs.pipe_file(path.path, content)
 
-    def temporary_folder(self, output: UPath) -> None:
-        return None
-
     def put(self, temporary: Path, output: UPath) -> Identity:
         # One PUT, or a multipart upload that is completed: either way one step for readers.
         with map_store_errors(output):
@@ -93,11 +84,8 @@ class ObjectStore(Store["UPath"]):
             identity = self.identity(output)
         expected = temporary.stat().st_size
         if identity.size != expected:
-            raise StorageError(
-                f"{identity.size} of {expected} bytes arrived",
-                path=str(output),
-                hint="Run the same command again.",
-            )
+            message = f"{identity.size} of {expected} bytes arrived"
+            raise StorageError(message, path=str(output), hint="Run the same command again.")
         return identity
 
     def back_up(self, path: UPath, backup: UPath) -> None:
@@ -110,12 +98,6 @@ class ObjectStore(Store["UPath"]):
             found = folder.fs.find(folder.path, maxdepth=None if recursive else 1)
             return [_same_store(folder, key) for key in sorted(found)]
 
-    def glob(self, pattern: UPath) -> list[UPath]:
-        with map_store_errors(pattern):
-            found = pattern.fs.glob(pattern.path, detail=True)
-            keys = sorted(key for key, info in found.items() if info["type"] == "file")
-            return [_same_store(pattern, key) for key in keys]
-
     def remove(self, path: UPath) -> None:
         with map_store_errors(path, missing_is_an_error=False), suppress(FileNotFoundError):
             path.fs.rm_file(path.path)
@@ -127,25 +109,22 @@ class ObjectStore(Store["UPath"]):
     def excess_bytes(self, path: UPath) -> int:
         return len(os.fsencode(path.path)) - _MAX_KEY_BYTES
 
-    def has_room_below(self, folder: UPath) -> bool:
-        return True
 
-    def free_bytes(self, folder: UPath) -> None:
-        return None
+def matching_objects(pattern: AnyPath) -> list[AnyPath]:
+    """The objects that match a pattern, in order."""
+    assert not isinstance(pattern, Path), "the pattern is a URL"
+    with map_store_errors(pattern):
+        found = pattern.fs.glob(pattern.path, detail=True)
+        keys = sorted(key for key, info in found.items() if info["type"] == "file")
+        return [_same_store(pattern, key) for key in keys]
 
 
 def fetch(url: UPath, target: Path, expected: Identity, should_stop: Callable[[], bool]) -> None:
-    """Copy an object into a local file.
-
-    Args:
-        url: the object.
-        target: is overwritten.
-        expected: the identity of the object when the copy was decided upon.
-        should_stop: asked between the blocks.
+    """Copy an object of the expected identity into a local file, which is overwritten.
 
     Raises:
-        StorageError: it can't be read, or its identity is no longer the expected one.
-        CancelledError: `should_stop` returned True.
+        StorageError: it can't be read, or has changed.
+        CancelledError: `should_stop`, asked between the blocks, returned True.
     """
 
     def copy(start: int) -> None:
@@ -165,11 +144,8 @@ def fetch(url: UPath, target: Path, expected: Identity, should_stop: Callable[[]
     with map_store_errors(url):
         now = ObjectStore().identity(url)
     if now != expected:
-        raise StorageError(
-            "it was changed while it was read",
-            path=str(url),
-            hint="Run again when nothing writes to it.",
-        )
+        hint = "Run again when nothing writes to it."
+        raise StorageError("it was changed while it was read", path=str(url), hint=hint)
 
 
 def _read_range(url: UPath, start: int, stop: int) -> bytes:

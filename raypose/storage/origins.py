@@ -1,11 +1,8 @@
 """What a table was made from, as it was read rather than as it was planned.
 
-A plan knows a video by samples of its bytes, which is quick; a record holds the identity of the
-file that was read and a digest of all of it. An `Origin` travels with a table from the task that
-predicts to those that draw, measure and smooth, so that the record of each output names the
-videos behind it and the settings that were used, which a plan can't know in full.
-
-Nothing is read from disk here: see `worker.video_check` and `planning.contents`.
+An `Origin` travels with a table from the task that predicts to those that draw, measure and
+smooth, so that the record of each output names the videos behind it and the settings that were
+used. Nothing is read from disk here: see `worker.video_check` and `planning.contents`.
 """
 
 from __future__ import annotations
@@ -35,12 +32,8 @@ class VideoRead:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for a record."""
-        return {
-            "fingerprint": self.fingerprint,
-            **self.identity.as_dict(),
-            "content": self.content,
-            "n_bad": self.n_bad,
-        }
+        read = {"content": self.content, "n_bad": self.n_bad}
+        return {"fingerprint": self.fingerprint, **self.identity.as_dict(), **read}
 
     @classmethod
     def from_dict(cls, values: object) -> VideoRead | None:
@@ -48,11 +41,11 @@ class VideoRead:
         if not isinstance(values, Mapping):
             return None
         identity = Identity.from_dict(values)
-        fingerprint, content = values.get("fingerprint"), values.get("content")
-        n_bad = values.get("n_bad")
-        if identity is None or not isinstance(fingerprint, str) or not isinstance(content, str):
+        rest: list[Any] = [values.get(name) for name in ("fingerprint", "content", "n_bad")]
+        if identity is None or [type(value) for value in rest] != [str, str, int]:
             return None
-        return cls(fingerprint, identity, content, n_bad) if type(n_bad) is int else None
+        fingerprint, content, n_bad = rest
+        return cls(fingerprint, identity, content, n_bad)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +54,7 @@ class Origin:
 
     Attributes:
         provenance: digest of the provenance in its record.
-        videos: the videos behind it; several where a network looks at several views at once,
-            or where views were smoothed together.
+        videos: several where a network sees several views at once, or views are smoothed together.
     """
 
     provenance: str
@@ -74,19 +66,13 @@ def videos_of(record: Mapping[str, Any]) -> tuple[VideoRead, ...] | None:
     entries = record.get("videos")
     if not isinstance(entries, list) or not entries:
         return None
-    videos = [VideoRead.from_dict(entry) for entry in entries]
-    known = [video for video in videos if video is not None]
-    return tuple(known) if len(known) == len(videos) else None
+    known = [video for entry in entries if (video := VideoRead.from_dict(entry)) is not None]
+    return tuple(known) if len(known) == len(entries) else None
 
 
 def merged(videos: Iterable[VideoRead]) -> tuple[VideoRead, ...] | None:
-    """One entry per video, from what several tasks have read of it.
-
-    Their counts of bad frames are added up, since the tasks have read different frames.
-
-    Returns:
-        None where it is not certain that all have read the same content.
-    """
+    """One entry per video, from what several tasks have read of different frames of it; None where
+    it is not certain that all have read the same content."""
     of_each: dict[str, list[VideoRead]] = {}
     for video in videos:
         of_each.setdefault(video.fingerprint, []).append(video)
@@ -112,7 +98,4 @@ def _of_one_content(reads: Sequence[VideoRead]) -> VideoRead | None:
 
 def union(origins: Iterable[Origin | None]) -> tuple[VideoRead, ...]:
     """The videos behind several tables, each once."""
-    videos: dict[VideoRead, None] = {}
-    for origin in origins:
-        videos.update(dict.fromkeys(origin.videos if origin is not None else ()))
-    return tuple(videos)
+    return tuple(dict.fromkeys(video for origin in origins if origin for video in origin.videos))

@@ -15,8 +15,7 @@ from urllib.parse import unquote
 
 from raypose.errors import UsageError
 from raypose.storage import connection
-from raypose.storage.connection import EXTRAS
-from raypose.storage.store_errors import map_store_errors
+from raypose.storage.connection import EXTRAS, map_store_errors
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -25,17 +24,12 @@ if TYPE_CHECKING:
 else:
     AnyPath = Any  # the package of UPath is imported only when a URL is opened
 
+StrPath: TypeAlias = str | os.PathLike[str]
 _URL = re.compile(r"^([A-Za-z][A-Za-z0-9+.]+):/(/?)(.*)$", re.DOTALL)
 
 
-def as_path(
-    text: str | os.PathLike[str] | AnyPath, *, base: str | os.PathLike[str] = ""
-) -> AnyPath:
-    """An absolute local path, or the path of a URL.
-
-    Args:
-        text: the path or URL.
-        base: the folder that relative paths start from; the working directory where empty.
+def as_path(text: StrPath | AnyPath, *, base: StrPath = "") -> AnyPath:
+    """An absolute local path, relative to `base` or the working directory, or the path of a URL.
 
     Raises:
         UsageError: raypose does not know this kind of URL, or there are credentials in it.
@@ -54,14 +48,12 @@ def as_path(
         message = f"raypose does not know {scheme}:// URLs"
         raise UsageError(message, path=text, hint="It knows s3://, gs:// and file://.")
     if "@" in rest.partition("/")[0]:
-        raise UsageError(
-            "there are credentials in this URL",
-            hint="Put them in the environment or in ~/.aws/credentials.",
-        )
+        hint = "Put them in the environment or in ~/.aws/credentials."
+        raise UsageError("there are credentials in this URL", hint=hint)
     return open_url(f"{scheme}://{rest.rstrip('/')}")
 
 
-def local_path(path: str | os.PathLike[str] | AnyPath) -> Path | None:
+def local_path(path: StrPath | AnyPath) -> Path | None:
     """The absolute path of a file on a file system; None for an object in a store."""
     if not isinstance(path, str | os.PathLike):
         return None
@@ -98,7 +90,7 @@ def open_url(url: str) -> UPath:
         return path
 
 
-def _match(text: str | os.PathLike[str]) -> re.Match[str] | None:
+def _match(text: StrPath) -> re.Match[str] | None:
     """The parts of a URL. One slash is enough after a known scheme: `Path` swallows the other."""
     match = _URL.match(os.fspath(text))
     return match if match is not None and (match[2] or match[1] in EXTRAS) else None

@@ -32,10 +32,8 @@ def acceptable(
     decoders: list[dict[str, Any]] = [{"decoder": decoder}, fallen_back]
     if decoder == "nvdec":
         decoders.append({"decoder": _BOTH, "decoder_asked": "nvdec"})
-    return tuple(
-        {**made_from, "precision": precision, **chosen}
-        for chosen, precision in itertools.product(decoders, precisions)
-    )
+    pairs = itertools.product(decoders, precisions)
+    return tuple({**made_from, "precision": used, **chosen} for chosen, used in pairs)
 
 
 def as_done(provenance: Provenance, *, precision: str, decoder: str) -> Provenance:
@@ -43,10 +41,9 @@ def as_done(provenance: Provenance, *, precision: str, decoder: str) -> Provenan
     asked = provenance.get("decoder")
     if asked is None:
         return provenance
-    chosen = {"decoder": decoder} if decoder == asked else {
-        "decoder": decoder, "decoder_asked": asked,
-    }  # fmt: skip
-    return {**_without_settings(provenance), "precision": precision, **chosen}
+    other = {} if decoder == asked else {"decoder_asked": asked}
+    chosen = {"precision": precision, "decoder": decoder, **other}
+    return {**_without_settings(provenance), **chosen}
 
 
 def together(provenances: Sequence[Provenance]) -> Provenance | None:
@@ -55,17 +52,13 @@ def together(provenances: Sequence[Provenance]) -> Provenance | None:
     if all(provenance == first for provenance in others):
         return first
     bare = _without_settings(first)
-    if any(
-        _without_settings(provenance) != bare
-        or provenance.get("precision") != first.get("precision")
-        for provenance in others
-    ):
+    kept = {**bare, "precision": first.get("precision")}
+    if any({**_without_settings(p), "precision": p.get("precision")} != kept for p in others):
         return None
     decoders = {str(provenance.get("decoder")) for provenance in provenances}
-    chosen = {"decoder": _BOTH if len(decoders) > 1 else decoders.pop()}
-    if chosen["decoder"] == _BOTH:
-        chosen["decoder_asked"] = "nvdec"
-    return {**bare, "precision": first["precision"], **chosen}
+    decoder = _BOTH if len(decoders) > 1 else decoders.pop()
+    asked = {"decoder_asked": "nvdec"} if decoder == _BOTH else {}
+    return {**bare, "precision": first["precision"], "decoder": decoder, **asked}
 
 
 def _without_settings(provenance: Provenance) -> dict[str, Any]:

@@ -1,12 +1,8 @@
 """The record beside an output: what it was made from, and whether that still holds.
 
-Beside every output, in a hidden folder, is a record of its provenance (fingerprints of video and
-checkpoint, settings) and of the file's size and digest. An output is done when its record names
-the expected provenance, and the file is still the one that was committed. A file that merely
-exists is not done.
-
-A record can be cut short, written by another program, edited by hand, or no file at all. What is
-not exactly a record counts as none, and its output is redone. `commits` writes records.
+An output is done when its record, in a hidden folder beside it, names the expected provenance
+(fingerprints of video and checkpoint, settings), and the file is still the one that was committed.
+What is not exactly a record counts as none. `commits` writes records.
 """
 
 from __future__ import annotations
@@ -36,14 +32,14 @@ class Status:
     """Whether an output is done, and if not, why it must be made.
 
     Attributes:
-        done: True where the file is the committed one, made from this provenance.
-        reason: why not; empty where done.
-        stats: what was recorded about the output when it was committed.
+        done: whether the file is the committed one, made from this provenance.
+        reason: why not.
+        stats: what was recorded about the output.
         source: path of the video it was made from, as recorded.
         changed: parts of the provenance that differ from the recorded one.
-        untracked: True where there is a file that raypose has no record of.
-        provenance: the one of the accepted provenances that it was made from; None where not done.
-        digest: of the file's bytes; empty where not done.
+        untracked: whether there is a file that raypose has no record of.
+        provenance: the accepted one that it was made from, where done.
+        digest: of the file's bytes, where done.
     """
 
     done: bool
@@ -58,13 +54,7 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What the record of an output says about how it was made.
-
-    Attributes:
-        digest: of the file's bytes.
-        made_from: what it was made from.
-        origin: the provenance's digest, and the videos that were read.
-    """
+    """What the record of an output says about how it was made; `digest` is that of its bytes."""
 
     digest: str
     made_from: Provenance
@@ -72,7 +62,6 @@ class Recorded:
 
 
 def record_path(output: AnyPath) -> AnyPath:
-    """Where the record of an output is."""
     return output.parent / HIDDEN / f"{output.name}{SUFFIX}"
 
 
@@ -94,15 +83,13 @@ def read_record(output: AnyPath) -> dict[str, Any] | None:
     if not isinstance(record, dict):
         return None
     record = {"made_from": {}, "facts": {}, "source": "", **record}
-    if not all(type(record.get(name)) is kind for name, kind in _TYPES.items()):
-        return None
-    return record
+    fits = all(type(record.get(name)) is kind for name, kind in _TYPES.items())
+    return record if fits else None
 
 
 def recorded_digest(output: AnyPath) -> str:
     """Digest of a file as raypose committed it; empty where there is no record of it."""
-    record = read_record(output)
-    return "" if record is None else str(record["digest"])
+    return str((read_record(output) or {}).get("digest", ""))
 
 
 def recorded(output: AnyPath) -> Recorded | None:
@@ -119,11 +106,7 @@ def recorded(output: AnyPath) -> Recorded | None:
 
 
 def source_of(output: AnyPath) -> str:
-    """Path of the video that an output was made from, as recorded; empty where it is unknown.
-
-    Raises:
-        StorageError: the store can't be asked.
-    """
+    """Path of the video that an output was made from, as recorded; empty where it is unknown."""
     return str((read_record(output) or {}).get("source", ""))
 
 
@@ -139,8 +122,7 @@ def check(
         output: the file.
         provenance: what a new one would be made from.
         others: further provenances that are acceptable.
-        why_stale: says from the record why the output does not belong to the present videos;
-            empty where it does.
+        why_stale: why, by its record, the output does not belong to the present videos, if so.
 
     Raises:
         StorageError: the store can't be asked.
@@ -158,14 +140,12 @@ def check(
     made_from = next((r for r in accepted if digest_of_json(r) == record["recipe"]), None)
     if made_from is None:
         old = record["made_from"]
-        changed = tuple(
-            sorted(key for key in {*old, *provenance} if old.get(key) != provenance.get(key))
-        )
+        keys = sorted({*old, *provenance})
+        changed = tuple(key for key in keys if old.get(key) != provenance.get(key))
         return Status(False, f"made with another {', '.join(changed)}", None, source, changed)
     if not is_as_committed(output, identity, record):
         return Status(False, "changed since it was made", source=source)
-    stale = why_stale(record)
-    if stale:
+    if stale := why_stale(record):
         return Status(False, stale, source=source)
     return Status(True, "", record["facts"], source, provenance=made_from, digest=record["digest"])
 
@@ -192,9 +172,8 @@ class RecordedFiles:
         folder = str(path.parent)
         if folder not in self._names:
             hidden = list_files(path.parent / HIDDEN)
-            self._names[folder] = {
-                record.name.removesuffix(SUFFIX) for record in hidden if record.suffix == SUFFIX
-            }
+            names = [record.name for record in hidden if record.suffix == SUFFIX]
+            self._names[folder] = {name.removesuffix(SUFFIX) for name in names}
         return path.name in self._names[folder]
 
     def add_listing(self, paths: Iterable[AnyPath]) -> None:

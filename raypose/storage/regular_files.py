@@ -1,8 +1,8 @@
 """Reading local files only if they are regular files.
 
-A named pipe in place of a file makes a program wait for ever, and a device may never end. Files
-that raypose reads (records, configs, checkpoints, tables) are therefore opened here, or checked
-here before a library opens them. Links are followed. Videos have rules of their own.
+A named pipe in place of a file makes a program wait for ever, and a device may never end. So
+what raypose reads is opened here, or checked here before a library opens it. Links are followed.
+Videos have rules of their own.
 """
 
 from __future__ import annotations
@@ -15,12 +15,8 @@ from typing import IO
 
 from raypose.errors import IrregularFileError
 
-_KINDS = (
-    (stat.S_ISFIFO, "a named pipe"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-)
+_KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+_KINDS |= {stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 
 
 def is_file(path: Path) -> bool:
@@ -47,12 +43,7 @@ def check(path: Path) -> os.stat_result:
 
 
 def open_file(path: Path) -> IO[bytes]:
-    """A regular file, opened for reading; never waits.
-
-    Raises:
-        IrregularFileError: a pipe, a socket or a device.
-        OSError: a directory, or it can't be opened.
-    """
+    """A regular file, opened for reading; never waits. Raises as `check` does."""
     check(path)  # first, since opening a device may already do something
     file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
     try:
@@ -64,21 +55,10 @@ def open_file(path: Path) -> IO[bytes]:
 
 
 def read_file(path: Path, max_bytes: int | None = None) -> bytes:
-    """The content of a regular file.
-
-    Args:
-        path: the file.
-        max_bytes: refuse a larger file.
-
-    Raises:
-        IrregularFileError: a pipe, a socket or a device.
-        OSError: a directory, too large, or it can't be read.
-    """
+    """The content of a regular file; an `OSError` (EFBIG) where it is larger than `max_bytes`."""
     with open_file(path) as file:
-        if max_bytes is None:
-            return file.read()
-        content = file.read(max_bytes + 1)
-    if len(content) > max_bytes:
+        content = file.read() if max_bytes is None else file.read(max_bytes + 1)
+    if max_bytes is not None and len(content) > max_bytes:
         raise OSError(errno.EFBIG, f"larger than {max_bytes} bytes", os.fspath(path))
     return content
 
@@ -88,5 +68,5 @@ def _check_mode(mode: int, path: Path) -> None:
         return
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, "a directory, not a file", os.fspath(path))
-    kind = next((name for matches, name in _KINDS if matches(mode)), "something else")
+    kind = _KINDS.get(stat.S_IFMT(mode), "something else")
     raise IrregularFileError(errno.ENOTSUP, f"{kind}, not a file", os.fspath(path))

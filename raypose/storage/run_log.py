@@ -1,7 +1,6 @@
 """The run directory: `run.json` (what was asked for) and `events.jsonl` (what happened).
 
-Events are appended one per line as they happen. Only the driver writes them; anything that sees
-the directory can read them.
+Only the driver writes them; anything that sees the directory can read them.
 """
 
 from __future__ import annotations
@@ -29,10 +28,7 @@ _DESCRIPTION = "run.json"
 
 
 class RunLog:
-    """The run directory, as the driver writes it.
-
-    Args:
-        directory: made if it is missing.
+    """The run directory, made if it is missing, as the driver writes it.
 
     Raises:
         OutputError: the directory can't be made or written to; any method may raise it.
@@ -75,11 +71,9 @@ class RunLog:
             yield
         except OSError as error:
             named = from_os_error(error)
-            raise OutputError(
-                named.message if named else str(error),
-                path=path,
-                hint="Free space, or choose another place with -o or --run-dir.",
-            ) from error
+            message = named.message if named else str(error)
+            hint = "Free space, or choose another place with -o or --run-dir."
+            raise OutputError(message, path=path, hint=hint) from error
 
 
 @contextmanager
@@ -111,13 +105,10 @@ def heartbeat(
 def read_events(
     directory: Path, on_unreadable: Callable[[bytes], None] | None = None
 ) -> Iterator[dict[str, Any]]:
-    """The events of a run.
+    """The events of a run; `on_unreadable` is called with each whole line that is none.
 
-    Lines that are no events are skipped; the last one may be torn, or still incomplete.
-
-    Args:
-        directory: of the run.
-        on_unreadable: is called with each whole line that is skipped.
+    Raises:
+        OutputError: it is not the directory of a run.
     """
     try:
         with regular_files.open_file(directory / _EVENTS) as file:
@@ -128,39 +119,20 @@ def read_events(
                 elif on_unreadable is not None and line.endswith(b"\n") and line.strip():
                     on_unreadable(line)
     except OSError as error:
-        raise OutputError(
-            "is not the directory of a run",
-            path=directory,
-            hint="Give the raypose/ folder below -o, or the --run-dir of the run.",
-        ) from error
-
-
-def read_run(directory: Path) -> dict[str, Any]:
-    """What `run.json` says; empty where the run ended before it was written."""
-    try:
-        content = _parsed(regular_files.read_file(directory / _DESCRIPTION))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
+        hint = "Give the raypose/ folder below -o, or the --run-dir of the run."
+        raise OutputError("is not the directory of a run", path=directory, hint=hint) from error
 
 
 def _event_in(line: bytes) -> dict[str, Any] | None:
     try:
-        event = _parsed(line)
+        # A line that is torn may be torn within a character.
+        event = json.loads(line.decode(errors=_ERRORS))
     except (ValueError, RecursionError):
         return None
-    is_event = isinstance(event, dict) and isinstance(event.get("event"), str)
-    return event if is_event and _is_time(event.get("time")) else None
-
-
-def _parsed(text: bytes) -> Any:
-    # A line that is torn may be torn within a character.
-    return json.loads(text.decode("utf-8", errors=_ERRORS))
-
-
-def _is_time(value: object) -> bool:
-    """Whether it is a time in seconds since the epoch, before the year 5000."""
-    return isinstance(value, int | float) and 0 <= value < 1e11
+    if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+        return None
+    time_s = event.get("time")  # since the epoch, and before the year 5000
+    return event if isinstance(time_s, int | float) and 0 <= time_s < 1e11 else None
 
 
 def _ends_within_a_line(path: Path) -> bool:

@@ -11,7 +11,7 @@ process holds can be removed: copies when there is no room for another, a whole 
 process closes its scratch, or, if that was killed, when the next run starts here.
 
 No library does this: fsspec's file caches have no size limit and no locks between processes,
-diskcache evicts files that are in use, and filelock's locks of files can't be shared.
+diskcache evicts files that are in use, and filelock's locks can't be shared.
 """
 
 from __future__ import annotations
@@ -32,13 +32,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raypose.errors import CancelledError, OutputError, RayposeError, StorageError
+from raypose.storage.connection import map_store_errors
 from raypose.storage.digests import RUN_AGAIN, digest_of_bytes
-from raypose.storage.file_locks import locked, locked_if_free, open_lock, try_lock
 from raypose.storage.files import identity_of
 from raypose.storage.identity import Identity
 from raypose.storage.object_store import fetch
 from raypose.storage.paths import AnyPath
-from raypose.storage.store_errors import map_store_errors
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -84,9 +83,6 @@ class _Request:
 class Scratch:
     """The scratch of one run on this machine, as one of its processes sees it.
 
-    Args:
-        settings: where, how much, and for which run.
-
     Raises:
         OutputError: the directory can't be made or written to, or is another user's.
     """
@@ -99,21 +95,21 @@ class Scratch:
         self._folder = self._base / (settings.run or f"run-{os.getpid()}")
         try:
             _make_private(self._base)
-            self._remove_dead_runs()
+            for folder in self._base.iterdir():
+                if folder != self._folder:
+                    _remove_unless_held(folder)
             self._run_lock = self._enter()
         except OSError as error:
-            raise OutputError(
-                f"scratch can't be written ({error.strerror})",
-                path=self._base,
-                hint="Choose another place with --scratch-dir.",
-            ) from error
+            message = f"scratch can't be written ({error.strerror})"
+            hint = "Choose another place with --scratch-dir."
+            raise OutputError(message, path=self._base, hint=hint) from error
 
     def _enter(self) -> int:
         """Hold the run's lock; another process may be about to remove the folder."""
         while True:
             (self._folder / "out").mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
-                handle = open_lock(self._folder / "run.lock")
+                handle = _open_lock(self._folder / "run.lock")
             except FileNotFoundError:
                 continue
             fcntl.flock(handle, fcntl.LOCK_SH)
@@ -121,11 +117,6 @@ class Scratch:
                 if os.path.samestat(os.fstat(handle), os.stat(self._folder / "run.lock")):
                     return handle
             os.close(handle)
-
-    def _remove_dead_runs(self) -> None:
-        for folder in self._base.iterdir():
-            if folder != self._folder:
-                _remove_unless_held(folder)
 
     @property
     def outgoing(self) -> Path:
@@ -153,7 +144,7 @@ class Scratch:
         Args:
             url: the object.
             should_stop: asked during the download.
-            wait: whether to wait for room; not worth it for a copy that is only needed later.
+            wait: whether to wait for room.
             identity: the identity that the object must have; None for any.
 
         Raises:
@@ -164,11 +155,11 @@ class Scratch:
         with map_store_errors(url):
             current = identity_of(url)
         request = _Request(url, current, should_stop, wait)
-        if identity is not None and current != identity:
+        if identity not in (None, current):
             raise request.refused("it was replaced", RUN_AGAIN)
         name = digest_of_bytes(f"{url} {current}".encode(errors="surrogateescape"))
         copy = self._folder / f"{name}{url.suffix}"
-        lock = open_lock(_lock_of(copy))
+        lock = _open_lock(copy.with_name(f"{copy.name}.lock"))
         try:
             self._hold(copy, lock, request)
             now = time.time_ns()  # finer than the kernel's own clock for files
@@ -197,9 +188,9 @@ class Scratch:
             # Exclusive only while there is no copy: another process may download it meanwhile,
             # and then holds it shared for as long as its task takes.
             if copy.exists():
-                if try_lock(lock, shared=True) and copy.exists():
+                if _try_lock(lock, shared=True) and copy.exists():
                     return
-            elif try_lock(lock):
+            elif _try_lock(lock):
                 if not copy.exists():
                     self._download(copy, request)
                 continue
@@ -223,7 +214,7 @@ class Scratch:
             raise request.refused(reason, "Raise it with --scratch-gb.")
         deadline = time.monotonic() + _MAX_WAIT_S
         while True:
-            with locked(self._base / "room.lock"):
+            with _locked(self._base / "room.lock"):
                 # Asked first, so that what others let go meanwhile is seen below.
                 others_hold = self._others_hold(part)
                 # Repeated, since removing one copy may not be enough.
@@ -266,7 +257,7 @@ class Scratch:
 
     def _evict_one(self) -> bool:
         for copy in self._copies():
-            with locked_if_free(_lock_of(copy)) as alone:
+            with _locked_if_free(copy.with_name(f"{copy.name}.lock")) as alone:
                 if alone:
                     copy.unlink(missing_ok=True)
                     return True
@@ -274,17 +265,55 @@ class Scratch:
 
     def _others_hold(self, part: Path) -> bool:
         """Whether others hold files that they will let go of."""
-        downloads = {*self._base.glob("*/*.part")} - {part}
-        outputs = [*self._base.glob("*/out/*")]
-        return bool(downloads or outputs or {*self._copies()} - self._held)
+        files = {*self._base.glob("*/*.part"), *self._base.glob("*/out/*"), *self._copies()}
+        return bool(files - {part} - self._held)
+
+
+# Locks on files: however a process ends, its locks end with it.
+
+
+def _open_lock(path: Path) -> int:
+    """A handle of a lock file, made if it is missing; the lock itself is not taken."""
+    return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+
+
+def _try_lock(handle: int, *, shared: bool = False) -> bool:
+    """Take a lock, or change its kind, if that is possible at once; else hold none."""
+    try:
+        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        fcntl.flock(handle, fcntl.LOCK_UN)
+        return False
+    return True
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock in the block, alone; waits for it."""
+    handle = _open_lock(path)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _locked_if_free(path: Path) -> Iterator[bool]:
+    """Hold an existing lock in the block, alone, if it is free; yields whether it is."""
+    try:
+        handle = os.open(path, os.O_RDWR)
+    except OSError:
+        yield False
+        return
+    try:
+        yield _try_lock(handle)
+    finally:
+        os.close(handle)
 
 
 def _make_private(folder: Path) -> None:
-    """Make a directory that only this user can enter; its name is known to everyone.
-
-    Raises:
-        OSError: it can't be made, or is another user's.
-    """
+    """Make a directory that only this user can enter; its name is known to everyone."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
@@ -295,13 +324,9 @@ def _make_private(folder: Path) -> None:
         folder.chmod(0o700)
 
 
-def _lock_of(copy: Path) -> Path:
-    return copy.with_name(f"{copy.name}.lock")
-
-
 def _remove_unless_held(folder: Path) -> None:
     """Remove a run's folder unless one of its processes lives."""
-    with locked_if_free(folder / "run.lock") as alone:
+    with _locked_if_free(folder / "run.lock") as alone:
         if alone:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -310,11 +335,7 @@ def _gb(n_bytes: int) -> str:
     return f"{n_bytes / 1e9:.1f} GB"
 
 
-def _new_run() -> str:
-    return f"run-{secrets.token_hex(8)}"
-
-
-_settings = ScratchSettings(run=_new_run())
+_settings = ScratchSettings(run=f"run-{secrets.token_hex(8)}")
 _current: Scratch | None = None
 _making = threading.Lock()
 
@@ -325,24 +346,16 @@ def settings() -> ScratchSettings:
 
 
 def configure(folder: str = "", limit_bytes: int | None = None, run: str = "") -> None:
-    """Set where this process's scratch is, and close the one it had.
-
-    Args:
-        folder, limit_bytes, run: as in `ScratchSettings`; by default the run gets a new name.
-    """
+    """Set where this process's scratch is, as in `ScratchSettings`, and close the one it had; by
+    default the run gets a new name."""
     global _settings
     close()
-    _settings = ScratchSettings(folder, limit_bytes, run or _new_run())
+    _settings = ScratchSettings(folder, limit_bytes, run or f"run-{secrets.token_hex(8)}")
 
 
 @contextmanager
 def used(folder: Path | None, limit_gb: float | None) -> Iterator[None]:
-    """The block has a scratch of its own, which is removed at the end.
-
-    Args:
-        folder: as in `ScratchSettings`.
-        limit_gb: the limit, in 10^9 bytes.
-    """
+    """The block has a scratch of its own, which is removed at the end; a GB is 10^9 bytes."""
     limit_bytes = None if limit_gb is None else int(limit_gb * 1e9)
     configure("" if folder is None else str(folder), limit_bytes)
     try:

@@ -1,15 +1,13 @@
-"""The seam between raypose and the places where files lie.
+"""The seam between raypose and the places where files lie: what can be asked of any of them.
 
-`LocalStore` and `ObjectStore` implement it; `files.store_of` finds the right one for a path. No
-other code asks whether a path is a URL: it asks one of the questions below.
+`files.LocalStore` and `object_store.ObjectStore` implement it; `store_of` finds the right one.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from raypose.storage.identity import Identity
 
@@ -19,91 +17,69 @@ if TYPE_CHECKING:
 P = TypeVar("P", Path, "UPath")
 
 
-class Store(ABC, Generic[P]):
-    """Files of one kind of place.
+class Store(Protocol[P]):
+    """Files of one kind of place. A default answer is that of a store of objects.
 
     A missing file is a `FileNotFoundError` wherever one is read. Whatever else goes wrong is an
     `OSError` of a local file, and a `StorageError` of an object.
     """
 
-    @abstractmethod
     def identity(self, path: P) -> Identity:
         """Size and marks of a file, from a single request."""
 
-    @abstractmethod
     def exists(self, path: P) -> bool:
         """Whether there is a file or a folder of this name."""
 
-    @abstractmethod
     def is_file(self, path: P) -> bool:
-        """Whether this is a regular file, as opposed to a folder, a pipe or a device.
+        """Whether this is a regular file, as opposed to a folder, a pipe or a device."""
+        return True
 
-        A store holds nothing but objects, so there it is True without a request.
-        """
-
-    @abstractmethod
     def is_folder(self, path: P) -> bool:
         """Whether a folder takes this name, so that no file can be written there."""
+        return False
 
-    @abstractmethod
     def read(self, path: P, max_bytes: int | None = None) -> bytes:
         """The whole content; an `OSError` (EFBIG) where it is larger than `max_bytes`."""
 
-    @abstractmethod
     def read_head(self, path: P, n_bytes: int) -> bytes:
         """The first `n_bytes`, or fewer where the file is shorter."""
 
-    @abstractmethod
     def blocks(self, path: P) -> Iterator[bytes]:
         """The content piece by piece."""
 
-    @abstractmethod
     def write(self, path: P, content: bytes) -> None:
         """Write a small file in one step: readers see the old content or the new."""
 
-    @abstractmethod
     def temporary_folder(self, output: P) -> Path | None:
         """Where an output is written before it is put in place; None for scratch."""
+        return None
 
-    @abstractmethod
     def put(self, temporary: Path, output: P) -> Identity:
-        """Put a complete local file in place, in one step; the file may be moved away.
+        """Put a complete local file in place, in one step, and tell the identity that it has
+        there; the file may be moved away."""
 
-        Returns:
-            The identity of what was put there.
-        """
-
-    @abstractmethod
     def back_up(self, path: P, backup: P) -> None:
         """Keep a file under another name, before another file takes its place."""
 
-    @abstractmethod
     def list_files(self, folder: P, *, recursive: bool = False) -> Sequence[P]:
         """The files in a folder, in order; none where there is no folder."""
 
-    @abstractmethod
-    def glob(self, pattern: P) -> Sequence[P]:
-        """The files that match a pattern, in order."""
-
-    @abstractmethod
     def remove(self, path: P) -> None:
         """Remove a file, if there is one."""
 
-    @abstractmethod
     def remove_folder(self, folder: P) -> None:
         """Remove a folder with all its files, and its parent if that is empty then."""
 
-    @abstractmethod
     def excess_bytes(self, path: P) -> int:
         """By how many bytes the name of a file is too long; zero or less where it fits."""
 
-    @abstractmethod
     def has_room_below(self, folder: P) -> bool:
         """Whether files of any valid name may be two levels below a folder."""
+        return True
 
-    @abstractmethod
     def free_bytes(self, folder: P) -> int | None:
         """Bytes that are free where a folder is, or would be; None where there is no limit."""
+        return None
 
 
 AnyStore = Store[Any]

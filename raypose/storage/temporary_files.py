@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import re
@@ -45,36 +46,26 @@ def touch(temporary: Path) -> None:
 
 
 def remove_leftovers(folders: Iterable[AnyPath]) -> int:
-    """Remove temporary files of dead processes from the hidden folders of output folders.
-
-    A file is left over when its process ran on this host and is gone, or when it has not been
-    touched for a day.
-
-    Returns:
-        The number of files removed.
-    """
+    """Remove temporary files from the hidden folders of output folders, and count them: those
+    of processes of this host that are gone, and those that have not been touched for a day."""
     removed = 0
     for folder in folders:
         if not isinstance(folder, Path):
             continue  # temporary files of objects are in scratch
         hidden = folder / HIDDEN
         for path in (*hidden.glob("*.tmp-*"), *(hidden / "tmp").glob("*.tmp-*")):
-            try:
+            with contextlib.suppress(OSError):  # another user's, or gone meanwhile
                 if _is_left_over(path):
                     path.unlink()
                     removed += 1
-            except OSError:
-                continue  # another user's, or gone meanwhile
         remove_if_empty(hidden / "tmp")
     return removed
 
 
 def remove_if_empty(folder: Path) -> None:
     """Remove a folder unless it is missing or in use."""
-    try:
+    with contextlib.suppress(OSError):
         folder.rmdir()
-    except OSError:
-        return
 
 
 def _is_left_over(path: Path) -> bool:
@@ -83,18 +74,14 @@ def _is_left_over(path: Path) -> bool:
         return False
     if time.time() - path.stat().st_mtime > _STALE_S:
         return True
-    return match["host"] == _host() and not _is_alive(int(match["pid"]))
+    if match["host"] != _host():
+        return False
+    try:
+        os.kill(int(match["pid"]), 0)
+    except OSError as error:
+        return isinstance(error, ProcessLookupError)  # else the process of another user
+    return False
 
 
 def _host() -> str:
     return re.sub(r"[^A-Za-z0-9]", "_", socket.gethostname())
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -241,12 +241,9 @@ class TestPositionalForms:
         """What the commands would run."""
         configs: list[RunConfig] = []
 
-        class Result:
-            exit_code = 0
-
-        def remember(config: RunConfig) -> type[Result]:
+        def remember(config: RunConfig) -> int:
             configs.append(config)
-            return Result
+            return 0
 
         monkeypatch.setattr(pose_app, "run_and_show", remember)
         return configs
