@@ -88,9 +88,8 @@ def submit(
         env = {} if env_file is None else read_env_file(env_file)
     cluster = Cluster(address)
     if follow is None:
-        which: Any = code  # checked above
         command_line = shlex.join(["raypose", *(arguments or [])])
-        follow = cluster.submit(config, command=command_line, env=env, code=which)
+        follow = cluster.submit(config, command=command_line, env=env, code=code)  # type: ignore[arg-type]
         console().print(f"sent as job {follow}")
     if no_wait:
         console().print(_commands(cluster, follow))

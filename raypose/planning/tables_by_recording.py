@@ -6,7 +6,7 @@ import itertools
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,7 +61,7 @@ def group_tables(
     listed: Grouping | None = None,
     min_members: int | None = None,
 ) -> tuple[list[TableRecording], list[Problem]]:
-    """Puts tables together; what can't be is a problem, and the others go on.
+    """Groups tables by recording; what can't be grouped is a problem, and the others go on.
 
     Tables of one video are members of one ensemble: they lie in different directories, or their
     names say what made them. A video whose members are fewer than another's has a problem, unless
@@ -94,19 +94,7 @@ def group_tables(
         grouping = group_by_view([_path(key) for key in videos], views)
     else:
         return _one_by_one(videos.values(), names, usual, min_members, problems)
-    for path, reason in grouping.unmatched:
-        first, *others = videos[_key(path)].tables.values()
-        also = f" (nor do those of {len(others)} other members)" if others else ""
-        problems.append(
-            Problem(
-                str(first),
-                f"belongs to no recording{also}: it {reason}",
-                "Add it to the list."
-                if listed is not None
-                else "Rename it, or list the recordings in a CSV (--sessions).",
-                fatal=True,
-            )
-        )
+    problems += _unmatched_problems(grouping, videos, listed=listed is not None)
     sessions = []
     for recording in grouping.recordings:
         if recording.missing:
@@ -118,6 +106,23 @@ def group_tables(
         if session is not None and _has_enough(session, usual, min_members, problems):
             sessions.append(session)
     return sessions, problems
+
+
+def _unmatched_problems(
+    grouping: Grouping, videos: Mapping[str, _Video], *, listed: bool
+) -> list[Problem]:
+    hint = (
+        "Add it to the list."
+        if listed
+        else ("Rename it, or list the recordings in a CSV (--sessions).")
+    )
+    problems = []
+    for path, reason in grouping.unmatched:
+        first, *others = videos[_key(path)].tables.values()
+        also = f" (nor do those of {len(others)} other members)" if others else ""
+        message = f"belongs to no recording{also}: it {reason}"
+        problems.append(Problem(str(first), message, hint, fatal=True))
+    return problems
 
 
 def one_recording(found: Sequence[FoundTable]) -> list[TableRecording]:
