@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from raypose.eks.members import Members, fitting_members
 from raypose.eks.recording import (
+    SmoothResult,
     check_mode,
     check_names,
     mirrored_views,
@@ -19,12 +20,10 @@ from raypose.eks.recording import (
     smooth_views,
     views_by_suffix,
 )
-from raypose.eks.results import SmoothResult, ViewsResult
 
 __all__ = [
     "Members",
     "SmoothResult",
-    "ViewsResult",
     "check_mode",
     "check_names",
     "fitting_members",

@@ -1,27 +1,32 @@
-"""The choice of the smoothing parameter for one camera, by maximum likelihood.
+"""The smoothing parameter: as it is given, or for one camera chosen by maximum likelihood.
 
-The model is that of `eks` 4.6.2 for one camera: a coordinate is a random walk whose steps have
-variance s, seen with a noise of constant variance R (the median of the ensemble's variance), and
-its first position has variance S0 about the mean. `eks` runs a Kalman filter over all frames for
-each value of s that it tries. Here the likelihood is exact and in float64, without a filter: the
-random walk's precision matrix is diagonal in the discrete cosine basis except for a correction of
-rank one (the prior on the first frame), so each value costs a few sums over frequencies.
+For the choice, the model is that of `eks` 4.6.2 for one camera: a coordinate is a random walk
+whose steps have variance s, seen with a noise of constant variance R (the median of the ensemble's
+variance), and its first position has variance S0 about the mean. `eks` runs a Kalman filter over
+all frames for each value of s that it tries. Here the likelihood is exact and in float64, without
+a filter: the random walk's precision matrix is diagonal in the discrete cosine basis except for a
+correction of rank one (the prior on the first frame), so each value costs a few sums over
+frequencies.
 
 The search is that of `eks`: Adam with a step of 1 on log s, from the same start, stopped by the
-same rule. With `eks` in float64 the values agree to five digits. In its usual float32, rounding
-can decide the rule (a step that changes the sum over all frames by less than about 0.1):
-sometimes, more often with many frames, `eks` stops some steps earlier or later and its parameter
-is a few per cent off.
+same rule. With `eks` in float64 the values agree to five digits; in its usual float32, rounding
+sometimes stops it some steps earlier or later, and its parameter is a few per cent off.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from raypose.config import EksOptions
+from raypose.errors import SmoothingError
+
+PUPIL_PARAMS = ("diameter", "center_of_mass")
+"""What the parameters of a pupil are called, instead of by keypoint."""
 
 Float64 = npt.NDArray[np.float64]
 
@@ -32,6 +37,41 @@ _DEFAULT_GUESS = 2.0
 _GUESS_FRAMES = 2000
 _TOLERANCE = 1e-2
 _MAX_STEPS = 300
+
+
+def given_params(options: EksOptions, names: Sequence[str]) -> list[float] | None:
+    """The smoothing parameter of each keypoint; None where it is to be chosen."""
+    given = options.smooth_param
+    if given is None:
+        return None
+    if not isinstance(given, Mapping):
+        return [float(given)] * len(names)
+    unknown = [name for name in given if name not in names]
+    missing = [name for name in names if name not in given]
+    if unknown or missing:
+        what = f"unknown: {', '.join(unknown)}" if unknown else f"missing: {', '.join(missing)}"
+        raise SmoothingError(
+            f"smoothing parameters do not fit the keypoints ({what})",
+            hint="Give one for each keypoint, or a single number for all of them.",
+        )
+    return [float(given[name]) for name in names]
+
+
+def frame_ranges(options: EksOptions, n_frames: int) -> list[tuple[int, int]] | None:
+    """The frames that parameters are chosen from, in order; None for all."""
+    spans = sorted(
+        (0 if start is None else start, n_frames if stop is None else stop)
+        for start, stop in options.s_frames
+    )
+    end = 0
+    for start, stop in spans:
+        if not end <= start < stop <= n_frames:
+            raise SmoothingError(
+                f"frames {start} to {stop} can't be used to choose the smoothing parameter",
+                hint=f"Give ranges within 0 to {n_frames} that do not overlap.",
+            )
+        end = stop
+    return spans or None
 
 
 def initial_guess(variances: npt.NDArray[np.float32]) -> float:
@@ -103,32 +143,26 @@ def _log_det_path(a: float, n: int) -> tuple[float, float]:
     The determinant is a·U(n−1, 1 + a/2), U the Chebyshev polynomial of the second kind, which is
     a·sinh(nθ)/sinh(θ) with cosh θ = 1 + a/2.
     """
+
+    def log_sinh(z: float) -> float:
+        return z + math.log(-math.expm1(-2 * z) / 2)
+
     theta = 2 * math.asinh(math.sqrt(a) / 2)
-    value = math.log(a) + _log_sinh(n * theta) - _log_sinh(theta)
+    value = math.log(a) + log_sinh(n * theta) - log_sinh(theta)
     bend = n / math.tanh(n * theta) - 1 / math.tanh(theta)
     return value, 1 + bend * a / (2 * math.sinh(theta))
 
 
-def _log_sinh(z: float) -> float:
-    return z + math.log(-math.expm1(-2 * z) / 2)
-
-
 def choose(likelihoods: Sequence[CoordinateLikelihood], guess: float) -> float:
-    """The parameter that coordinates share, found as `eks` finds it.
-
-    Args:
-        likelihoods: of x and y of one keypoint, or of the keypoints of a block.
-        guess: where to start, in pixels squared.
-    """
+    """The parameter that coordinates (of a keypoint, or of a block) share, found as `eks` does."""
     low, high = LOG_S_BOUNDS
     log_s = math.log(min(max(guess, 1e-6), 1e3))
     momentum = spread = 0.0
     previous = math.inf
     for step in range(1, _MAX_STEPS + 1):
         inside = min(max(log_s, low), high)
-        pairs = [likelihood(inside) for likelihood in likelihoods]
-        value = sum(pair[0] for pair in pairs)
-        slope = sum(pair[1] for pair in pairs) if low <= log_s <= high else 0.0
+        values, slopes = zip(*(likelihood(inside) for likelihood in likelihoods), strict=True)
+        value, slope = sum(values), sum(slopes) if low <= log_s <= high else 0.0
         momentum = 0.9 * momentum + 0.1 * slope
         spread = 0.999 * spread + 0.001 * slope * slope
         scale = math.sqrt(spread / (1 - 0.999**step))
