@@ -1,11 +1,10 @@
 """Training of the demo's ensemble: Lightning Pose's own heatmap tracker, from random weights.
 
-It makes model directories as Lightning Pose does (`config.yaml`,
-`tb_logs/<name>/version_0/checkpoints/*.ckpt`); `litpose predict` takes them too. Network, loss and
-target heatmaps are Lightning Pose's. The loop is a simple one that takes a minute on two cores and
-stops at once on Ctrl-C. It always trains on the CPU, for the same result everywhere, and so that
-the process that starts the run holds no GPU. Lightning Pose takes about 20 s to import, so it is
-only imported if a member must be trained.
+It makes model directories as Lightning Pose does; `litpose predict` takes them too. Network, loss
+and target heatmaps are Lightning Pose's. The loop is a simple one that takes a minute on two cores
+and stops at once on Ctrl-C. It always trains on the CPU, for the same result everywhere, and so
+that the process that starts the run holds no GPU. Lightning Pose takes about 20 s to import, so it
+is only imported if a member must be trained.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ import numpy as np
 import yaml
 
 from raypose.demo import figure
-from raypose.demo.project import METHOD, Project, labels_provenance
+from raypose.demo.project import LABELS_PROVENANCE, METHOD, Project
 from raypose.inference import passive_threads
 from raypose.storage import commits, digests, records
 
@@ -35,6 +34,25 @@ SEEDS = (0, 1)
 
 _MODEL_NAME = "mouse"
 _MAX_THREADS = 8
+# What Lightning Pose's own commands read besides, with its defaults.
+_OTHER_TRAINING = """
+{train_prob: 0.95, val_prob: 0.05, train_frames: 1, num_gpus: 1, num_workers: 0,
+ unfreezing_epoch: 0, min_epochs: 1}
+"""
+_OTHER_SECTIONS = """
+dali:
+  base: {train: {sequence_length: 16}, predict: {sequence_length: 64}}
+  context: {train: {batch_size: 16}, predict: {sequence_length: 64}}
+losses:
+  pca_multiview: {log_weight: 5.0, components_to_keep: 3, epsilon: null}
+  pca_singleview: {log_weight: 5.0, components_to_keep: 0.99, epsilon: null}
+  temporal: {log_weight: 5.0, epsilon: 20.0, prob_threshold: 0.05}
+callbacks:
+  anneal_weight: {attr_name: total_unsupervised_importance, init_val: 0.0, increase_factor: 0.01,
+                  final_val: 1.0, freeze_until_epoch: 0}
+eval: {predict_vids_after_training: false, save_vids_after_training: false,
+       test_videos_directory: "${data.video_dir}", confidence_thresh_for_vid: 0.9}
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +61,6 @@ class Training:
 
     Attributes:
         input_size: side of the network's input, in pixels.
-        batch_size: frames per step.
-        n_steps: optimizer steps.
         learning_rate: the peak of the schedule.
         max_scale: fraction by which frames are enlarged or shrunk at most.
         max_shift: pixels by which frames are shifted at most.
@@ -75,18 +91,10 @@ def train_member(
 ) -> bool:
     """Train one member and write its directory, unless it exists.
 
-    Args:
-        project: with its labelled frames.
-        seed: of weights and order of frames.
-        overwrite: train in any case.
-        on_progress: called with the finished fraction, 0 before anything is loaded.
-        training: settings.
+    `on_progress` is called with the finished fraction, 0 before anything is loaded.
 
     Returns:
         False if the member was already trained on these labels with these settings.
-
-    Raises:
-        OutputError: a file can't be written.
     """
     training = training or Training()
     directory = project.model(seed)
@@ -101,7 +109,7 @@ def train_member(
     provenance = {
         "kind": "demo model",
         "method": METHOD,
-        "labels": digests.digest_of_json(labels_provenance()),
+        "labels": digests.digest_of_json(LABELS_PROVENANCE),
         "model": config["model"],
         "training": config["training"],
     }
@@ -134,16 +142,8 @@ def _config(project: Project, seed: int, training: Training) -> dict[str, Any]:
         },
         "training": {
             "imgaug": "default",
-            "train_batch_size": training.batch_size,
-            "val_batch_size": training.batch_size,
-            "test_batch_size": training.batch_size,
-            "train_prob": 0.95,
-            "val_prob": 0.05,
-            "train_frames": 1,
-            "num_gpus": 1,
-            "num_workers": 0,
-            "unfreezing_epoch": 0,
-            "min_epochs": 1,
+            **{f"{split}_batch_size": training.batch_size for split in ("train", "val", "test")},
+            **yaml.safe_load(_OTHER_TRAINING),
             "max_epochs": training.n_steps,
             "check_val_every_n_epoch": 5,
             "log_every_n_steps": 1,
@@ -164,30 +164,7 @@ def _config(project: Project, seed: int, training: Training) -> dict[str, Any]:
             "heatmap_loss_type": "kl",
             "model_name": _MODEL_NAME,
         },
-        "dali": {
-            "base": {"train": {"sequence_length": 16}, "predict": {"sequence_length": 64}},
-            "context": {"train": {"batch_size": 16}, "predict": {"sequence_length": 64}},
-        },
-        "losses": {
-            "pca_multiview": {"log_weight": 5.0, "components_to_keep": 3, "epsilon": None},
-            "pca_singleview": {"log_weight": 5.0, "components_to_keep": 0.99, "epsilon": None},
-            "temporal": {"log_weight": 5.0, "epsilon": 20.0, "prob_threshold": 0.05},
-        },
-        "callbacks": {
-            "anneal_weight": {
-                "attr_name": "total_unsupervised_importance",
-                "init_val": 0.0,
-                "increase_factor": 0.01,
-                "final_val": 1.0,
-                "freeze_until_epoch": 0,
-            }
-        },
-        "eval": {
-            "predict_vids_after_training": False,
-            "save_vids_after_training": False,
-            "test_videos_directory": "${data.video_dir}",
-            "confidence_thresh_for_vid": 0.9,
-        },
+        **yaml.safe_load(_OTHER_SECTIONS),
     }
 
 
@@ -209,11 +186,8 @@ def _quiet() -> Iterator[None]:
 
 
 def _load_labels(project: Project) -> tuple[torch.Tensor, torch.Tensor]:
-    """Labelled frames as Lightning Pose normalises them, and their keypoints.
-
-    Returns:
-        images of shape (n, 3, height, width), keypoints of shape (n, n_keypoints, 2) in pixels.
-    """
+    """Images (n, 3, height, width) as Lightning Pose normalises them, and their keypoints
+    (n, n_keypoints, 2) in pixels."""
     import cv2
     import torch
 
@@ -295,18 +269,11 @@ def _fit(
 def _augmented(
     images: torch.Tensor, points: torch.Tensor, generator: torch.Generator, training: Training
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Frames turned by any angle, scaled and shifted a little, and resized.
-
-    Args:
-        images: shape (n, 3, height, width).
-        points: shape (n, n_keypoints, 2), in pixels of the frame.
-
-    Returns:
-        images of the network's size, and points in pixels of these.
-    """
+    """Frames turned by any angle, scaled and shifted a little, and resized to the network's input;
+    and their points (n, n_keypoints, 2), in pixels of the frame before and of the input after."""
     import torch
 
-    n = len(images)
+    n, size = len(images), training.input_size
     draws = 2 * torch.rand((n, 4), generator=generator) - 1
     angle = draws[:, 0] * torch.pi
     scale = 1 + training.max_scale * draws[:, 1]
@@ -316,30 +283,22 @@ def _augmented(
     # Maps points of the new picture to the old one, in torch's coordinates of -1 to 1.
     backward = torch.linalg.inv(forward)
     origin = -backward @ shift[..., None] / (figure.SIZE / 2)
-    grid = torch.nn.functional.affine_grid(
-        torch.cat([backward, origin], dim=-1),
-        [n, 3, training.input_size, training.input_size],
-        align_corners=False,
-    )
+    theta = torch.cat([backward, origin], dim=-1)
+    grid = torch.nn.functional.affine_grid(theta, [n, 3, size, size], align_corners=False)
     turned = torch.nn.functional.grid_sample(
         images, grid, padding_mode="reflection", align_corners=False
     )
     middle = (figure.SIZE - 1) / 2
     moved = (points - middle) @ forward.transpose(1, 2) + middle + shift[:, None]
     # Lightning Pose's own scaling, without half a pixel: prediction undoes exactly this.
-    return turned, moved * (training.input_size / figure.SIZE)
+    return turned, moved * (size / figure.SIZE)
 
 
 def _save(model: Any, path: Path) -> None:
     """A checkpoint as Lightning saves it, without the optimizer's state."""
     from lightning.pytorch import Trainer
 
-    trainer = Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-    )
+    quiet = ("logger", "enable_checkpointing", "enable_model_summary", "enable_progress_bar")
+    trainer = Trainer(accelerator="cpu", **dict.fromkeys(quiet, False))
     trainer.strategy.connect(model)
     trainer.save_checkpoint(path, weights_only=True)
