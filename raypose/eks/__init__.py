@@ -9,27 +9,20 @@ Nothing here reads or writes a file.
 
 from __future__ import annotations
 
-from raypose.eks.members import Members, fitting_members
+from raypose.eks.members import fitting_members
 from raypose.eks.recording import (
-    SmoothResult,
     check_mode,
     check_names,
     mirrored_views,
     smooth_recording,
-    smooth_session,
-    smooth_views,
     views_by_suffix,
 )
 
 __all__ = [
-    "Members",
-    "SmoothResult",
     "check_mode",
     "check_names",
     "fitting_members",
     "mirrored_views",
     "smooth_recording",
-    "smooth_session",
-    "smooth_views",
     "views_by_suffix",
 ]

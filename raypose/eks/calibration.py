@@ -72,7 +72,8 @@ class Camera(BaseModel):
         import cv2
 
         turn, _ = cv2.Rodrigues(np.array(self.rotation, float))
-        return tuple((-turn.T @ np.array(self.translation, float)).tolist())
+        with np.errstate(all="ignore"):  # of enormous numbers
+            return tuple((-turn.T @ np.array(self.translation, float)).tolist())
 
 
 def read_cameras(path: Path, *, error: type[RayposeError] = UsageError) -> tuple[Camera, ...]:

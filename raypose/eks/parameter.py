@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -83,7 +82,6 @@ def initial_guess(variances: npt.NDArray[np.float32]) -> float:
     return guess if math.isfinite(guess) and guess > 0 else _DEFAULT_GUESS
 
 
-@dataclass(frozen=True, eq=False)
 class CoordinateLikelihood:
     """Negative log-likelihood of one coordinate, as a function of log s.
 
@@ -96,25 +94,20 @@ class CoordinateLikelihood:
     by the matrix determinant lemma and the formula of Sherman and Morrison.
     """
 
-    n_frames: int
-    noise: float
-    prior: float
-    eigenvalues: Float64
-    sums: Float64  # rows c²λ, φ(0)c and φ(0)², over frequencies
-
-    @classmethod
-    def of(cls, positions: Float64, noise: float, prior: float) -> CoordinateLikelihood:
-        """From positions about the mean, shape (n_frames,), and the two variances."""
+    def __init__(self, positions: Float64, noise: float, prior: float) -> None:
+        """From positions (n_frames,) about the mean, R and S0."""
         from scipy.fft import dct
 
-        n = len(positions)
+        self.n_frames = n = len(positions)
+        self.noise, self.prior = max(noise, _MIN_NOISE), max(prior, _MIN_PRIOR)
         angles = np.arange(n) * (np.pi / (2 * n))
-        eigenvalues = 4 * np.square(np.sin(angles))
+        self.eigenvalues = 4 * np.square(np.sin(angles))
         first = math.sqrt(2 / n) * np.cos(angles)
         first[0] = math.sqrt(1 / n)
         spectrum = dct(positions, type=2, norm="ortho")
-        sums = np.stack([np.square(spectrum) * eigenvalues, first * spectrum, np.square(first)])
-        return cls(n, max(noise, _MIN_NOISE), max(prior, _MIN_PRIOR), eigenvalues, sums)
+        energies = np.square(spectrum) * self.eigenvalues
+        # Rows c²λ, φ(0)c and φ(0)², over frequencies.
+        self.sums = np.stack([energies, first * spectrum, np.square(first)])
 
     def __call__(self, log_s: float) -> tuple[float, float]:
         """The value, and its derivative by log s."""

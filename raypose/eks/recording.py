@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +67,8 @@ def smooth_recording(
     Args:
         members: for each view the members' tables, from `fitting_members`.
         options: of the smoother.
-        mirrored: as in `smooth_session`.
+        mirrored: keypoints of each mirrored view, matched by position (see `mirrored_views`);
+            the mode `mirrored` needs them, and `auto` takes it where they are given.
         calibration: path of the cameras' calibration; empty where there is none.
         on_progress: called with the frames done so far.
         should_stop: asked now and then.
@@ -76,21 +77,57 @@ def smooth_recording(
         SmoothingError: members, options and calibration do not fit.
         CancelledError: `should_stop` said so.
     """
-    views = {view: list(tables.values()) for view, tables in members.items()}
-    (first, *_), *others = views.values()
-    mode = options.mode
-    if others:
-        path = Path(calibration) if calibration else None
-        return smooth_views(views, options, path, on_progress, should_stop)
-    if options.mirrored and not mirrored and mode in (None, "auto", "mirrored"):
-        mirrored = views_by_suffix(first.keypoint_names, options.mirrored)
-    alone = not mode and not mirrored
-    if alone:
-        options = options.model_copy(update={"mode": "singlecam"})
-    ((view, tables),) = views.items()
-    result = smooth_session(tables, options, mirrored, on_progress, should_stop)
-    reason = "one video" if alone else result.reason
-    return replace(result, tables={view: result.table}, reason=reason)
+    started = time.perf_counter()
+    path, several = Path(calibration) if calibration else None, len(members) > 1
+    names = next(iter(next(iter(members.values())).values())).keypoint_names
+    by_suffix = options.mirrored and not several and options.mode in (None, "auto", "mirrored")
+    if by_suffix and not mirrored:
+        mirrored = views_by_suffix(names, options.mirrored)
+    mode, reason = check_mode(options.mode, names, bool(mirrored), several, path)
+    if not (options.mode or several or mirrored):
+        mode, reason = "singlecam", "one video"
+    usable = _aligned_views(members, options)
+    if should_stop is not None and should_stop():
+        raise CancelledError("smoothing was stopped")
+    tables, params, points = _smoothed(
+        mode, usable, options, mirrored, path, on_progress, should_stop
+    )
+    if on_progress is not None and mode != "singlecam":
+        on_progress(next(iter(tables.values())).n_frames)
+    return SmoothResult(tables, params, mode, reason, time.perf_counter() - started, points)
+
+
+def _smoothed(
+    mode: str,
+    views: dict[str, list[KeypointTable]],
+    options: EksOptions,
+    mirrored: Sequence[Sequence[str]],
+    calibration: Path | None,
+    on_progress: Progress,
+    should_stop: Stop,
+) -> tuple[dict[str, KeypointTable], dict[str, float], PointTable | None]:
+    """The table of each view, the parameters, and with a calibration the 3-D keypoints."""
+    if mode in ("multicam", "calibrated"):
+        cameras = calibration if mode == "calibrated" else None
+        return smooth_separate_views(views, options, cameras)
+    (view, members), *others = views.items()
+    if mode == "mirrored":
+        table, params = smooth_mirrored_views(members, mirrored, options)
+    elif mode == "pupil":
+        table, params = smooth_pupil(members, options)
+    elif not others:
+        table = ensemble_table(members, options)
+        params = smooth_singlecam(table, options, on_progress, should_stop)
+    else:  # the views one by one
+        tables, params = {}, {}
+        for view, members in views.items():
+            tables[view] = ensemble_table(members, options)
+            chosen = smooth_singlecam(tables[view], options, None, should_stop)
+            _check_seen(tables[view], f" in view {view}")
+            params |= {f"{name} ({view})": param for name, param in chosen.items()}
+        return tables, params, None
+    _check_seen(table)
+    return {view: table}, params, None
 
 
 def check_names(options: EksOptions, names: Sequence[str]) -> None:
@@ -108,11 +145,7 @@ def check_names(options: EksOptions, names: Sequence[str]) -> None:
 
 
 def check_mode(
-    mode: str | None,
-    names: Sequence[str],
-    mirrored: bool,
-    several: bool,
-    calibration: Path | None,
+    mode: str | None, names: Sequence[str], mirrored: bool, several: bool, calibration: Path | None
 ) -> tuple[str, str]:
     """The mode in which a recording is smoothed, and why, as part of a sentence.
 
@@ -153,65 +186,6 @@ def check_mode(
     return chosen if mode in (None, "auto") else (mode, "asked for")
 
 
-def smooth_session(
-    members: Sequence[KeypointTable],
-    options: EksOptions | None = None,
-    mirrored: Sequence[Sequence[str]] = (),
-    on_progress: Progress = None,
-    should_stop: Stop = None,
-) -> SmoothResult:
-    """Smooths the members' predictions of one video: one table per member, of the same frames.
-
-    `mirrored` names the keypoints of each mirrored view, matched by position (`mirrored_views`);
-    the mode `mirrored` needs them, and `auto` chooses that mode where they are given.
-    """
-    started = time.perf_counter()
-    options = options or EksOptions()
-    usable = aligned(members, options.min_members or 2)
-    _stop_if(should_stop)
-    names = usable[0].keypoint_names
-    mode, reason = check_mode(options.mode, names, bool(mirrored), False, None)
-    if mode == "mirrored":
-        table, params = smooth_mirrored_views(usable, mirrored, options)
-    elif mode == "pupil":
-        table, params = smooth_pupil(usable, options)
-    else:
-        table = ensemble_table(usable, options)
-        params = smooth_singlecam(table, options, on_progress, should_stop)
-    _check_seen(table)
-    if on_progress is not None and mode != "singlecam":
-        on_progress(table.n_frames)
-    return SmoothResult({"": table}, params, mode, reason, time.perf_counter() - started)
-
-
-def smooth_views(
-    members: Mapping[str, Sequence[KeypointTable]],
-    options: EksOptions | None = None,
-    calibration: Path | None = None,
-    on_progress: Progress = None,
-    should_stop: Stop = None,
-) -> SmoothResult:
-    """Smooths the members' predictions of one recording by several cameras.
-
-    Members are in the same order in every view. The cameras of the calibration (Anipose's
-    `calibration.toml`) have the names of the views.
-    """
-    started = time.perf_counter()
-    options = options or EksOptions()
-    mode, reason = check_mode(options.mode, (), False, True, calibration)
-    usable = _aligned_views(members, options)
-    _stop_if(should_stop)
-    points = None
-    if mode == "singlecam":
-        tables, params = _one_by_one(usable, options)
-    else:
-        path = calibration if mode == "calibrated" else None
-        tables, params, points = smooth_separate_views(usable, options, path)
-        if on_progress is not None:
-            on_progress(next(iter(tables.values())).n_frames)
-    return SmoothResult(tables, params, mode, reason, time.perf_counter() - started, points)
-
-
 def mirrored_views(spec: ModelSpec) -> tuple[tuple[str, ...], ...]:
     """The mirrored views that a model's config names, by keypoint; empty where it names none."""
     data = spec.config.get("data") or {}
@@ -241,43 +215,30 @@ def views_by_suffix(names: Sequence[str], suffixes: Sequence[str]) -> tuple[tupl
 
 
 def _aligned_views(
-    members: Mapping[str, Sequence[KeypointTable]], options: EksOptions
+    members: Mapping[str, Mapping[str, KeypointTable]], options: EksOptions
 ) -> dict[str, list[KeypointTable]]:
-    if len(members) < 2:
-        raise SmoothingError("smoothing over views needs two views or more")
     usable: dict[str, list[KeypointTable]] = {}
     for view, tables in members.items():
         try:
-            usable[view] = aligned(tables, options.min_members or 2)
+            usable[view] = aligned(list(tables.values()), options.min_members or 2)
         except SmoothingError as error:
+            if len(members) == 1:
+                raise
             raise SmoothingError(f"view {view}: {error.message}", hint=error.hint) from error
     first_view, first = next(iter(usable.items()))
-    for view, tables in usable.items():
-        if sorted(tables[0].keypoint_names) != sorted(first[0].keypoint_names):
+    for view, of_view in usable.items():
+        if sorted(of_view[0].keypoint_names) != sorted(first[0].keypoint_names):
             raise SmoothingError(f"views {first_view} and {view} have different keypoints")
         for what, ours, theirs in (
-            ("frames", first[0].n_frames, tables[0].n_frames),
-            ("members", len(first), len(tables)),
+            ("frames", first[0].n_frames, of_view[0].n_frames),
+            ("members", len(first), len(of_view)),
         ):
             if ours != theirs:
                 raise SmoothingError(
                     f"views differ in {what}: {first_view} has {ours}, {view} has {theirs}"
                 )
-        usable[view] = [table.select(first[0].keypoint_names) for table in tables]
+        usable[view] = [table.select(first[0].keypoint_names) for table in of_view]
     return usable
-
-
-def _one_by_one(
-    members: dict[str, list[KeypointTable]], options: EksOptions
-) -> tuple[dict[str, KeypointTable], dict[str, float]]:
-    tables: dict[str, KeypointTable] = {}
-    params: dict[str, float] = {}
-    for view, tables_of_view in members.items():
-        tables[view] = ensemble_table(tables_of_view, options)
-        chosen = smooth_singlecam(tables[view], options)
-        _check_seen(tables[view], f" in view {view}")
-        params |= {f"{name} ({view})": param for name, param in chosen.items()}
-    return tables, params
 
 
 def _check_seen(table: KeypointTable, where: str = "") -> None:
@@ -285,8 +246,3 @@ def _check_seen(table: KeypointTable, where: str = "") -> None:
     unseen = np.isnan(table.values[..., AVERAGE]).all(axis=(0, 2))
     columns = np.flatnonzero(~unseen)
     check_smoothed(table.xy[:, columns], [table.keypoint_names[k] for k in columns], where)
-
-
-def _stop_if(should_stop: Stop) -> None:
-    if should_stop is not None and should_stop():
-        raise CancelledError("smoothing was stopped")

@@ -107,7 +107,7 @@ def _chosen(ensemble: KeypointTable, group: list[int], slices: list[slice]) -> f
             if seen.any():
                 noise = float(np.median(np.concatenate([variances[s, c] for s in slices])))
                 prior = float(np.nanvar(centred))
-                likelihoods.append(CoordinateLikelihood.of(used[seen], noise, prior))
+                likelihoods.append(CoordinateLikelihood(used[seen], noise, prior))
     guess = sum(guesses) / len(guesses)
     return choose(likelihoods, guess) if likelihoods else guess
 

@@ -33,9 +33,7 @@ _UNSEEN_SPREAD = 1000.0
 
 
 def smooth_separate_views(
-    members: dict[str, list[KeypointTable]],
-    options: EksOptions,
-    calibration: Path | None = None,
+    members: dict[str, list[KeypointTable]], options: EksOptions, calibration: Path | None = None
 ) -> tuple[dict[str, KeypointTable], dict[str, float], PointTable | None]:
     """Smooths the same keypoints seen by several cameras, without a calibration linearly.
 
@@ -96,11 +94,7 @@ def _columns(names: Sequence[str], views: Sequence[Sequence[str]]) -> list[list[
 
 
 def _run_eks(
-    data: Float64,
-    names: Sequence[str],
-    views: Sequence[str],
-    options: EksOptions,
-    cameras: Any,
+    data: Float64, names: Sequence[str], views: Sequence[str], options: EksOptions, cameras: Any
 ) -> tuple[FloatArray, list[float], FloatArray]:
     """Calls `eks` on data of shape (members, views, frames, keypoints, 3).
 
