@@ -32,14 +32,18 @@ if TYPE_CHECKING:
 SEEDS = (0, 1)
 """Seeds of the members' initial weights and order of frames."""
 
-_MODEL_NAME = "mouse"
 _MAX_THREADS = 8
-# What Lightning Pose's own commands read besides, with its defaults.
-_OTHER_TRAINING = """
-{train_prob: 0.95, val_prob: 0.05, train_frames: 1, num_gpus: 1, num_workers: 0,
- unfreezing_epoch: 0, min_epochs: 1}
-"""
-_OTHER_SECTIONS = """
+# What Lightning Pose keeps with a model, apart from the settings of this training.
+_CONFIG = """
+data: {image_resize_dims: , data_dir: , video_dir: , csv_file: , downsample_factor: ,
+       num_keypoints: , keypoint_names: , mirrored_column_matches: []}
+training: {imgaug: default, train_batch_size: , val_batch_size: , test_batch_size: ,
+           train_prob: 0.95, val_prob: 0.05, train_frames: 1, num_gpus: 1, num_workers: 0,
+           unfreezing_epoch: 0, min_epochs: 1, max_epochs: , check_val_every_n_epoch: 5,
+           log_every_n_steps: 1, rng_seed_data_pt: , rng_seed_model_pt: , optimizer: Adam,
+           optimizer_params: , lr_scheduler: multisteplr}
+model: {losses_to_use: [], backbone: , backbone_pretrained: false, model_type: heatmap,
+        heatmap_loss_type: kl, model_name: mouse}
 dali:
   base: {train: {sequence_length: 16}, predict: {sequence_length: 64}}
   context: {train: {batch_size: 16}, predict: {sequence_length: 64}}
@@ -104,7 +108,7 @@ def train_member(
     if overwrite or not records.check(config_path, config_provenance).done:
         with commits.committing(config_path, config_provenance) as temporary:
             temporary.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-    folder = directory / "tb_logs" / _MODEL_NAME / "version_0" / "checkpoints"
+    folder = directory / "tb_logs" / config["model"]["model_name"] / "version_0" / "checkpoints"
     checkpoint = folder / training.checkpoint_name
     provenance = {
         "kind": "demo model",
@@ -127,45 +131,30 @@ def train_member(
 
 def _config(project: Project, seed: int, training: Training) -> dict[str, Any]:
     """The config that Lightning Pose keeps with a model."""
-    n_keypoints = len(figure.KEYPOINTS)
-    return {
-        "data": {
-            "image_resize_dims": {"height": training.input_size, "width": training.input_size},
-            "data_dir": str(project.directory),
-            "video_dir": str(project.video_dir),
-            "csv_file": project.labels.name,
-            "downsample_factor": training.downsample_factor,
-            "num_keypoints": n_keypoints,
-            "keypoint_names": list(figure.KEYPOINTS),
-            "mirrored_column_matches": [],
-            "columns_for_singleview_pca": list(range(n_keypoints)),
-        },
-        "training": {
-            "imgaug": "default",
-            **{f"{split}_batch_size": training.batch_size for split in ("train", "val", "test")},
-            **yaml.safe_load(_OTHER_TRAINING),
-            "max_epochs": training.n_steps,
-            "check_val_every_n_epoch": 5,
-            "log_every_n_steps": 1,
-            "rng_seed_data_pt": seed,
-            "rng_seed_model_pt": seed,
-            "optimizer": "Adam",
-            "optimizer_params": {"learning_rate": training.learning_rate},
-            "lr_scheduler": "multisteplr",
-            "lr_scheduler_params": {
-                "multisteplr": {"milestones": [training.n_steps], "gamma": 0.5}
-            },
-        },
-        "model": {
-            "losses_to_use": [],
-            "backbone": training.backbone,
-            "backbone_pretrained": False,
-            "model_type": "heatmap",
-            "heatmap_loss_type": "kl",
-            "model_name": _MODEL_NAME,
-        },
-        **yaml.safe_load(_OTHER_SECTIONS),
+    size, n_keypoints = training.input_size, len(figure.KEYPOINTS)
+    config: dict[str, Any] = yaml.safe_load(_CONFIG)
+    config["data"] |= {
+        "image_resize_dims": {"height": size, "width": size},
+        "data_dir": str(project.directory),
+        "video_dir": str(project.video_dir),
+        "csv_file": project.labels.name,
+        "downsample_factor": training.downsample_factor,
+        "num_keypoints": n_keypoints,
+        "keypoint_names": list(figure.KEYPOINTS),
+        "columns_for_singleview_pca": list(range(n_keypoints)),
     }
+    splits = ("train", "val", "test")
+    milestones = {"milestones": [training.n_steps], "gamma": 0.5}
+    config["training"] |= {
+        **{f"{split}_batch_size": training.batch_size for split in splits},
+        "max_epochs": training.n_steps,
+        "rng_seed_data_pt": seed,
+        "rng_seed_model_pt": seed,
+        "optimizer_params": {"learning_rate": training.learning_rate},
+        "lr_scheduler_params": {"multisteplr": milestones},
+    }
+    config["model"]["backbone"] = training.backbone
+    return config
 
 
 @contextmanager
@@ -191,12 +180,13 @@ def _load_labels(project: Project) -> tuple[torch.Tensor, torch.Tensor]:
     import cv2
     import torch
 
+    from raypose.inference.preprocess import MEAN, STD
+
     with project.labels.open(newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))[3:]
     pictures = [np.asarray(cv2.imread(str(project.directory / row[0]))) for row in rows]
     images = torch.from_numpy(np.stack(pictures)[..., ::-1].copy()).permute(0, 3, 1, 2).float()
-    mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
-    std = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+    mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
     keypoints = torch.tensor([[float(value) for value in row[1:]] for row in rows])
     return (images / 255 - mean) / std, keypoints.reshape(len(rows), -1, 2)
 
