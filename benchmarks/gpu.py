@@ -115,9 +115,9 @@ def measure_video(
     """One video: the loop with 1 and 3 members, and the ceilings."""
     import torch
 
-    from raypose.inference.frame_batch import FrameBatch
     from raypose.inference.loop import MemberResult
     from raypose.inference.nvdec import open_reader
+    from raypose.inference.preprocess import FrameBatch
     from raypose.video.index import index_video
     from raypose.video.reader import FrameReader
     from tests.predictions import predict_frames, predict_video

@@ -101,7 +101,7 @@ def smooth_and_measure(n_frames: int, directory: Path) -> None:
     import smoothing
 
     from raypose.config import EksOptions
-    from raypose.eks import smooth_session
+    from raypose.eks import smooth_recording
     from raypose.metrics.compute import PcaMetrics, Subspace, compute_metrics
     from raypose.specs import ModelSpec
     from raypose.tables.keypoints import write_csv, write_metric_csv
@@ -117,11 +117,11 @@ def smooth_and_measure(n_frames: int, directory: Path) -> None:
         views=(tuple(range(8)), tuple(range(8, 16))),
         multiview=subspace(4, 3),
     )
-    members = smoothing.make_members(n_frames)
+    members = {str(i): m for i, m in enumerate(smoothing.make_members(n_frames))}
     Path("/proc/self/clear_refs").write_text("5")  # the peak from here on
     report: dict[str, Any] = {"tables_mib": round(status_mib("self")["VmHWM"])}
     began = time.perf_counter()
-    smoothed = smooth_session(members, EksOptions()).table
+    smoothed = smooth_recording({"": members}, EksOptions()).table
     write_csv(smoothed, directory / "eks.csv")
     report["eks"] = {"seconds": time.perf_counter() - began}
     report["eks"]["peak_mib"] = round(status_mib("self")["VmHWM"])

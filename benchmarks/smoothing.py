@@ -23,7 +23,7 @@ import harness
 import numpy as np
 
 from raypose.config import EksOptions
-from raypose.eks import smooth_session
+from raypose.eks import smooth_recording
 from raypose.tables.keypoints import COORDS, KeypointTable, read_csv, write_csv
 
 KEYPOINTS = tuple(f"keypoint{i}" for i in range(17))
@@ -56,11 +56,11 @@ def side(name: str, directory: Path, repeats: int) -> None:
     """Runs one side in this process."""
     files = [directory / f"member{i}.csv" for i in range(MEMBERS)]
     if name == "raypose":
-        members = [read_csv(file) for file in files]
-        options = EksOptions(s_frames=(choice_frames(members[0].n_frames),))
+        members = {str(i): read_csv(file) for i, file in enumerate(files)}
+        options = EksOptions(s_frames=(choice_frames(members["0"].n_frames),))
 
         def ours() -> None:
-            result = smooth_session(members, options)
+            result = smooth_recording({"": members}, options)
             write_csv(result.table, directory / "raypose.csv")
             (directory / "raypose.json").write_text(json.dumps(result.smooth_params))
 
@@ -161,7 +161,8 @@ def compare(directory: Path, members: list[KeypointTable]) -> dict[str, Any]:
     params = {name: np.array([chosen[name][k] for k in KEYPOINTS]) for name in names}
     theirs = read_csv(directory / "eks" / "eks.csv")
     given = EksOptions(smooth_param=chosen["eks"])
-    ours = smooth_session(members, given).table
+    tables = {str(i): member for i, member in enumerate(members)}
+    ours = smooth_recording({"": tables}, given).table
     exact = kalman_smoother(ours, params["eks"])
     equal = {
         "raypose_from_eks_px": apart(ours.xy, theirs.xy),

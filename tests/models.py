@@ -209,7 +209,7 @@ def make_module(
     from lightning_pose.models import get_model_class
     from omegaconf import OmegaConf
 
-    from raypose.inference.vit import offline_backbones
+    from raypose.inference.network import offline_backbones
 
     arguments: dict[str, Any] = {
         "num_keypoints": n_keypoints,
@@ -266,7 +266,7 @@ def export_onnx(directory: Path, precision: str = "fp32") -> Path:
 
     from lightning_pose.api import Model
 
-    from raypose.inference.vit import offline_backbones
+    from raypose.inference.network import offline_backbones
 
     with warnings.catch_warnings(), offline_backbones():
         warnings.simplefilter("ignore")  # of torch's exporter, and of unsafe unpickling

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from raypose.errors import Failure
-from raypose.inference.frame_batch import FrameBatch, sliced
 from raypose.inference.loop import MemberResult, predict_views
 from raypose.inference.predictor import Predictor
+from raypose.inference.preprocess import FrameBatch, sliced
 from raypose.inference.windows import CONTEXT, Windows, with_edges
 from raypose.video.index import VideoIndex, index_video
 

@@ -20,7 +20,6 @@ from raypose.config import RunConfig
 if TYPE_CHECKING:
     from raypose.demo.project import Project
     from raypose.pipeline import Display, RunResult
-    from raypose.planning import OutputPlan
 
 _SAY_EVERY_S = 5.0
 _SNIPPET_S = 3.0
@@ -33,7 +32,7 @@ class DemoResult:
     Attributes:
         errors_px: mean distance to the truth in pixels, by member and for `eks`; without those
             that lack a table.
-        frame_width: width of the videos, in pixels.
+        frame_width: of the videos, in pixels.
         files_to_open: what to look at first.
         result: of the run.
         seconds: wall time.
@@ -53,16 +52,17 @@ class DemoResult:
     def lines(self) -> list[str]:
         """What to tell the user, line by line."""
         percent = self.errors_percent
-        lines = [f"Mean error against the truth, in frames {self.frame_width} pixels wide:"]
         width = max((len(name) for name in self.errors_px), default=0)
-        lines += [
-            f"  {name:<{width}}  {px:5.2f} px  {percent[name]:5.2f} % of the width"
-            for name, px in self.errors_px.items()
+        return [
+            f"Mean error against the truth, in frames {self.frame_width} pixels wide:",
+            *(
+                f"  {name:<{width}}  {px:5.2f} px  {percent[name]:5.2f} % of the width"
+                for name, px in self.errors_px.items()
+            ),
+            "Open this:" if len(self.files_to_open) == 1 else "Open one of these:",
+            *(f"  {path}" for path in self.files_to_open),
+            f"The demo took {self.seconds:.0f} s.",
         ]
-        lines += ["Open this:" if len(self.files_to_open) == 1 else "Open one of these:"]
-        lines += [f"  {path}" for path in self.files_to_open]
-        lines.append(f"The demo took {self.seconds:.0f} s.")
-        return lines
 
 
 def run_demo(
@@ -89,26 +89,11 @@ def run_demo(
     """
     from raypose.demo.figure import SIZE
     from raypose.demo.project import Project, claim
+    from raypose.demo.training import SEEDS
     from raypose.pipeline import run
 
     began = time.perf_counter()
-    config = _run_config(Project(directory.expanduser().absolute()), overwrite, run_options)
-    project = claim(directory)
-    _prepare(project, say, overwrite)
-    say("Running: predict, compute metrics, smooth with EKS, draw")
-    result = run(config, display=display)
-    return DemoResult(
-        _errors(project, result),
-        SIZE,
-        _files_to_open(result),
-        result,
-        time.perf_counter() - began,
-    )
-
-
-def _run_config(project: Project, overwrite: bool, run_options: dict[str, Any]) -> RunConfig:
-    from raypose.demo.training import SEEDS
-
+    project = Project(directory.expanduser().absolute())
     options: dict[str, Any] = {
         "videos": (str(project.video_dir),),
         "models": tuple(str(project.model(seed)) for seed in SEEDS),
@@ -118,21 +103,23 @@ def _run_config(project: Project, overwrite: bool, run_options: dict[str, Any]) 
         "output_dir": project.outputs,
         "overwrite": overwrite,
     }
-    return RunConfig(**{**options, **run_options})
+    config = RunConfig(**{**options, **run_options})
+    claim(directory)
+    _prepare(project, say, overwrite)
+    say("Running: predict, compute metrics, smooth with EKS, draw")
+    result = run(config, display=display)
+    errors, seconds = _errors(project, result), time.perf_counter() - began
+    return DemoResult(errors, SIZE, _files_to_open(result), result, seconds)
 
 
 def _prepare(project: Project, say: Callable[[str], None], overwrite: bool) -> None:
-    from raypose.demo import project as files
+    from raypose.demo.project import N_VIDEOS, make_labels, make_videos
     from raypose.demo.training import SEEDS, train_member
 
     progress = _Progress(say, "Drawing four videos of a mouse and labelled frames")
-    videos = iter(range(1, files.N_VIDEOS + 1))
-    files.make_videos(
-        project,
-        overwrite=overwrite,
-        on_video=lambda: progress(next(videos) / (files.N_VIDEOS + 1)),
-    )
-    if files.make_labels(project, overwrite=overwrite):
+    fractions = (i / (N_VIDEOS + 1) for i in range(1, N_VIDEOS + 1))
+    make_videos(project, overwrite=overwrite, on_video=lambda: progress(next(fractions)))
+    if make_labels(project, overwrite=overwrite):
         progress(1.0)
     for i, seed in enumerate(SEEDS, start=1):
         progress = _Progress(say, f"Training member {i} of {len(SEEDS)}")
@@ -156,43 +143,27 @@ class _Progress:
             self._say(f"{self._text}: {fraction:.0%}")
 
 
-def _outputs(result: RunResult) -> dict[str, list[OutputPlan]]:
-    """The outputs of each owner, one for each video."""
-    outputs: dict[str, list[OutputPlan]] = {}
-    for output in result.plan.outputs:
-        outputs.setdefault(output.owner.name, []).append(output)
-    return outputs
-
-
 def _errors(project: Project, result: RunResult) -> dict[str, float]:
     """Mean distance between predicted and true keypoints, in pixels, by owner."""
     import numpy as np
 
     from raypose.tables.keypoints import read_csv
 
-    errors: dict[str, float] = {}
-    for owner, outputs in _outputs(result).items():
-        tables = [
-            (Path(output.path), project.truth(Path(output.video.path).stem)) for output in outputs
-        ]
-        if not all(table.is_file() for table, _ in tables):
-            continue
-        distances = []
-        for table, truth in tables:
-            true = read_csv(truth)
-            made = read_csv(table).select(true.keypoint_names)
-            distances.append(np.linalg.norm(made.xy - true.xy, axis=-1))
-        errors[owner] = float(np.concatenate(distances).mean())
-    return errors
+    distances: dict[str, list[Any]] = {}
+    for output in result.plan.outputs:
+        distances.setdefault(output.owner.name, [])
+    for output in result.plan.outputs:
+        if not Path(output.path).is_file():
+            distances.pop(output.owner.name, None)
+        elif output.owner.name in distances:
+            true = read_csv(project.truth(Path(output.video.path).stem))
+            made = read_csv(output.path).select(true.keypoint_names)
+            distances[output.owner.name].append(np.linalg.norm(made.xy - true.xy, axis=-1))
+    return {name: float(np.concatenate(parts).mean()) for name, parts in distances.items()}
 
 
 def _files_to_open(result: RunResult) -> list[Path]:
     """The labelled video and snippet of the smoothed ensemble, if they exist."""
-    output = result.plan.recordings[0].outputs[-1]
-    candidates = [
-        Path(path)
-        for planned in output.steps
-        for name, path in planned.outputs.items()
-        if name == "labeled"
-    ]
-    return [path for path in candidates if path.is_file()]
+    steps = result.plan.recordings[0].outputs[-1].steps
+    paths = [Path(step.outputs["labeled"]) for step in steps if "labeled" in step.outputs]
+    return [path for path in paths if path.is_file()]

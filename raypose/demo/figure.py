@@ -1,10 +1,8 @@
 """The demo's figure: a mouse seen from above, whose keypoints are known exactly.
 
 `walk` makes the poses of a recording, `keypoints` gives the positions of the body parts, and
-`draw` draws them. Everything follows from a seed; nothing is read or written.
-
-Coordinates are pixels of the frame, the centre of the top left pixel being (0, 0), as in
-OpenCV and in Lightning Pose.
+`draw` draws them. Everything follows from a seed. Coordinates are pixels of the frame, the
+centre of the top left pixel being (0, 0), as in OpenCV and in Lightning Pose.
 """
 
 from __future__ import annotations
@@ -16,12 +14,12 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 Picture = npt.NDArray[np.uint8]
+Color = tuple[int, int, int]
 
 SIZE = 256
 """Side of the square frames, in pixels."""
 
 FPS = 25
-
 KEYPOINTS = ("nose", "ear_left", "ear_right", "back", "tail_base", "tail_mid", "tail_tip")
 
 # Pictures are drawn larger and averaged, for smooth edges at subpixel positions.
@@ -43,15 +41,10 @@ _PAINT_TIP = (160, 60, 220)
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """The mouse in one frame.
+    """The mouse in one frame: the middle of its body in pixels, and angles in radians.
 
-    Attributes:
-        x: column of the middle of the body, in pixels.
-        y: row of the middle of the body, in pixels.
-        heading: where the body points, in radians, clockwise from the right.
-        turn: of the head against the body, in radians.
-        bend: of the tail at its base, in radians.
-        curl: of the tail along its length, in radians.
+    `heading` is where the body points, clockwise from the right; the head turns against it, and
+    the tail bends at its base and curls along its length.
     """
 
     x: float
@@ -70,8 +63,7 @@ def walk(n_frames: int, seed: int) -> list[Pose]:
     pace = 1.0 + 0.75 * _wave(t, rng, 0.25)
     angle = rng.uniform(0, 2 * np.pi) + direction * np.cumsum(pace) / FPS * 1.3
     radius = 42 + 12 * _wave(t, rng, 0.3)
-    x = SIZE / 2 + radius * np.cos(angle)
-    y = SIZE / 2 + radius * np.sin(angle)
+    x, y = SIZE / 2 + radius * np.cos(angle), SIZE / 2 + radius * np.sin(angle)
     heading = angle + direction * np.pi / 2 + 0.35 * _wave(t, rng, 0.4)
     turn = 0.4 * _wave(t, rng, 0.8)
     bend = 0.45 * _wave(t, rng, 1.1)
@@ -82,29 +74,17 @@ def walk(n_frames: int, seed: int) -> list[Pose]:
 
 def _wave(t: FloatArray, rng: np.random.Generator, frequency_hz: float) -> FloatArray:
     """A smooth irregular oscillation between -1 and 1."""
-    parts = [
-        np.sin(2 * np.pi * frequency_hz * factor * t + rng.uniform(0, 2 * np.pi))
-        for factor in (0.62, 1.0, 1.71)
-    ]
-    result: FloatArray = sum(parts, np.zeros_like(t)) / len(parts)
-    return result
+    total = np.zeros_like(t)
+    for factor in (0.62, 1.0, 1.71):
+        total += np.sin(2 * np.pi * frequency_hz * factor * t + rng.uniform(0, 2 * np.pi))
+    return total / 3
 
 
 def keypoints(pose: Pose) -> FloatArray:
     """Positions of the `KEYPOINTS`, shape (n_keypoints, 2), in pixels."""
-    tail = _tail(pose)
-    head = _head(pose)
-    return np.stack(
-        [
-            head + _rotated(21, 0, pose.heading + pose.turn),
-            head + _rotated(-3, -14, pose.heading + pose.turn),
-            head + _rotated(-3, 14, pose.heading + pose.turn),
-            _at(pose, -4, 0),
-            tail[0],
-            tail[len(tail) // 2],
-            tail[-1],
-        ]
-    )
+    tail, head, angle = _tail(pose), _head(pose), pose.heading + pose.turn
+    nose_and_ears = [head + _rotated(*at, angle) for at in ((21, 0), (-3, -14), (-3, 14))]
+    return np.stack([*nose_and_ears, _at(pose, -4, 0), tail[0], tail[len(tail) // 2], tail[-1]])
 
 
 def _rotated(forward: float, sideways: float, angle: float) -> FloatArray:
@@ -144,9 +124,7 @@ def floor(seed: int) -> Picture:
     picture = (np.array(_FLOOR) + texture[..., None]) * light[..., None]
     # The wall of a round arena, darker than its floor.
     wall = np.clip((distance - 0.97) * 30, 0, 1)[..., None]
-    picture = picture * (1 - 0.45 * wall)
-    result: Picture = np.clip(picture, 0, 255).astype(np.uint8)
-    return result
+    return np.asarray(np.clip(picture * (1 - 0.45 * wall), 0, 255), np.uint8)
 
 
 def draw(pose: Pose, ground: Picture) -> Picture:
@@ -154,59 +132,38 @@ def draw(pose: Pose, ground: Picture) -> Picture:
     import cv2
 
     large = cv2.resize(ground, None, fx=_SCALE, fy=_SCALE, interpolation=cv2.INTER_LINEAR)
-    brush = _Brush(large)
+
+    def ellipse(centre: FloatArray, a: float, b: float, degrees: float, color: Color) -> None:
+        """Filled, with half axes `a` and `b` in pixels of the frame."""
+        axes = (round(a * _SCALE * 2**_SHIFT), round(b * _SCALE * 2**_SHIFT))
+        at = _fixed(centre)
+        cv2.ellipse(large, at, axes, degrees, 0, 360, color, cv2.FILLED, cv2.LINE_AA, _SHIFT)
+
     nose, left, right, back, base, _, tip = keypoints(pose)
     degrees = float(np.degrees(pose.heading))
     head_degrees = float(np.degrees(pose.heading + pose.turn))
     head = _head(pose)
     shade = np.array([3.0, 4.0])
-    brush.ellipse(_at(pose, -4, 0) + shade, 40, 24, degrees, _SHADOW)
-    brush.ellipse(head + shade, 21, 14, head_degrees, _SHADOW)
-    brush.line(_tail(pose), 5, _SKIN)
-    brush.ellipse(_at(pose, -6, 0), 37, 22, degrees, _FUR)
-    brush.ellipse(_at(pose, 16, 0), 20, 16, degrees, _FUR)
-    brush.ellipse(_at(pose, -8, 0), 24, 12, degrees, _FUR_LIGHT)
-    brush.ellipse(head, 21, 13, head_degrees, _FUR)
+    ellipse(_at(pose, -4, 0) + shade, 40, 24, degrees, _SHADOW)
+    ellipse(head + shade, 21, 14, head_degrees, _SHADOW)
+    tail = np.array([_fixed(point) for point in _tail(pose)], np.int32)
+    cv2.polylines(large, [tail], False, _SKIN, 5 * _SCALE, cv2.LINE_AA, _SHIFT)
+    ellipse(_at(pose, -6, 0), 37, 22, degrees, _FUR)
+    ellipse(_at(pose, 16, 0), 20, 16, degrees, _FUR)
+    ellipse(_at(pose, -8, 0), 24, 12, degrees, _FUR_LIGHT)
+    ellipse(head, 21, 13, head_degrees, _FUR)
     for ear, tag in ((left, _TAG_LEFT), (right, _TAG_RIGHT)):
-        brush.ellipse(ear, 9, 9, 0, _SKIN)
-        brush.ellipse(ear, 6, 6, 0, tag)
-    brush.ellipse(nose, 5, 5, 0, _NOSE)
-    brush.ellipse(back, 6, 6, 0, _PAINT_BACK)
-    brush.ellipse(base, 5, 5, 0, _PAINT_BASE)
-    brush.ellipse(tip, 5, 5, 0, _PAINT_TIP)
+        ellipse(ear, 9, 9, 0, _SKIN)
+        ellipse(ear, 6, 6, 0, tag)
+    ellipse(nose, 5, 5, 0, _NOSE)
+    ellipse(back, 6, 6, 0, _PAINT_BACK)
+    ellipse(base, 5, 5, 0, _PAINT_BASE)
+    ellipse(tip, 5, 5, 0, _PAINT_TIP)
     result: Picture = cv2.resize(large, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
     return result
 
 
-class _Brush:
-    """Draws on an enlarged picture, in coordinates of the frame."""
-
-    def __init__(self, canvas: Picture) -> None:
-        self.canvas = canvas
-
-    def ellipse(
-        self, centre: FloatArray, a: float, b: float, degrees: float, color: tuple[int, int, int]
-    ) -> None:
-        """A filled ellipse with half axes `a` and `b` in pixels."""
-        import cv2
-
-        x, y = self._fixed(centre)
-        axes = (round(a * _SCALE * 2**_SHIFT), round(b * _SCALE * 2**_SHIFT))
-        cv2.ellipse(
-            self.canvas, (x, y), axes, degrees, 0, 360, color, cv2.FILLED, cv2.LINE_AA, _SHIFT
-        )
-
-    def line(self, points: FloatArray, width: float, color: tuple[int, int, int]) -> None:
-        """A line through `points`, `width` pixels wide."""
-        import cv2
-
-        fixed = np.array([self._fixed(point) for point in points], np.int32)
-        cv2.polylines(
-            self.canvas, [fixed], False, color, round(width * _SCALE), cv2.LINE_AA, _SHIFT
-        )
-
-    @staticmethod
-    def _fixed(point: FloatArray) -> tuple[int, int]:
-        """A point of the frame in OpenCV's fixed-point coordinates of the enlarged picture."""
-        x, y = (point * _SCALE + (_SCALE - 1) / 2) * 2**_SHIFT
-        return round(float(x)), round(float(y))
+def _fixed(point: FloatArray) -> tuple[int, int]:
+    """A point of the frame in OpenCV's fixed-point coordinates of the enlarged picture."""
+    x, y = (point * _SCALE + (_SCALE - 1) / 2) * 2**_SHIFT
+    return round(float(x)), round(float(y))

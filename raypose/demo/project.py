@@ -24,15 +24,19 @@ from raypose.tables.keypoints import COORDS, KeypointTable, write_csv
 
 METHOD = 1
 """Version of the project; raised when figure, files or training change."""
-
 MARK = "demo.json"
 """The file that marks a demo's directory."""
-
 N_VIDEOS = 4
 N_FRAMES = 200
 N_RECORDINGS = 8
 LABELS_EACH = 20
 _LABEL_EVERY = 20
+LABELS_PROVENANCE: dict[str, Any] = {
+    "kind": "demo labels",
+    "method": METHOD,
+    "recordings": N_RECORDINGS,
+    "labels_each": LABELS_EACH,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +71,7 @@ class Project:
 
 
 def claim(directory: Path) -> Project:
-    """Mark a new or empty directory, or one of an earlier demo, as the demo's.
-
-    Raises:
-        UsageError: it is a file or holds something else.
-        OutputError: it can't be made or written to.
-    """
+    """Mark a new or empty directory, or one of an earlier demo, as the demo's."""
     project = Project(directory.expanduser().absolute())
     directory = project.directory
     hint = "Name another directory: raypose demo DIR"
@@ -91,47 +90,30 @@ def claim(directory: Path) -> Project:
 
 
 def make_videos(project: Project, *, overwrite: bool, on_video: Callable[[], None]) -> None:
-    """Make missing videos and their true keypoints.
+    """Make missing videos and their true keypoints, or all if they are to be overwritten.
 
     A video with its own record would count as an output of raypose, and never as an input. So the
     record of its true keypoints describes it.
-
-    Args:
-        project: where.
-        overwrite: redo existing ones.
-        on_video: called after each video that was made.
-
-    Raises:
-        OutputError: a file can't be written.
     """
     for seed, path in enumerate(project.videos):
         provenance = {"kind": "demo video", "method": METHOD, "seed": seed, "frames": N_FRAMES}
         truth = project.truth(path.stem)
-        if not overwrite and _is_whole(path, records.check(truth, provenance)):
-            continue
+        found = records.check(truth, provenance)
+        if not overwrite and found.done and path.is_file():
+            if (found.stats or {}).get("video") == digests.digest_of_file(path):
+                continue
         poses = figure.walk(N_FRAMES, seed)
         stats: dict[str, Any] = {}
         with commits.committing(truth, provenance, stats=stats) as temporary:
-            write_csv(_true_table(poses), temporary)
+            values = np.ones((len(poses), len(figure.KEYPOINTS), 3), np.float32)
+            values[..., :2] = [figure.keypoints(pose) for pose in poses]
+            write_csv(KeypointTable("truth", figure.KEYPOINTS, COORDS, values), temporary)
             path.parent.mkdir(parents=True, exist_ok=True)
             part = path.with_name(f".{path.stem}.part.mp4")
             _encode(part, poses, figure.floor(seed))
             os.replace(part, path)
             stats["video"] = digests.digest_of_file(path)
         on_video()
-
-
-def _is_whole(video: Path, truth: records.Status) -> bool:
-    """Whether a video is the one that its true keypoints were committed with."""
-    if not truth.done or not video.is_file():
-        return False
-    return (truth.stats or {}).get("video") == digests.digest_of_file(video)
-
-
-def _true_table(poses: list[figure.Pose]) -> KeypointTable:
-    values = np.ones((len(poses), len(figure.KEYPOINTS), 3), np.float32)
-    values[..., :2] = [figure.keypoints(pose) for pose in poses]
-    return KeypointTable("truth", figure.KEYPOINTS, COORDS, values)
 
 
 def _encode(path: Path, poses: list[figure.Pose], ground: figure.Picture) -> None:
@@ -149,33 +131,19 @@ def _encode(path: Path, poses: list[figure.Pose], ground: figure.Picture) -> Non
         container.mux(stream.encode(None))
 
 
-def labels_provenance() -> dict[str, Any]:
-    """The provenance of the labelled frames."""
-    return {
-        "kind": "demo labels",
-        "method": METHOD,
-        "recordings": N_RECORDINGS,
-        "labels_each": LABELS_EACH,
-    }
-
-
 def make_labels(project: Project, *, overwrite: bool) -> bool:
     """Labelled frames: pictures below `labeled-data/`, and `CollectedData.csv` beside it.
 
     Returns:
         False if they already exist.
-
-    Raises:
-        OutputError: a file can't be written.
     """
-    provenance = labels_provenance()
     names = [
         (recording, i * _LABEL_EVERY, f"labeled-data/other_{recording + 1}/img{i:08d}.png")
         for recording in range(N_RECORDINGS)
         for i in range(LABELS_EACH)
     ]
     there = all((project.directory / name).is_file() for _, _, name in names)
-    if there and not overwrite and records.check(project.labels, provenance).done:
+    if there and not overwrite and records.check(project.labels, LABELS_PROVENANCE).done:
         return False
     rows: list[list[str]] = []
     # The table is committed after the pictures that it names: it is the sign that all are there.
@@ -195,7 +163,7 @@ def make_labels(project: Project, *, overwrite: bool) -> bool:
         ["coords", *("x", "y") * len(figure.KEYPOINTS)],
     ]
     with (
-        commits.committing(project.labels, provenance) as temporary,
+        commits.committing(project.labels, LABELS_PROVENANCE) as temporary,
         temporary.open("w", newline="", encoding="utf-8") as file,
     ):
         csv.writer(file, lineterminator="\n").writerows([*header, *rows])

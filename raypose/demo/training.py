@@ -1,11 +1,10 @@
 """Training of the demo's ensemble: Lightning Pose's own heatmap tracker, from random weights.
 
-It makes model directories as Lightning Pose does (`config.yaml`,
-`tb_logs/<name>/version_0/checkpoints/*.ckpt`); `litpose predict` takes them too. Network, loss and
-target heatmaps are Lightning Pose's. The loop is a simple one that takes a minute on two cores and
-stops at once on Ctrl-C. It always trains on the CPU, for the same result everywhere, and so that
-the process that starts the run holds no GPU. Lightning Pose takes about 20 s to import, so it is
-only imported if a member must be trained.
+It makes model directories as Lightning Pose does; `litpose predict` takes them too. Network, loss
+and target heatmaps are Lightning Pose's. The loop is a simple one that takes a minute on two cores
+and stops at once on Ctrl-C. It always trains on the CPU, for the same result everywhere, and so
+that the process that starts the run holds no GPU. Lightning Pose takes about 20 s to import, so it
+is only imported if a member must be trained.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ import numpy as np
 import yaml
 
 from raypose.demo import figure
-from raypose.demo.project import METHOD, Project, labels_provenance
+from raypose.demo.project import LABELS_PROVENANCE, METHOD, Project
 from raypose.inference import passive_threads
 from raypose.storage import commits, digests, records
 
@@ -33,8 +32,31 @@ if TYPE_CHECKING:
 SEEDS = (0, 1)
 """Seeds of the members' initial weights and order of frames."""
 
-_MODEL_NAME = "mouse"
 _MAX_THREADS = 8
+# What Lightning Pose keeps with a model, apart from the settings of this training.
+_CONFIG = """
+data: {image_resize_dims: , data_dir: , video_dir: , csv_file: , downsample_factor: ,
+       num_keypoints: , keypoint_names: , mirrored_column_matches: []}
+training: {imgaug: default, train_batch_size: , val_batch_size: , test_batch_size: ,
+           train_prob: 0.95, val_prob: 0.05, train_frames: 1, num_gpus: 1, num_workers: 0,
+           unfreezing_epoch: 0, min_epochs: 1, max_epochs: , check_val_every_n_epoch: 5,
+           log_every_n_steps: 1, rng_seed_data_pt: , rng_seed_model_pt: , optimizer: Adam,
+           optimizer_params: , lr_scheduler: multisteplr}
+model: {losses_to_use: [], backbone: , backbone_pretrained: false, model_type: heatmap,
+        heatmap_loss_type: kl, model_name: mouse}
+dali:
+  base: {train: {sequence_length: 16}, predict: {sequence_length: 64}}
+  context: {train: {batch_size: 16}, predict: {sequence_length: 64}}
+losses:
+  pca_multiview: {log_weight: 5.0, components_to_keep: 3, epsilon: null}
+  pca_singleview: {log_weight: 5.0, components_to_keep: 0.99, epsilon: null}
+  temporal: {log_weight: 5.0, epsilon: 20.0, prob_threshold: 0.05}
+callbacks:
+  anneal_weight: {attr_name: total_unsupervised_importance, init_val: 0.0, increase_factor: 0.01,
+                  final_val: 1.0, freeze_until_epoch: 0}
+eval: {predict_vids_after_training: false, save_vids_after_training: false,
+       test_videos_directory: "${data.video_dir}", confidence_thresh_for_vid: 0.9}
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +65,6 @@ class Training:
 
     Attributes:
         input_size: side of the network's input, in pixels.
-        batch_size: frames per step.
-        n_steps: optimizer steps.
         learning_rate: the peak of the schedule.
         max_scale: fraction by which frames are enlarged or shrunk at most.
         max_shift: pixels by which frames are shifted at most.
@@ -75,18 +95,10 @@ def train_member(
 ) -> bool:
     """Train one member and write its directory, unless it exists.
 
-    Args:
-        project: with its labelled frames.
-        seed: of weights and order of frames.
-        overwrite: train in any case.
-        on_progress: called with the finished fraction, 0 before anything is loaded.
-        training: settings.
+    `on_progress` is called with the finished fraction, 0 before anything is loaded.
 
     Returns:
         False if the member was already trained on these labels with these settings.
-
-    Raises:
-        OutputError: a file can't be written.
     """
     training = training or Training()
     directory = project.model(seed)
@@ -96,12 +108,12 @@ def train_member(
     if overwrite or not records.check(config_path, config_provenance).done:
         with commits.committing(config_path, config_provenance) as temporary:
             temporary.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-    folder = directory / "tb_logs" / _MODEL_NAME / "version_0" / "checkpoints"
+    folder = directory / "tb_logs" / config["model"]["model_name"] / "version_0" / "checkpoints"
     checkpoint = folder / training.checkpoint_name
     provenance = {
         "kind": "demo model",
         "method": METHOD,
-        "labels": digests.digest_of_json(labels_provenance()),
+        "labels": digests.digest_of_json(LABELS_PROVENANCE),
         "model": config["model"],
         "training": config["training"],
     }
@@ -119,76 +131,30 @@ def train_member(
 
 def _config(project: Project, seed: int, training: Training) -> dict[str, Any]:
     """The config that Lightning Pose keeps with a model."""
-    n_keypoints = len(figure.KEYPOINTS)
-    return {
-        "data": {
-            "image_resize_dims": {"height": training.input_size, "width": training.input_size},
-            "data_dir": str(project.directory),
-            "video_dir": str(project.video_dir),
-            "csv_file": project.labels.name,
-            "downsample_factor": training.downsample_factor,
-            "num_keypoints": n_keypoints,
-            "keypoint_names": list(figure.KEYPOINTS),
-            "mirrored_column_matches": [],
-            "columns_for_singleview_pca": list(range(n_keypoints)),
-        },
-        "training": {
-            "imgaug": "default",
-            "train_batch_size": training.batch_size,
-            "val_batch_size": training.batch_size,
-            "test_batch_size": training.batch_size,
-            "train_prob": 0.95,
-            "val_prob": 0.05,
-            "train_frames": 1,
-            "num_gpus": 1,
-            "num_workers": 0,
-            "unfreezing_epoch": 0,
-            "min_epochs": 1,
-            "max_epochs": training.n_steps,
-            "check_val_every_n_epoch": 5,
-            "log_every_n_steps": 1,
-            "rng_seed_data_pt": seed,
-            "rng_seed_model_pt": seed,
-            "optimizer": "Adam",
-            "optimizer_params": {"learning_rate": training.learning_rate},
-            "lr_scheduler": "multisteplr",
-            "lr_scheduler_params": {
-                "multisteplr": {"milestones": [training.n_steps], "gamma": 0.5}
-            },
-        },
-        "model": {
-            "losses_to_use": [],
-            "backbone": training.backbone,
-            "backbone_pretrained": False,
-            "model_type": "heatmap",
-            "heatmap_loss_type": "kl",
-            "model_name": _MODEL_NAME,
-        },
-        "dali": {
-            "base": {"train": {"sequence_length": 16}, "predict": {"sequence_length": 64}},
-            "context": {"train": {"batch_size": 16}, "predict": {"sequence_length": 64}},
-        },
-        "losses": {
-            "pca_multiview": {"log_weight": 5.0, "components_to_keep": 3, "epsilon": None},
-            "pca_singleview": {"log_weight": 5.0, "components_to_keep": 0.99, "epsilon": None},
-            "temporal": {"log_weight": 5.0, "epsilon": 20.0, "prob_threshold": 0.05},
-        },
-        "callbacks": {
-            "anneal_weight": {
-                "attr_name": "total_unsupervised_importance",
-                "init_val": 0.0,
-                "increase_factor": 0.01,
-                "final_val": 1.0,
-                "freeze_until_epoch": 0,
-            }
-        },
-        "eval": {
-            "predict_vids_after_training": False,
-            "save_vids_after_training": False,
-            "test_videos_directory": "${data.video_dir}",
-            "confidence_thresh_for_vid": 0.9,
-        },
+    size, n_keypoints = training.input_size, len(figure.KEYPOINTS)
+    config: dict[str, Any] = yaml.safe_load(_CONFIG)
+    config["data"] |= {
+        "image_resize_dims": {"height": size, "width": size},
+        "data_dir": str(project.directory),
+        "video_dir": str(project.video_dir),
+        "csv_file": project.labels.name,
+        "downsample_factor": training.downsample_factor,
+        "num_keypoints": n_keypoints,
+        "keypoint_names": list(figure.KEYPOINTS),
+        "columns_for_singleview_pca": list(range(n_keypoints)),
     }
+    splits = ("train", "val", "test")
+    milestones = {"milestones": [training.n_steps], "gamma": 0.5}
+    config["training"] |= {
+        **{f"{split}_batch_size": training.batch_size for split in splits},
+        "max_epochs": training.n_steps,
+        "rng_seed_data_pt": seed,
+        "rng_seed_model_pt": seed,
+        "optimizer_params": {"learning_rate": training.learning_rate},
+        "lr_scheduler_params": {"multisteplr": milestones},
+    }
+    config["model"]["backbone"] = training.backbone
+    return config
 
 
 @contextmanager
@@ -209,20 +175,18 @@ def _quiet() -> Iterator[None]:
 
 
 def _load_labels(project: Project) -> tuple[torch.Tensor, torch.Tensor]:
-    """Labelled frames as Lightning Pose normalises them, and their keypoints.
-
-    Returns:
-        images of shape (n, 3, height, width), keypoints of shape (n, n_keypoints, 2) in pixels.
-    """
+    """Images (n, 3, height, width) as Lightning Pose normalises them, and their keypoints
+    (n, n_keypoints, 2) in pixels."""
     import cv2
     import torch
+
+    from raypose.inference.preprocess import MEAN, STD
 
     with project.labels.open(newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))[3:]
     pictures = [np.asarray(cv2.imread(str(project.directory / row[0]))) for row in rows]
     images = torch.from_numpy(np.stack(pictures)[..., ::-1].copy()).permute(0, 3, 1, 2).float()
-    mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
-    std = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+    mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
     keypoints = torch.tensor([[float(value) for value in row[1:]] for row in rows])
     return (images / 255 - mean) / std, keypoints.reshape(len(rows), -1, 2)
 
@@ -295,18 +259,11 @@ def _fit(
 def _augmented(
     images: torch.Tensor, points: torch.Tensor, generator: torch.Generator, training: Training
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Frames turned by any angle, scaled and shifted a little, and resized.
-
-    Args:
-        images: shape (n, 3, height, width).
-        points: shape (n, n_keypoints, 2), in pixels of the frame.
-
-    Returns:
-        images of the network's size, and points in pixels of these.
-    """
+    """Frames turned by any angle, scaled and shifted a little, and resized to the network's input;
+    and their points (n, n_keypoints, 2), in pixels of the frame before and of the input after."""
     import torch
 
-    n = len(images)
+    n, size = len(images), training.input_size
     draws = 2 * torch.rand((n, 4), generator=generator) - 1
     angle = draws[:, 0] * torch.pi
     scale = 1 + training.max_scale * draws[:, 1]
@@ -316,30 +273,22 @@ def _augmented(
     # Maps points of the new picture to the old one, in torch's coordinates of -1 to 1.
     backward = torch.linalg.inv(forward)
     origin = -backward @ shift[..., None] / (figure.SIZE / 2)
-    grid = torch.nn.functional.affine_grid(
-        torch.cat([backward, origin], dim=-1),
-        [n, 3, training.input_size, training.input_size],
-        align_corners=False,
-    )
+    theta = torch.cat([backward, origin], dim=-1)
+    grid = torch.nn.functional.affine_grid(theta, [n, 3, size, size], align_corners=False)
     turned = torch.nn.functional.grid_sample(
         images, grid, padding_mode="reflection", align_corners=False
     )
     middle = (figure.SIZE - 1) / 2
     moved = (points - middle) @ forward.transpose(1, 2) + middle + shift[:, None]
     # Lightning Pose's own scaling, without half a pixel: prediction undoes exactly this.
-    return turned, moved * (training.input_size / figure.SIZE)
+    return turned, moved * (size / figure.SIZE)
 
 
 def _save(model: Any, path: Path) -> None:
     """A checkpoint as Lightning saves it, without the optimizer's state."""
     from lightning.pytorch import Trainer
 
-    trainer = Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-    )
+    quiet = ("logger", "enable_checkpointing", "enable_model_summary", "enable_progress_bar")
+    trainer = Trainer(accelerator="cpu", **dict.fromkeys(quiet, False))
     trainer.strategy.connect(model)
     trainer.save_checkpoint(path, weights_only=True)

@@ -9,28 +9,20 @@ Nothing here reads or writes a file.
 
 from __future__ import annotations
 
-from raypose.eks.members import Members, fitting_members
+from raypose.eks.members import fitting_members
 from raypose.eks.recording import (
     check_mode,
     check_names,
     mirrored_views,
     smooth_recording,
-    smooth_session,
-    smooth_views,
     views_by_suffix,
 )
-from raypose.eks.results import SmoothResult, ViewsResult
 
 __all__ = [
-    "Members",
-    "SmoothResult",
-    "ViewsResult",
     "check_mode",
     "check_names",
     "fitting_members",
     "mirrored_views",
     "smooth_recording",
-    "smooth_session",
-    "smooth_views",
     "views_by_suffix",
 ]

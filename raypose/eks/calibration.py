@@ -1,32 +1,53 @@
 """Calibrations of Anipose: the cameras of a `calibration.toml`, checked once for all users.
 
-If one number of a calibration is not finite, 3-D keypoints are empty or far away, beside
-likelihoods that look fine. So `read_cameras` accepts only what locates keypoints in 3-D, and names
-the value that does not. Planning and smoothing both read through it.
+One number that is not finite makes 3-D keypoints empty or far away, beside likelihoods that look
+fine. So `read_cameras` accepts only what locates keypoints in 3-D, and names the value that does
+not. Planning and smoothing both read through it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+import numpy as np
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from raypose.errors import RayposeError, SmoothingError, UsageError
 from raypose.storage import regular_files
 
 _MAX_BYTES = 256 << 10
 _SHOWN = 60
-_N_DISTORTIONS = (4, 5, 8, 12, 14)
 # Among OpenCV's coefficients the denominator k4, k5, k6 and the tilt of the sensor, which eks
 # misreads or ignores.
 _UNKNOWN_TO_EKS = (5, 6, 7, 12, 13)
 _SAME_PLACE = 1e-9
 
+
+def _only(allowed: Callable[[Any], bool]) -> AfterValidator:
+    """Refuses values that are not allowed."""
+
+    def check(value: Any) -> Any:
+        if not allowed(value):
+            raise ValueError
+        return value
+
+    return AfterValidator(check)
+
+
+def _is_camera_matrix(matrix: list[list[float]]) -> bool:
+    (fx, skew, _), (zero, fy, _), last = matrix
+    return fx > 0 and fy > 0 and skew == zero == 0 and last == [0, 0, 1]
+
+
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Three = Annotated[list[Finite], Field(min_length=3, max_length=3)]
+Size = Annotated[list[Annotated[int, Field(gt=0)]], Field(min_length=2, max_length=2)]
+Matrix = Annotated[list[Three], Field(min_length=3, max_length=3), _only(_is_camera_matrix)]
+Distortions = Annotated[list[Finite], _only(lambda values: len(values) in (4, 5, 8, 12, 14))]
+Name = Annotated[str, Field(min_length=1, max_length=200), _only(str.isprintable)]
 
 
 class Camera(BaseModel):
@@ -34,60 +55,25 @@ class Camera(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
-    name: str = Field(description="a name in quotes", min_length=1, max_length=200)
-    size: Annotated[list[Annotated[int, Field(gt=0)]], Field(min_length=2, max_length=2)] = Field(
-        description="[width, height] in pixels"
-    )
-    matrix: Annotated[list[Three], Field(min_length=3, max_length=3)] = Field(
+    name: Name = Field(description="a name in quotes")
+    size: Size = Field(description="[width, height] in pixels")
+    matrix: Matrix = Field(
         description="[[fx, 0, cx], [0, fy, cy], [0, 0, 1]] with finite numbers, fx and fy above 0"
     )
-    distortions: list[Finite] = Field(
-        description="4, 5, 8, 12 or 14 finite coefficients of OpenCV"
-    )
+    distortions: Distortions = Field(description="4, 5, 8, 12 or 14 finite coefficients of OpenCV")
     # From the world to the camera: a rotation vector (Rodrigues), and the calibration's unit.
     rotation: Three = Field(description="a vector of 3 finite numbers")
     translation: Three = Field(description="a vector of 3 finite numbers")
     fisheye: bool = Field(default=False, description="true or false")
 
-    @field_validator("name")
-    @classmethod
-    def _is_printable(cls, name: str) -> str:
-        if not name.isprintable():
-            raise ValueError
-        return name
-
-    @field_validator("matrix")
-    @classmethod
-    def _is_camera_matrix(cls, matrix: list[list[float]]) -> list[list[float]]:
-        (fx, skew, _), (zero, fy, _), last = matrix
-        if not (fx > 0 and fy > 0 and skew == zero == 0 and last == [0, 0, 1]):
-            raise ValueError
-        return matrix
-
-    @field_validator("distortions")
-    @classmethod
-    def _are_of_opencv(cls, distortions: list[float]) -> list[float]:
-        if len(distortions) not in _N_DISTORTIONS:
-            raise ValueError
-        return distortions
-
     @property
     def centre(self) -> tuple[float, ...]:
         """Its position in the world."""
-        angle = math.hypot(*self.rotation)
-        x, y, z = self.translation
-        if not angle:
-            return -x, -y, -z
-        # The inverse of the rotation, of the translation turned around (Rodrigues' formula).
-        a, b, c = (-value / angle for value in self.rotation)
-        cosine, sine = math.cos(angle), math.sin(angle)
-        along = (a * x + b * y + c * z) * (1 - cosine)
-        turned = (
-            x * cosine + (b * z - c * y) * sine + a * along,
-            y * cosine + (c * x - a * z) * sine + b * along,
-            z * cosine + (a * y - b * x) * sine + c * along,
-        )
-        return tuple(-value for value in turned)
+        import cv2
+
+        turn, _ = cv2.Rodrigues(np.array(self.rotation, float))
+        with np.errstate(all="ignore"):  # of enormous numbers
+            return tuple((-turn.T @ np.array(self.translation, float)).tolist())
 
 
 def read_cameras(path: Path, *, error: type[RayposeError] = UsageError) -> tuple[Camera, ...]:

@@ -6,9 +6,9 @@ import warnings
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from raypose.config import EksOptions
+from raypose.eks.parameter import Float64
 from raypose.errors import SmoothingError
 from raypose.tables.keypoints import EKS_COORDS, EKS_SCORER, FloatArray, KeypointTable
 
@@ -23,12 +23,7 @@ _CHUNK_FRAMES = 16_384
 
 
 def aligned(members: Sequence[KeypointTable], min_members: int = 2) -> list[KeypointTable]:
-    """The members with their keypoints in the order of the first.
-
-    Raises:
-        SmoothingError: too few members, or members that differ in keypoints or frames, or an
-            infinite value.
-    """
+    """The members, checked to fit each other, with their keypoints in the order of the first."""
     if len(members) < min_members:
         raise SmoothingError(
             f"{len(members)} of at least {min_members} members of the ensemble can be used",
@@ -38,9 +33,9 @@ def aligned(members: Sequence[KeypointTable], min_members: int = 2) -> list[Keyp
     for i, member in enumerate(members[1:], start=2):
         missing = [name for name in names if name not in member.keypoint_names]
         extra = [name for name in member.keypoint_names if name not in names]
-        if missing or extra:
-            lacks = [f"member {i} lacks {', '.join(missing)}"] if missing else []
-            lacks += [f"member 1 lacks {', '.join(extra)}"] if extra else []
+        lacks = [f"member {i} lacks {', '.join(missing)}"] if missing else []
+        lacks += [f"member 1 lacks {', '.join(extra)}"] if extra else []
+        if lacks:
             raise SmoothingError(
                 f"members have different keypoints: {'; '.join(lacks)}",
                 hint="Smooth models that were trained on the same keypoints.",
@@ -87,9 +82,7 @@ def ensemble_table(members: Sequence[KeypointTable], options: EksOptions) -> Key
     return KeypointTable(EKS_SCORER, first.keypoint_names, EKS_COORDS, values)
 
 
-def _average_and_variance(
-    xy: npt.NDArray[np.float64], avg_mode: str
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _average_and_variance(xy: Float64, avg_mode: str) -> tuple[Float64, Float64]:
     """Over members, the first axis; only entries with gaps take the slow functions for NaN."""
     mean = xy.mean(axis=0)
     variance = np.square(xy - mean).mean(axis=0)
@@ -105,25 +98,15 @@ def _average_and_variance(
     return average, variance
 
 
-def _median(xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _median(xy: Float64) -> Float64:
     if len(xy) == 3:  # the usual ensemble; several times as fast as sorting
         low, high = np.minimum(xy[0], xy[1]), np.maximum(xy[0], xy[1])
-        middle: npt.NDArray[np.float64] = np.maximum(low, np.minimum(high, xy[2]))
-        return middle
+        return np.asarray(np.maximum(low, np.minimum(high, xy[2])))
     return np.asarray(np.median(xy, axis=0))
 
 
 def check_smoothed(values: FloatArray, names: Sequence[str], where: str = "") -> None:
-    """Refuse positions that are not finite, which a table would show as empty.
-
-    Args:
-        values: (n_frames, n_keypoints, n).
-        names: the keypoints.
-        where: words after the keypoint's name.
-
-    Raises:
-        SmoothingError: a value is not finite.
-    """
+    """Refuse (n_frames, n_keypoints, n) positions that a table would show as empty."""
     broken = ~np.isfinite(values).all(axis=2)
     if broken.any():
         frame, k = (int(i) for i in np.argwhere(broken)[0])

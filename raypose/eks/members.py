@@ -95,8 +95,7 @@ def _with_ends(
 ) -> tuple[dict[str, dict[str, KeypointTable]], tuple[str, ...]]:
     """The members, open-ended tables extended to the length of the others, and notes about that.
 
-    All views of a recording have the same frames. Tables that name every frame tell how many there
-    are; without any, the longest table does.
+    Tables that name every frame tell how many there are; without any, the longest table does.
     """
     tables = [table for views in members.values() for table in views.values()]
     whole = Counter(table.n_frames for table in tables if not table.open_ended)
@@ -122,24 +121,20 @@ def _with_ends(
 
 def _usual(names: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
     """The keypoints that most tables have, in the order of the first of these."""
-    if not names:
-        return ()
-    usual = Counter(frozenset(n) for n in names).most_common(1)[0][0]
-    return next(n for n in names if frozenset(n) == usual)
+    counted = Counter(frozenset(n) for n in names).most_common(1)
+    return next(n for n in names if frozenset(n) == counted[0][0]) if counted else ()
 
 
 def _misfit(views: Mapping[str, KeypointTable], wanted: Sequence[str], *, exactly: bool) -> str:
     """Why a member's tables can't be used; empty if they can."""
-    lengths = {view: table.n_frames for view, table in views.items()}
     for table in views.values():
         lacks = [name for name in wanted if name not in table.keypoint_names]
         more = [name for name in table.keypoint_names if name not in wanted] if exactly else []
-        if lacks or more:
-            what = [f"lacks {', '.join(lacks[:5])}"] if lacks else []
-            what += [f"has {', '.join(more[:5])} besides"] if more else []
+        what = [f"lacks {', '.join(lacks[:5])}"] if lacks else []
+        what += [f"has {', '.join(more[:5])} besides"] if more else []
+        if what:
             return " and ".join(what)
-    if len(set(lengths.values())) > 1:
-        return "has views of different lengths " + ", ".join(
-            f"{v}: {n}" for v, n in lengths.items()
-        )
+    if len({table.n_frames for table in views.values()}) > 1:
+        lengths = ", ".join(f"{view}: {table.n_frames}" for view, table in views.items())
+        return f"has views of different lengths {lengths}"
     return ""

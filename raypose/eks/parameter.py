@@ -1,27 +1,31 @@
-"""The choice of the smoothing parameter for one camera, by maximum likelihood.
+"""The smoothing parameter: as it is given, or for one camera chosen by maximum likelihood.
 
-The model is that of `eks` 4.6.2 for one camera: a coordinate is a random walk whose steps have
-variance s, seen with a noise of constant variance R (the median of the ensemble's variance), and
-its first position has variance S0 about the mean. `eks` runs a Kalman filter over all frames for
-each value of s that it tries. Here the likelihood is exact and in float64, without a filter: the
-random walk's precision matrix is diagonal in the discrete cosine basis except for a correction of
-rank one (the prior on the first frame), so each value costs a few sums over frequencies.
+For the choice, the model is that of `eks` 4.6.2 for one camera: a coordinate is a random walk
+whose steps have variance s, seen with a noise of constant variance R (the median of the ensemble's
+variance), and its first position has variance S0 about the mean. `eks` runs a Kalman filter over
+all frames for each value of s that it tries. Here the likelihood is exact and in float64, without
+a filter: the random walk's precision matrix is diagonal in the discrete cosine basis except for a
+correction of rank one (the prior on the first frame), so each value costs a few sums over
+frequencies.
 
 The search is that of `eks`: Adam with a step of 1 on log s, from the same start, stopped by the
-same rule. With `eks` in float64 the values agree to five digits. In its usual float32, rounding
-can decide the rule (a step that changes the sum over all frames by less than about 0.1):
-sometimes, more often with many frames, `eks` stops some steps earlier or later and its parameter
-is a few per cent off.
+same rule. With `eks` in float64 the values agree to five digits; in its usual float32, rounding
+sometimes stops it some steps earlier or later, and its parameter is a few per cent off.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
+
+from raypose.config import EksOptions
+from raypose.errors import SmoothingError
+
+PUPIL_PARAMS = ("diameter", "center_of_mass")
+"""What the parameters of a pupil are called, instead of by keypoint."""
 
 Float64 = npt.NDArray[np.float64]
 
@@ -34,6 +38,41 @@ _TOLERANCE = 1e-2
 _MAX_STEPS = 300
 
 
+def given_params(options: EksOptions, names: Sequence[str]) -> list[float] | None:
+    """The smoothing parameter of each keypoint; None where it is to be chosen."""
+    given = options.smooth_param
+    if given is None:
+        return None
+    if not isinstance(given, Mapping):
+        return [float(given)] * len(names)
+    unknown = [name for name in given if name not in names]
+    missing = [name for name in names if name not in given]
+    if unknown or missing:
+        what = f"unknown: {', '.join(unknown)}" if unknown else f"missing: {', '.join(missing)}"
+        raise SmoothingError(
+            f"smoothing parameters do not fit the keypoints ({what})",
+            hint="Give one for each keypoint, or a single number for all of them.",
+        )
+    return [float(given[name]) for name in names]
+
+
+def frame_ranges(options: EksOptions, n_frames: int) -> list[tuple[int, int]] | None:
+    """The frames that parameters are chosen from, in order; None for all."""
+    spans = sorted(
+        (0 if start is None else start, n_frames if stop is None else stop)
+        for start, stop in options.s_frames
+    )
+    end = 0
+    for start, stop in spans:
+        if not end <= start < stop <= n_frames:
+            raise SmoothingError(
+                f"frames {start} to {stop} can't be used to choose the smoothing parameter",
+                hint=f"Give ranges within 0 to {n_frames} that do not overlap.",
+            )
+        end = stop
+    return spans or None
+
+
 def initial_guess(variances: npt.NDArray[np.float32]) -> float:
     """Where the search starts, as `eks.core.compute_initial_guesses`: the standard deviation of
     the changes from frame to frame of the ensemble's variances, (n_frames, 2)."""
@@ -43,7 +82,6 @@ def initial_guess(variances: npt.NDArray[np.float32]) -> float:
     return guess if math.isfinite(guess) and guess > 0 else _DEFAULT_GUESS
 
 
-@dataclass(frozen=True, eq=False)
 class CoordinateLikelihood:
     """Negative log-likelihood of one coordinate, as a function of log s.
 
@@ -56,25 +94,20 @@ class CoordinateLikelihood:
     by the matrix determinant lemma and the formula of Sherman and Morrison.
     """
 
-    n_frames: int
-    noise: float
-    prior: float
-    eigenvalues: Float64
-    sums: Float64  # rows c²λ, φ(0)c and φ(0)², over frequencies
-
-    @classmethod
-    def of(cls, positions: Float64, noise: float, prior: float) -> CoordinateLikelihood:
-        """From positions about the mean, shape (n_frames,), and the two variances."""
+    def __init__(self, positions: Float64, noise: float, prior: float) -> None:
+        """From positions (n_frames,) about the mean, R and S0."""
         from scipy.fft import dct
 
-        n = len(positions)
+        self.n_frames = n = len(positions)
+        self.noise, self.prior = max(noise, _MIN_NOISE), max(prior, _MIN_PRIOR)
         angles = np.arange(n) * (np.pi / (2 * n))
-        eigenvalues = 4 * np.square(np.sin(angles))
+        self.eigenvalues = 4 * np.square(np.sin(angles))
         first = math.sqrt(2 / n) * np.cos(angles)
         first[0] = math.sqrt(1 / n)
         spectrum = dct(positions, type=2, norm="ortho")
-        sums = np.stack([np.square(spectrum) * eigenvalues, first * spectrum, np.square(first)])
-        return cls(n, max(noise, _MIN_NOISE), max(prior, _MIN_PRIOR), eigenvalues, sums)
+        energies = np.square(spectrum) * self.eigenvalues
+        # Rows c²λ, φ(0)c and φ(0)², over frequencies.
+        self.sums = np.stack([energies, first * spectrum, np.square(first)])
 
     def __call__(self, log_s: float) -> tuple[float, float]:
         """The value, and its derivative by log s."""
@@ -103,32 +136,26 @@ def _log_det_path(a: float, n: int) -> tuple[float, float]:
     The determinant is a·U(n−1, 1 + a/2), U the Chebyshev polynomial of the second kind, which is
     a·sinh(nθ)/sinh(θ) with cosh θ = 1 + a/2.
     """
+
+    def log_sinh(z: float) -> float:
+        return z + math.log(-math.expm1(-2 * z) / 2)
+
     theta = 2 * math.asinh(math.sqrt(a) / 2)
-    value = math.log(a) + _log_sinh(n * theta) - _log_sinh(theta)
+    value = math.log(a) + log_sinh(n * theta) - log_sinh(theta)
     bend = n / math.tanh(n * theta) - 1 / math.tanh(theta)
     return value, 1 + bend * a / (2 * math.sinh(theta))
 
 
-def _log_sinh(z: float) -> float:
-    return z + math.log(-math.expm1(-2 * z) / 2)
-
-
 def choose(likelihoods: Sequence[CoordinateLikelihood], guess: float) -> float:
-    """The parameter that coordinates share, found as `eks` finds it.
-
-    Args:
-        likelihoods: of x and y of one keypoint, or of the keypoints of a block.
-        guess: where to start, in pixels squared.
-    """
+    """The parameter that coordinates (of a keypoint, or of a block) share, found as `eks` does."""
     low, high = LOG_S_BOUNDS
     log_s = math.log(min(max(guess, 1e-6), 1e3))
     momentum = spread = 0.0
     previous = math.inf
     for step in range(1, _MAX_STEPS + 1):
         inside = min(max(log_s, low), high)
-        pairs = [likelihood(inside) for likelihood in likelihoods]
-        value = sum(pair[0] for pair in pairs)
-        slope = sum(pair[1] for pair in pairs) if low <= log_s <= high else 0.0
+        values, slopes = zip(*(likelihood(inside) for likelihood in likelihoods), strict=True)
+        value, slope = sum(values), sum(slopes) if low <= log_s <= high else 0.0
         momentum = 0.9 * momentum + 0.1 * slope
         spread = 0.999 * spread + 0.001 * slope * slope
         scale = math.sqrt(spread / (1 - 0.999**step))

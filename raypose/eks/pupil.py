@@ -14,9 +14,8 @@ import numpy as np
 
 from raypose.config import EksOptions
 from raypose.eks.ensemble import AVERAGE, POSTERIOR, VARIANCE, ensemble_table
-from raypose.eks.options import PUPIL_PARAMS, frame_slices, given_params, without_params
-from raypose.eks.parameter import Float64
-from raypose.eks.singlecam import smooth_singlecam
+from raypose.eks.parameter import PUPIL_PARAMS, Float64, frame_ranges, given_params
+from raypose.eks.singlecam import smooth_by_themselves
 from raypose.errors import SmoothingError
 from raypose.tables.keypoints import KeypointTable
 
@@ -25,18 +24,8 @@ PUPIL_KEYPOINTS = ("pupil_top_r", "pupil_bottom_r", "pupil_right_r", "pupil_left
 _NO_INFORMATION = 1e8  # px²: variance of a position that no member sees
 
 # x and y of each keypoint from (diameter, x of the centre, y of the centre).
-_OBSERVE = np.array(
-    [
-        [0.0, 1, 0],
-        [-0.5, 0, 1],
-        [0.0, 1, 0],
-        [0.5, 0, 1],
-        [0.5, 1, 0],
-        [0.0, 0, 1],
-        [-0.5, 1, 0],
-        [0.0, 0, 1],
-    ]
-)
+_OF_DIAMETER = [0.0, -0.5, 0.0, 0.5, 0.5, 0.0, -0.5, 0.0]
+_OBSERVE = np.column_stack([_OF_DIAMETER, np.tile(np.eye(2), (4, 1))])
 
 
 def smooth_pupil(
@@ -44,12 +33,7 @@ def smooth_pupil(
 ) -> tuple[KeypointTable, dict[str, float]]:
     """Smooths the pupil's keypoints together and any others by themselves.
 
-    Returns:
-        the table, and the parameters: `diameter` and `center_of_mass`, and one for each other
-        keypoint.
-
-    Raises:
-        SmoothingError: keypoints of the pupil are missing, or the options do not fit.
+    The parameters are `diameter` and `center_of_mass`, and one for each other keypoint.
     """
     table = ensemble_table(members, options)
     names = table.keypoint_names
@@ -61,22 +45,13 @@ def smooth_pupil(
         raise SmoothingError(
             f"smoothing a pupil takes two parameters between 0 and 1, {' and '.join(PUPIL_PARAMS)}"
         )
-    params: dict[str, float] = {}
     others = [name for name in names if name not in PUPIL_KEYPOINTS]
-    if others:
-        alone = table.select(others)
-        params |= smooth_singlecam(alone, without_params(options))
-        table.values[:, [names.index(name) for name in others]] = alone.values
-    diameter, centre = _smooth(table, options)
-    return table, {**dict(zip(PUPIL_PARAMS, (diameter, centre), strict=True)), **params}
+    params = smooth_by_themselves(table, others, options)
+    return table, {**dict(zip(PUPIL_PARAMS, _smooth(table, options), strict=True)), **params}
 
 
 def pupil_columns(names: Sequence[str]) -> list[int]:
-    """The columns of the pupil's keypoints.
-
-    Raises:
-        SmoothingError: one is missing.
-    """
+    """The columns of the pupil's keypoints."""
     missing = [name for name in PUPIL_KEYPOINTS if name not in names]
     if missing:
         raise SmoothingError(f"smoothing a pupil needs the keypoints {', '.join(missing)}")
@@ -101,7 +76,6 @@ def _smooth(table: KeypointTable, options: EksOptions) -> tuple[float, float]:
     diameters, locations = get_pupil_diameter(tracks), get_pupil_location(tracks)
     level = locations.mean(axis=0)
     spread = [diameters.var(), *locations.var(axis=0)]
-    ranges = [(s.start, s.stop) for s in frame_slices(options, table.n_frames)]
     import jax.numpy as jnp
 
     params, means, covariances = run_pupil_kalman_smoother(
@@ -113,7 +87,7 @@ def _smooth(table: KeypointTable, options: EksOptions) -> tuple[float, float]:
         diameters_var=spread[0],
         x_var=spread[1],
         y_var=spread[2],
-        s_frames=ranges if options.s_frames else None,
+        s_frames=frame_ranges(options, table.n_frames),
         smooth_params=given_params(options, PUPIL_PARAMS),
     )
     smoothed = means @ _OBSERVE.T + np.tile(level, 4)
@@ -127,8 +101,7 @@ def _bridged(positions: Float64) -> Float64:
     """Positions with gaps interpolated."""
     frames = np.arange(len(positions))
     filled: Float64 = positions.copy()
-    for c in range(filled.shape[1]):
-        track = filled[:, c]
+    for track in filled.T:
         known = ~np.isnan(track)
         if not known.any():
             raise SmoothingError("a keypoint of the pupil is never seen")

@@ -1,26 +1,53 @@
-"""One session smoothed: checks the members, chooses the mode, calls the smoother of that mode."""
+"""One recording smoothed: check the members, choose the mode, call the smoother of that mode."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from raypose.config import EksOptions
 from raypose.eks.ensemble import AVERAGE, aligned, check_smoothed, ensemble_table
-from raypose.eks.options import PUPIL_PARAMS, given_params
+from raypose.eks.parameter import PUPIL_PARAMS, given_params
 from raypose.eks.pupil import PUPIL_KEYPOINTS, pupil_columns, smooth_pupil
-from raypose.eks.results import SmoothResult, ViewsResult
 from raypose.eks.singlecam import keypoint_groups, smooth_singlecam
-from raypose.eks.views import Calibration, smooth_mirrored_views, smooth_separate_views
+from raypose.eks.views import smooth_mirrored_views, smooth_separate_views
 from raypose.errors import CancelledError, SmoothingError
 from raypose.specs import ModelSpec
-from raypose.tables.keypoints import KeypointTable
+from raypose.tables.keypoints import KeypointTable, PointTable
 
 Progress = Callable[[int], None] | None
 Stop = Callable[[], bool] | None
+
+
+@dataclass(frozen=True, eq=False)
+class SmoothResult:
+    """A smoothed recording.
+
+    Attributes:
+        tables: for each view the nine columns of EKS, in pixels of that view's frames.
+        smooth_params: the parameter that was used for each keypoint.
+        mode: the one that was used: `singlecam`, `mirrored`, …
+        reason: why this mode, as part of a sentence.
+        seconds: how long it took.
+        points: with a calibration, the 3-D keypoints, in the calibration's unit of length.
+    """
+
+    tables: dict[str, KeypointTable]
+    smooth_params: dict[str, float]
+    mode: str
+    reason: str
+    seconds: float
+    points: PointTable | None = None
+
+    @property
+    def table(self) -> KeypointTable:
+        """That of the only view."""
+        (table,) = self.tables.values()
+        return table
 
 
 def smooth_recording(
@@ -31,7 +58,7 @@ def smooth_recording(
     calibration: str = "",
     on_progress: Progress = None,
     should_stop: Stop = None,
-) -> ViewsResult:
+) -> SmoothResult:
     """Smooths a recording of one view or of several.
 
     Without a mode, one video is smoothed as one camera, as the Pose-app does it, and several
@@ -40,7 +67,8 @@ def smooth_recording(
     Args:
         members: for each view the members' tables, from `fitting_members`.
         options: of the smoother.
-        mirrored: as in `smooth_session`.
+        mirrored: keypoints of each mirrored view, matched by position (see `mirrored_views`);
+            the mode `mirrored` needs them, and `auto` takes it where they are given.
         calibration: path of the cameras' calibration; empty where there is none.
         on_progress: called with the frames done so far.
         should_stop: asked now and then.
@@ -49,37 +77,61 @@ def smooth_recording(
         SmoothingError: members, options and calibration do not fit.
         CancelledError: `should_stop` said so.
     """
-    views = {view: list(tables.values()) for view, tables in members.items()}
-    (first, *_), *others = views.values()
-    mode = options.mode
-    if options.mirrored and not (mirrored or others) and mode in (None, "auto", "mirrored"):
-        mirrored = views_by_suffix(first.keypoint_names, options.mirrored)
-    if not (mode or others or mirrored):
-        options = options.model_copy(update={"mode": "singlecam"})
-    if others:
-        return smooth_views(
-            views,
-            options,
-            calibration=Path(calibration) if calibration else None,
-            on_progress=on_progress,
-            should_stop=should_stop,
-        )
-    ((view, tables),) = views.items()
-    result = smooth_session(
-        tables, options, mirrored=mirrored, on_progress=on_progress, should_stop=should_stop
+    started = time.perf_counter()
+    path, several = Path(calibration) if calibration else None, len(members) > 1
+    names = next(iter(next(iter(members.values())).values())).keypoint_names
+    by_suffix = options.mirrored and not several and options.mode in (None, "auto", "mirrored")
+    if by_suffix and not mirrored:
+        mirrored = views_by_suffix(names, options.mirrored)
+    mode, reason = check_mode(options.mode, names, bool(mirrored), several, path)
+    if not (options.mode or several or mirrored):
+        mode, reason = "singlecam", "one video"
+    usable = _aligned_views(members, options)
+    if should_stop is not None and should_stop():
+        raise CancelledError("smoothing was stopped")
+    tables, params, points = _smoothed(
+        mode, usable, options, mirrored, path, on_progress, should_stop
     )
-    reason = result.reason if mode or mirrored else "one video"
-    return ViewsResult(
-        {view: result.table}, result.smooth_params, None, result.mode, reason, result.seconds
-    )
+    if on_progress is not None and mode != "singlecam":
+        on_progress(next(iter(tables.values())).n_frames)
+    return SmoothResult(tables, params, mode, reason, time.perf_counter() - started, points)
+
+
+def _smoothed(
+    mode: str,
+    views: dict[str, list[KeypointTable]],
+    options: EksOptions,
+    mirrored: Sequence[Sequence[str]],
+    calibration: Path | None,
+    on_progress: Progress,
+    should_stop: Stop,
+) -> tuple[dict[str, KeypointTable], dict[str, float], PointTable | None]:
+    """The table of each view, the parameters, and with a calibration the 3-D keypoints."""
+    if mode in ("multicam", "calibrated"):
+        cameras = calibration if mode == "calibrated" else None
+        return smooth_separate_views(views, options, cameras)
+    (view, members), *others = views.items()
+    if mode == "mirrored":
+        table, params = smooth_mirrored_views(members, mirrored, options)
+    elif mode == "pupil":
+        table, params = smooth_pupil(members, options)
+    elif not others:
+        table = ensemble_table(members, options)
+        params = smooth_singlecam(table, options, on_progress, should_stop)
+    else:  # the views one by one
+        tables, params = {}, {}
+        for view, members in views.items():
+            tables[view] = ensemble_table(members, options)
+            chosen = smooth_singlecam(tables[view], options, None, should_stop)
+            _check_seen(tables[view], f" in view {view}")
+            params |= {f"{name} ({view})": param for name, param in chosen.items()}
+        return tables, params, None
+    _check_seen(table)
+    return {view: table}, params, None
 
 
 def check_names(options: EksOptions, names: Sequence[str]) -> None:
-    """Check that options fit the keypoints, before there are any tables.
-
-    Args:
-        options: as of `smooth_recording`.
-        names: the keypoints that are to be smoothed.
+    """Check that options fit the keypoints that are to be smoothed, before there are any tables.
 
     Raises:
         SmoothingError: they name keypoints that do not exist, or not all of them.
@@ -93,105 +145,45 @@ def check_names(options: EksOptions, names: Sequence[str]) -> None:
 
 
 def check_mode(
-    mode: str | None,
-    names: Sequence[str],
-    mirrored: bool,
-    several: bool,
-    calibration: Path | None,
-) -> None:
-    """Check that a mode fits a recording, before there are any tables.
+    mode: str | None, names: Sequence[str], mirrored: bool, several: bool, calibration: Path | None
+) -> tuple[str, str]:
+    """The mode in which a recording is smoothed, and why, as part of a sentence.
 
     Args:
-        mode: as of `smooth_recording`.
+        mode: the one that is asked for; None and `auto` leave the choice to this function.
         names: the keypoints that are to be smoothed.
         mirrored: whether its views are known to be mirrored ones.
         several: whether it has several videos.
         calibration: of its cameras.
 
     Raises:
-        SmoothingError: it does not fit.
+        SmoothingError: the mode does not fit the recording.
     """
     if several:
-        _mode_of_many(mode or "auto", calibration)
+        if mode in ("mirrored", "pupil"):
+            raise SmoothingError(f"mode {mode} is for one video", hint="Use --eks-mode auto.")
+        if mode == "calibrated" and calibration is None:
+            raise SmoothingError("there is no calibration", hint="Give one with --calibration.")
+        chosen = ("multicam", "several views without a calibration")
+        if calibration is not None:
+            chosen = ("calibrated", f"calibration {calibration.name}")
     else:
-        _mode_of_one(mode or "auto", names, mirrored)
-
-
-def smooth_session(
-    members: Sequence[KeypointTable],
-    options: EksOptions | None = None,
-    *,
-    mirrored: Sequence[Sequence[str]] = (),
-    on_progress: Progress = None,
-    should_stop: Stop = None,
-) -> SmoothResult:
-    """Smooths the members' predictions of one video.
-
-    Args:
-        members: one table a member, of the same frames and keypoints (in any order).
-        options: of the smoother.
-        mirrored: keypoints of each mirrored view, matched by position (see `mirrored_views`);
-            the mode `mirrored` needs them, and `auto` takes it where they are given.
-        on_progress: called with the frames done so far.
-        should_stop: asked now and then.
-
-    Raises:
-        SmoothingError: the members do not fit each other or the options.
-        CancelledError: `should_stop` said so.
-    """
-    started = time.perf_counter()
-    options = options or EksOptions()
-    usable = aligned(members, options.min_members or 2)
-    _stop_if(should_stop)
-    mode, reason = _mode_of_one(options.mode or "auto", usable[0].keypoint_names, bool(mirrored))
-    if mode == "mirrored":
-        table, params = smooth_mirrored_views(usable, mirrored, options)
-    elif mode == "pupil":
-        table, params = smooth_pupil(usable, options)
-    else:
-        table = ensemble_table(usable, options)
-        params = smooth_singlecam(table, options, on_progress, should_stop)
-    _check_seen(table)
-    if on_progress is not None and mode != "singlecam":
-        on_progress(table.n_frames)
-    return SmoothResult(table, params, mode, reason, time.perf_counter() - started)
-
-
-def smooth_views(
-    members: Mapping[str, Sequence[KeypointTable]],
-    options: EksOptions | None = None,
-    *,
-    calibration: Path | None = None,
-    on_progress: Progress = None,
-    should_stop: Stop = None,
-) -> ViewsResult:
-    """Smooths the members' predictions of one recording by several cameras.
-
-    Args:
-        members: for each view one table a member, members in the same order in every view.
-        options: of the smoother.
-        calibration: Anipose's `calibration.toml`, whose cameras have the names of the views.
-        on_progress: called with the frames done so far.
-        should_stop: asked now and then.
-
-    Raises:
-        SmoothingError: views or members do not fit each other, the options or the calibration.
-        CancelledError: `should_stop` said so.
-    """
-    started = time.perf_counter()
-    options = options or EksOptions()
-    mode, reason = _mode_of_many(options.mode or "auto", calibration)
-    usable = _aligned_views(members, options)
-    _stop_if(should_stop)
-    if mode == "singlecam":
-        return _one_by_one(usable, options, reason, started)
-    cameras = None
-    if mode == "calibrated" and calibration is not None:
-        cameras = Calibration.load(calibration, tuple(usable))
-    tables, params, points = smooth_separate_views(usable, options, cameras)
-    if on_progress is not None:
-        on_progress(next(iter(tables.values())).n_frames)
-    return ViewsResult(tables, params, points, mode, reason, time.perf_counter() - started)
+        if mode in ("multicam", "calibrated"):
+            raise SmoothingError(
+                f"mode {mode} is for several views, and this session has one video",
+                hint="Use --eks-mode auto.",
+            )
+        if mode == "mirrored" and not mirrored:
+            raise SmoothingError(
+                "mirrored views are not known",
+                hint="Name mirrored_column_matches in the config, or the views' suffixes.",
+            )
+        chosen = ("singlecam", "one view")
+        if mirrored:
+            chosen = ("mirrored", "its keypoints are of mirrored views")
+        elif set(PUPIL_KEYPOINTS) <= set(names):
+            chosen = ("pupil", "the keypoints are those of IBL's pupil")
+    return chosen if mode in (None, "auto") else (mode, "asked for")
 
 
 def mirrored_views(spec: ModelSpec) -> tuple[tuple[str, ...], ...]:
@@ -211,11 +203,9 @@ def views_by_suffix(names: Sequence[str], suffixes: Sequence[str]) -> tuple[tupl
     Raises:
         SmoothingError: no body part has all suffixes.
     """
-    parts = [
-        name.removesuffix(f"_{suffixes[0]}") for name in names if name.endswith(f"_{suffixes[0]}")
-    ]
-    known = set(names)
-    parts = [part for part in parts if all(f"{part}_{suffix}" in known for suffix in suffixes)]
+    end, known = f"_{suffixes[0]}", set(names)
+    parts = [name.removesuffix(end) for name in names if name.endswith(end)]
+    parts = [part for part in parts if known.issuperset(f"{part}_{end}" for end in suffixes)]
     if not parts:
         raise SmoothingError(
             f"no keypoint comes with all of the suffixes {', '.join(suffixes)}",
@@ -224,77 +214,31 @@ def views_by_suffix(names: Sequence[str], suffixes: Sequence[str]) -> tuple[tupl
     return tuple(tuple(f"{part}_{suffix}" for part in parts) for suffix in suffixes)
 
 
-def _mode_of_one(mode: str, names: Sequence[str], mirrored: bool) -> tuple[str, str]:
-    if mode in ("multicam", "calibrated"):
-        raise SmoothingError(
-            f"mode {mode} is for several views, and this session has one video",
-            hint="Use --eks-mode auto.",
-        )
-    if mode == "mirrored" and not mirrored:
-        raise SmoothingError(
-            "mirrored views are not known",
-            hint="Name mirrored_column_matches in the config, or the views' suffixes.",
-        )
-    if mode != "auto":
-        return mode, "asked for"
-    if mirrored:
-        return "mirrored", "its keypoints are of mirrored views"
-    if all(name in names for name in PUPIL_KEYPOINTS):
-        return "pupil", "the keypoints are those of IBL's pupil"
-    return "singlecam", "one view"
-
-
-def _mode_of_many(mode: str, calibration: Path | None) -> tuple[str, str]:
-    if mode in ("mirrored", "pupil"):
-        raise SmoothingError(f"mode {mode} is for one video", hint="Use --eks-mode auto.")
-    if mode == "calibrated" and calibration is None:
-        raise SmoothingError("there is no calibration", hint="Give one with --calibration.")
-    if mode != "auto":
-        return mode, "asked for"
-    if calibration is not None:
-        return "calibrated", f"calibration {calibration.name}"
-    return "multicam", "several views without a calibration"
-
-
 def _aligned_views(
-    members: Mapping[str, Sequence[KeypointTable]], options: EksOptions
+    members: Mapping[str, Mapping[str, KeypointTable]], options: EksOptions
 ) -> dict[str, list[KeypointTable]]:
-    if len(members) < 2:
-        raise SmoothingError("smoothing over views needs two views or more")
     usable: dict[str, list[KeypointTable]] = {}
     for view, tables in members.items():
         try:
-            usable[view] = aligned(tables, options.min_members or 2)
+            usable[view] = aligned(list(tables.values()), options.min_members or 2)
         except SmoothingError as error:
+            if len(members) == 1:
+                raise
             raise SmoothingError(f"view {view}: {error.message}", hint=error.hint) from error
     first_view, first = next(iter(usable.items()))
-    for view, tables in usable.items():
-        if sorted(tables[0].keypoint_names) != sorted(first[0].keypoint_names):
+    for view, of_view in usable.items():
+        if sorted(of_view[0].keypoint_names) != sorted(first[0].keypoint_names):
             raise SmoothingError(f"views {first_view} and {view} have different keypoints")
         for what, ours, theirs in (
-            ("frames", first[0].n_frames, tables[0].n_frames),
-            ("members", len(first), len(tables)),
+            ("frames", first[0].n_frames, of_view[0].n_frames),
+            ("members", len(first), len(of_view)),
         ):
             if ours != theirs:
                 raise SmoothingError(
                     f"views differ in {what}: {first_view} has {ours}, {view} has {theirs}"
                 )
-        usable[view] = [table.select(first[0].keypoint_names) for table in tables]
+        usable[view] = [table.select(first[0].keypoint_names) for table in of_view]
     return usable
-
-
-def _one_by_one(
-    members: dict[str, list[KeypointTable]], options: EksOptions, reason: str, started: float
-) -> ViewsResult:
-    tables: dict[str, KeypointTable] = {}
-    params: dict[str, float] = {}
-    for view, tables_of_view in members.items():
-        tables[view] = ensemble_table(tables_of_view, options)
-        chosen = smooth_singlecam(tables[view], options)
-        _check_seen(tables[view], f" in view {view}")
-        params |= {f"{name} ({view})": param for name, param in chosen.items()}
-    seconds = time.perf_counter() - started
-    return ViewsResult(tables, params, None, "singlecam", reason, seconds)
 
 
 def _check_seen(table: KeypointTable, where: str = "") -> None:
@@ -302,8 +246,3 @@ def _check_seen(table: KeypointTable, where: str = "") -> None:
     unseen = np.isnan(table.values[..., AVERAGE]).all(axis=(0, 2))
     columns = np.flatnonzero(~unseen)
     check_smoothed(table.xy[:, columns], [table.keypoint_names[k] for k in columns], where)
-
-
-def _stop_if(should_stop: Stop) -> None:
-    if should_stop is not None and should_stop():
-        raise CancelledError("smoothing was stopped")

@@ -19,11 +19,12 @@ import numpy as np
 
 from raypose.config import EksOptions
 from raypose.eks.ensemble import AVERAGE, POSTERIOR, VARIANCE
-from raypose.eks.options import frame_slices, given_params
 from raypose.eks.parameter import (
     CoordinateLikelihood,
     Float64,
     choose,
+    frame_ranges,
+    given_params,
     initial_guess,
 )
 from raypose.errors import CancelledError, SmoothingError
@@ -40,26 +41,12 @@ def smooth_singlecam(
     on_progress: Callable[[int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> dict[str, float]:
-    """Fills the smoothed columns of an ensemble's table.
-
-    Args:
-        ensemble: from `ensemble_table`; its smoothed positions and posterior variances are
-            written in place.
-        options: of the smoother.
-        on_progress: called with the frames' share that is done, in frames.
-        should_stop: asked between keypoints.
-
-    Returns:
-        the parameter of each keypoint.
-
-    Raises:
-        SmoothingError: the options do not fit the table.
-        CancelledError: `should_stop` said so.
-    """
+    """Fills the smoothed columns of an ensemble's table; gives each keypoint's parameter."""
     names = ensemble.keypoint_names
     groups = keypoint_groups(names, options.blocks)
     given = given_params(options, names)
-    slices = frame_slices(options, ensemble.n_frames)
+    all_frames = [(0, ensemble.n_frames)]
+    slices = [slice(*span) for span in frame_ranges(options, ensemble.n_frames) or all_frames]
 
     def smooth_group(group: list[int]) -> list[float]:
         if should_stop is not None and should_stop():
@@ -70,26 +57,32 @@ def smooth_singlecam(
             _smooth_keypoint(ensemble, k, param)
         return params
 
-    chosen = [0.0] * len(names)
-    done = 0
+    chosen: dict[int, float] = {}
     with ThreadPoolExecutor(_THREADS) as pool:
         for group, params in zip(groups, pool.map(smooth_group, groups), strict=True):
-            for k, param in zip(group, params, strict=True):
-                chosen[k] = param
-            done += len(group)
+            chosen |= zip(group, params, strict=True)
             if on_progress is not None:
-                on_progress(ensemble.n_frames * done // len(names))
-    return dict(zip(names, chosen, strict=True))
+                on_progress(ensemble.n_frames * len(chosen) // len(names))
+    return {name: chosen[k] for k, name in enumerate(names)}
+
+
+def smooth_by_themselves(
+    table: KeypointTable, names: Sequence[str], options: EksOptions
+) -> dict[str, float]:
+    """Smooths keypoints of no view and no pupil, to which their parameters do not apply."""
+    if not names:
+        return {}
+    alone = table.select(names)
+    plain = options.model_copy(update={"smooth_param": None, "blocks": ()})
+    params = smooth_singlecam(alone, plain)
+    table.values[:, [table.keypoint_names.index(name) for name in names]] = alone.values
+    return params
 
 
 def keypoint_groups(
     names: tuple[str, ...], all_blocks: Sequence[Sequence[str]]
 ) -> list[list[int]]:
-    """Keypoints that share a parameter; each of those of no block is a group.
-
-    Raises:
-        SmoothingError: a block names an unknown keypoint, or blocks name one twice.
-    """
+    """Keypoints that share a parameter; each of those of no block is a group."""
     named = [name for block in all_blocks for name in block]
     unknown = [name for name in named if name not in names]
     if unknown or len(set(named)) < len(named):
@@ -102,20 +95,19 @@ def keypoint_groups(
 
 
 def _chosen(ensemble: KeypointTable, group: list[int], slices: list[slice]) -> float:
-    likelihoods = []
-    guesses = []
+    likelihoods, guesses = [], []
     for k in group:
         positions, variances = _observations(ensemble, k)
         guesses.append(initial_guess(ensemble.values[:, k, VARIANCE]))
         for c in range(2):
-            centred = positions[:, c] - _mean(positions[:, c])
+            known = positions[~np.isnan(positions[:, c]), c]
+            centred = positions[:, c] - (float(known.mean()) if len(known) else np.nan)
             used = np.concatenate([centred[part] for part in slices])
-            noise = np.concatenate([variances[part, c] for part in slices])
             seen = ~np.isnan(used)
             if seen.any():
+                noise = float(np.median(np.concatenate([variances[s, c] for s in slices])))
                 prior = float(np.nanvar(centred))
-                noise_level = float(np.median(noise))
-                likelihoods.append(CoordinateLikelihood.of(used[seen], noise_level, prior))
+                likelihoods.append(CoordinateLikelihood(used[seen], noise, prior))
     guess = sum(guesses) / len(guesses)
     return choose(likelihoods, guess) if likelihoods else guess
 
@@ -134,23 +126,13 @@ def _observations(ensemble: KeypointTable, k: int) -> tuple[Float64, Float64]:
     return positions, np.maximum(variances, _MIN_VARIANCE)
 
 
-def _mean(positions: Float64) -> float:
-    seen = positions[~np.isnan(positions)]
-    return float(seen.mean()) if len(seen) else float("nan")
+def smooth_walk(positions: Float64, variances: Float64, s: float) -> tuple[Float64, Float64]:
+    """Posterior mean and variance, (n_frames,), of a random walk whose steps have variance s.
 
-
-def smooth_walk(positions: Float64, variances: Float64, param: float) -> tuple[Float64, Float64]:
-    """Posterior mean and variance of a random walk, at every frame.
-
-    Args:
-        positions: observed, shape (n_frames,); NaN where nothing was seen.
-        variances: of each observation.
-        param: variance s of a step.
-
-    Returns:
-        mean and variance, each of shape (n_frames,). With the mean m of the observations and
-        their variance S0, the walk starts at m ± √S0; the posterior precision times s is
-        tridiagonal: s/R + 2 on the diagonal (s/R + 1 + s/S0 first, s/R + 1 last), −1 beside it.
+    `positions` (n_frames,) are NaN where nothing was seen; `variances` are those of the
+    observations. With the mean m of the observations and their variance S0, the walk starts at
+    m ± √S0; the posterior precision times s is tridiagonal: s/R + 2 on the diagonal
+    (s/R + 1 + s/S0 first, s/R + 1 last), −1 beside it.
     """
     from scipy.linalg.lapack import dpttrf, dpttrs
 
@@ -160,9 +142,9 @@ def smooth_walk(positions: Float64, variances: Float64, param: float) -> tuple[F
         return np.full(n_frames, np.nan), np.full(n_frames, np.nan)
     level = positions[seen].mean()
     prior = max(float(positions[seen].var()), _MIN_PRIOR)
-    weight = np.where(seen, param / variances, 0.0)
+    weight = np.where(seen, s / variances, 0.0)
     diagonal = weight + 2.0
-    diagonal[0] += param / prior - 1.0
+    diagonal[0] += s / prior - 1.0
     diagonal[-1] -= 1.0
     beside = np.full(max(n_frames - 1, 1), -1.0)
 
@@ -172,4 +154,4 @@ def smooth_walk(positions: Float64, variances: Float64, param: float) -> tuple[F
     mean, _ = dpttrs(forward, factor, right)
     # 1 / (information from before + information from after − what both count).
     inverse = 1.0 / (forward + backward[::-1] - diagonal)
-    return mean.reshape(n_frames) + level, param * inverse
+    return mean.reshape(n_frames) + level, s * inverse

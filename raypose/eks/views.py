@@ -14,7 +14,6 @@ variance to the posterior variances of all cameras.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,104 +23,58 @@ import numpy.typing as npt
 from raypose.config import EksOptions
 from raypose.eks.calibration import usable_cameras
 from raypose.eks.ensemble import AVERAGE, VARIANCE, check_smoothed, ensemble_table
-from raypose.eks.options import frame_slices, given_params, without_params
-from raypose.eks.singlecam import smooth_singlecam
+from raypose.eks.parameter import Float64, frame_ranges, given_params
+from raypose.eks.singlecam import smooth_by_themselves
 from raypose.errors import SmoothingError
 from raypose.tables.keypoints import FloatArray, KeypointTable, PointTable
-
-Float64 = npt.NDArray[np.float64]
 
 # Members are put this far apart, in pixels, where none sees a keypoint.
 _UNSEEN_SPREAD = 1000.0
 
 
-@dataclass(frozen=True, eq=False)
-class Calibration:
-    """Cameras of an Anipose calibration, in its order.
-
-    Attributes:
-        names: names of the cameras.
-        group: aniposelib's `CameraGroup`.
-    """
-
-    names: tuple[str, ...]
-    group: Any
-
-    @classmethod
-    def load(cls, path: Path, views: Sequence[str]) -> Calibration:
-        """The cameras that are views, from a calibration file.
-
-        Raises:
-            SmoothingError: the file can't be used, or lacks a view.
-        """
-        from aniposelib.cameras import CameraGroup
-
-        cameras = usable_cameras(path, views)
-        group = CameraGroup.from_dicts([camera.model_dump() for camera in cameras])
-        return cls(tuple(camera.name for camera in cameras), group)
-
-
 def smooth_separate_views(
-    members: dict[str, list[KeypointTable]],
-    options: EksOptions,
-    calibration: Calibration | None = None,
+    members: dict[str, list[KeypointTable]], options: EksOptions, calibration: Path | None = None
 ) -> tuple[dict[str, KeypointTable], dict[str, float], PointTable | None]:
-    """Smooths the same keypoints seen by several cameras.
-
-    Args:
-        members: for each view one table a member, all of the same keypoints and frames.
-        options: of the smoother.
-        calibration: of these views; without it, the linear model.
+    """Smooths the same keypoints seen by several cameras, without a calibration linearly.
 
     Returns:
         the table of each view, the parameter of each keypoint, and with a calibration the 3-D
         keypoints.
-
-    Raises:
-        SmoothingError: the options do not fit.
     """
-    views = calibration.names if calibration is not None else tuple(members)
+    views, cameras = list(members), None
+    if calibration is not None:
+        from aniposelib.cameras import CameraGroup
+
+        usable = usable_cameras(calibration, views)
+        cameras = CameraGroup.from_dicts([camera.model_dump() for camera in usable])
+        views = [camera.name for camera in usable]
     tables = {view: ensemble_table(members[view], options) for view in views}
     names = tables[views[0]].keypoint_names
     data = np.stack([np.stack([m.values for m in members[view]]) for view in views], axis=1)
-    values, params, points = _run_eks(data.astype(np.float64), names, views, options, calibration)
+    values, params, points = _run_eks(data.astype(np.float64), names, views, options, cameras)
     for v, view in enumerate(views):
         _fill(tables[view], list(range(len(names))), values[v])
     smoothed = {view: tables[view] for view in members}
-    points_3d = PointTable(names, points) if calibration is not None else None
+    points_3d = None if cameras is None else PointTable(names, points)
     return smoothed, dict(zip(names, params, strict=True)), points_3d
 
 
 def smooth_mirrored_views(
-    members: list[KeypointTable],
-    views: Sequence[Sequence[str]],
-    options: EksOptions,
+    members: list[KeypointTable], views: Sequence[Sequence[str]], options: EksOptions
 ) -> tuple[KeypointTable, dict[str, float]]:
-    """Smooths views that mirrors bring into one image.
+    """Smooths views that mirrors bring into one image: their keypoints, matched by position.
 
-    Args:
-        members: one table a member.
-        views: for each view its keypoints, matched by position. Keypoints of no view are smoothed
-            each by itself.
-        options: of the smoother.
-
-    Raises:
-        SmoothingError: views or options do not fit the table.
+    Keypoints of no view are smoothed each by itself.
     """
     table = ensemble_table(members, options)
     names = table.keypoint_names
     columns = _columns(names, views)
     data = np.stack([member.values for member in members]).astype(np.float64)
     matched = np.stack([data[:, :, view] for view in columns], axis=1)
-    parts = tuple(views[0])
-    params: dict[str, float] = {}
     rest = [name for name in names if not any(name in view for view in views)]
-    if rest:
-        alone = table.select(rest)
-        params |= smooth_singlecam(alone, without_params(options))
-        table.values[:, [names.index(name) for name in rest]] = alone.values
+    params = smooth_by_themselves(table, rest, options)
     view_names = [f"view{v}" for v in range(len(views))]
-    values, chosen, _ = _run_eks(matched, parts, view_names, options, None)
+    values, chosen, _ = _run_eks(matched, views[0], view_names, options, None)
     for v, view in enumerate(columns):
         _fill(table, view, values[v])
         params |= {names[k]: param for k, param in zip(view, chosen, strict=True)}
@@ -141,11 +94,7 @@ def _columns(names: Sequence[str], views: Sequence[Sequence[str]]) -> list[list[
 
 
 def _run_eks(
-    data: Float64,
-    names: Sequence[str],
-    views: Sequence[str],
-    options: EksOptions,
-    calibration: Calibration | None,
+    data: Float64, names: Sequence[str], views: Sequence[str], options: EksOptions, cameras: Any
 ) -> tuple[FloatArray, list[float], FloatArray]:
     """Calls `eks` on data of shape (members, views, frames, keypoints, 3).
 
@@ -164,21 +113,22 @@ def _run_eks(
         camera_names=list(views),
         smooth_param=given_params(options, names) if isinstance(given, dict) else given,
         quantile_keep_pca=options.quantile_keep_pca,
-        s_frames=_ranges(options, data.shape[2]),
+        s_frames=frame_ranges(options, data.shape[2]),
         avg_mode=options.avg_mode,
         var_mode=options.var_mode,
         inflate_vars=options.inflate_vars,
         inflate_vars_kwargs={},
         n_latent=options.n_latent,
-        camgroup=None if calibration is None else calibration.group,
+        camgroup=cameras,
     )
     shape = (data.shape[2], len(names), -1)
     values = np.stack([frame.to_numpy(np.float32).reshape(shape) for frame in frames])
     for v, view in enumerate(views):
         check_smoothed(values[v][..., :2], names, f" in view {view}")
-    if calibration is not None:
-        check_smoothed(latent.to_numpy(np.float32).reshape(shape), names, " in 3-D")
-    return values, [float(p) for p in params], latent.to_numpy(np.float32).reshape(shape)
+    points = latent.to_numpy(np.float32).reshape(shape)
+    if cameras is not None:
+        check_smoothed(points, names, " in 3-D")
+    return values, [float(p) for p in params], points
 
 
 def _check(data: Float64, names: Sequence[str], views: Sequence[str], options: EksOptions) -> None:
@@ -197,19 +147,11 @@ def _check(data: Float64, names: Sequence[str], views: Sequence[str], options: E
             f"{data.shape[2]} frames, too few to relate {len(views)} views",
             hint="Leave it out, which keeps 95 percent, or give a higher percentage.",
         )
-    for k, name in enumerate(names):
-        for v, view in enumerate(views):
-            if np.isnan(data[:, v, :, k, 0]).all():
-                raise SmoothingError(
-                    f"keypoint {name} is never seen in view {view}",
-                    hint="Smooth the views one by one with --eks-mode singlecam.",
-                )
-
-
-def _ranges(options: EksOptions, n_frames: int) -> list[tuple[int, int]] | None:
-    if not options.s_frames:
-        return None
-    return [(part.start, part.stop) for part in frame_slices(options, n_frames)]
+    for k, v in np.argwhere(np.isnan(data[..., 0]).all(axis=(0, 2)).T):
+        raise SmoothingError(
+            f"keypoint {names[k]} is never seen in view {views[v]}",
+            hint="Smooth the views one by one with --eks-mode singlecam.",
+        )
 
 
 def _without_gaps(data: Float64) -> Float64:

@@ -1,10 +1,10 @@
 """Inference: checkpoint → network → network artifact → predictor → keypoints.
 
 ```
-checkpoint (with archive: safe reading) → network (Lightning Pose's layers) → artifact (bytes)
+checkpoint (safe reading) → network (Lightning Pose's layers) → artifact (bytes)
 exports (finds and packs what Lightning Pose exported) → exported (runs it)
-artifact or exported → predictor (preprocess, network, subpixel; gpu_memory) → loop
-loop: frame_source → batch_executor → member → one result per model and view
+artifact or exported → predictor (preprocess, network, subpixel) → loop
+loop: frame_source → batch_executor → one result per model and view
 ```
 `device` says where. Nothing here knows of runs, files of results or Ray.
 """

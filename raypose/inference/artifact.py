@@ -1,10 +1,9 @@
 """A model as a network artifact: the bytes that travel to workers and wait in the cache.
 
-Third station of inference: checkpoint → bytes that load in a tenth of a second with torch alone,
-where building the same network takes Lightning Pose and 8 to 20 s. The bytes are a header (one
-line of JSON) and a payload: a TorchScript graph with its weights, batch norms folded into
-convolutions, or, for a network that can't be traced exactly, its weights alone, from which
-`load_network` builds Lightning Pose's module.
+They load in a tenth of a second with torch alone, where building the same network takes Lightning
+Pose and 8 to 20 s. The bytes are a header (one line of JSON) and a payload: a TorchScript graph
+with its weights, batch norms folded into convolutions, or, for a network that can't be traced
+exactly, its weights alone, from which `load_network` builds Lightning Pose's module.
 
 torch calls TorchScript deprecated. It is used because torch itself can load it without compiling:
 `torch.export` takes longer, loads in seconds, and runs no faster.
@@ -13,6 +12,7 @@ torch calls TorchScript deprecated. It is used because torch itself can load it 
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.metadata
 import io
 import json
@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raypose.errors import ModelError
+from raypose.import_path import installed_folder
 from raypose.inference.exports import pack_export
-from raypose.inference.upstream import installed_code
 from raypose.specs import ModelSpec
 from raypose.storage.cache import cache_dir, store
-from raypose.storage.digests import digest_of_bytes
+from raypose.storage.digests import digest_of_blocks, digest_of_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -51,11 +51,8 @@ class Network:
     """A network that is loaded on a device.
 
     Attributes:
-        architecture: what it is made of.
-        forward: images (B, 3, H, W), normalised, of `dtype` on `device`, to heatmaps
-            (B, K, h, w) or coordinates (B, K, 2), both float32; with temporal context, to
-            features of single frames.
-        device: where it runs.
+        forward: images (B, 3, H, W), normalised, of `dtype` on `device`, to heatmaps (B, K, h, w)
+            or coordinates (B, K, 2), both float32; with temporal context, to features of frames.
         dtype: of its weights and of the images it takes.
         heads: with temporal context, features to heatmaps (`network.ContextNetwork.heads`).
         batch_size: frames that suit it at a time; None where that is to be found out.
@@ -73,8 +70,7 @@ def cached_artifact(spec: ModelSpec, *, allow_unsafe: bool = False) -> NetworkAr
     """The artifact of a model, from the cache or built and put there.
 
     Its name in the cache holds the model's fingerprint, the versions of the libraries that made
-    it, and a digest of Lightning Pose's code; its content is verified. An exported model is packed
-    and not cached.
+    it, and a digest of Lightning Pose's code. An exported model is packed and not cached.
 
     Raises:
         ModelChangedError: checkpoint or export changed after the run was planned.
@@ -102,12 +98,7 @@ def _cache_path(spec: ModelSpec) -> Path:
 
 
 def build_artifact(spec: ModelSpec, *, allow_unsafe: bool = False) -> NetworkArtifact:
-    """Build a model's artifact from its checkpoint. Takes 8 to 20 s; downloads nothing.
-
-    Raises:
-        ModelError: the checkpoint can't be read, or does not fit the config.
-        UnsafeCheckpointError: it holds objects that only unsafe unpickling makes.
-    """
+    """Build a model's artifact from its checkpoint. Takes 8 to 20 s; downloads nothing."""
     import torch
 
     from raypose.inference.network import fold_batch_norms, load_module
@@ -129,10 +120,6 @@ def load_network(
 
     Weights and layers are in the precision `fp32`, `bf16` or `fp16`, heatmaps in float32. The
     model's path is for messages.
-
-    Raises:
-        ModelError: the bytes are damaged or of another version of raypose, or the weights are
-            too large for the precision.
     """
     import torch
 
@@ -198,18 +185,13 @@ def _agree(expected: torch.Tensor, got: torch.Tensor) -> bool:
     if expected.shape != got.shape:
         return False
     scale = expected.flatten(-2).abs().amax(-1).clamp_min(1e-12)
-    worst = ((got - expected).flatten(-2).abs().amax(-1) / scale).max()
-    return bool(worst <= _TOLERANCE)
+    return bool(((got - expected).flatten(-2).abs().amax(-1) / scale).max() <= _TOLERANCE)
 
 
 def _pack(kind: str, architecture: Architecture, payload: bytes) -> NetworkArtifact:
-    header = {
-        "format": _FORMAT,
-        "kind": kind,
-        "architecture": asdict(architecture),
-        "versions": _versions(),
-        "digest": digest_of_bytes(payload),
-    }
+    of_payload = {"architecture": asdict(architecture), "versions": _versions()}
+    digest = digest_of_bytes(payload)
+    header = {"format": _FORMAT, "kind": kind, **of_payload, "digest": digest}
     return _MAGIC + json.dumps(header).encode() + b"\n" + payload
 
 
@@ -238,6 +220,22 @@ def _versions() -> dict[str, str]:
 def _versions_digest() -> str:
     told = json.dumps([_FORMAT, _versions(), installed_code()]).encode()
     return digest_of_bytes(told)[:8]
+
+
+@functools.cache
+def installed_code() -> str:
+    """A digest of the code of the installed Lightning Pose; empty if there is none.
+
+    A version says little about a clone under development.
+    """
+    folder = installed_folder("lightning_pose")
+    if folder is None:
+        return ""
+    files = ((path, path.read_bytes()) for path in sorted(Path(folder).rglob("*.py")))
+    return digest_of_blocks(
+        f"{path.relative_to(folder)}\\0{len(content)}\\0".encode() + content
+        for path, content in files
+    )
 
 
 @contextlib.contextmanager

@@ -22,13 +22,10 @@ def bbox_path(folder: Path, stem: str) -> Path:
 
 
 def read_bboxes(path: str | os.PathLike[str]) -> NDArray[np.float64]:
-    """The bounding boxes of a video.
-
-    Args:
-        path: a CSV with the columns x, y, h, w (in pixels of the frame), one row per frame.
+    """The bounding boxes of a video, from a CSV with the columns x, y, h, w and a row per frame.
 
     Returns:
-        (n_rows, 4): x and y of the upper left corner, height, width.
+        (n_rows, 4): x and y of the upper left corner, height, width, in pixels of the frame.
 
     Raises:
         VideoError: the file can't be read, or is no such table.

@@ -1,8 +1,8 @@
 """Which device and precision inference uses.
 
-Asked before a predictor is made. A GPU that torch can't use is an error and no silent fallback: a
-run on the CPU takes ten to a hundred times as long, and no one would notice until the next
-morning. Nothing here starts CUDA unless torch sees a GPU.
+A GPU that torch can't use is an error and no silent fallback: a run on the CPU takes ten to a
+hundred times as long, and no one would notice until the next morning. Nothing here starts CUDA
+unless torch sees a GPU.
 """
 
 from __future__ import annotations
@@ -56,9 +56,8 @@ def resolve_precision(request: str = "auto", device: str = "cpu") -> str:
     """The precision that a request means on a device.
 
     `auto` is float32 everywhere. The sub-pixel step, a softmax at temperature 1000, magnifies what
-    half precisions round away: an EfficientNet-B0 at 128 px on frames of 396×406 moves its
-    confident keypoints by 0.2 px on average and up to 2.5 in bfloat16, by 0.03 and up to 0.7 in
-    float16. Results must stay within 0.05 px, so a half precision must be requested by name.
+    half precisions round away: confident keypoints of an EfficientNet-B0 move by up to 2.5 px in
+    bfloat16, 0.7 in float16. Results must stay within 0.05 px.
 
     Raises:
         UsageError: the request is unknown.
@@ -66,9 +65,8 @@ def resolve_precision(request: str = "auto", device: str = "cpu") -> str:
     if request == "auto":
         return PRECISIONS_OF_AUTO[0]
     if request not in PRECISIONS:
-        raise UsageError(
-            f"the precision {request!r} is unknown", hint="Use auto, fp32, bf16 or fp16."
-        )
+        hint = "Use auto, fp32, bf16 or fp16."
+        raise UsageError(f"the precision {request!r} is unknown", hint=hint)
     return request
 
 

@@ -1,9 +1,8 @@
 """Models that Lightning Pose exported, run by ONNX Runtime.
 
-The other way to a `Network`, beside `artifact`: the worker opens what `exports` packed, and it
-takes the place of torch's forward, on a CPU or with CUDA, or through TensorRT below ONNX Runtime,
-as Lightning Pose itself runs it. The images, and everything after the heatmaps, are those of the
-torch path; only the layers' arithmetic is another library's.
+The worker opens what `exports` packed, which takes the place of torch's forward, on a CPU or with
+CUDA, or through TensorRT below ONNX Runtime, as Lightning Pose itself runs it. The images, and
+everything after the heatmaps, are those of the torch path.
 
 On a CPU this is tested. The CUDA and TensorRT providers have not been run on a GPU yet.
 """
@@ -31,20 +30,12 @@ from raypose.storage import as_path
 # A batch on a GPU, in pixels of the network's input, where the export does not say what it was
 # built for. It can't be measured as for torch: the memory is not torch's.
 _GPU_BATCH_PIXELS = 32 * 256 * 256
-# An export that takes one frame at a time has a network with batch 1 inside; a batch of two shows
-# it.
+# A batch of two shows an export whose network has batch 1 inside.
 _PROBE = 2
 
 
 def load_exported(spec: ModelSpec, packed: NetworkArtifact, device: str = "cpu") -> Network:
-    """Open what `exports.pack_export` packed on a device.
-
-    Raises:
-        ModelError: a package is missing, the files are damaged, or they are of a network that the
-            model's config does not describe.
-        DeviceError: the device can't be used, or the TensorRT engine was built for another GPU or
-            TensorRT.
-    """
+    """Open what `exports.pack_export` packed on a device."""
     exported = spec.exported
     assert exported is not None
     where = torch.device(device)
@@ -66,12 +57,12 @@ def load_exported(spec: ModelSpec, packed: NetworkArtifact, device: str = "cpu")
                 path=exported.path,
                 hint=f"Export it again on this machine: {how_to_export(spec)}.",
             )
-    batch_size = None
+    architecture, batch_size = forward.architecture, None
     if where.type == "cuda":
-        pixels = spec.image_height * spec.image_width * forward.architecture.n_views
+        pixels = spec.image_height * spec.image_width * architecture.n_views
         suits = max(1, min(64, _GPU_BATCH_PIXELS // pixels))
         batch_size = built_for.get("opt_batch_size") or suits
-    return Network(forward.architecture, forward, where, forward.dtype, batch_size=batch_size)
+    return Network(architecture, forward, where, forward.dtype, batch_size=batch_size)
 
 
 def _what_it_was_built_for(
@@ -129,8 +120,7 @@ def _open_session(
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # errors come as exceptions
     # On a CPU, batches run side by side, each on one core (`batch_executor`).
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
     onnx = str(folder / as_path(exported.path).name)
     providers = _providers(exported, device, folder)
     wanted, settings = providers[0]
@@ -138,9 +128,8 @@ def _open_session(
     try:
         if wanted in onnxruntime.get_available_providers():
             if wanted == "TensorrtExecutionProvider":
-                probe = onnxruntime.InferenceSession(
-                    onnx, options, providers=["CPUExecutionProvider"]
-                )
+                cpu = ["CPUExecutionProvider"]
+                probe = onnxruntime.InferenceSession(onnx, options, providers=cpu)
                 settings.update(_profile(built_for, probe.get_inputs()[0]))
             session = onnxruntime.InferenceSession(onnx, options, providers=providers)
     except Exception as error:  # ONNX Runtime's errors have no common class but this
@@ -187,9 +176,6 @@ class SessionForward:
     """Images → heatmaps, or coordinates, through a session; see `artifact.Network.forward`.
 
     It takes images of `dtype` on the device, up to `max_batch` frames at a time, or any number.
-
-    Raises:
-        ModelError: the session is not of the network that the config describes.
     """
 
     def __init__(
@@ -202,13 +188,18 @@ class SessionForward:
         self._max_batch = max_batch
         (self._input, *_), (self._output, *_) = session.get_inputs(), session.get_outputs()
         self.dtype = _torch_type(self._input.type)
-        n_views = len(spec.view_names) if spec.takes_views else 1
-        views = (n_views,) if spec.takes_views else ()
+        views = (len(spec.view_names),) if spec.takes_views else ()
         images = (*views, 3, spec.image_height, spec.image_width)
         if tuple(self._input.shape[1:]) != images:
             raise _misfit(spec, f"takes images of {_times(self._input.shape[1:])}", images)
-        self._shape = self._output_shape(images)
-        self.architecture = _architecture(spec, n_views, self._shape)
+        batch = min(_PROBE, max_batch or _PROBE)
+        zeros = np.zeros((batch, *images), _numpy_type(self.dtype))
+        try:
+            (outputs,) = session.run([self._output.name], {self._input.name: zeros})
+        except Exception as error:  # ONNX Runtime's errors have no common class but this
+            raise _unusable(self._exported, error) from error
+        self._shape = tuple(outputs.shape[1:])
+        self.architecture = _architecture(spec, *(views or (1,)), self._shape)
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Heatmaps (B, V·K, h, w) or coordinates (B, K, 2), in float32."""
@@ -216,23 +207,17 @@ class SessionForward:
         if len(images) > most:
             return torch.cat([self(part) for part in torch.split(images, most)])
         images = images.contiguous()
-        outputs = torch.empty(
-            (len(images), *self._shape), dtype=_torch_type(self._output.type), device=self._device
-        )
+        shape, dtype = (len(images), *self._shape), _torch_type(self._output.type)
+        outputs = torch.empty(shape, dtype=dtype, device=self._device)
         # Both stay where they are: the session reads and writes torch's memory.
         binding = self._session.io_binding()
+        where = self._device.type, self._device.index or 0
         for bind, name, tensor in (
             (binding.bind_input, self._input.name, images),
             (binding.bind_output, self._output.name, outputs),
         ):
-            bind(
-                name,
-                self._device.type,
-                self._device.index or 0,
-                _numpy_type(tensor.dtype),
-                tuple(tensor.shape),
-                tensor.data_ptr(),
-            )
+            kind = _numpy_type(tensor.dtype)
+            bind(name, *where, kind, tuple(tensor.shape), tensor.data_ptr())
         if self._device.type == "cuda":
             # The session has a stream of its own, which does not wait for torch's.
             torch.cuda.current_stream(self._device).synchronize()
@@ -242,18 +227,8 @@ class SessionForward:
             if self._device.type == "cuda" and "allocate memory" in str(error):
                 raise torch.cuda.OutOfMemoryError(str(error)) from error
             raise _unusable(self._exported, error) from error
-        shape = (-1, 2) if self.architecture.gives_coordinates else self._shape
-        return outputs.to(torch.float32).view(len(outputs), *shape)
-
-    def _output_shape(self, images: Sequence[int]) -> tuple[int, ...]:
-        """The shape of what the network gives for one frame, found by running it."""
-        batch = min(_PROBE, self._max_batch or _PROBE)
-        zeros = np.zeros((batch, *images), _numpy_type(self.dtype))
-        try:
-            (outputs,) = self._session.run([self._output.name], {self._input.name: zeros})
-        except Exception as error:  # as above
-            raise _unusable(self._exported, error) from error
-        return tuple(outputs.shape[1:])
+        of_frame = (-1, 2) if self.architecture.gives_coordinates else self._shape
+        return outputs.to(torch.float32).view(len(outputs), *of_frame)
 
 
 def _architecture(spec: ModelSpec, n_views: int, shape: Sequence[int]) -> Architecture:

@@ -9,9 +9,8 @@ exports_trt/<checkpoint>_<precision>/      TensorRT engines that ONNX Runtime bu
 ```
 
 `find_export` finds them for the plan, and their digest becomes part of the model's fingerprint;
-`pack_export` reads them on the driver, so that models may be URLs; `exported` opens them on the
-worker. Nothing is exported or built here: a TensorRT engine takes minutes, which belong to
-`litpose export` and not to every worker.
+`pack_export` reads them on the driver, so that models may be URLs. Nothing is exported or built
+here: a TensorRT engine takes minutes, which belong to `litpose export` and not to every worker.
 """
 
 from __future__ import annotations
@@ -91,8 +90,8 @@ def is_outdated(spec: ModelSpec) -> bool:
     """Whether the export is older than the checkpoint, by the files' times.
 
     A model trained again in the same directory can have a checkpoint of the same name, and an
-    export of other weights. Times are only a hint (a copy can have any, objects in a store have
-    none), so this makes a warning, not an error.
+    export of other weights. A copy can have any times and objects in a store have none, so this
+    makes a warning, not an error.
     """
     if spec.exported is None:
         return False
@@ -110,12 +109,9 @@ def how_to_export(spec: ModelSpec) -> str:
 
 
 def _how_to_export(directory: AnyPath, runtime: str, precision: str) -> str:
+    command = f"litpose export {shlex.quote(str(directory))} --runtime"
     runtimes = ("onnx", "tensorrt") if runtime == "tensorrt" else ("onnx",)
-    model = shlex.quote(str(directory))
-    return ", then ".join(
-        f"litpose export {model} --runtime {name} --onnx-precision {precision}"
-        for name in runtimes
-    )
+    return ", then ".join(f"{command} {name} --onnx-precision {precision}" for name in runtimes)
 
 
 def _no_export(directory: AnyPath, missing: AnyPath, runtime: str, precision: str) -> ModelError:
@@ -137,12 +133,7 @@ def _joint_digest(digests: Mapping[str, str]) -> str:
 
 
 def pack_export(exported: ExportedModel) -> bytes:
-    """The files of an exported model in one piece, for `exported.load_exported`.
-
-    Raises:
-        ModelChangedError: they changed after the run was planned.
-        ModelError: the package that runs them is not installed, or they can't be read.
-    """
+    """The files of an exported model in one piece, for `exported.load_exported`."""
     needed = ("onnxruntime", "tensorrt") if exported.runtime == "tensorrt" else ("onnxruntime",)
     for package in needed:
         if importlib.util.find_spec(package) is None:  # here, before any worker is started
@@ -166,15 +157,11 @@ def pack_export(exported: ExportedModel) -> bytes:
 
 
 def _unreadable(path: AnyPath, error: OSError) -> ModelError:
-    return ModelError(
-        f"the export can't be read ({error.strerror})",
-        path=path,
-        hint="Check that the file is there and who may read it.",
-    )
+    hint = "Check that the file is there and who may read it."
+    return ModelError(f"the export can't be read ({error.strerror})", path=path, hint=hint)
 
 
 def not_installed(package: str, runtime: str) -> ModelError:
-    """The error of a runtime whose package can't be imported."""
     gpu = " With a GPU, install onnxruntime-gpu instead of onnxruntime."
     return ModelError(
         f"--runtime {runtime} needs the package {package}, which is not installed",

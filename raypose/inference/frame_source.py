@@ -1,15 +1,13 @@
-"""Frames of a recording as batches, in order: the first station of the loop.
+"""Frames of a recording as batches, in order: all views in lockstep, with bounding boxes.
 
-Opens a reader per view (CPU or NVDEC), reads all views in lockstep, and attaches bounding boxes.
-The loop uses what is public here and nothing else, so another source (one that decodes several
-keyframe ranges at once, say) can take its place, if it yields batches in the order of the frames.
+The loop uses what is public here and nothing else, so that another source can take its place.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,23 +16,15 @@ from numpy.typing import NDArray
 
 from raypose.errors import VideoError
 from raypose.inference import nvdec
-from raypose.inference.frame_batch import Bboxes, FrameBatch, Sizes, sliced
-from raypose.inference.preprocess import clamp_bboxes
+from raypose.inference.preprocess import Bboxes, FrameBatch, Sizes, clamp_bboxes, sliced
 from raypose.inference.windows import frames_to_read
 from raypose.video.frames import Statuses, without_picture
 from raypose.video.index import VideoIndex
-from raypose.video.reader import Batch, ReaderThreads
+from raypose.video.reader import ReaderThreads
 
 
 class FrameSource:
-    """Frames `start` to `stop` of a recording.
-
-    Args:
-        indexes, bboxes, decoder: as of `loop.predict_views`.
-        start, stop: of the rows that are wanted.
-        has_context: whether a frame is predicted from its neighbours too; they are read with it.
-        device: where the network runs.
-        threads: that read each view; by default one, ahead of the network.
+    """Frames `start` to `stop` of a recording, with what else is needed to predict them.
 
     Attributes:
         first: number of the first frame that is read.
@@ -42,9 +32,6 @@ class FrameSource:
         bboxes: for each view one for each frame, clamped to the frame; None for whole frames.
         decode_s: seconds spent waiting for frames.
         fallback_reason: why frames are decoded on the CPU though NVDEC was asked for; else empty.
-
-    Raises:
-        VideoError: the views differ in length.
     """
 
     def __init__(
@@ -59,10 +46,17 @@ class FrameSource:
         device: torch.device,
         threads: ReaderThreads | None = None,
     ) -> None:
-        _check_lengths(indexes)
+        n_frames = indexes[0].n_frames
+        for index in indexes:
+            if index.n_frames != n_frames:
+                raise VideoError(
+                    f"this view has {index.n_frames} frames, and another {n_frames}",
+                    path=index.path,
+                    hint="Views of one recording must have equally many frames.",
+                )
         self.first, self._stop = start, stop
         if has_context and start < stop:
-            self.first, self._stop = frames_to_read(start, stop, indexes[0].n_frames)
+            self.first, self._stop = frames_to_read(start, stop, n_frames)
         self._indexes = indexes
         self._device = device
         self._threads = threads
@@ -70,7 +64,13 @@ class FrameSource:
         self._fill_gaps = has_context or len(indexes) > 1
         self._statuses: list[list[Statuses]] = [[np.zeros(0, np.int8)] for _ in indexes]
         self.sizes: Sizes = tuple((index.height, index.width) for index in indexes)
-        self.bboxes = None if bboxes is None else self._clamped(bboxes)
+        self.bboxes: Bboxes | None = None
+        if bboxes is not None:
+            frames = np.arange(self.first, self._stop)
+            self.bboxes = tuple(
+                clamp_bboxes(np.asarray(rows)[np.minimum(frames, len(rows) - 1)], *size)
+                for rows, size in zip(bboxes, self.sizes, strict=True)
+            )
         self.decode_s = 0.0
         self.fallback_reason = ""
         if decoder == "nvdec":
@@ -79,29 +79,21 @@ class FrameSource:
         self._decoder = "cpu" if self.fallback_reason else decoder
 
     def batches(self, batch_size: int) -> Generator[FrameBatch]:
-        """All frames, `batch_size` at a time; close it to stop the readers.
-
-        Raises:
-            VideoError: a video can't be read.
-        """
+        """All frames, `batch_size` at a time; close it to stop the readers."""
         last_good: list[Any] = [None] * len(self._indexes)
+        how = {"start": self.first, "stop": self._stop, "batch_size": batch_size}
         with contextlib.ExitStack() as stack:
             readers = [
-                stack.enter_context(
-                    nvdec.open_reader(
-                        index,
-                        self._decoder,
-                        self._device,
-                        start=self.first,
-                        stop=self._stop,
-                        batch_size=batch_size,
-                        threads=self._threads,
-                    )
-                )
+                nvdec.open_reader(index, self._decoder, self._device, self._threads, **how)
                 for index in self._indexes
             ]
-            lockstep = zip(*readers, strict=True)
-            while (views := self._next(lockstep)) is not None:
+            lockstep = zip(*map(stack.enter_context, readers), strict=True)
+            while True:
+                begun = time.perf_counter()
+                views = next(lockstep, None)
+                self.decode_s += time.perf_counter() - begun
+                if views is None:
+                    return
                 for v, view in enumerate(views):
                     self._statuses[v].append(view.statuses)
                     if self._fill_gaps:
@@ -115,36 +107,12 @@ class FrameSource:
         """The status of every frame of a view that has been read."""
         return np.concatenate(self._statuses[view])
 
-    def _next(self, lockstep: Iterator[tuple[Batch, ...]]) -> tuple[Batch, ...] | None:
-        begun = time.perf_counter()
-        views = next(lockstep, None)
-        self.decode_s += time.perf_counter() - begun
-        return views
-
-    def _clamped(self, bboxes: Sequence[NDArray[np.float64]]) -> Bboxes:
-        frames = np.arange(self.first, self._stop)
-        return tuple(
-            clamp_bboxes(np.asarray(rows)[np.minimum(frames, len(rows) - 1)], *size)
-            for rows, size in zip(bboxes, self.sizes, strict=True)
-        )
-
-
-def _check_lengths(indexes: Sequence[VideoIndex]) -> None:
-    for index in indexes[1:]:
-        if index.n_frames != indexes[0].n_frames:
-            raise VideoError(
-                f"this view has {index.n_frames} frames, and another {indexes[0].n_frames}",
-                path=index.path,
-                hint="Views of one recording must have equally many frames.",
-            )
-
 
 def fill_gaps(frames: Any, ok: NDArray[np.bool_], last_good: Any) -> Any:
-    """Replace each frame without a picture by the last good one before it; return the last of all.
+    """Replace frames (B, H, W, 3) without a picture by the last good one; return the last of all.
 
-    The frame's own row says that it is missing, but its neighbours and the other views should see
-    something like it, not a black or a broken frame. At the beginning the next good frame serves.
-    Frames are (B, H, W, 3), an array or a tensor, and changed in place.
+    Their neighbours and the other views should see something like them, not a broken frame. At
+    the beginning the next good frame serves.
     """
     good = np.flatnonzero(ok)
     for i in np.flatnonzero(~ok):

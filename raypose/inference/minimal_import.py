@@ -1,11 +1,10 @@
 """Lightning Pose's layers without what only its training needs.
 
 `import lightning_pose.models` takes 19 s, of which the layers use 4: the rest is Lightning's
-trainer, losses, data sets and what these import in turn (pandas, matplotlib, scikit-learn, torch's
-compiler). `exclude_training` puts empty modules in their place, for a process that builds networks
-and does nothing else (`raypose.execution.artifacts`); it can't train, nor predict with Lightning
-Pose's own functions. The layers stay Lightning Pose's, and every weight must fit them, so a
-network is either the same or not built at all.
+trainer, losses, data sets and what these import in turn. `exclude_training` puts empty modules in
+their place, for a process that builds networks and does nothing else
+(`raypose.execution.artifacts`). The layers stay Lightning Pose's, and every weight must fit them,
+so a network is either the same or not built at all.
 """
 
 from __future__ import annotations
@@ -44,8 +43,7 @@ class _Finder(MetaPathFinder, Loader):
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         return _Module(spec.name)
 
-    def exec_module(self, module: ModuleType) -> None:
-        """There is nothing in it."""
+    def exec_module(self, module: ModuleType) -> None: ...
 
 
 class _Module(ModuleType):
@@ -69,7 +67,6 @@ def _tracker_base() -> type:
     class LightningModule(nn.Module):
         local_rank = 0
 
-        def save_hyperparameters(self, *_: Any, **__: Any) -> None:
-            """They would only go into a checkpoint."""
+        def save_hyperparameters(self, *_: Any, **__: Any) -> None: ...
 
     return LightningModule

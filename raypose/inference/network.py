@@ -1,10 +1,8 @@
 """Lightning Pose's networks, built offline and cut down to what prediction needs.
 
-Second station of inference: weights → a torch module from normalised images to heatmaps (or
-coordinates). The layers are Lightning Pose's own classes; nothing is ever downloaded, because
-every weight comes from the checkpoint. Importing Lightning Pose costs about 20 s (4 s if
-`minimal_import` leaves out its training), so this happens once per checkpoint and machine, and
-`artifact` keeps the result.
+The layers are Lightning Pose's own classes; nothing is ever downloaded, because every weight comes
+from the checkpoint. Importing Lightning Pose costs about 20 s (4 s if `minimal_import` leaves out
+its training), so this happens once per checkpoint and machine, and `artifact` keeps the result.
 """
 
 from __future__ import annotations
@@ -12,19 +10,50 @@ from __future__ import annotations
 import contextlib
 import copy
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from raypose.errors import ModelError
+from raypose.import_path import installed_folder
 from raypose.inference.checkpoint import load_weights, read_checkpoint
-from raypose.inference.upstream import check_imported
-from raypose.inference.vit import offline_backbones
 from raypose.specs import ModelSpec
+
+_Sizes = dict[str, Any]
+_SMALL: _Sizes = {"hidden_size": 384, "num_attention_heads": 6, "intermediate_size": 1536}
+_BASE: _Sizes = {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072}
+_HIERA_TINY: _Sizes = {"blocks_per_stage": [1, 2, 7, 2], "global_attention_blocks": [5, 7, 9]}
+_HIERA_SMALL: _Sizes = {"blocks_per_stage": [1, 2, 11, 2], "global_attention_blocks": [7, 10, 13]}
+_HIERA_BASE_PLUS: _Sizes = {
+    "hidden_size": 112,
+    "num_attention_heads": 2,
+    "blocks_per_stage": [2, 3, 16, 3],
+    "embed_dim_per_stage": [112, 224, 448, 896],
+    "num_attention_heads_per_stage": [2, 4, 8, 16],
+    "global_attention_blocks": [12, 16, 20],
+    "window_positional_embedding_background_size": [14, 14],
+}
+_TRANSFORMERS: dict[str, tuple[str, _Sizes]] = {
+    "facebook/dino-vits16": ("vit", _SMALL),
+    "facebook/dino-vitb16": ("vit", _BASE),
+    "facebook/vit-mae-base": ("vit", _BASE),
+    "facebook/dinov2-small": ("dinov2", _SMALL),
+    "facebook/dinov2-base": ("dinov2", _BASE),
+    "facebook/dinov3-vits16-pretrain-lvd1689m": ("dinov3", _SMALL),
+    "facebook/dinov3-vitb16-pretrain-lvd1689m": ("dinov3", _BASE),
+    "facebook/sam-vit-base": ("sam", {}),
+    "facebook/sam2.1-hiera-tiny": ("sam2", _HIERA_TINY),
+    "facebook/sam2.1-hiera-small": ("sam2", _HIERA_SMALL),
+    "facebook/sam2.1-hiera-base-plus": ("sam2", _HIERA_BASE_PLUS),
+}
+"""Name on the hub, as Lightning Pose asks for it → its kind and sizes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,46 +76,37 @@ class Architecture:
 
     @property
     def has_context(self) -> bool:
-        """Whether a frame is predicted from its neighbours too."""
         return self.model_type == "heatmap_mhcrnn"
 
     @property
     def gives_coordinates(self) -> bool:
-        """Whether the network gives coordinates instead of heatmaps."""
         return self.model_type == "regression"
 
 
-def describe(spec: ModelSpec, hyperparameters: Mapping[str, Any]) -> Architecture:
+def _describe(spec: ModelSpec, found: Mapping[str, Any]) -> Architecture:
     """The architecture, from the checkpoint's hyperparameters and, where absent, the config."""
-    data = spec.config.get("data", {})
+    factor = found.get("downsample_factor") or spec.config.get("data", {}).get("downsample_factor")
     views = len(spec.view_names) if spec.model_type == "heatmap_multiview_transformer" else 1
     return Architecture(
-        model_type=spec.model_type,
-        backbone=str(hyperparameters.get("backbone") or spec.backbone),
-        n_keypoints=int(hyperparameters.get("num_keypoints") or len(spec.keypoint_names)),
-        n_views=int(hyperparameters.get("num_views") or views),
-        downsample_factor=int(
-            hyperparameters.get("downsample_factor") or data.get("downsample_factor") or 2
-        ),
+        spec.model_type,
+        str(found.get("backbone") or spec.backbone),
+        n_keypoints=int(found.get("num_keypoints") or len(spec.keypoint_names)),
+        n_views=int(found.get("num_views") or views),
+        downsample_factor=int(factor or 2),
         image_height=spec.image_height,
         image_width=spec.image_width,
     )
 
 
 def load_module(spec: ModelSpec, *, allow_unsafe: bool = False) -> tuple[nn.Module, Architecture]:
-    """The network of a model with its weights, ready for prediction on the CPU.
-
-    Raises:
-        ModelError: the checkpoint can't be read, does not fit the config, or changed after the run
-            was planned.
-    """
+    """The network of a model with its weights, ready for prediction on the CPU."""
     checkpoint = read_checkpoint(
         spec.checkpoint,
         model_type=spec.model_type,
         allow_unsafe=allow_unsafe,
         digest=spec.checkpoint_digest,
     )
-    architecture = describe(spec, checkpoint.hyperparameters)
+    architecture = _describe(spec, checkpoint.hyperparameters)
     if architecture.n_keypoints != len(spec.keypoint_names):
         raise ModelError(
             f"the checkpoint's network has {architecture.n_keypoints} keypoints, and the config "
@@ -113,6 +133,24 @@ def example_images(architecture: Architecture, batch: int, *, seed: int) -> torc
     return images.view(batch, n_views, *size[1:]) if n_views > 1 else images
 
 
+def check_imported() -> None:
+    """Refuse a clone of Lightning Pose that a script or notebook beside it would import here.
+
+    Our own processes import the installed package.
+    """
+    found = find_spec("lightning_pose")
+    here = next(iter(found.submodule_search_locations or ()), None) if found else None
+    installed = installed_folder("lightning_pose")
+    if here is None or (installed and Path(here).resolve() == Path(installed).resolve()):
+        return
+    raise ModelError(
+        "this process imports Lightning Pose from here, and not the installed one"
+        + (f" ({installed})" if installed else ""),
+        path=here,
+        hint="Start it in another directory; or install this one with pip install -e.",
+    )
+
+
 def _tracker(architecture: Architecture, path: str) -> nn.Module:
     """Lightning Pose's own module, built without a network connection."""
     check_imported()
@@ -129,13 +167,15 @@ def _tracker(architecture: Architecture, path: str) -> nn.Module:
         arguments["downsample_factor"] = architecture.downsample_factor
     if architecture.model_type == "heatmap_multiview_transformer":
         arguments["num_views"] = architecture.n_views
+    offline: contextlib.AbstractContextManager[None] = offline_backbones()
+    if architecture.backbone.startswith(("resnet", "efficientnet")):
+        offline = contextlib.nullcontext()  # they need not import transformers
     try:
         # Semi-supervised variants have the same layers; the rest is only for training.
         # Without gradients: the wrapper of SAM keeps a tensor of its own that could not be copied.
-        with _offline(architecture.backbone), torch.no_grad():
-            tracker: nn.Module = get_model_class(architecture.model_type, semi_supervised=False)(
-                **arguments
-            )
+        with offline, torch.no_grad():
+            make = get_model_class(architecture.model_type, semi_supervised=False)
+            tracker: nn.Module = make(**arguments)
     except (ValueError, NotImplementedError, RuntimeError) as error:
         raise ModelError(
             f"Lightning Pose can't build this network ({error})",
@@ -145,11 +185,49 @@ def _tracker(architecture: Architecture, path: str) -> nn.Module:
     return tracker
 
 
-def _offline(backbone: str) -> contextlib.AbstractContextManager[None]:
-    """Keeps a transformer from being downloaded; other backbones need not import transformers."""
-    if backbone.startswith(("resnet", "efficientnet")):
-        return contextlib.nullcontext()
-    return offline_backbones()
+@contextlib.contextmanager
+def offline_backbones() -> Iterator[None]:
+    """Within it, Lightning Pose's modules make transformer backbones without a hub.
+
+    They use `from_pretrained`, which downloads weights that the checkpoint then replaces. Here it
+    makes the same module from its published architecture.
+    """
+    from transformers import AutoModel, PreTrainedModel
+
+    with (
+        mock.patch.object(AutoModel, "from_pretrained", _empty_transformer),
+        mock.patch.object(PreTrainedModel, "from_pretrained", _empty_transformer),
+    ):
+        yield
+
+
+def _empty_transformer(name: str, **_: Any) -> Any:
+    """The network of this name on the hub, with meaningless weights."""
+    import transformers as hub
+
+    if name not in _TRANSFORMERS:
+        raise ModelError(
+            f"raypose can't build the backbone {name} without downloading it",
+            hint=f"It knows {', '.join(sorted(_TRANSFORMERS))} and all convolutional ones.",
+        )
+    kind, sizes = _TRANSFORMERS[name]
+    if kind == "sam":
+        return hub.SamModel(hub.SamConfig(vision_config=sizes))
+    if kind == "sam2":
+        from transformers.models.sam2 import Sam2HieraDetConfig, Sam2VisionConfig
+
+        channels = sizes.get("embed_dim_per_stage", [96, 192, 384, 768])
+        hiera = Sam2HieraDetConfig(**{**sizes, "embed_dim_per_stage": channels})
+        vision = Sam2VisionConfig(backbone_config=hiera, backbone_channel_list=channels[::-1])
+        return hub.Sam2Model(hub.Sam2Config(vision_config=vision))
+    if kind == "dinov2":
+        sizes = {k: v for k, v in sizes.items() if k != "intermediate_size"}  # a ratio there
+        return hub.Dinov2Model(hub.Dinov2Config(image_size=518, patch_size=14, **sizes))
+    if kind == "dinov3":
+        dinov3 = hub.DINOv3ViTConfig(num_register_tokens=4, image_size=224, **sizes)
+        return hub.DINOv3ViTModel(dinov3)
+    vit = hub.ViTConfig(patch_size=16, image_size=224, **sizes)
+    return hub.ViTModel(vit, add_pooling_layer=False)
 
 
 def _for_prediction(tracker: nn.Module, architecture: Architecture) -> nn.Module:
@@ -163,7 +241,7 @@ def _for_prediction(tracker: nn.Module, architecture: Architecture) -> nn.Module
 
 
 class HeatmapNetwork(nn.Module):
-    """(B, 3, H, W) images → (B, K, h, w) heatmaps, each with sum 1, in float32."""
+    """(B, 3, H, W) images → (B, K, h, w) heatmaps with sum 1, as `HeatmapHead.forward`."""
 
     def __init__(self, tracker: Any) -> None:
         super().__init__()
@@ -171,16 +249,15 @@ class HeatmapNetwork(nn.Module):
         self.layers = tracker.head.upsampling_layers
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """The heatmaps, as `HeatmapHead.forward` computes them from the logits."""
         return _heatmaps(self.layers(self.backbone(images)))
 
 
 class ContextNetwork(nn.Module):
     """Images → features of each frame → heatmaps of each frame from those of five.
 
-    The recurrent head of Lightning Pose (`UpsamplingCRNN`) applies its convolutions of single
-    frames to every window that a frame is in, five times the same; here they are in `forward`,
-    once a frame, and only the recurrence is in `heads`.
+    Lightning Pose's recurrent head (`UpsamplingCRNN`) applies its convolutions of single frames to
+    every window that a frame is in; here they are in `forward`, once per frame, and only the
+    recurrence is in `heads`.
     """
 
     def __init__(self, tracker: Any) -> None:
@@ -219,7 +296,7 @@ def _heatmaps(logits: torch.Tensor) -> torch.Tensor:
 
 
 class MultiviewNetwork(nn.Module):
-    """(B, V, 3, H, W) images of the views → (B, V·K, h, w) heatmaps, view by view."""
+    """(B, V, 3, H, W) images → (B, V·K, h, w), as `HeatmapTrackerMultiviewTransformer.forward`."""
 
     def __init__(self, tracker: Any) -> None:
         super().__init__()
@@ -232,7 +309,6 @@ class MultiviewNetwork(nn.Module):
         self._forward_vit = type(tracker).forward_vit
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """As `HeatmapTrackerMultiviewTransformer.forward`."""
         heatmaps = _heatmaps(self.layers(self._forward_vit(self, images.flatten(0, 1))))
         return heatmaps.view(images.shape[0], -1, *heatmaps.shape[-2:])
 
@@ -246,7 +322,6 @@ class CoordinateNetwork(nn.Module):
         self.head = tracker.head
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """The coordinates."""
         coordinates: torch.Tensor = self.head(self.backbone(images)).to(torch.float32)
         return coordinates.view(coordinates.shape[0], -1, 2)
 

@@ -1,21 +1,19 @@
 """Frames that a GPU decodes and that stay there.
 
-Takes the place of `video.reader.FrameReader` before the network if `--decoder nvdec` asks for it.
-FFmpeg (within PyAV) drives NVDEC, so frames are numbered, sought and reported missing as on the
-CPU; each arrives as NV12 in the GPU's memory, is copied beside the others of its batch, and the
-batch is converted to RGB with the values that OpenCV gives. All of that is queued on the stream
-that the network runs on: nothing waits for the GPU except FFmpeg itself.
+Takes the place of `video.reader.FrameReader` if `--decoder nvdec` asks for it. FFmpeg (within
+PyAV) drives NVDEC, so frames are numbered, sought and reported missing as on the CPU; each arrives
+as NV12 in the GPU's memory, and a batch is converted to RGB with the values that OpenCV gives. All
+of that is queued on the network's stream: nothing waits for the GPU except FFmpeg itself.
 
 No video is trusted unchecked: its first frames are decoded on the CPU too and compared. What NVDEC
 can't decode, or decodes differently, is decoded on the CPU, and the reason is reported.
 
-NVDEC does not say which blocks of a picture it could not decode. FFmpeg still parses every packet,
-and reports those that are cut, unreadable, or build on a missing picture; from the first sign of
-damage to the next keyframe frames are decoded on the CPU (`decoding`), so their statuses are the
-CPU's.
+NVDEC does not say which blocks of a picture it could not decode. FFmpeg still parses every packet;
+from the first sign of damage to the next keyframe frames are decoded on the CPU (`decoding`), so
+their statuses are the CPU's.
 
-This module has not been run on a GPU. What does not need one (conversion, batches, comparison, the
-fallback to the CPU) is tested with frames that the CPU decodes.
+This module has not been run on a GPU. What does not need one is tested with frames that the CPU
+decodes.
 """
 
 from __future__ import annotations
@@ -31,7 +29,7 @@ import torch
 
 from raypose.inference.preprocess import nv12_to_rgb
 from raypose.video.decoding import iter_frames
-from raypose.video.frames import FrameStatus, Statuses
+from raypose.video.frames import FrameStatus
 from raypose.video.pixels import FULL_RANGE
 from raypose.video.reader import Batch, FrameReader, ReaderThreads
 
@@ -53,17 +51,13 @@ def open_reader(
     index: VideoIndex,
     decoder: str,
     device: torch.device,
-    *,
-    start: int = 0,
-    stop: int | None = None,
-    batch_size: int = 32,
     threads: ReaderThreads | None = None,
+    **options: Any,
 ) -> FrameReader:
     """A reader of a range of a video, by `decoder`: `cpu`, or `nvdec` of the device."""
     if decoder == "cpu":
-        return FrameReader(index, start=start, stop=stop, batch_size=batch_size, threads=threads)
-    hwaccel = nvdec(device)
-    return DeviceReader(index, device, hwaccel, start=start, stop=stop, batch_size=batch_size)
+        return FrameReader(index, threads=threads, **options)
+    return DeviceReader(index, device, nvdec(device), **options)
 
 
 @functools.lru_cache(maxsize=4)  # a worker predicts a video's ranges one after the other
@@ -102,11 +96,7 @@ def disagreement(index: VideoIndex, reader: DeviceReader) -> str:
 class DeviceReader(FrameReader):
     """Batches of RGB frames of a range of a video, decoded by a GPU in the background.
 
-    Args:
-        index: the video.
-        device: the GPU.
-        hwaccel: PyAV's settings of the hardware (`nvdec`); None to decode on the CPU.
-        options: `start`, `stop` and `batch_size`, as of `FrameReader`.
+    `hwaccel` are PyAV's settings of the hardware (`nvdec`); None to decode on the CPU.
     """
 
     def __init__(
@@ -135,24 +125,19 @@ class DeviceReader(FrameReader):
                     luma[k].copy_(y)
                     chroma[k].copy_(uv)
                     colours = (frame.color_range == FULL_RANGE, frame.colorspace == _BT709)
-                yield Batch(first, self._rgb(luma, chroma, statuses, *colours), statuses)
+                rgb = self._rgb(luma, chroma, *colours)
+                for missing in np.flatnonzero(statuses == FrameStatus.MISSING):
+                    rgb[missing] = 0
+                if self.index.rotation:
+                    rgb = torch.rot90(rgb, -(self.index.rotation // 90), (1, 2))
+                yield Batch(first, rgb, statuses)
 
     def _rgb(
-        self,
-        luma: torch.Tensor,
-        chroma: torch.Tensor,
-        statuses: Statuses,
-        full_range: bool,
-        bt709: bool,
+        self, luma: torch.Tensor, chroma: torch.Tensor, full_range: bool, bt709: bool
     ) -> torch.Tensor:
         full_range = full_range or self.index.pix_fmt.startswith("yuvj")
         parts = zip(torch.split(luma, _CONVERTED), torch.split(chroma, _CONVERTED), strict=True)
-        rgb = torch.cat([nv12_to_rgb(y, c, full_range=full_range, bt709=bt709) for y, c in parts])
-        for k in np.flatnonzero(statuses == FrameStatus.MISSING):
-            rgb[k] = 0
-        if self.index.rotation:
-            rgb = torch.rot90(rgb, -(self.index.rotation // 90), (1, 2))
-        return rgb
+        return torch.cat([nv12_to_rgb(y, c, full_range=full_range, bt709=bt709) for y, c in parts])
 
 
 def planes(frame: Any) -> tuple[torch.Tensor, torch.Tensor]:

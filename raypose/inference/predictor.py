@@ -1,22 +1,34 @@
 """A model that is loaded and stays loaded: frames in, keypoints out.
 
-The heart of inference. A worker keeps its predictors between tasks, since loading costs more than
-predicting a short clip. A predictor knows nothing of videos; `loop` feeds it.
+A worker keeps its predictors between tasks, since loading costs more than predicting a short clip.
+How many frames a GPU's memory holds at a time is estimated before, and learned when it runs out:
+what was computed is then dropped, and the limit is remembered for the next videos. Only one frame
+that does not fit is an error.
 """
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Callable
+
 import torch
 
-from raypose.errors import ModelError
-from raypose.inference.artifact import NetworkArtifact, cached_artifact, load_network
+from raypose.errors import DeviceError, ModelError, is_out_of_gpu_memory
+from raypose.inference.artifact import Network, NetworkArtifact, cached_artifact, load_network
 from raypose.inference.exported import load_exported
-from raypose.inference.frame_batch import Bboxes, FrameBatch, Sizes, sliced
-from raypose.inference.gpu_memory import FrameLimit, choose_batch_size, unless_memory_runs_out
-from raypose.inference.preprocess import prepare_images
+from raypose.inference.preprocess import Bboxes, FrameBatch, Sizes, prepare_images, sliced
 from raypose.inference.subpixel import keypoints_from_heatmaps
 from raypose.inference.windows import CONTEXT
 from raypose.specs import ModelSpec
+
+_MAX_BATCH = 256
+# What a batch on the CPU best amounts to, in pixels of the network's input: larger ones fall out
+# of the caches (EfficientNet-B0 at 128 px: 390 frames/s in batches of 16, 220 in batches of 64),
+# smaller ones leave cores idle.
+_CPU_BATCH_PIXELS = 16 * 128 * 128
+# The share of a GPU's free memory for activations: the rest is for decoded frames and what the
+# allocator can't use.
+_GPU_MEMORY_SHARE = 0.5
 
 
 class Predictor:
@@ -26,13 +38,9 @@ class Predictor:
         spec: the model.
         artifact: the model as `artifact.cached_artifact` gives it; None asks for it here.
         device: `cpu`, or `cuda:0` and so on.
-        precision: `fp32`, `bf16` or `fp16`; an exported model has its own.
+        precision: `fp32`, `bf16` or `fp16`; an exported model has its own, and the attribute is
+            that one.
         allow_unsafe: unpickle whatever is in the checkpoint, if it must be read.
-
-    Attributes:
-        spec: the model.
-        precision: of its arithmetic, for the record.
-        limit: frames that fit into the GPU's memory; batches of others may be larger.
 
     Raises:
         ModelError: the model can't be built.
@@ -56,38 +64,28 @@ class Predictor:
         else:
             self.network = load_exported(spec, artifact, device)
         self._check()
-        self.limit = FrameLimit(spec.directory)
-        self._batch_size = self.network.batch_size or choose_batch_size(self.network, self.limit)
+        self.limit = _FrameLimit(spec.directory)
+        self._batch_size = self.network.batch_size or _choose_batch_size(self.network, self.limit)
 
     @property
     def batch_size(self) -> int:
         """Frames that best go through the network at a time."""
         return min(self._batch_size, self.limit.n_frames or self._batch_size)
 
-    @property
-    def n_views(self) -> int:
-        """Views that the network takes at once."""
-        return self.network.architecture.n_views
-
     def forward(self, batch: FrameBatch, images: SharedImages | None = None) -> torch.Tensor:
-        """What the network gives for a batch: all at once if it fits, else in smaller parts.
-
-        Images of the batch may be shared with other predictors.
-
-        Raises:
-            DeviceError: the GPU's memory is too small for one frame.
-        """
+        """What the network gives for a batch: all at once if it fits, else in smaller parts."""
         images = images or SharedImages(batch)
-        if self.limit.allows(len(batch)):
-            outputs = unless_memory_runs_out(lambda: self._forward(images.of(self)))
+        n, limit = len(batch), self.limit
+        if n <= (limit.n_frames or n):
+            outputs = _unless_memory_runs_out(lambda: self._forward(images.of(self)))
             if outputs is not None:
                 return outputs
             images.release()
-            self.limit.lower(len(batch))
+            limit.lower(n)
         images.release()
-        return self.limit.in_parts(
+        return limit.in_parts(
             lambda start, stop: self._forward(self.prepare(batch.part(start, stop))),
-            len(batch),
+            n,
             self.batch_size,
         )
 
@@ -97,19 +95,16 @@ class Predictor:
 
     def prepare(self, batch: FrameBatch) -> torch.Tensor:
         """The images that the network takes: (B, 3, h, w), of several views (B, V, 3, h, w)."""
+        size = self.spec.image_height, self.spec.image_width
+        device, dtype = self.network.device, self.network.dtype
         with torch.inference_mode():
             images = [
-                prepare_images(
-                    pixels,
-                    self.spec.image_height,
-                    self.spec.image_width,
-                    device=self.network.device,
-                    dtype=self.network.dtype,
-                    bboxes=None if batch.bboxes is None else batch.bboxes[v],
+                prepare_images(pixels, *size, device=device, dtype=dtype, bboxes=crops)
+                for pixels, crops in zip(
+                    batch.pixels, batch.bboxes or [None] * len(batch.pixels), strict=True
                 )
-                for v, pixels in enumerate(batch.pixels)
             ]
-            if self.n_views == 1:
+            if self.network.architecture.n_views == 1:
                 return images[0]
             # Channels stay last in memory, as `prepare_images` leaves them.
             return torch.stack([i.permute(0, 2, 3, 1) for i in images], 1).permute(0, 1, 4, 2, 3)
@@ -117,16 +112,10 @@ class Predictor:
     def predict_windows(
         self, features: torch.Tensor, sizes: Sizes, bboxes: Bboxes | None
     ) -> torch.Tensor:
-        """Keypoints of a model with temporal context.
+        """(T, K, 3) keypoints from (T + 4, …) features of consecutive frames, of the inner ones.
 
-        Args:
-            features: (T + 4, …) what the network gave for consecutive frames.
-            sizes: of the frames.
-            bboxes: of the inner T frames.
-
-        Returns:
-            (T, K, 3) of the inner frames, each keypoint from the one of the two heads that is more
-            confident of it.
+        Each keypoint is from the one of the two heads that is more confident of it. `bboxes` are
+        those of the inner frames.
         """
         heads = self.network.heads
         assert heads is not None
@@ -149,13 +138,11 @@ class Predictor:
         self, outputs: torch.Tensor, sizes: Sizes, bboxes: Bboxes | None
     ) -> torch.Tensor:
         """(B, V·K, 3) keypoints in pixels of the frame, from what the network gave."""
-        return self.limit.in_parts(
-            lambda start, stop: self._decode(
-                outputs[start:stop], sizes, sliced(bboxes, start, stop)
-            ),
-            len(outputs),
-            len(outputs),
-        )
+
+        def part(start: int, stop: int) -> torch.Tensor:
+            return self._decode(outputs[start:stop], sizes, sliced(bboxes, start, stop))
+
+        return self.limit.in_parts(part, len(outputs), len(outputs))
 
     def _decode(self, outputs: torch.Tensor, sizes: Sizes, bboxes: Bboxes | None) -> torch.Tensor:
         architecture = self.network.architecture
@@ -166,7 +153,7 @@ class Predictor:
                 found = torch.cat((outputs, torch.ones_like(outputs[..., :1])), dim=-1)
             else:
                 found = keypoints_from_heatmaps(outputs, architecture.downsample_factor)
-            for v, view in enumerate(found.chunk(self.n_views, dim=1)):
+            for v, view in enumerate(found.chunk(architecture.n_views, dim=1)):
                 if bboxes is None:
                     view[..., 0].div_(width).mul_(sizes[v][1])
                     view[..., 1].div_(height).mul_(sizes[v][0])
@@ -211,3 +198,90 @@ class SharedImages:
     def release(self) -> None:
         """Give the memory back; images that are needed again are made again."""
         self._images.clear()
+
+
+class _FrameLimit:
+    """How many frames of a model fit into the GPU's memory: `n_frames`, None until it runs out."""
+
+    def __init__(self, model: str = "") -> None:
+        self.n_frames: int | None = None
+        self._model = model
+
+    def in_parts(
+        self, compute: Callable[[int, int], torch.Tensor], n: int, size: int
+    ) -> torch.Tensor:
+        """What `compute(start, stop)` gives for n frames, in parts of up to `size`."""
+        parts: list[torch.Tensor] = []
+        done = 0
+        while done < n:
+            end = min(done + min(size, self.n_frames or size), n)
+            part = _unless_memory_runs_out(lambda start=done, stop=end: compute(start, stop))  # type: ignore[misc]
+            if part is None:
+                self.lower(end - done)
+            else:
+                parts.append(part)
+                done = end
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def lower(self, n_tried: int) -> None:
+        """Note that memory ran out with `n_tried` frames: at most half of them from here on.
+
+        Call it when nothing holds on to what was computed: not where the error is handled, whose
+        traceback keeps all of it.
+        """
+        if n_tried <= 1:
+            raise DeviceError(
+                "the GPU's memory is too small for one frame of this model",
+                path=self._model,
+                hint="Close other programs that use the GPU, or run with --device cpu.",
+            )
+        # Another batch may have found out about less in the meantime.
+        self.n_frames = min(n_tried // 2, self.n_frames or n_tried)
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
+def _unless_memory_runs_out(compute: Callable[[], torch.Tensor]) -> torch.Tensor | None:
+    """What `compute` gives; None if the GPU's memory ran out, and then nothing is kept."""
+    try:
+        return compute()
+    except RuntimeError as error:
+        if not is_out_of_gpu_memory(error):
+            raise
+        return None
+
+
+def _choose_batch_size(network: Network, limit: _FrameLimit) -> int:
+    """A batch size that suits the caches of the CPU, or the free memory of the GPU."""
+    from raypose.inference.network import example_images
+
+    architecture, device = network.architecture, network.device
+    if device.type != "cuda":
+        n_views = architecture.n_views
+        pixels = architecture.image_height * architecture.image_width * n_views
+        return min(32, max(1 if n_views > 1 else 2, _CPU_BATCH_PIXELS // pixels))
+    before = 0
+
+    def forward() -> torch.Tensor:
+        nonlocal before
+        on_device = images.to(device, network.dtype)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        with torch.inference_mode():
+            return network.forward(on_device)
+
+    n_frames = 4
+    images = example_images(architecture, n_frames, seed=0)
+    while _unless_memory_runs_out(forward) is None:
+        limit.lower(n_frames)
+        n_frames = 1
+        images = example_images(architecture, n_frames, seed=0)
+    peak = torch.cuda.max_memory_allocated(device)
+    free, _ = torch.cuda.mem_get_info(device)
+    return batch_size_that_fits(free, float(peak - before) / n_frames)
+
+
+def batch_size_that_fits(free_bytes: float, bytes_per_frame: float) -> int:
+    """The largest power of two up to 256 whose activations fit into half the free memory."""
+    fits = int(free_bytes * _GPU_MEMORY_SHARE / max(1.0, bytes_per_frame))
+    return 1 << (max(1, min(_MAX_BATCH, fits)).bit_length() - 1)

@@ -1,17 +1,16 @@
-"""Frames to the images that a network takes.
+"""Batches of frames, and the images that a network takes.
 
-Station of inference between decoding and the network: planes of luma and chroma → RGB
-(`nv12_to_rgb`, where a GPU decodes; on the CPU swscale converts) → resized, normalised float
+Planes of luma and chroma → RGB (`nv12_to_rgb`, where a GPU decodes) → resized, normalised float
 images (`prepare_images`). The numbers are those of Lightning Pose: values divided by 255, bilinear
 interpolation without antialiasing, then mean and standard deviation of ImageNet. On the CPU OpenCV
-resizes, which gives the same numbers as `torch.nn.functional.interpolate` within rounding in a
-third of its time; on a GPU torch does. Bounding boxes are cropped as Lightning Pose's
-`crop_and_resize_frames` does it.
+resizes, which gives the numbers of `torch.nn.functional.interpolate` within rounding in a third of
+its time; on a GPU torch does. Crops are those of Lightning Pose's `crop_and_resize_frames`.
 """
 
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -21,20 +20,49 @@ from numpy.typing import NDArray
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
+Sizes = tuple[tuple[int, int], ...]
+"""For each view the rows and columns of its frames."""
+Bboxes = tuple[NDArray[np.int64], ...]
+"""For each view (B, 4) x, y, height, width of the network's field of view, within the frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameBatch:
+    """The same frames of one or several views, which may differ in height and width.
+
+    Attributes:
+        pixels: for each view (B, H, W, 3) uint8 RGB.
+        bboxes: what the network sees; None for whole frames.
+    """
+
+    pixels: tuple[torch.Tensor, ...]
+    bboxes: Bboxes | None = None
+
+    def __len__(self) -> int:
+        return len(self.pixels[0])
+
+    @property
+    def sizes(self) -> Sizes:
+        return tuple((view.shape[1], view.shape[2]) for view in self.pixels)
+
+    def part(self, start: int, stop: int) -> FrameBatch:
+        """Frames `start` (included) to `stop` (excluded) of all views."""
+        pixels = tuple(view[start:stop] for view in self.pixels)
+        return FrameBatch(pixels, sliced(self.bboxes, start, stop))
+
+
+def sliced(bboxes: Bboxes | None, start: int, stop: int) -> Bboxes | None:
+    """The bounding boxes of frames `start` (included) to `stop` (excluded) of all views."""
+    return None if bboxes is None else tuple(view[start:stop] for view in bboxes)
+
 
 def nv12_to_rgb(
     luma: torch.Tensor, chroma: torch.Tensor, *, full_range: bool, bt709: bool
 ) -> torch.Tensor:
-    """RGB as swscale makes it, and so OpenCV: each chroma value serves its four pixels.
+    """RGB (B, H, W, 3) as swscale makes it, and so OpenCV: a chroma value serves its four pixels.
 
-    Args:
-        luma: (B, H, W) uint8.
-        chroma: (B, H/2, W/2, 2) uint8, Cb and Cr.
-        full_range: whether values go from 0 to 255, else from 16 to 235 (240 for chroma).
-        bt709: whether the matrix is that of BT.709, else of BT.601.
-
-    Returns:
-        (B, H, W, 3) uint8.
+    Luma (B, H, W) and chroma (B, H/2, W/2, 2), Cb and Cr, are uint8: from 0 to 255 in full range,
+    else from 16 to 235 (240 for chroma). The matrix is that of BT.709, else of BT.601.
     """
     red, blue = (0.2126, 0.0722) if bt709 else (0.299, 0.114)
     green = 1 - red - blue
@@ -64,15 +92,10 @@ def prepare_images(
     dtype: torch.dtype = torch.float32,
     bboxes: NDArray[np.int64] | None = None,
 ) -> torch.Tensor:
-    """Crop, resize and normalise frames.
+    """Crop, resize and normalise (B, H, W, 3) uint8 RGB frames, on the CPU or on `device`.
 
-    Args:
-        frames: (B, H, W, 3) uint8 RGB, on the CPU or on `device`.
-        height, width, device, dtype: of the images.
-        bboxes: (B, 4) of the crops, from `clamp_bboxes`; None for whole frames.
-
-    Returns:
-        (B, 3, height, width) images, channels last in memory.
+    `bboxes` (B, 4) of the crops are those of `clamp_bboxes`. The images (B, 3, height, width) have
+    their channels last in memory.
     """
     if device.type == "cpu":
         resized = _resize_with_opencv(frames, height, width, bboxes)
@@ -87,10 +110,7 @@ def prepare_images(
 def clamp_bboxes(
     bboxes: NDArray[np.float64], frame_height: int, frame_width: int
 ) -> NDArray[np.int64]:
-    """(B, 4) x, y, height, width within the frame, at least one pixel large.
-
-    Cut to whole pixels, as upstream does.
-    """
+    """(B, 4) x, y, height, width in whole pixels, as upstream cuts them, within the frame."""
     x, y, h, w = (bboxes[:, i].astype(np.int64) for i in range(4))  # towards zero, as `int` does
     x1, y1 = np.clip(x, 0, frame_width - 1), np.clip(y, 0, frame_height - 1)
     x2 = np.maximum(x1 + 1, np.minimum(frame_width, x + w))
@@ -139,7 +159,6 @@ def _interpolate(images: torch.Tensor, height: int, width: int) -> torch.Tensor:
 def _normalisation(device: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Factor and addend that turn values of 0 to 255 into normalised ones."""
     with torch.inference_mode(False):
-        mean = torch.tensor(MEAN, dtype=torch.float64)
-        std = torch.tensor(STD, dtype=torch.float64)
+        mean, std = (torch.tensor(values, dtype=torch.float64) for values in (MEAN, STD))
         scale, shift = 1 / (255 * std), -mean / std
         return scale.to(device, torch.float32), shift.to(device, torch.float32)

@@ -1,11 +1,10 @@
 """Heatmaps to keypoints with sub-pixel accuracy.
 
-Station of inference after the network: heatmaps → (x, y, likelihood) in pixels of its input;
-`predictor` scales to the frame. The result is that of Lightning Pose's `run_subpixelmaxima`, found
-faster. Lightning Pose doubles each heatmap `downsample_factor` times (bicubic, then the 5×5
-Gaussian of image pyramids with zeros beyond the border), takes a softmax at temperature 1000, its
-expectation, and the mass within two pixels of it. Doubling and blurring are linear and separable,
-so all of the upsampling is one matrix from the left and one from the right.
+The result is that of Lightning Pose's `run_subpixelmaxima`, found faster. That doubles each
+heatmap `downsample_factor` times (bicubic, then the 5×5 Gaussian of image pyramids with zeros
+beyond the border), takes a softmax at temperature 1000, its expectation, and the mass within two
+pixels of it. Doubling and blurring are linear and separable, so all of the upsampling is one
+matrix from the left and one from the right.
 """
 
 from __future__ import annotations
@@ -73,21 +72,20 @@ def _soft_argmax(maps: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) 
 def _soft_argmax_near_peak(
     maps: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor, window: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same from a window around the peak, and for which maps that is exact.
+    """(N, 3) as `_soft_argmax` from a window around the peak, and (N,) whether that is exact.
 
     With A and B for the matrices `rows` and `columns`, an upsampled value is u[p, q] = sum over i,
     j of A[p, i] B[q, j] h[i, j]. So no value of row p is above L · sum over i of |A[p, i]| · max
     over j of h[i, j], where L is the largest sum over j of |B[q, j]|; the same holds for columns.
     If these bounds of all rows and columns outside the window are below the maximum within by a
     margin, the softmax has no weight there that float32 could hold.
-
-    Returns:
-        (N, 3) as `_soft_argmax`, and (N,) whether the row may be used.
     """
     heights = _bounds(maps.amax(2), rows, columns)
     widths = _bounds(maps.amax(1), columns, rows)
-    top = _window_start(heights, window)
-    left = _window_start(widths, window)
+    top, left = (
+        (bounds.argmax(1) - window // 2).clamp(0, bounds.shape[1] - window)
+        for bounds in (heights, widths)
+    )
     # (positions, window, h): every run of consecutive rows of the matrix, as a view.
     bands = rows.unfold(0, window, 1).transpose(1, 2)[top]
     sides = columns.unfold(0, window, 1)[left]
@@ -107,10 +105,6 @@ def _soft_argmax_near_peak(
 def _bounds(greatest: torch.Tensor, matrix: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """(N, upsampled) bounds of rows (or columns) from (N, h) maxima of those of the heatmap."""
     return torch.matmul(greatest, matrix.abs().T) * other.abs().sum(1).max()
-
-
-def _window_start(bounds: torch.Tensor, window: int) -> torch.Tensor:
-    return (bounds.argmax(1) - window // 2).clamp(0, bounds.shape[1] - window)
 
 
 def _greatest_outside(bounds: torch.Tensor, start: torch.Tensor, window: int) -> torch.Tensor:

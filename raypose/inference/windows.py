@@ -1,14 +1,12 @@
 """Windows of five frames, for models with temporal context.
 
 Features of single frames come in batch by batch, and go out with two more frames on either side,
-as the heads need them. Which frames must be read for a range of rows, and what the first and last
-two rows of a video hold, is decided here.
+as the heads need them.
 
 Lightning Pose predicts frame 2 to frame N−3 of N; rows 0 and 1 repeat row 2, and the last two
 repeat row N−3. Its tails depend on the length of its batches; here every row follows this rule.
-Videos of up to four frames have no such window, and Lightning Pose predicts nothing; here the
-first and last frame are repeated, as Lightning Pose pads sequences in training
-(`get_context_from_sequence`).
+For videos of up to four frames Lightning Pose predicts nothing; here the first and last frame are
+repeated, as it pads sequences in training (`get_context_from_sequence`).
 """
 
 from __future__ import annotations
@@ -39,11 +37,9 @@ class Windows:
         self._n_pushed = 0
 
     def push(self, features: torch.Tensor) -> torch.Tensor | None:
-        """Take the features (B, …) of the next frames.
+        """Take features (B, …) of the next frames; give (T + 4, …): T with two on either side.
 
-        Returns:
-            (T + 4, …) features, of which T frames have two on either side; None until there are
-            five.
+        None until there are five.
         """
         joined = features if self._kept is None else torch.cat((self._kept, features))
         self._n_pushed += len(features)
@@ -54,22 +50,17 @@ class Windows:
         """For a video of up to four frames: all of them, with the ends repeated."""
         if self._kept is None or self._n_pushed >= _LENGTH:
             return None
-        ends = (self._kept[:1], self._kept[-1:])
-        before, after = (end.expand(CONTEXT, *end.shape[1:]) for end in ends)
-        return torch.cat((before, self._kept, after))
+        return _with_repeated_ends(self._kept)
 
 
 def with_edges(rows: torch.Tensor, n_frames: int) -> torch.Tensor:
-    """(T + 4, …) rows for all frames that were read: the first and last of `rows` repeated.
+    """Rows for all frames of a video that were read: the first and last of (T, …) repeated.
 
     If the range that was read ends within the video, the repeated rows are wrong, and not wanted.
-
-    Args:
-        rows: (T, …) of the frames that have two on either side, or all of a video of up to four
-            frames.
-        n_frames: frames of the video.
     """
-    if n_frames < _LENGTH:
-        return rows
+    return rows if n_frames < _LENGTH else _with_repeated_ends(rows)
+
+
+def _with_repeated_ends(rows: torch.Tensor) -> torch.Tensor:
     before, after = (end.expand(CONTEXT, *end.shape[1:]) for end in (rows[:1], rows[-1:]))
     return torch.cat((before, rows, after))

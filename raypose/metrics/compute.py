@@ -1,9 +1,7 @@
 """Metrics of a table of predictions that need no ground truth.
 
 The temporal norm, and the PCA errors where the model's config asks for them and its training
-labels are available. The labels are fitted once per model.
-
-The numbers are those of `lightning_pose.metrics.compute_metrics_single` and
+labels are available. The numbers are those of `lightning_pose.metrics.compute_metrics_single` and
 `lightning_pose.utils.pca.KeypointPCA` (2.4.3), without importing either: the fit is in the
 coordinates of the network's input, while errors are in pixels of the frame, as upstream.
 """
@@ -34,25 +32,13 @@ _MULTIVIEW_COMPONENTS = 3
 
 @dataclass(frozen=True, eq=False)
 class Subspace:
-    """An affine subspace that poses lie in, by PCA.
-
-    Attributes:
-        mean: shape (n_dims,), float32.
-        components: orthonormal rows, shape (n_kept, n_dims), float32.
-    """
+    """An affine subspace that poses lie in: (n_dims,) mean and orthonormal rows, by PCA."""
 
     mean: FloatArray
     components: FloatArray
 
     def residuals(self, points: FloatArray) -> FloatArray:
-        """Distance of each point to its projection.
-
-        Args:
-            points: shape (n, n_dims): x and y of one point after another.
-
-        Returns:
-            shape (n, n_dims / 2), in the unit of `points`.
-        """
+        """Distance (n, n_dims / 2) of points (n, n_dims) x, y, x, y, … to their projection."""
         centred = points - self.mean
         rest = centred - (centred @ self.components.T) @ self.components
         return _norm(rest.reshape(len(rest), -1, 2))
@@ -67,7 +53,7 @@ class PcaMetrics:
         singleview: subspace of poses; None if the config asks for none or labels are too few.
         centering: `mean` or `median` if poses are relative to their centre, else empty.
         views: for each mirrored view its keypoints, matched by position.
-        multiview: subspace of one body part in all views; None if the config asks for none.
+        multiview: subspace of one body part in all views; None as for `singleview`.
         without_image: names of images that can't be read; the fit lacks their labels.
     """
 
@@ -80,16 +66,12 @@ class PcaMetrics:
 
     @classmethod
     def fit(cls, spec: ModelSpec, data_dir: Path | None = None) -> PcaMetrics:
-        """Fits what the config asks for on the labels, by default those that it names.
-
-        Raises:
-            LabelsError: the labels are missing or can't be used.
-        """
+        """Fits what the config asks for on the labels, by default those that it names."""
         wanted = wanted_metrics(spec)
         data = section(spec.config, "data")
         columns = tuple(data.get("columns_for_singleview_pca") or ())
         views = tuple(tuple(view) for view in data.get("mirrored_column_matches") or ())
-        if PCA_SINGLEVIEW not in wanted and PCA_MULTIVIEW not in wanted:
+        if wanted == (TEMPORAL_NORM,):
             return cls()
         labels = read_training_labels(spec, data_dir)
         loss = section(section(spec.config, "losses"), "pca_singleview")
@@ -117,16 +99,17 @@ class PcaMetrics:
     def errors(self, xy: FloatArray) -> dict[str, FloatArray]:
         """The PCA errors of keypoints (n_frames, n_keypoints, 2), by name."""
         errors = {}
+        unknown = np.full(xy.shape[:2], np.nan, dtype=np.float32)
         if self.singleview is not None:
             # Upstream compares a centred reconstruction with positions that are not centred; here
             # both are centred, so that the error is the distance to the subspace.
             residuals = self.singleview.residuals(_poses(xy, self.columns, self.centering))
-            errors[PCA_SINGLEVIEW] = np.full(xy.shape[:2], np.nan, dtype=np.float32)
+            errors[PCA_SINGLEVIEW] = unknown.copy()
             errors[PCA_SINGLEVIEW][:, list(self.columns)] = residuals
         if self.multiview is not None:
             residuals = self.multiview.residuals(_points_in_views(xy, self.views))
             by_frame = residuals.reshape(len(xy), -1, len(self.views))
-            errors[PCA_MULTIVIEW] = np.full(xy.shape[:2], np.nan, dtype=np.float32)
+            errors[PCA_MULTIVIEW] = unknown
             for v, columns in enumerate(self.views):
                 errors[PCA_MULTIVIEW][:, list(columns)] = by_frame[:, :, v]
         return errors
@@ -175,8 +158,8 @@ def compute_metrics(
         pca: the fit on its labels; without it there are no PCA errors.
 
     Returns:
-        for each metric an array of shape (n_frames, n_keypoints), in pixels; NaN where a keypoint
-        has no value, and in frames that are not ok.
+        for each metric (n_frames, n_keypoints), in pixels; NaN where a keypoint has no value, and
+        in frames that are not ok.
 
     Raises:
         TableError: the table lacks keypoints that the fit needs.
@@ -185,10 +168,7 @@ def compute_metrics(
     if pca is None:  # some of the keypoints will do
         names = tuple(name for name in names if name in table.keypoint_names)
     table = table.select(names)
-    metrics = {
-        TEMPORAL_NORM: temporal_norm(table),
-        **({} if pca is None else pca.errors(table.xy)),
-    }
+    metrics = {TEMPORAL_NORM: temporal_norm(table)} | (pca.errors(table.xy) if pca else {})
     damaged = ~table.is_ok
     if damaged.any():
         for values in metrics.values():
@@ -228,10 +208,16 @@ def _points_in_views(xy: FloatArray, views: Sequence[Sequence[int]]) -> FloatArr
     return stacked.reshape(-1, 2 * len(views))
 
 
-def _fit(points: FloatArray, keep: int | float | None) -> Subspace:
+def _fit(points: npt.NDArray[np.floating], keep: int | float | None) -> Subspace:
     """PCA of points with gaps: every covariance from the rows that have both coordinates."""
-    covariance = _covariance(points.astype(np.float64))
-    variances, vectors = np.linalg.eigh(covariance)
+    points = points.astype(np.float64)
+    mean = np.nanmean(points, axis=0)
+    known = ~np.isnan(points)
+    n_pairs = known.T.astype(np.float64) @ known
+    if (n_pairs < 2).any():
+        raise ValueError("two keypoints are hardly ever labelled in the same frame")
+    centred = np.where(known, points - mean, 0.0)
+    variances, vectors = np.linalg.eigh(np.asarray(centred.T @ centred / (n_pairs - 1)))
     variances = np.clip(variances[::-1], 0.0, None)
     if isinstance(keep, int):
         if keep > len(variances):
@@ -244,15 +230,5 @@ def _fit(points: FloatArray, keep: int | float | None) -> Subspace:
     else:
         explained = np.cumsum(variances / variances.sum())
         kept = min(int(np.searchsorted(explained, keep)) + 1, len(variances))
-    mean = np.nanmean(points.astype(np.float64), axis=0)
     components = vectors[:, ::-1].T[:kept]
     return Subspace(np.asarray(mean, np.float32), np.asarray(components, np.float32))
-
-
-def _covariance(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    known = ~np.isnan(points)
-    n_pairs = known.T.astype(np.float64) @ known
-    if (n_pairs < 2).any():
-        raise ValueError("two keypoints are hardly ever labelled in the same frame")
-    centred = np.where(known, points - np.nanmean(points, axis=0), 0.0)
-    return np.asarray(centred.T @ centred / (n_pairs - 1))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -29,11 +30,9 @@ _OTHER_TABLE = "Check this table of labels, or name another with --override data
 
 @dataclass(frozen=True, eq=False)
 class TrainingLabels:
-    """Labels of the training split.
+    """Labels (n, n_keypoints, 2) of the training split, in pixels of the network's input.
 
-    Attributes:
-        points: in pixels of the network's input, shape (n, n_keypoints, 2); NaN if not labelled.
-        without_image: names of images that can't be read, whose labels are left out.
+    NaN where a keypoint is not labelled. Labels of images that can't be read are left out.
     """
 
     points: FloatArray
@@ -70,11 +69,7 @@ def _hint(data_dir: Path | None) -> str:
 
 
 def read_training_labels(spec: ModelSpec, data_dir: Path | None) -> TrainingLabels:
-    """Labels of the training split in the network's input.
-
-    Raises:
-        LabelsError: they are missing or can't be used.
-    """
+    """Labels of the training split in the network's input."""
     path = labels_path(spec, data_dir)
     images, labels = _read_table(path)
     if labels.shape[1] != len(spec.keypoint_names):
@@ -110,16 +105,13 @@ def _image_sizes(
             path=path,
             hint=_hint(data_dir),
         )
-    folders: dict[Path, set[tuple[int, int]]] = {}
+    folders: defaultdict[Path, set[tuple[int, int]]] = defaultdict(set)
     for name, size in zip(names, sizes, strict=True):
-        if size is not None:
-            folders.setdefault(Path(name).parent, set()).add(size)
+        folders[Path(name).parent] |= {size} if size else set()
     found = np.full((len(names), 2), np.nan, dtype=np.float32)
     for i, (name, size) in enumerate(zip(names, sizes, strict=True)):
-        of_folder = folders.get(Path(name).parent, set())
-        if size is not None:
-            found[i] = size
-        elif len(of_folder) == 1:
+        of_folder = {size} if size else folders[Path(name).parent]
+        if len(of_folder) == 1:
             (found[i],) = of_folder
     return found
 
@@ -165,15 +157,7 @@ def _image_size(path: Path) -> tuple[int, int] | None:
 
 
 def training_split(n_labels: int, training: Mapping[str, Any]) -> list[int]:
-    """Labelled frames that a model was trained on, as Lightning Pose divides them.
-
-    Args:
-        n_labels: number of labelled frames.
-        training: the `training` section of the config.
-
-    Raises:
-        LabelsError: fewer than two labels.
-    """
+    """The labelled frames that a model was trained on, as Lightning Pose divides them."""
     train_share = float(training.get("train_prob", 0.8))
     val_share = training.get("val_prob")
     if val_share is None:

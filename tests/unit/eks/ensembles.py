@@ -8,7 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from raypose.config import EksOptions
+from raypose.eks import smooth_recording
 from raypose.eks.pupil import PUPIL_KEYPOINTS
+from raypose.eks.recording import SmoothResult
 from raypose.tables.keypoints import COORDS, KeypointTable, write_csv
 
 NAMES = ("nose", "paw", "tail_base")
@@ -36,6 +39,26 @@ def make_members(
         )
         members.append(KeypointTable("heatmap_tracker", names, COORDS, values))
     return members
+
+
+def smooth_session(
+    members: Sequence[KeypointTable], options: EksOptions | None = None, **how: Any
+) -> SmoothResult:
+    """One video smoothed, in the mode `auto` unless the options name one."""
+    options = options or EksOptions()
+    options = options.model_copy(update={"mode": options.mode or "auto"})
+    return smooth_recording({"": {str(i): m for i, m in enumerate(members)}}, options, **how)
+
+
+def smooth_views(
+    members: dict[str, list[KeypointTable]],
+    options: EksOptions | None = None,
+    calibration: Path | None = None,
+) -> SmoothResult:
+    """One recording by several cameras smoothed."""
+    views = {v: {str(i): m for i, m in enumerate(tables)} for v, tables in members.items()}
+    path = str(calibration) if calibration else ""
+    return smooth_recording(views, options or EksOptions(), calibration=path)
 
 
 def write_calibration(path: Path, views: Sequence[str]) -> list[Any]:

@@ -13,12 +13,11 @@ import numpy as np
 import pytest
 
 from raypose.config import EksOptions
-from raypose.eks import smooth_session
 from raypose.eks.parameter import CoordinateLikelihood
 from raypose.eks.singlecam import smooth_walk
 from raypose.errors import CancelledError, SmoothingError
 from raypose.tables.keypoints import EKS_COORDS, EKS_SCORER, KeypointTable, read_csv
-from tests.unit.eks.ensembles import NAMES, make_members
+from tests.unit.eks.ensembles import NAMES, make_members, smooth_session
 
 
 def eks_answer(members: list[KeypointTable], **options: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -74,7 +73,7 @@ def test_a_gap_is_bridged_and_its_variance_grows() -> None:
 @pytest.mark.parametrize("n", [1, 2, 50])
 def test_the_likelihood_is_that_of_the_normal_distribution(n: int, log_s: float) -> None:
     y = np.random.default_rng(n).normal(0, 5, n)
-    likelihood = CoordinateLikelihood.of(y, noise=2.5, prior=30.0)
+    likelihood = CoordinateLikelihood(y, noise=2.5, prior=30.0)
     covariance = random_walk_covariance(n, np.exp(log_s), 30.0) + 2.5 * np.eye(n)
     quadratic = y @ np.linalg.solve(covariance, y)
     expected = (n * np.log(2 * np.pi) + np.linalg.slogdet(covariance)[1] + quadratic) / 2
@@ -230,8 +229,7 @@ def test_members_are_left_as_they_were() -> None:
 def test_one_camera_needs_neither_jax_nor_eks() -> None:
     script = """
 import sys
-from tests.unit.eks.ensembles import make_members
-from raypose.eks import smooth_session
+from tests.unit.eks.ensembles import make_members, smooth_session
 smooth_session(make_members())
 print(sorted({"jax", "eks", "pandas", "torch", "sklearn"} & set(sys.modules)))
 """

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from raypose.config import EksOptions
-from raypose.eks import smooth_session, smooth_views
 from raypose.tables.keypoints import KeypointTable
 from tests.unit.eks.ensembles import (
     NAMES,
@@ -20,6 +19,8 @@ from tests.unit.eks.ensembles import (
     make_views,
     mirrored_members,
     pupil_members,
+    smooth_session,
+    smooth_views,
 )
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]

@@ -11,12 +11,7 @@ import pandas as pd
 import pytest
 
 from raypose.config import EksOptions
-from raypose.eks import (
-    mirrored_views,
-    smooth_session,
-    smooth_views,
-    views_by_suffix,
-)
+from raypose.eks import mirrored_views, views_by_suffix
 from raypose.eks.ensemble import check_smoothed
 from raypose.eks.pupil import PUPIL_KEYPOINTS
 from raypose.errors import SmoothingError
@@ -33,6 +28,8 @@ from tests.unit.eks.ensembles import (
     make_views,
     mirrored_members,
     pupil_members,
+    smooth_session,
+    smooth_views,
     write_views,
 )
 
@@ -230,7 +227,7 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
     calibration = tmp_path / "calibration.toml"
     members = make_views(calibration)
     cases: list[tuple[str, dict[str, Any], dict[str, list[KeypointTable]]]] = [
-        ("two views or more", {}, {"left": members["left"]}),
+        ("is for several views", {"mode": "multicam"}, {"left": members["left"]}),
         ("view right: 1 of at least 2", {}, {**members, "right": members["right"][:1]}),
         ("left has 3, right has 2", {}, {**members, "right": members["right"][:2]}),
         (

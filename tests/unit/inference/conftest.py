@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from raypose.inference.vit import offline_backbones
+from raypose.inference.network import offline_backbones
 from raypose.inputs.models import open_model
 from raypose.specs import ModelSpec
 from tests.models import export_onnx, make_model

@@ -18,8 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raypose.errors import ModelError, RayposeError
-from raypose.inference.archive import check_archive
-from raypose.inference.checkpoint import read_checkpoint
+from raypose.inference.checkpoint import check_archive, read_checkpoint
 
 
 def saved(content: Any, **how: Any) -> bytes:

@@ -12,12 +12,9 @@ import torch
 from raypose.errors import ModelError
 from raypose.inference import artifact
 from raypose.inference.artifact import build_artifact, cached_artifact, is_cached, load_network
-from raypose.inference.frame_batch import FrameBatch
-from raypose.inference.gpu_memory import batch_size_that_fits
-from raypose.inference.network import load_module
-from raypose.inference.predictor import Predictor
-from raypose.inference.preprocess import clamp_bboxes
-from raypose.inference.vit import offline_backbones
+from raypose.inference.network import load_module, offline_backbones
+from raypose.inference.predictor import Predictor, batch_size_that_fits
+from raypose.inference.preprocess import FrameBatch, clamp_bboxes
 from raypose.inputs.models import open_model
 from raypose.specs import ModelSpec
 from tests.models import make_model

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from raypose.errors import ModelError
-from raypose.inference import upstream
+from raypose.inference import artifact, network
 from raypose.inference.artifact import _versions_digest
 
 
 @pytest.fixture(autouse=True)
 def _asked_anew() -> Iterator[None]:
-    upstream.installed_code.cache_clear()
+    artifact.installed_code.cache_clear()
     yield
-    upstream.installed_code.cache_clear()
+    artifact.installed_code.cache_clear()
 
 
 def clone(folder: Path) -> Path:
@@ -31,7 +31,7 @@ def test_the_key_is_that_of_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.syspath_prepend(str(clone(tmp_path / "editable")))
     keys = {before}
     for text in ("a = 1\n", "a = 2\n"):
-        upstream.installed_code.cache_clear()
+        artifact.installed_code.cache_clear()
         (tmp_path / "editable" / "lightning_pose" / "models.py").write_text(text)
         keys.add(_versions_digest())
     assert len(keys) == 3
@@ -41,13 +41,13 @@ def test_a_clone_in_the_current_directory_is_not_what_is_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = _versions_digest()
-    upstream.installed_code.cache_clear()
+    artifact.installed_code.cache_clear()
     monkeypatch.delitem(sys.modules, "lightning_pose", raising=False)
-    upstream.check_imported()
+    network.check_imported()
     monkeypatch.chdir(clone(tmp_path))
     monkeypatch.syspath_prepend("")  # as in a notebook
     assert _versions_digest() == before
     with pytest.raises(ModelError, match="and not the installed one") as raised:
-        upstream.check_imported()
+        network.check_imported()
     assert raised.value.path == str(tmp_path / "lightning_pose")
     assert "pip install -e" in raised.value.hint
