@@ -175,7 +175,8 @@ def make_executor(config: Settings) -> Executor:
 def _execute_tasks(
     executor: Executor, result: RunResult, log: run_log.RunLog, display: Display | None
 ) -> None:
-    recordings = plan_tasks(result.plan, executor.start(result.plan.models))
+    plan = result.plan
+    recordings = plan_tasks(plan, executor.start(plan.models, plan.task_bytes))
     tasks = {task.id: task for recording in recordings for task in recording}
     in_stores = io_paths(task.step for task in tasks.values()).in_stores
     refused = None if in_stores is None else check_storage(in_stores)

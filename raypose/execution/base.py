@@ -32,8 +32,12 @@ class Executor(Protocol):
 
     description: str
 
-    def start(self, models: Sequence[ModelSpec]) -> int:
+    def start(self, models: Sequence[ModelSpec], task_bytes: int = 0) -> int:
         """Prepare to run; returns the number of GPU workers.
+
+        Args:
+            models: those that will predict.
+            task_bytes: memory that the largest task without a GPU needs.
 
         At least 1, or 0 where nothing is predicted and only CPUs are used.
 

@@ -28,7 +28,7 @@ class InlineExecutor:
         self._config = config
         self.description = "this process"
 
-    def start(self, models: Sequence[ModelSpec]) -> int:
+    def start(self, models: Sequence[ModelSpec], task_bytes: int = 0) -> int:
         if not self._config.predicts:
             return 0
         from raypose.inference import passive_threads

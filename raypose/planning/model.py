@@ -302,6 +302,11 @@ class Plan:
         )
 
     @property
+    def task_bytes(self) -> int:
+        """Memory that the largest task of a CPU worker needs."""
+        return max((step.memory_bytes for step in self.missing), default=0)
+
+    @property
     def labeled_bytes(self) -> int:
         """Estimate of the disk that the labelled videos still to be drawn will take."""
         return int(sum(step.disk_bytes for step in self.missing))

@@ -92,6 +92,11 @@ class Step(ABC):
         """Whether a failure is not one of the run: the steps that miss its result report it."""
         return False
 
+    @property
+    def memory_bytes(self) -> int:
+        """Memory that its data take at the peak; 0 where the worker's budget limits them."""
+        return 0
+
     def from_disk(self) -> Step | None:
         """A step that reads the committed result instead of computing it again."""
         return None

@@ -11,6 +11,9 @@ from raypose.steps.base import Outcome, TableSource, TableStep
 from raypose.steps.provenance import commit_from_table
 from raypose.worker.context import Context
 
+BYTES_PER_KEYPOINT = 160
+"""Memory per frame and keypoint, from benchmarks/memory.py: 2,591 MiB for 1,000,000 × 17."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metrics(TableStep):
@@ -36,6 +39,10 @@ class Metrics(TableStep):
             provenance={"kind": "metrics", **source.inputs, **metrics_provenance(source)},
             data_dir=source.data_dir,
         )
+
+    @property
+    def memory_bytes(self) -> int:
+        return BYTES_PER_KEYPOINT * self.video.n_frames * len(self.model.keypoint_names)
 
     def run(self, inputs: Sequence[Any], context: Context) -> Outcome:
         (table,) = inputs

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from raypose.errors import LabelsError
 from raypose.steps.base import Outcome, TableSource, TableStep
-from raypose.steps.metrics import metrics_provenance
+from raypose.steps.metrics import BYTES_PER_KEYPOINT, metrics_provenance
 from raypose.steps.provenance import commit_from_table
 from raypose.text import json_text
 from raypose.worker.context import Context
@@ -53,6 +53,10 @@ class Quality(TableStep):
             metrics=source.metrics,
             data_dir=source.data_dir,
         )
+
+    @property
+    def memory_bytes(self) -> int:
+        return BYTES_PER_KEYPOINT * self.video.n_frames * len(self.model.keypoint_names)
 
     def run(self, inputs: Sequence[Any], context: Context) -> Outcome:
         from raypose.metrics.compute import TEMPORAL_NORM, compute_metrics

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from raypose.eks.members import Members
 
 
+# Memory per frame, keypoint, member and view, from benchmarks/memory.py: 2,014 MiB for 1,000,000
+# frames × 17 × 3.
+_BYTES_PER_KEYPOINT = 41
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Smooth(OutputStep):
     """Smooth the ensemble; its results are the smoothed tables, one for each view.
@@ -59,6 +64,14 @@ class Smooth(OutputStep):
     @property
     def needs_all_inputs(self) -> bool:
         return self.options.min_members is None
+
+    @property
+    def memory_bytes(self) -> int:
+        if self.owner.model is None:
+            return 0  # the size of existing tables is not known before they are read
+        n_keypoints = len(self.options.keypoints or self.owner.model.keypoint_names)
+        n_values = self.video.n_frames * n_keypoints * len(self.members) * len(self.videos)
+        return n_values * _BYTES_PER_KEYPOINT
 
     def provenance_of(self, video: VideoSpec) -> Provenance:
         """What the table of one view is made from."""

@@ -16,6 +16,8 @@ from raypose.storage.provenance import Provenance
 from raypose.video.frames import Frames
 from raypose.worker.context import Context
 
+_BYTES_PER_KEYPOINT = 12  # of a row in memory: x, y and likelihood
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table(OutputStep):
@@ -36,6 +38,11 @@ class Table(OutputStep):
     @property
     def tables(self) -> tuple[str, ...]:
         return (self.outputs["table"],)
+
+    @property
+    def memory_bytes(self) -> int:
+        # The ranges, the rows together, and the text of some of them.
+        return 3 * self.video.n_frames * len(self.model.keypoint_names) * _BYTES_PER_KEYPOINT
 
     def from_disk(self) -> Step | None:
         return Load(videos=self.videos, path=self.outputs["table"])

@@ -176,7 +176,8 @@ class _H264(_Counts):
         kind = unit[0] & 31 if unit else 0
         if kind == 8:
             bits = _Bits(unit, 1)
-            self._pictures[bits.exp()] = (bits.exp(),)
+            number = bits.exp()  # first: on the right of an assignment it would be read second
+            self._pictures[number] = (bits.exp(),)
         elif kind == 7:
             self._learn_sequence(_Bits(unit, 1))
 

@@ -74,14 +74,14 @@ class RayExecutor:
         self._uses_scratch = False
         self._watched = 0.0
 
-    def start(self, models: Sequence[ModelSpec]) -> int:
+    def start(self, models: Sequence[ModelSpec], task_bytes: int = 0) -> int:
         config = self._config
         # What the cache lacks is built in another process while Ray and the workers start.
         with ArtifactBuilder(models, allow_unsafe=config.allow_unsafe_checkpoint) as builder:
             self._connection = connect(config.address, config.gpus, config.cpus)
             self._is_local = self._connection.is_local
             nodes = list(node_resources().values())
-            self._sizes = sizes_of(nodes, config, is_local=self._is_local)
+            self._sizes = sizes_of(nodes, config, is_local=self._is_local, task_bytes=task_bytes)
             n_gpu, n_cpu = self._sizes.n_gpu, self._sizes.n_cpu(nodes)
             self._check_gpus()
             self._start_coordinator()

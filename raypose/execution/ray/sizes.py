@@ -42,12 +42,14 @@ class Sizes:
     # Cores, as Ray counts them, of each GPU worker. More than one would keep it off nodes with
     # few cores, which may join later.
     gpu_worker_cpus: int = 0
-    memory_bytes: int = 0  # that each worker asks Ray for
+    memory_bytes: int = 0  # that each GPU worker asks Ray for
+    cpu_worker_bytes: int = 0  # that each worker without asks Ray for
 
     def options(self, gpu: bool) -> dict[str, Any]:
         """Resources that Ray gives a worker."""
         cpus = self.gpu_worker_cpus if gpu else self.cpu_worker_threads
-        options: dict[str, Any] = {"num_cpus": cpus, "memory": self.memory_bytes}
+        memory = self.memory_bytes if gpu else self.cpu_worker_bytes
+        options: dict[str, Any] = {"num_cpus": cpus, "memory": memory}
         if gpu and self.on_gpus:
             # Ray puts shares that add up to one on the same GPU.
             options["num_gpus"] = 1 if self.workers_per_gpu == 1 else 1 / self.workers_per_gpu
@@ -75,8 +77,12 @@ class Sizes:
     def _cpu_workers(self, node: Resources) -> int:
         if not (cores := self._cores(node)):
             return 0
-        threads = self.cpu_worker_threads
-        return n_cpu_workers(cores, self._gpu_workers(node), threads, on_gpu=self.on_gpus)
+        n_gpu, threads = self._gpu_workers(node), self.cpu_worker_threads
+        by_cores = n_cpu_workers(cores, n_gpu, threads, on_gpu=self.on_gpus)
+        if "memory" not in node or not self.cpu_worker_bytes:
+            return by_cores
+        left = int(node["memory"]) - n_gpu * self.memory_bytes
+        return max(1, min(by_cores, left // self.cpu_worker_bytes))
 
 
 def node_resources() -> dict[str, Resources]:
@@ -84,8 +90,18 @@ def node_resources() -> dict[str, Resources]:
     return {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
 
 
-def sizes_of(nodes: Sequence[Resources], config: Settings, *, is_local: bool) -> Sizes:
-    """Decide on the workers of a run, by the nodes that the cluster has now."""
+def sizes_of(
+    nodes: Sequence[Resources], config: Settings, *, is_local: bool, task_bytes: int = 0
+) -> Sizes:
+    """Decide on the workers of a run, by the nodes that the cluster has now.
+
+    Args:
+        nodes: their resources.
+        config: what was asked for.
+        is_local: whether Ray runs on this machine alone.
+        task_bytes: memory that the largest task of a CPU worker needs. There are fewer CPU workers
+            where a node has no room for as many as it has cores.
+    """
     total = max(1, sum(int(node.get("CPU", 0)) for node in nodes))
     share = min(1.0, (config.cpus or total) / total)
     cpus = max(1, round(share * total))
@@ -113,4 +129,10 @@ def sizes_of(nodes: Sequence[Resources], config: Settings, *, is_local: bool) ->
         for node in used
         if "memory" in node
     ]
-    return replace(sized, memory_bytes=min([_WORKER_BYTES, *memory]))
+    least = min([_WORKER_BYTES, *memory])
+    # A task that needs more than a node has is tried all the same.
+    left = [
+        int(node["memory"]) - sized._gpu_workers(node) * least for node in used if "memory" in node
+    ]
+    cpu_worker_bytes = max(least, min([task_bytes, *left]))
+    return replace(sized, memory_bytes=least, cpu_worker_bytes=cpu_worker_bytes)

@@ -312,3 +312,14 @@ def test_ranges_count_as_done_where_all_views_have_them() -> None:
     assert (predict.start, predict.stop) == (400, 1000)
     for args in (task.step for task in tasks if isinstance(task.step, Table)):
         assert [path for _, _, path in args.ranges] in (["/r/0", ""], ["/s/0", ""])
+
+
+def test_what_tasks_take_in_memory_grows_with_the_video() -> None:
+    def needed(plan: RecordingPlan) -> int:
+        config = RunConfig(videos=("v",), models=("a", "b"))
+        return Plan(config, (), (), (plan,), (), Path("run")).task_bytes
+
+    # One keypoint; two members are smoothed, and metrics take 160 bytes of each row.
+    assert needed(recording()) == 160 * N_FRAMES
+    everything = {"table", "smooth", "metrics", "label", "snippet"}
+    assert needed(recording({name: everything for name in ("a", "b", "eks")})) == 0

@@ -18,18 +18,18 @@ def node(cpus: int, gpus: int = 0, memory: int = 256 * GIB) -> Node:
     return {"CPU": cpus, "memory": memory, **({"GPU": gpus} if gpus else {})}
 
 
-def sizes(*nodes: Node, is_local: bool = False, **settings: Any) -> Sizes:
+def sizes(*nodes: Node, is_local: bool = False, task_bytes: int = 0, **settings: Any) -> Sizes:
     config = RunConfig(videos=("a.mp4",), models=("m",), **settings)
-    return sizes_of(nodes, config, is_local=is_local)
+    return sizes_of(nodes, config, is_local=is_local, task_bytes=task_bytes)
 
 
 @pytest.mark.parametrize(
     ("nodes", "n_gpu", "n_cpu", "threads"),
     [
         ([node(2)], 1, 1, 1),
-        ([node(4)], 1, 2, 1),
-        ([node(16)], 4, 8, 1),
-        ([node(64)], 16, 8, 4),
+        ([node(4)], 1, 1, 1),
+        ([node(16)], 4, 4, 1),
+        ([node(64)], 16, 4, 4),
         ([node(16, 1)], 1, 8, 1),
         ([node(16, 2)], 2, 8, 1),
         ([node(64, 1)], 1, 15, 4),
@@ -75,7 +75,7 @@ def test_fewer_cores_are_used_where_that_is_asked(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(module, "usable_cores", lambda: 64)
     nodes = [node(64), node(64)]
     found = sizes(*nodes, cpus=16)
-    assert (found.n_gpu, found.n_cpu(nodes)) == (4, 8)
+    assert (found.n_gpu, found.n_cpu(nodes)) == (4, 4)
     for gpu, threads in ((True, 4), (False, 1)):
         assert found.budget(nodes[0], gpu=gpu, on_gpu=False).threads == threads
 
@@ -99,3 +99,20 @@ def test_without_networks_all_cores_are_for_the_rest() -> None:
     found = sizes_of(nodes, SmoothConfig(tables=("a",), eks_dir="out"), is_local=True)
     assert found.n_gpu == 0
     assert found.n_cpu(nodes) * found.cpu_worker_threads == 16
+
+
+@pytest.mark.parametrize(
+    ("memory", "task", "n_cpu", "asked"),
+    [
+        (64 * GIB, 0, 8, 1 * GIB),
+        (64 * GIB, 8 * GIB, 7, 8 * GIB),  # GPU workers keep theirs
+        (64 * GIB, 200 * GIB, 1, 60 * GIB),  # more than there is: tried all the same
+    ],
+)
+def test_large_tasks_get_fewer_workers(memory: int, task: int, n_cpu: int, asked: int) -> None:
+    here = node(64, 4, memory)
+    found = sizes(here, task_bytes=task)
+    assert found.n_cpu([here]) == n_cpu
+    assert found.options(gpu=False)["memory"] == asked
+    assert found.options(gpu=True)["memory"] == GIB
+    assert 4 * GIB + n_cpu * asked <= memory
