@@ -60,7 +60,7 @@ def run(config: RunConfig, *, display: Display | None = None, quiet: bool = Fals
         made = plan_run(config, run_dir=_run_directory(config, config.output_dir))
         result = _execute_plan(made, _display(display, quiet))
         if result.made.get("smooth"):
-            _describe_ensemble(made, config)
+            _describe_ensemble(made)
         return result
 
 
@@ -89,11 +89,9 @@ def smooth(
 def _display(display: Display | None, quiet: bool) -> Display | None:
     if display is not None or quiet:
         return display
-    from rich.console import Console
+    from raypose.report.terminal import live_display, stdout_console
 
-    from raypose.report.terminal import live_display
-
-    return live_display(Console(highlight=False))
+    return live_display(stdout_console())
 
 
 def _run_directory(config: Settings, output_dir: AnyPath | None) -> Path:
@@ -109,12 +107,12 @@ def _run_directory(config: Settings, output_dir: AnyPath | None) -> Path:
     return Path.cwd() / "raypose-runs" / time.strftime("%Y-%m-%dT%H-%M-%S")
 
 
-def _describe_ensemble(made: Plan, config: RunConfig) -> None:
+def _describe_ensemble(made: Plan) -> None:
     smoothed = [o for o in made.outputs if o.table.step.name == "smooth"]
     views = dict.fromkeys(output.video.view for output in smoothed if output.video.view)
     members = [model.directory for model in made.models]
     root = as_path(smoothed[0].owner.root)
-    describe_ensemble(root, members, tuple(views), config.eks_options)
+    describe_ensemble(root, members, tuple(views), made.config.eks_options)
 
 
 def _execute_plan(made: Plan, display: Display | None) -> RunResult:
@@ -240,15 +238,13 @@ def _description(made: Plan) -> dict[str, Any]:
         ],
         "outputs": [
             {
-                "video": output.video.key,
-                "owner": output.owner.name,
+                "video": planned.step.video.key,
+                "owner": owner,
                 "kind": planned.step.name,
                 "paths": dict(planned.outputs),
                 "done_before": planned.done,
             }
-            for output in made.outputs
-            for planned in output.steps
-            if planned.outputs
+            for owner, planned in made.steps
         ],
         "problems": [
             {"subject": p.subject, "message": p.message, "hint": p.hint, "fatal": p.fatal}

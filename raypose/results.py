@@ -148,17 +148,15 @@ class Recorder:
         for path, counts in summary.stats.get("damaged", {}).items():
             known = result.damaged.get(path, counts)
             result.damaged[path] = min(known, counts, key=lambda n: n.get("ok", 0))
-        for failure in dict.fromkeys(summary.failures):
-            if failure.skipped:
-                result.skipped += 1
-            else:
-                result.failures.append(replace(failure, subject=task.subject))
-        self._log.event("task finished", **_event(task, summary))
+        failures = [replace(f, subject=task.subject) for f in dict.fromkeys(summary.failures)]
+        result.failures += [failure for failure in failures if not failure.skipped]
+        result.skipped += sum(failure.skipped for failure in failures)
+        self._log.event("task finished", **_event(task, summary, failures))
         if self._display is not None:
             self._display.finished(task, summary)
 
 
-def _event(task: Task, summary: Summary) -> dict[str, Any]:
+def _event(task: Task, summary: Summary, failures: Sequence[Failure]) -> dict[str, Any]:
     event: dict[str, Any] = {
         "task": task.id,
         "kind": task.step.name,
@@ -174,6 +172,6 @@ def _event(task: Task, summary: Summary) -> dict[str, Any]:
         event["damaged"] = summary.stats["damaged"]
     if summary.warnings:
         event["warnings"] = list(summary.warnings)
-    if summary.failures:
-        event["failures"] = [asdict(failure) for failure in dict.fromkeys(summary.failures)]
+    if failures:
+        event["failures"] = [asdict(failure) for failure in failures]
     return event

@@ -95,12 +95,9 @@ def complain(word: str, sentence: str) -> None:
 
 
 def console() -> Console:
-    """The console of the standard output; in a file, lines are never broken."""
-    from rich.console import Console
+    from raypose.report.terminal import stdout_console
 
-    if sys.stdout.isatty():
-        return Console(highlight=False)
-    return Console(highlight=False, soft_wrap=True, width=1000)
+    return stdout_console()
 
 
 _LONGEST_METAVAR = 24

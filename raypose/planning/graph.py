@@ -22,7 +22,7 @@ from dataclasses import replace
 from raypose.config import RunConfig
 from raypose.planning.model import OutputPlan, Plan, PredictGroup, RecordingPlan
 from raypose.planning.partition import Shard, partition
-from raypose.steps import Predict, Smooth, Step, Table, Task
+from raypose.steps import Load, Predict, Smooth, Step, Table, Task
 from raypose.steps.base import OutputStep
 from raypose.steps.ranges import range_folder
 from raypose.storage import as_path
@@ -43,15 +43,20 @@ def plan_tasks(plan: Plan, n_gpus: int) -> list[tuple[Task, ...]]:
     config = plan.config
     if not isinstance(config, RunConfig):
         return [_recording_tasks(recording, []) for recording in plan.pending]
-    groups = [(recording, group) for recording in plan.pending for group in recording.groups]
-    demands = [recording.demand(group) for recording, group in groups]
-    shards = partition(demands, n_gpus, config.chunk_frames)
-    predicts: dict[str, list[_Prediction]] = defaultdict(list)
-    for (recording, group), of_group in zip(groups, shards, strict=True):
-        predicts[recording.key] += [
-            _predict_task(recording, group, shard, config) for shard in of_group
-        ]
-    return [_recording_tasks(recording, predicts[recording.key]) for recording in plan.pending]
+    groups = [(recording, recording.groups) for recording in plan.pending]
+    demands = [recording.demand(group) for recording, of_one in groups for group in of_one]
+    shards = iter(partition(demands, n_gpus, config.chunk_frames))
+    return [
+        _recording_tasks(
+            recording,
+            [
+                _predict_task(recording, group, shard, config)
+                for group in of_one
+                for shard in next(shards)
+            ],
+        )
+        for recording, of_one in groups
+    ]
 
 
 def _recording_tasks(
@@ -85,7 +90,9 @@ def _recording_tasks(
 
 def _table_name(output: OutputPlan) -> str:
     """Name of a table among the results of tasks, whichever task makes or reads it."""
-    return f"table/{output.video.key}/{output.owner.name}"
+    # A table of the user's may be called as the ensemble is.
+    kind = "load" if isinstance(output.table.step, Load) else "table"
+    return f"{kind}/{output.video.key}/{output.owner.name}"
 
 
 def _predict_task(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -151,7 +151,7 @@ class RecordingPlan:
     """What one recording takes.
 
     Attributes:
-        key: its name, unique in the plan.
+        key: its name; a video of no recording may have the same.
         videos: its video, or a video for each view.
     """
 
@@ -268,15 +268,28 @@ class Plan:
         return (output for recording in self.recordings for output in recording.outputs)
 
     @property
+    def steps(self) -> Iterator[tuple[str, Planned]]:
+        """The steps that make files, each once, with the name of their owner."""
+        seen: set[int] = set()  # the step that smooths a recording belongs to each of its videos
+        for output in self.outputs:
+            for planned in output.steps:
+                if planned.outputs and id(planned.step) not in seen:
+                    seen.add(id(planned.step))
+                    yield output.owner.name, planned
+
+    @property
     def missing(self) -> tuple[OutputStep, ...]:
         """The steps whose outputs must be made, each once."""
-        return tuple(_distinct(planned for output in self.outputs for planned in output.missing))
+        return tuple(
+            planned.step
+            for _, planned in self.steps
+            if not planned.done and isinstance(planned.step, OutputStep)
+        )
 
     @property
     def output_folders(self) -> set[AnyPath]:
         """The folders that something is written to."""
-        steps = [planned for output in self.outputs for planned in output.steps]
-        paths = [as_path(path) for planned in steps for path in planned.outputs.values()]
+        paths = [as_path(path) for _, step in self.steps for path in step.outputs.values()]
         tables = [as_path(output.path) for output in self.outputs if output.table.outputs]
         return {path.parent for path in (*paths, *map(frames_beside, tables))}
 
@@ -310,12 +323,3 @@ class Plan:
     def labeled_bytes(self) -> int:
         """Estimate of the disk that the labelled videos still to be drawn will take."""
         return int(sum(step.disk_bytes for step in self.missing))
-
-
-def _distinct(planned: Iterable[Planned]) -> Iterator[OutputStep]:
-    # The step that smooths a recording belongs to each of its videos.
-    seen: set[int] = set()
-    for each in planned:
-        if id(each.step) not in seen and isinstance(each.step, OutputStep):
-            seen.add(id(each.step))
-            yield each.step

@@ -30,7 +30,7 @@ _AT_ONCE = 16
 
 
 def plan_run(config: RunConfig, *, run_dir: Path) -> Plan:
-    """Open, look and compare; see the module's docstring.
+    """Open, look and compare; see `raypose.planning`.
 
     Raises:
         UsageError: an argument stands for nothing, or does not fit the others.

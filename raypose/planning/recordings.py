@@ -186,14 +186,14 @@ def _without_other_files(
         UsageError: nothing else was found.
     """
     named = {str(video.path) for video in found.videos if video.named}
-    others = [
+    others = {
         video.path
         for video in videos
         if isinstance(video, Unusable)
         and isinstance(video.error, NoVideoTrackError)
         and video.path not in named
-    ]
-    excluded = [Excluded(as_path(path), NO_VIDEO) for path in others]
+    }
+    excluded = [Excluded(as_path(path), NO_VIDEO) for path in sorted(others)]
     if others and len(others) == len(found.videos) and not found.broken:
         raise UsageError(f"no video there: {_listed(excluded)}")
     return [video for video in videos if video.path not in others], excluded

@@ -59,9 +59,9 @@ def _add_video(table: Table, plan: VideoPlan) -> None:
     video = plan.video
     first = (
         markup(video.key),
-        f"{video.n_frames:,}",
-        duration(video.duration_s),
-        f"{video.width}×{video.height}",
+        f"{video.n_frames:,}" if video.n_frames else "",
+        duration(video.duration_s) if video.n_frames else "",
+        f"{video.width}×{video.height}" if video.n_frames else "",
         markup(video.format),
     )
     for i, output in enumerate(plan.outputs):

@@ -6,6 +6,7 @@ are told what happens through the `Display` contract and know nothing of executo
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +26,13 @@ if TYPE_CHECKING:
 
 _PLAIN_EVERY_S = 5.0
 _UNKNOWN_FRAMES = 10_000  # of a task that does not know them yet (those of tables that are read)
+
+
+def stdout_console() -> Console:
+    """The console of the standard output; in a file, lines are never broken."""
+    if sys.stdout.isatty():
+        return Console(highlight=False)
+    return Console(highlight=False, soft_wrap=True, width=1000)
 
 
 def live_display(console: Console) -> Display:

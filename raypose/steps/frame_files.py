@@ -64,7 +64,7 @@ def commit_frames(
         videos: the videos that were read.
         always: whether to write it though all frames are ok. It is written then, too, where an
             earlier one lies in its place.
-        origin: of the table, as in `frames_recipe`.
+        origin: of the table, as in `frames_provenance`.
 
     Returns:
         The path that was committed, if any.

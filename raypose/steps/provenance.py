@@ -1,4 +1,4 @@
-"""What a stage's outputs were made from, for their records: from what was read and done.
+"""What a step's outputs were made from, for their records: from what was read and done.
 
 A plan says what it expects; these say how it came out: with which precision and decoder a table
 was predicted, from which files, and of which tables the rest was made. See

@@ -20,7 +20,7 @@ class Timestamps(TableStep):
 
     Attributes:
         table: path of the table; the file goes beside it.
-        table_recipe: what the table is made from.
+        table_provenance: what the table is made from.
     """
 
     name = "timestamps"

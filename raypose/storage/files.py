@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -84,17 +85,21 @@ class LocalStore(Store[Path]):
         remove_if_empty(folder.parent)
 
     def excess_bytes(self, path: Path) -> int:
-        try:
-            longest = os.pathconf(_nearest_folder(path.parent), "PC_NAME_MAX")
-        except (OSError, ValueError):
-            longest = _MAX_NAME_BYTES
-        return len(os.fsencode(path.name)) - longest
+        return len(os.fsencode(path.name)) - _longest_name(path.parent)
 
     def has_room_below(self, folder: Path) -> bool:
         return len(os.fsencode(folder)) + 2 * _MAX_NAME_BYTES <= _MAX_PATH_BYTES
 
     def free_bytes(self, folder: Path) -> int:
         return shutil.disk_usage(_nearest_folder(folder)).free
+
+
+@functools.lru_cache(maxsize=1024)  # every output of a large plan asks
+def _longest_name(folder: Path) -> int:
+    try:
+        return os.pathconf(_nearest_folder(folder), "PC_NAME_MAX")
+    except (OSError, ValueError):
+        return _MAX_NAME_BYTES
 
 
 def store_of(path: AnyPath) -> AnyStore:

@@ -207,11 +207,12 @@ def test_settings_reach_the_gpu() -> None:
     assert (args.batch_size, args.strict) == (7, True)
 
 
-def test_recipes_have_a_digest() -> None:
+def test_provenances_have_a_digest() -> None:
     # What ends in a record must be JSON.
     for task in graph(recording()):
-        provenance = getattr(task.step, "recipe", None)
-        assert provenance is None or digests.digest_of_json(provenance)
+        step = task.step
+        provenances = step.provenances if isinstance(step, Predict) else (step.provenance,)
+        assert all(map(digests.digest_of_json, provenances)) and provenances
 
 
 def of_views(
@@ -323,3 +324,16 @@ def test_what_tasks_take_in_memory_grows_with_the_video() -> None:
     assert needed(recording()) == 160 * N_FRAMES
     everything = {"table", "smooth", "metrics", "label", "snippet"}
     assert needed(recording({name: everything for name in ("a", "b", "eks")})) == 0
+
+
+def test_a_recording_and_a_video_of_the_same_name_have_their_own_tasks() -> None:
+    """A recording `day1/cam` of two views beside a video of that name."""
+    alone, both = (
+        recording(eks=False),
+        replace(of_views(takes_views=(False, False)), key=VIDEO.key),
+    )
+    config = RunConfig(videos=("v",), models=("a", "b"))
+    made = plan_tasks(Plan(config, (), (), (alone, both), (), Path("run")), 1)
+    ids = [task.id for tasks in made for task in tasks]
+    assert len(set(ids)) == len(ids)
+    assert [sum(task.gpu for task in tasks) for tasks in made] == [1, 2]

@@ -48,7 +48,7 @@ def log(tmp_path: Path) -> Iterator[run_log.RunLog]:
 
 
 def start(log: run_log.RunLog, **driver: Any) -> None:
-    log.event("planned", n_sessions=2, n_pending=2, **driver)
+    log.event("planned", n_recordings=2, n_pending=2, **driver)
     log.event("started", on="one GPU", n_tasks=4, tasks={"predict": 2, "table": 2}, n_frames=200)
 
 
@@ -113,7 +113,7 @@ def test_the_latest_run_counts(log: run_log.RunLog) -> None:
     start(log)
     log.event("task finished", **finished("predict", failures=[failure()]))
     log.event("ended", seconds=3, failures=1)
-    log.event("planned", n_sessions=2, n_pending=1)
+    log.event("planned", n_recordings=2, n_pending=1)
     status = read_status(log.directory)
     assert status.state == "starting" and not status.failures and not status.total
 

@@ -1,0 +1,25 @@
+"""What a run leaves beside its tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from raypose import pipeline
+from tests.projects import Project
+
+
+def test_the_file_of_an_ensemble_keeps_its_options(tmp_path: Path) -> None:
+    """It is written again after each smoothing, with the options that were used."""
+    project = Project(tmp_path)
+    project.video()
+    folder = project.root / "models" / "ensembles" / "mine"
+    folder.mkdir(parents=True)
+    text = "members: [a, b]\nsmooth_param: 4\nquantile_keep_pca: 50\n"
+    (folder / "ensemble.yaml").write_text(text)
+    plan = project.plan(models=(folder,), output_dir=tmp_path / "out")
+    pipeline._describe_ensemble(plan)
+    (path,) = (tmp_path / "out").rglob("ensemble.yaml")
+    written = yaml.safe_load(path.read_text())
+    assert (written["smooth_param"], written["quantile_keep_pca"]) == (4, 50)
