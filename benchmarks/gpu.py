@@ -120,11 +120,13 @@ def measure_video(
     from raypose.inference.preprocess import FrameBatch
     from raypose.video.index import index_video
     from raypose.video.reader import FrameReader
+    from raypose.worker.budget import Budget
     from tests.predictions import predict_frames, predict_video
 
     index = index_video(video)
     batch_size = min(predictor.batch_size for predictor in predictors)
     on_gpu = predictors[0].network.device.type == "cuda"
+    threads = Budget.of_process(on_gpu=on_gpu).reader
 
     def synchronize() -> None:
         if on_gpu:
@@ -132,7 +134,7 @@ def measure_video(
 
     def decode() -> None:
         device = predictors[0].network.device
-        with open_reader(index, decoder, device, batch_size=batch_size) as reader:
+        with open_reader(index, decoder, device, batch_size=batch_size, threads=threads) as reader:
             for _ in reader:
                 continue
         synchronize()
@@ -157,7 +159,9 @@ def measure_video(
         found: list[Any] = []
 
         def loop(members: list[Any] = members, found: list[Any] = found) -> None:
-            found[:] = predict_video(index, members, batch_size=batch_size, decoder=decoder)
+            found[:] = predict_video(
+                index, members, batch_size=batch_size, decoder=decoder, reader_threads=threads
+            )
             synchronize()
 
         networks()

@@ -33,7 +33,8 @@ class Stub(Worker):
         return WorkerInfo(self.name, ray.get_runtime_context().get_node_id(), "cpu")
 
     def run_task(self, task: Task, attempt: int, shared: Shared, *inputs: Any) -> tuple[Any, ...]:
-        if not self._begin(task, attempt):
+        progress = Progress(task.id, 0, task.n_frames, self.name)
+        if not ray.get(self._coordinator.begin.remote(progress, attempt)):
             return (None, *[None] * len(task.outputs))
         if task.gpu:
             time.sleep(SLEEP_S)

@@ -9,7 +9,10 @@ that the image must have (empty where the job brings its code).
 import sys
 from importlib.util import find_spec
 
-NEEDED = ("av", "cv2", "eks", "lightning_pose", "pandas", "pyarrow", "pydantic", "torch", "typer")
+NEEDED = (
+    "av", "cv2", "eks", "lightning_pose", "pandas", "pyarrow", "pydantic", "pynvml", "torch",
+    "typer",
+)  # fmt: skip
 
 
 def problem(oldest: str, too_new: str, version: str) -> str:

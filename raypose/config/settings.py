@@ -93,8 +93,6 @@ class Settings(Checked):
 
     device: Annotated[Device, Option(GPUS)] = "auto"
     """Where networks run; auto takes a GPU if there is one."""
-    cpus: Annotated[Count | None, Option(GPUS, default="all")] = None
-    """CPU cores to use, of those that the process may use."""
     gpus: Annotated[Count | None, Option(GPUS, default="all")] = None
     """Number of GPUs to use."""
     workers_per_gpu: Annotated[Count, Option(GPUS)] = 1
@@ -102,6 +100,8 @@ class Settings(Checked):
     address: Annotated[str | None, _ADDRESS, Option(MACHINES, default="local")] = None
     """Ray cluster to join: HOST:PORT, or auto for the one on this machine; local starts one for
     this run."""
+    cpus: Annotated[Count | None, Option(MACHINES, default="all")] = None
+    """CPU cores to use, of those that the process may use."""
     inline: Annotated[Flag, Option(MACHINES)] = False
     """Run everything in this process, without Ray."""
     stall_timeout_s: Annotated[Seconds, Option(MACHINES, ("--stall-timeout",))] = 600.0

@@ -36,6 +36,7 @@ _FACTS = (
 )  # fmt: skip
 _BROKEN = (OSError, ValueError, KeyError, TypeError, RecursionError, zlib.error)
 _stored_bytes = _TRIM_EVERY_BYTES
+_kept: dict[str, tuple[Identity, Int64]] = {}  # keyframes, where the cache can't be written
 
 
 def store_index(source: str, identity: Identity, index: VideoIndex, fingerprint: str) -> None:
@@ -44,6 +45,8 @@ def store_index(source: str, identity: Identity, index: VideoIndex, fingerprint:
     content = _encode(identity, index, fingerprint)
     if cache.store(_place(source), content):
         _stored_bytes += len(content)
+    else:
+        _kept[source] = identity, index.keyframes
     if _stored_bytes > _TRIM_EVERY_BYTES:
         _stored_bytes = 0
         trim()
@@ -82,7 +85,8 @@ def load_keyframes(source: str, identity: Identity | None) -> Int64 | None:
         n_bytes = n * np.dtype(kind).itemsize
         return _summed(np.frombuffer(zlib.decompressobj().decompress(packed, n_bytes), kind, n))
     except _BROKEN:
-        return None
+        kept_of, keyframes = _kept.get(source, (None, None))
+        return keyframes if kept_of == identity else None
 
 
 def trim(max_bytes: int = MAX_BYTES) -> None:

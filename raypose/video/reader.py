@@ -11,7 +11,7 @@ import contextlib
 import itertools
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
@@ -53,14 +53,15 @@ class Batch:
 
 
 @contextlib.contextmanager
-def read_ahead(items: Iterator[T], n_ahead: int) -> Iterator[Iterator[T]]:
+def read_ahead(items: Generator[T], n_ahead: int) -> Iterator[Iterator[T]]:
     """Run an iterator in a thread of its own, up to `n_ahead` items ahead of the caller.
 
     Errors are raised in place of the item; leaving the context stops the thread. With `n_ahead`
     0, the caller's thread does it.
     """
     if not n_ahead:
-        yield items
+        with contextlib.closing(items):
+            yield items
         return
     pool = ThreadPoolExecutor(1, "raypose-decode")
     end = object()
@@ -75,6 +76,7 @@ def read_ahead(items: Iterator[T], n_ahead: int) -> Iterator[Iterator[T]]:
         yield consume()
     finally:
         pool.shutdown(cancel_futures=True)
+        items.close()
 
 
 class FrameReader:
@@ -119,7 +121,7 @@ class FrameReader:
     def __iter__(self) -> Iterator[Batch]:
         return self._open.enter_context(read_ahead(self._batches(), self._n_ahead))
 
-    def _batches(self) -> Iterator[Batch]:
+    def _batches(self) -> Generator[Batch]:
         n_decoded = 0
         for batch in self._decoded():
             n_decoded += int((batch.statuses != FrameStatus.MISSING).sum())

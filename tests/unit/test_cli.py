@@ -221,7 +221,7 @@ class TestConfigFile:
         (project.root / "run.yaml").write_text(yaml.safe_dump(settings))
         code, text = invoke("plan", "--config", "run.yaml")
         assert code == 0
-        assert "2 × predictions, 2 × metrics, 2 × labelled" in text
+        assert "2 × predictions, 2 × metrics" in text and "2 × labelled video" in text
         code, text = invoke(
             "plan", "--config", "run.yaml", "--no-metrics", "-m", project.models[0]
         )

@@ -320,4 +320,5 @@ def _sigterm_interrupts() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        if previous is not None:  # None where it was not set from Python
+            signal.signal(signal.SIGTERM, previous)

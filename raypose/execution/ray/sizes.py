@@ -42,7 +42,9 @@ class Sizes:
     # Cores, as Ray counts them, of each GPU worker. More than one would keep it off nodes with
     # few cores, which may join later.
     gpu_worker_cpus: int = 0
-    memory_bytes: int = 0  # that each GPU worker asks Ray for
+    # Memory that each GPU worker asks Ray for. On a cluster none: a node type for which an
+    # autoscaler knows no memory would never be started.
+    memory_bytes: int = 0
     cpu_worker_bytes: int = 0  # that each worker without asks Ray for
 
     def options(self, gpu: bool) -> dict[str, Any]:
@@ -135,4 +137,5 @@ def sizes_of(
         int(node["memory"]) - sized._gpu_workers(node) * least for node in used if "memory" in node
     ]
     cpu_worker_bytes = max(least, min([task_bytes, *left]))
-    return replace(sized, memory_bytes=least, cpu_worker_bytes=cpu_worker_bytes)
+    gpu_worker_bytes = least if is_local else 0
+    return replace(sized, memory_bytes=gpu_worker_bytes, cpu_worker_bytes=cpu_worker_bytes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections.abc import Generator
 from fractions import Fraction
 from pathlib import Path
 
@@ -240,11 +241,9 @@ def test_leaving_early_stops_the_thread(tmp_path: Path) -> None:
 
 
 def test_read_ahead_hands_on_errors_in_their_place() -> None:
-    def numbers() -> itertools.chain[int]:
-        def fail() -> int:
-            raise OSError("torn")
-
-        return itertools.chain([1, 2], (fail() for _ in range(1)))
+    def numbers() -> Generator[int]:
+        yield from (1, 2)
+        raise OSError("torn")
 
     with read_ahead(numbers(), 1) as items:
         assert [next(items), next(items)] == [1, 2]

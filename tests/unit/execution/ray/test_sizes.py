@@ -111,8 +111,13 @@ def test_without_networks_all_cores_are_for_the_rest() -> None:
 )
 def test_large_tasks_get_fewer_workers(memory: int, task: int, n_cpu: int, asked: int) -> None:
     here = node(64, 4, memory)
-    found = sizes(here, task_bytes=task)
+    found = sizes(here, is_local=True, task_bytes=task)
     assert found.n_cpu([here]) == n_cpu
     assert found.options(gpu=False)["memory"] == asked
     assert found.options(gpu=True)["memory"] == GIB
     assert 4 * GIB + n_cpu * asked <= memory
+
+
+def test_gpu_workers_of_a_cluster_ask_for_no_memory() -> None:
+    """A node type for which an autoscaler knows no memory would never be started."""
+    assert sizes(node(64, 4)).options(gpu=True)["memory"] == 0
