@@ -127,7 +127,7 @@ def smooth_and_measure(n_frames: int, directory: Path) -> None:
     report["eks"]["peak_mib"] = round(status_mib("self")["VmHWM"])
     Path("/proc/self/clear_refs").write_text("5")
     began = time.perf_counter()
-    for table in (*members, smoothed):
+    for table in (*members.values(), smoothed):
         for name, values in compute_metrics(table, spec, pca).items():
             write_metric_csv(directory / f"{name}.csv", KEYPOINTS, values)
     report["metrics"] = {"seconds": time.perf_counter() - began}

@@ -92,8 +92,10 @@ def test_every_file_is_made(
     for name, values in tables(reference).items():
         np.testing.assert_allclose(tables(root)[name], values, atol=1e-3)
     assert temporaries(root) == []
-    # Nothing but predictions and metrics lies where the apps take every table for a video's.
-    assert {p.suffix for p in (root / "eks" / "video_preds").iterdir() if p.is_file()} == {".csv"}
+    # No table but predictions and metrics lies where the apps take every table for a video's.
+    files = [p for p in (root / "eks" / "video_preds").iterdir() if p.is_file()]
+    assert {p.suffix for p in files} == {".csv", ".json"}
+    assert all(p.name.endswith("_quality.json") for p in files if p.suffix == ".json")
 
 
 @pytest.mark.ray
@@ -207,6 +209,7 @@ def test_pose_app_layout(project: Project, tmp_path: Path) -> None:
     assert made == {
         "a.csv",
         "a_temporal_norm.csv",
+        "a_quality.json",
         "a.labeled.mp4",
         "a.short.mp4",
         "a.short.csv",
