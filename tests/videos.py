@@ -206,6 +206,7 @@ def repeat_packets(path: Path, segment: Path, n_frames: int) -> Path:
             data, is_keyframe = packets[i % len(packets)]
             packet = av.Packet(data)
             packet.pts = packet.dts = i
+            packet.duration = 1  # older FFmpeg writes an edit list without the last frame else
             packet.time_base = Fraction(1, 25)
             packet.is_keyframe = is_keyframe
             packet.stream = copy

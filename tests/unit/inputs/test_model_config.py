@@ -201,10 +201,10 @@ def _ten_of_each(reference: str, joined: str, around: str, *, anchors: bool = Fa
 def test_hostile_configs_are_refused_at_once(tmp_path: Path, text: str, message: str) -> None:
     if text.startswith("a"):
         text = f"{text}\n{yaml.safe_dump(make_config())}"
-    begun = time.perf_counter()
+    begun = time.process_time()
     with pytest.raises(ModelError, match=message):
         read_config(write(tmp_path, text))
-    assert time.perf_counter() - begun < 5
+    assert time.process_time() - begun < 5
 
 
 @pytest.mark.parametrize("value", ["[" * 50_000, "&a [*a]", "!!int x", "{a: 1, a: 2}", "a: b: c"])
