@@ -46,21 +46,19 @@ def planned(
     accepted: Provenance | None = None
     for path, provenance, video in step.expected():
         output = as_path(path)
-        verdict = records.check(output, provenance, *alternatives, why_stale=why_stale)
-        reason = reason or verdict.reason
+        found = records.check(output, provenance, *alternatives, why_stale=why_stale)
+        reason = reason or found.reason
         if alternatives:
-            accepted = verdict.provenance
-        if "video" in verdict.changed and _is_other_video(verdict.source, video.path):
-            clash = clash or (path, verdict.source)
-        if path in step.tables and verdict.provenance is not None:
-            digests[path] = verdict.digest
-            counts = recorded_damage(verdict.stats)
+            accepted = found.provenance
+        if "video" in found.changed and _is_other_video(found.source, video.path):
+            clash = clash or (path, found.source)
+        if path in step.tables and found.provenance is not None:
+            digests[path] = found.digest
+            counts = recorded_damage(found.stats)
             # Without the file that says which rows to trust, the table is not complete.
             if counts:
                 damage[path] = counts
-                beside = records.check(
-                    frames_beside(output), frames_provenance(verdict.provenance)
-                )
+                beside = records.check(frames_beside(output), frames_provenance(found.provenance))
                 reason = reason or (beside.reason and f"its file of frames is {beside.reason}")
     if reason:
         return Planned(step, False, reason, clash)

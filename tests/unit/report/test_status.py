@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -135,9 +137,16 @@ def test_no_run(tmp_path: Path) -> None:
         read_status(tmp_path)
 
 
-def test_a_pulse_tells_what_runs(log: run_log.RunLog) -> None:
-    with run_log.heartbeat(log, lambda: {"predict/a": [3, 9, 1]}, every_s=0.01):
-        time.sleep(0.2)
+def test_a_heartbeat_tells_what_runs(log: run_log.RunLog) -> None:
+    calls, called_often = itertools.count(), threading.Event()
+
+    def running() -> dict[str, list[int]]:
+        if next(calls) == 3:
+            called_often.set()
+        return {"predict/a": [3, 9, 1]}
+
+    with run_log.heartbeat(log, running, every_s=0.01):
+        assert called_often.wait(20)
     events = [e for e in run_log.read_events(log.directory) if e["event"] == "alive"]
     assert len(events) > 2 and events[0]["running"] == {"predict/a": [3, 9, 1]}
 
