@@ -22,6 +22,8 @@ from raypose.steps import (
 )
 from raypose.steps.frame_files import frames_provenance
 from raypose.storage.layout import frames_beside
+from raypose.worker.budget import Budget
+from raypose.worker.context import Context
 
 Provenance = Mapping[str, Any]
 
@@ -128,3 +130,16 @@ def task_of(step: Step, *, outputs: tuple[str, ...] = ("out",), n_frames: int = 
     return Task(
         f"{step.name}/x", step, step.video.key, subject, outputs=outputs, n_frames=n_frames
     )
+
+
+def make_context(**changes: Any) -> Context:
+    """A worker's context on the CPU, without a network; `changes` are fields of `Context`."""
+    fields: dict[str, Any] = {
+        "device": "cpu",
+        "graph": lambda model: None,
+        "report": lambda progress: None,
+        "should_stop": lambda: False,
+        "worker": "here",
+        "budget": Budget.of(2, 1 << 30),
+    }
+    return Context(**(fields | changes))

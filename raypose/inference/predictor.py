@@ -196,7 +196,7 @@ class SharedImages:
         return self._images[key]
 
     def release(self) -> None:
-        """Give the memory back; images that are needed again are made again."""
+        """Free the prepared images; `of` prepares them again on demand."""
         self._images.clear()
 
 

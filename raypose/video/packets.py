@@ -48,7 +48,7 @@ _PROBE_PACKETS = 300
 _FIRST_PACKETS = 64
 _FIRST_BYTES = 8 << 20
 _PLAIN_FORMATS = {"mov", "mp4"}
-# Of packets that seem to lie in the file as they are decoded, one in so many is compared.
+# Packets that should lie in the file as the decoder gets them are compared at this interval.
 _COMPARE_EVERY = 997
 _TOLD_BY_HEAD = (
     "name", "codec_tag", "extradata", "width", "height", "has_b_frames", "profile",

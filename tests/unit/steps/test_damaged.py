@@ -21,11 +21,17 @@ from raypose.storage import records
 from raypose.storage.layout import frames_beside
 from raypose.tables.keypoints import COORDS, KeypointTable, read_csv
 from raypose.video.frames import Frames, read_frames
-from raypose.worker.budget import Budget
-from raypose.worker.context import Context
 from tests.frames import make_frames
 from tests.projects import fake_model
-from tests.steps import load_step, smooth_step, snippet_step, table_step, task_of, timestamps_step
+from tests.steps import (
+    load_step,
+    make_context,
+    smooth_step,
+    snippet_step,
+    table_step,
+    task_of,
+    timestamps_step,
+)
 from tests.videos import make_video
 
 N = 30
@@ -45,15 +51,7 @@ def owner(tmp_path: Path) -> Owner:
 
 
 def do(step: Step, *inputs: Any) -> tuple[Summary, Any]:
-    context = Context(
-        device="cpu",
-        graph=lambda model: None,
-        report=lambda progress: None,
-        should_stop=lambda: False,
-        worker="here",
-        budget=Budget.of(2, 1 << 30),
-    )
-    summary, (result,) = execute(task_of(step, n_frames=N), inputs, context)
+    summary, (result,) = execute(task_of(step, n_frames=N), inputs, make_context())
     return summary, result
 
 

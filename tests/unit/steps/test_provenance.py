@@ -32,13 +32,12 @@ from raypose.storage.origins import Origin, VideoRead
 from raypose.tables.keypoints import KeypointTable
 from raypose.video.index import index_video
 from raypose.video.reader import FrameReader
-from raypose.worker.budget import Budget
-from raypose.worker.context import Context
 from tests.frames import make_frames
 from tests.projects import fake_model, read_of
 from tests.steps import (
     label_step,
     load_step,
+    make_context,
     metrics_step,
     smooth_step,
     table_step,
@@ -71,19 +70,8 @@ def owner(tmp_path: Path) -> Owner:
     return Owner("m", str(tmp_path / "o"), open_model(fake_model(tmp_path / "m"), name="m"))
 
 
-def context() -> Context:
-    return Context(
-        device="cpu",
-        graph=lambda model: None,
-        report=lambda progress: None,
-        should_stop=lambda: False,
-        worker="here",
-        budget=Budget.of(2, 1 << 30),
-    )
-
-
 def do(step: Step, *inputs: Any) -> tuple[Summary, Any]:
-    summary, (result,) = execute(task_of(step), inputs, context())
+    summary, (result,) = execute(task_of(step), inputs, make_context())
     return summary, result
 
 
@@ -289,7 +277,7 @@ class TestOtherInputs:
         root = str(tmp_path / "o")
         step = smooth_step(views, root, ("a", "b"), provenance, calibration=str(path))
         task = task_of(step, outputs=("left", "right"))
-        _, (failure, _) = execute(task, [table(owner)] * 4, context())
+        _, (failure, _) = execute(task, [table(owner)] * 4, make_context())
         assert failure.error == "SmoothingError"
         assert failure.message == "the calibration changed after the run was planned"
         assert failure.path == str(path)

@@ -19,11 +19,9 @@ from raypose.steps.quality import summarize
 from raypose.storage import records
 from raypose.storage.layout import output_paths
 from raypose.tables.keypoints import COORDS, EKS_COORDS, KeypointTable
-from raypose.worker.budget import Budget
-from raypose.worker.context import Context
 from tests.frames import make_frames
 from tests.projects import fake_model
-from tests.steps import task_of
+from tests.steps import make_context, task_of
 from tests.tasks import make_task
 
 NAMES = ("nose", "paw")
@@ -99,15 +97,7 @@ def test_it_is_committed_beside_the_metrics(tmp_path: Path) -> None:
     assert step is not None
     values = np.ones((5, len(model.keypoint_names), 3), np.float32)
     table = KeypointTable(model.scorer, model.keypoint_names, COORDS, values)
-    context = Context(
-        device="cpu",
-        graph=lambda model: None,
-        report=lambda progress: None,
-        should_stop=lambda: False,
-        worker="here",
-        budget=Budget.of(2, 1 << 30),
-    )
-    summary, _ = execute(task_of(step), [table], context)
+    summary, _ = execute(task_of(step), [table], make_context())
     path = tmp_path / "o" / "video_preds" / "cam_quality.json"
     assert summary.made == (str(path),) and not summary.failures
     quality = json.loads(path.read_text())

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import resource
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,8 +27,8 @@ from raypose.steps.predict import Predicted
 from raypose.steps.ranges import finished_ranges, write_range
 from raypose.storage import records
 from raypose.tables.keypoints import KeypointTable, read_csv
-from raypose.worker.budget import Budget
 from raypose.worker.context import Context
+from tests.disk import largest_file
 from tests.frames import make_frames
 from tests.metric_tables import read_metric_csv
 from tests.models import make_model
@@ -38,6 +36,7 @@ from tests.projects import fake_model
 from tests.steps import (
     label_step,
     load_step,
+    make_context,
     metrics_step,
     predict_step,
     smooth_step,
@@ -73,13 +72,8 @@ def spec_of(path: Path) -> VideoSpec:
 
 
 def context(*, should_stop: bool = False, words: list[Progress] | None = None) -> Context:
-    return Context(
-        device="cpu",
-        graph=lambda model: None,
-        report=(words if words is not None else []).append,
-        should_stop=lambda: should_stop,
-        worker="here",
-        budget=Budget.of(2, 1 << 30),
+    return make_context(
+        report=(words if words is not None else []).append, should_stop=lambda: should_stop
     )
 
 
@@ -115,17 +109,6 @@ def n_frames_of(path: str | Path) -> int:
 
 def files_below(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
-
-
-@contextmanager
-def largest_file(n_bytes: int) -> Iterator[None]:
-    """No file of this process may grow beyond `n_bytes`: a full disk, as it were."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def make_snippet_step(

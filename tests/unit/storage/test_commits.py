@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +13,8 @@ from raypose.errors import OutputError
 from raypose.storage import commits, records, temporary_files
 from raypose.storage.layout import HIDDEN
 from raypose.storage.records import record_path
+from tests.disk import largest_file
 from tests.unit.storage.outputs import PROVENANCE, commit, files_below
-
-
-@contextmanager
-def largest_file(n_bytes: int) -> Iterator[None]:
-    """No file of this process may grow beyond `n_bytes`: a full disk, as it were."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("letter", ["x", "é", os.fsdecode(b"\xe9")])

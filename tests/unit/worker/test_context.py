@@ -11,8 +11,8 @@ import pytest
 
 from raypose.inputs.probe import known_index, probe
 from raypose.video import index as index_module
-from raypose.worker.budget import Budget
 from raypose.worker.context import Context
+from tests.steps import make_context
 from tests.videos import damage_unsampled, large_video, make_video
 
 
@@ -36,15 +36,7 @@ def scanned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def context_of(index: Any = known_index) -> Context:
-    return Context(
-        device="cpu",
-        graph=lambda _: None,
-        report=lambda _: None,
-        should_stop=lambda: False,
-        worker="here",
-        budget=Budget.of(2, 1 << 30),
-        index=index,
-    )
+    return make_context(index=index)
 
 
 def test_no_packet_is_read_for_the_index_of_the_plan(tmp_path: Path, scanned: list[str]) -> None:
