@@ -20,7 +20,7 @@ from raypose.errors import Failure, StorageError
 from raypose.execution.base import Executor
 from raypose.inputs.ensembles import describe_ensemble
 from raypose.inputs.videos import Unusable
-from raypose.planning import Plan, Problem, plan_run, plan_smoothing, plan_tasks
+from raypose.planning import Plan, plan_run, plan_smoothing, plan_tasks
 from raypose.results import Display, Recorder, RunResult
 from raypose.specs import VideoSpec
 from raypose.steps import Load
@@ -111,7 +111,11 @@ def _execute_plan(made: Plan, display: Display | None) -> RunResult:
     """Do what a plan says; raises as `run`."""
     began = time.perf_counter()
     result = RunResult(made, made.run_dir)
-    result.failures += [_as_failure(problem) for problem in made.problems if problem.fatal]
+    result.failures += [
+        Failure("plan", p.message, p.subject, p.hint, subject=Path(p.subject).name)
+        for p in made.problems
+        if p.fatal
+    ]
     result.damaged.update(made.damaged)
     if display is not None:
         display.planned(made)
@@ -179,11 +183,6 @@ def _execute_tasks(
     recorder = Recorder(tasks, result, log, display)
     with run_log.heartbeat(log, recorder.running):
         executor.run(list(tasks.values()), recorder)
-
-
-def _as_failure(problem: Problem) -> Failure:
-    subject = Path(problem.subject).name
-    return Failure("plan", problem.message, problem.subject, problem.hint, subject=subject)
 
 
 def _description(made: Plan) -> dict[str, Any]:

@@ -228,7 +228,10 @@ class RecordingBuilder:
         model = owner.model
         videos = [plan.video for plan in recording.videos]
         mirrored = () if len(videos) > 1 else _mirrored_keypoints(options, model)
-        calibration = self._calibration(recording.key, videos)
+        calibration = None
+        if len(videos) > 1 and options.takes_calibration:
+            paths = [video.path for video in videos]
+            calibration = self.config.calibration or find_calibration(paths, recording.key)
         names = options.keypoints or model.keypoint_names
         check_mode(options.mode, names, bool(mirrored), len(videos) > 1, calibration)
         if calibration is not None:
@@ -256,11 +259,6 @@ class RecordingBuilder:
             for plan, source in zip(recording.videos, sources, strict=True)
         ]
         return replace(recording, videos=tuple(plans))
-
-    def _calibration(self, key: str, videos: Sequence[VideoSpec]) -> Path | None:
-        if len(videos) < 2 or not self.config.eks_options.takes_calibration:
-            return None
-        return self.config.calibration or find_calibration([video.path for video in videos], key)
 
 
 def _table_steps(source: TableSource) -> list[OutputStep]:

@@ -151,13 +151,12 @@ def _check_outputs(
 ) -> None:
     """Outputs must not replace a table that was given."""
     inputs = {os.path.realpath(table) for table in tables}
-    for recording in recordings:
-        for video in recording.videos:
-            path = "" if video.smoothed is None else video.smoothed.path
-            if os.path.realpath(path) in inputs:
-                raise UsageError(
-                    "holds a table that is to be smoothed, under the name that the smoothed one "
-                    f"would have ({path})",
-                    path=root,
-                    hint="Choose another -o.",
-                )
+    smoothed = [video.smoothed for recording in recordings for video in recording.videos]
+    for output in smoothed:
+        if output is not None and os.path.realpath(output.path) in inputs:
+            raise UsageError(
+                "holds a table that is to be smoothed, under the name that the smoothed one would "
+                f"have ({output.path})",
+                path=root,
+                hint="Choose another -o.",
+            )
