@@ -18,7 +18,7 @@ import ray
 
 from raypose.config import RunConfig
 from raypose.execution.ray import RayExecutor
-from raypose.execution.ray.environment import own_cluster
+from raypose.execution.ray.environment import RayEnvironment
 from raypose.execution.ray.worker import Shared, Worker, WorkerInfo
 from raypose.specs import Progress, VideoSpec
 from raypose.steps import Load, Predict, Step, Summary, Task
@@ -30,7 +30,7 @@ class Stub(Worker):
     """A worker whose GPU tasks sleep; other tasks return their inputs' names."""
 
     def describe(self) -> WorkerInfo:
-        return WorkerInfo(self.name, ray.get_runtime_context().get_node_id(), "cpu")
+        return WorkerInfo(ray.get_runtime_context().get_node_id(), "cpu")
 
     def run_task(self, task: Task, attempt: int, shared: Shared, *inputs: Any) -> tuple[Any, ...]:
         progress = Progress(task.id, 0, task.n_frames, self.name)
@@ -57,8 +57,8 @@ class Count:
         self.finished_tasks.append(summary.task)
 
 
-def recordings(n_pairs: int) -> list[tuple[Task, ...]]:
-    result = []
+def tasks(n_pairs: int) -> list[Task]:
+    result: list[Task] = []
     for i in range(n_pairs):
         videos = (VideoSpec(f"/v/{i}.mp4", str(i), 1000, 640, 480, 25.0, 40.0, str(i)),)
         predict = Predict(videos=videos, members=(), start=0, stop=1000, provenances=())
@@ -67,12 +67,11 @@ def recordings(n_pairs: int) -> list[tuple[Task, ...]]:
         def task(name: str, step: Step, *inputs: str, i: int = i) -> Task:
             return Task(f"{name}/{i}", step, str(i), name, inputs, (f"{name}/{i}",), 1000)
 
-        tasks = (
+        result += (
             task("predict", predict),
             task("table", load, f"predict/{i}"),
             task("smooth", load, f"table/{i}"),
         )
-        result.append(tasks)
     return result
 
 
@@ -85,7 +84,7 @@ def measure(n_gpus: int, n_pairs: int, repeats: int) -> tuple[list[float], list[
     for _ in range(repeats):
         count = Count()
         began = time.perf_counter()
-        executor.run(recordings(n_pairs), count)
+        executor.run(tasks(n_pairs), count)
         seconds.append(time.perf_counter() - began)
         assert len(set(count.finished_tasks)) == 3 * n_pairs
     peaks = ray.get([worker.actor.peak_mib.remote() for worker in executor.pool if worker.gpu])
@@ -98,16 +97,19 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="a small size, nothing is saved")
     args = parser.parse_args()
     n_gpus, n_pairs, repeats = (2, 20, 1) if args.tiny else (16, 500, 3)
-    with own_cluster():
-        ray.init(
-            address="local",
-            num_cpus=n_gpus + 2,
-            num_gpus=n_gpus,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="ERROR",
-        )
-        seconds, peaks = measure(n_gpus, n_pairs, repeats)
+    environment = RayEnvironment()
+    environment.own_cluster()
+    ray.init(
+        address="local",
+        num_cpus=n_gpus + 2,
+        num_gpus=n_gpus,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
+    seconds, peaks = measure(n_gpus, n_pairs, repeats)
+    ray.shutdown()
+    environment.restore()
     median = sorted(seconds)[len(seconds) // 2]
     ideal = n_pairs * SLEEP_S / n_gpus
     driver = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -60,7 +60,7 @@ def side(name: str, directory: Path, repeats: int) -> None:
         options = EksOptions(s_frames=(choice_frames(members["0"].n_frames),))
 
         def ours() -> None:
-            result = smooth_recording({"": members}, options)
+            result = smooth_recording({"": members}, options, threads=4)
             write_csv(result.table, directory / "raypose.csv")
             (directory / "raypose.json").write_text(json.dumps(result.smooth_params))
 
@@ -162,7 +162,7 @@ def compare(directory: Path, members: list[KeypointTable]) -> dict[str, Any]:
     theirs = read_csv(directory / "eks" / "eks.csv")
     given = EksOptions(smooth_param=chosen["eks"])
     tables = {str(i): member for i, member in enumerate(members)}
-    ours = smooth_recording({"": tables}, given).table
+    ours = smooth_recording({"": tables}, given, threads=4).table
     exact = kalman_smoother(ours, params["eks"])
     equal = {
         "raypose_from_eks_px": apart(ours.xy, theirs.xy),

@@ -19,12 +19,14 @@ from raypose.config import RunConfig, Settings, SmoothConfig
 from raypose.errors import Failure, StorageError
 from raypose.execution.base import Executor
 from raypose.inputs.ensembles import describe_ensemble
-from raypose.planning import Plan, Problem, plan_run, plan_smoothing, plan_tasks
+from raypose.inputs.videos import Unusable
+from raypose.planning import Plan, plan_run, plan_smoothing, plan_tasks
 from raypose.results import Display, Recorder, RunResult
 from raypose.specs import VideoSpec
 from raypose.steps import Load
+from raypose.steps.base import io_paths
 from raypose.storage import AnyPath, as_path, local_path, run_log, scratch, temporary_files
-from raypose.worker.storage_check import check_storage, io_paths
+from raypose.worker.storage_check import check_storage
 
 __all__ = ["Display", "RunResult", "plan", "run", "smooth"]
 
@@ -69,17 +71,7 @@ def smooth(
 ) -> RunResult:
     """Smooth existing tables of any tool, those that are not smoothed yet.
 
-    Args:
-        config: what to smooth.
-        display: is told what happens; by default it is printed.
-        quiet: print nothing.
-
-    Returns:
-        What came of it. One failure stays one failure: look at `RunResult.failures`.
-
-    Raises:
-        RayposeError: nothing could be smoothed at all.
-        KeyboardInterrupt: it was stopped; finished outputs stay.
+    Arguments, result and errors are those of `run`.
     """
     with scratch.used(config.scratch_dir, config.scratch_gb):
         made = plan_smoothing(config, run_dir=_run_directory(config, config.eks_dir))
@@ -116,15 +108,14 @@ def _describe_ensemble(made: Plan) -> None:
 
 
 def _execute_plan(made: Plan, display: Display | None) -> RunResult:
-    """Do what a plan says.
-
-    Raises:
-        RayposeError: nothing could be run at all.
-        KeyboardInterrupt: it was stopped; finished outputs stay.
-    """
+    """Do what a plan says; raises as `run`."""
     began = time.perf_counter()
     result = RunResult(made, made.run_dir)
-    result.failures += [_as_failure(problem) for problem in made.problems if problem.fatal]
+    result.failures += [
+        Failure("plan", p.message, p.subject, p.hint, subject=Path(p.subject).name)
+        for p in made.problems
+        if p.fatal
+    ]
     result.damaged.update(made.damaged)
     if display is not None:
         display.planned(made)
@@ -176,7 +167,7 @@ def _execute_tasks(
     plan = result.plan
     recordings = plan_tasks(plan, executor.start(plan.models, plan.task_bytes))
     tasks = {task.id: task for recording in recordings for task in recording}
-    in_stores = io_paths(task.step for task in tasks.values()).in_stores
+    in_stores = io_paths(tasks.values()).in_stores
     refused = None if in_stores is None else check_storage(in_stores)
     if refused is not None:
         raise StorageError(refused.message, path=refused.path, hint=refused.hint)
@@ -191,12 +182,7 @@ def _execute_tasks(
         display.started(executor.description, list(tasks.values()))
     recorder = Recorder(tasks, result, log, display)
     with run_log.heartbeat(log, recorder.running):
-        executor.run(recordings, recorder)
-
-
-def _as_failure(problem: Problem) -> Failure:
-    subject = Path(problem.subject).name
-    return Failure("plan", problem.message, problem.subject, problem.hint, subject=subject)
+        executor.run(list(tasks.values()), recorder)
 
 
 def _description(made: Plan) -> dict[str, Any]:
@@ -216,21 +202,7 @@ def _description(made: Plan) -> dict[str, Any]:
             }
             for model in made.models
         ],
-        "videos": [
-            {
-                "path": video.path,
-                "key": video.key,
-                "n_frames": video.n_frames if isinstance(video, VideoSpec) else 0,
-                "fps": video.fps if isinstance(video, VideoSpec) else 0.0,
-                "format": (
-                    {name: getattr(video, name) for name in _FORMAT}
-                    if isinstance(video, VideoSpec)
-                    else None
-                ),
-                "error": "" if isinstance(video, VideoSpec) else str(video.error),
-            }
-            for video in made.videos
-        ],
+        "videos": list(map(_video, made.videos)),
         "tables": [
             {"video": output.video.key, "owner": output.owner.name, "path": output.path}
             for output in made.outputs
@@ -251,3 +223,11 @@ def _description(made: Plan) -> dict[str, Any]:
             for p in made.problems
         ],
     }
+
+
+def _video(video: VideoSpec | Unusable) -> dict[str, Any]:
+    named = {"path": video.path, "key": video.key}
+    if isinstance(video, Unusable):
+        return named | {"n_frames": 0, "fps": 0.0, "format": None, "error": str(video.error)}
+    form = {name: getattr(video, name) for name in _FORMAT}
+    return named | {"n_frames": video.n_frames, "fps": video.fps, "format": form, "error": ""}

@@ -37,17 +37,14 @@ class ModelSpec:
 
     Attributes:
         name: the name used in output paths and displays; unique in a run.
-        directory: absolute path of the model directory.
+        directory, checkpoint: absolute paths of the model and of the checkpoint in use.
         config_path: absolute path of `config.yaml` (or `.hydra/config.yaml`).
-        checkpoint: absolute path of the checkpoint in use.
         fingerprint: digest of the checkpoint, the config's part on inference, and the export.
         model_type: `heatmap`, `regression`, `heatmap_mhcrnn` or `heatmap_multiview_transformer`.
-        backbone: the network's backbone, as the config names it.
         keypoint_names: in the order of the network's outputs.
         image_height, image_width: of the network's input, in pixels.
         view_names: camera views of a multi-view model; empty for a single view.
         confidence_threshold: likelihood above which a marker is drawn.
-        colormap: matplotlib colormap of the markers.
         losses: unsupervised losses the model was trained with (they name the PCA metrics).
         config: the whole config as plain containers.
         overrides: the user's overrides of the config, `("key=value", …)`, already applied.
@@ -89,13 +86,13 @@ class ModelSpec:
 class VideoSpec:
     """A video of a run, as the plan saw it. Its frames are described by a `VideoIndex`.
 
+    Of the video of existing tables nothing but its name is known.
+
     Attributes:
         path: absolute path (or URL).
         key: stem of the outputs, with the mirrored folders where stems collide (`day1/cam`).
-        n_frames: number of frames.
         width, height: of a displayed frame, in pixels.
         fps: average frame rate, in frames per second.
-        duration_s: length in seconds.
         fingerprint: digest of samples of the file's content.
         view: the camera's name, where a recording has several; else empty.
         identity: of the file that the plan saw; None where any will do.
@@ -108,12 +105,12 @@ class VideoSpec:
 
     path: str
     key: str
-    n_frames: int
-    width: int
-    height: int
-    fps: float
-    duration_s: float
-    fingerprint: str
+    n_frames: int = 0
+    width: int = 0
+    height: int = 0
+    fps: float = 0.0
+    duration_s: float = 0.0
+    fingerprint: str = ""
     view: str = ""
     identity: Identity | None = None
     content: str = ""
@@ -136,7 +133,6 @@ class Owner:
 
     Attributes:
         name: the model's output name, or `eks`.
-        root: directory of the owner's outputs.
         model: whose config sets threshold, colours and metrics: the first member's for an
             ensemble; None where only tables are given.
     """
@@ -148,13 +144,7 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a running task is.
-
-    Attributes:
-        task: id of the task.
-        n_done, n_total: frames processed so far, and to process.
-        worker: where it runs.
-    """
+    """How far a running task is, by its id: frames processed so far, and to process."""
 
     task: str
     n_done: int

@@ -12,6 +12,7 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -50,12 +51,19 @@ class Store:
         url: the proxy's endpoint, for the code under test.
         faults: what is to break; at first nothing.
         requests: the request lines that came, in order.
+        came: notified of each request.
     """
 
     url: str
     client: Any
     faults: list[Fault] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
+    came: threading.Condition = field(default_factory=threading.Condition)
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Return once a condition on the requests holds."""
+        with self.came:
+            assert self.came.wait_for(condition, timeout=20), self.requests
 
     def put(self, key: str, content: bytes | Path) -> str:
         body = content.read_bytes() if isinstance(content, Path) else content
@@ -106,7 +114,9 @@ def start_proxy(target: tuple[str, int]) -> tuple[ThreadingHTTPServer, Store]:
         protocol_version = "HTTP/1.1"
 
         def forward(self) -> None:
-            store.requests.append(f"{self.command} {self.path}")
+            with store.came:
+                store.requests.append(f"{self.command} {self.path}")
+                store.came.notify_all()
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             fault = store.take_fault(f"{self.command} {self.path}")
             if fault is not None and fault.kind in _CODES:

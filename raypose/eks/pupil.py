@@ -29,7 +29,7 @@ _OBSERVE = np.column_stack([_OF_DIAMETER, np.tile(np.eye(2), (4, 1))])
 
 
 def smooth_pupil(
-    members: list[KeypointTable], options: EksOptions
+    members: list[KeypointTable], options: EksOptions, threads: int
 ) -> tuple[KeypointTable, dict[str, float]]:
     """Smooths the pupil's keypoints together and any others by themselves.
 
@@ -46,7 +46,7 @@ def smooth_pupil(
             f"smoothing a pupil takes two parameters between 0 and 1, {' and '.join(PUPIL_PARAMS)}"
         )
     others = [name for name in names if name not in PUPIL_KEYPOINTS]
-    params = smooth_by_themselves(table, others, options)
+    params = smooth_by_themselves(table, others, options, threads)
     return table, {**dict(zip(PUPIL_PARAMS, _smooth(table, options), strict=True)), **params}
 
 

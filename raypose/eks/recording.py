@@ -56,6 +56,7 @@ def smooth_recording(
     *,
     mirrored: Sequence[Sequence[str]] = (),
     calibration: str = "",
+    threads: int = 1,
     on_progress: Progress = None,
     should_stop: Stop = None,
 ) -> SmoothResult:
@@ -70,6 +71,7 @@ def smooth_recording(
         mirrored: keypoints of each mirrored view, matched by position (see `mirrored_views`);
             the mode `mirrored` needs them, and `auto` takes it where they are given.
         calibration: path of the cameras' calibration; empty where there is none.
+        threads: how many smooth keypoints of a single camera; jax takes its own besides.
         on_progress: called with the frames done so far.
         should_stop: asked now and then.
 
@@ -90,7 +92,7 @@ def smooth_recording(
     if should_stop is not None and should_stop():
         raise CancelledError("smoothing was stopped")
     tables, params, points = _smoothed(
-        mode, usable, options, mirrored, path, on_progress, should_stop
+        mode, usable, options, mirrored, path, threads, on_progress, should_stop
     )
     if on_progress is not None and mode != "singlecam":
         on_progress(next(iter(tables.values())).n_frames)
@@ -103,6 +105,7 @@ def _smoothed(
     options: EksOptions,
     mirrored: Sequence[Sequence[str]],
     calibration: Path | None,
+    threads: int,
     on_progress: Progress,
     should_stop: Stop,
 ) -> tuple[dict[str, KeypointTable], dict[str, float], PointTable | None]:
@@ -112,17 +115,17 @@ def _smoothed(
         return smooth_separate_views(views, options, cameras)
     (view, members), *others = views.items()
     if mode == "mirrored":
-        table, params = smooth_mirrored_views(members, mirrored, options)
+        table, params = smooth_mirrored_views(members, mirrored, options, threads)
     elif mode == "pupil":
-        table, params = smooth_pupil(members, options)
+        table, params = smooth_pupil(members, options, threads)
     elif not others:
         table = ensemble_table(members, options)
-        params = smooth_singlecam(table, options, on_progress, should_stop)
+        params = smooth_singlecam(table, options, on_progress, should_stop, threads=threads)
     else:  # the views one by one
         tables, params = {}, {}
         for view, members in views.items():
             tables[view] = ensemble_table(members, options)
-            chosen = smooth_singlecam(tables[view], options, None, should_stop)
+            chosen = smooth_singlecam(tables[view], options, None, should_stop, threads=threads)
             _check_seen(tables[view], f" in view {view}")
             params |= {f"{name} ({view})": param for name, param in chosen.items()}
         return tables, params, None

@@ -32,7 +32,6 @@ from raypose.tables.keypoints import KeypointTable
 
 _MIN_VARIANCE = 1e-12  # px², as in eks
 _MIN_PRIOR = 1e-9
-_THREADS = 4
 
 
 def smooth_singlecam(
@@ -40,6 +39,8 @@ def smooth_singlecam(
     options: EksOptions,
     on_progress: Callable[[int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
+    *,
+    threads: int,
 ) -> dict[str, float]:
     """Fills the smoothed columns of an ensemble's table; gives each keypoint's parameter."""
     names = ensemble.keypoint_names
@@ -58,7 +59,7 @@ def smooth_singlecam(
         return params
 
     chosen: dict[int, float] = {}
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         for group, params in zip(groups, pool.map(smooth_group, groups), strict=True):
             chosen |= zip(group, params, strict=True)
             if on_progress is not None:
@@ -67,14 +68,14 @@ def smooth_singlecam(
 
 
 def smooth_by_themselves(
-    table: KeypointTable, names: Sequence[str], options: EksOptions
+    table: KeypointTable, names: Sequence[str], options: EksOptions, threads: int
 ) -> dict[str, float]:
     """Smooths keypoints of no view and no pupil, to which their parameters do not apply."""
     if not names:
         return {}
     alone = table.select(names)
     plain = options.model_copy(update={"smooth_param": None, "blocks": ()})
-    params = smooth_singlecam(alone, plain)
+    params = smooth_singlecam(alone, plain, threads=threads)
     table.values[:, [table.keypoint_names.index(name) for name in names]] = alone.values
     return params
 

@@ -60,7 +60,10 @@ def smooth_separate_views(
 
 
 def smooth_mirrored_views(
-    members: list[KeypointTable], views: Sequence[Sequence[str]], options: EksOptions
+    members: list[KeypointTable],
+    views: Sequence[Sequence[str]],
+    options: EksOptions,
+    threads: int,
 ) -> tuple[KeypointTable, dict[str, float]]:
     """Smooths views that mirrors bring into one image: their keypoints, matched by position.
 
@@ -72,7 +75,7 @@ def smooth_mirrored_views(
     data = np.stack([member.values for member in members]).astype(np.float64)
     matched = np.stack([data[:, :, view] for view in columns], axis=1)
     rest = [name for name in names if not any(name in view for view in views)]
-    params = smooth_by_themselves(table, rest, options)
+    params = smooth_by_themselves(table, rest, options, threads)
     view_names = [f"view{v}" for v in range(len(views))]
     values, chosen, _ = _run_eks(matched, views[0], view_names, options, None)
     for v, view in enumerate(columns):

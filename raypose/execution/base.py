@@ -1,12 +1,12 @@
-"""The contract of an executor: `start()` → `run(recordings, observer)` → `close()`.
+"""The contract of an executor: `start()` → `run(tasks, observer)` → `close()`.
 
-A recording is a tuple of tasks in order of dependency. An executor decides where and when each
-runs, by `raypose.steps.execute`, passes results on, and informs the observer.
+An executor decides where and when each task runs, by `raypose.steps.execute`, passes results on,
+and informs the observer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from raypose.specs import ModelSpec, Progress
@@ -33,21 +33,20 @@ class Executor(Protocol):
     description: str
 
     def start(self, models: Sequence[ModelSpec], task_bytes: int = 0) -> int:
-        """Prepare to run; returns the number of GPU workers.
+        """Prepare to run; returns the number of GPU workers, 0 where nothing is predicted.
 
-        Args:
-            models: those that will predict.
-            task_bytes: memory that the largest task without a GPU needs.
-
-        At least 1, or 0 where nothing is predicted and only CPUs are used.
+        `task_bytes` is the memory that the largest task without a GPU needs.
 
         Raises:
             DeviceError: a GPU is present or requested, but can't be used.
             ClusterError: Ray can't be started or reached.
         """
 
-    def run(self, recordings: Iterable[Sequence[Task]], observer: Observer) -> None:
-        """Run all tasks. On `KeyboardInterrupt`, stop every task and raise it again."""
+    def run(self, tasks: Sequence[Task], observer: Observer) -> None:
+        """Run all tasks, which are in order of dependency.
+
+        On `KeyboardInterrupt`, stop every task and raise it again.
+        """
 
     def close(self) -> None:
         """Release everything; may be called at any time, and more than once."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import socket
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
-from itertools import chain
 from typing import Any
 
 from raypose.config import Settings
@@ -38,7 +37,7 @@ class InlineExecutor:
             self.description += f", on {resolve_device(self._config.device)}"
         return 1
 
-    def run(self, recordings: Iterable[Sequence[Task]], observer: Observer) -> None:
+    def run(self, tasks: Sequence[Task], observer: Observer) -> None:
         from raypose.inference import passive_threads
         from raypose.inference.artifact import cached_artifact
         from raypose.inputs.probe import known_index
@@ -55,17 +54,17 @@ class InlineExecutor:
             allow_unsafe=allow_unsafe,
         )
         with passive_threads(), closing(context.staging):
-            _run(tuple(chain.from_iterable(recordings)), context, observer)
+            _run(tasks, context, observer)
 
     def close(self) -> None:
         """There is nothing to release."""
 
 
-def _run(tasks: tuple[Task, ...], context: Context, observer: Observer) -> None:
+def _run(tasks: Sequence[Task], context: Context, observer: Observer) -> None:
     """Run all tasks, in this process as one worker with a GPU and one without."""
     scheduler = Scheduler(1, 1)
     actions = deque(scheduler.start())
-    actions += scheduler.handle(TasksAdded(tasks))
+    actions += scheduler.handle(TasksAdded(tuple(tasks)))
     assigned: list[Submit] = []
     values: dict[str, Any] = {}
     while not scheduler.is_done:

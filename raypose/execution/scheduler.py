@@ -54,8 +54,7 @@ class Scheduler:
     """Decides for one run; see the module's docstring.
 
     Args:
-        n_gpu: workers with a GPU.
-        n_cpu: workers without.
+        n_gpu, n_cpu: workers with a GPU, and without.
         stall_timeout_s: seconds without progress after which a task is stopped.
         wait_limit_s: seconds without any worker of a needed kind after which the run gives up.
     """
@@ -105,7 +104,6 @@ class Scheduler:
 
     @property
     def is_done(self) -> bool:
-        """Whether every task has ended."""
         return not any(self._n_open.values())
 
     def _take_actions(self) -> list[events.Action]:

@@ -20,8 +20,6 @@ Priority = tuple[int, int, int, int]
 
 
 class Status(Enum):
-    """The state of a task."""
-
     WAITING = auto()  # for inputs
     READY = auto()
     ASSIGNED = auto()  # to a worker
@@ -30,8 +28,6 @@ class Status(Enum):
 
 @dataclass(slots=True)
 class Entry:
-    """A task and its state."""
-
     task: Task
     priority: Priority  # smaller goes first
     status: Status = Status.WAITING
@@ -68,7 +64,6 @@ class Results:
         self._uses.update(task.inputs)
 
     def missing(self, task: Task) -> list[str]:
-        """The inputs of a task that do not exist."""
         return [name for name in task.inputs if name not in self._exist]
 
     def frames_of(self, task: Task) -> int:
@@ -100,7 +95,6 @@ class Results:
         return self._unneeded(task.inputs)
 
     def lost(self, name: str) -> None:
-        """A result is gone."""
         self._exist.discard(name)
         self._drop(name)
 
@@ -126,8 +120,6 @@ class Worker:
 
 
 class Workers:
-    """All workers of a run, by number."""
-
     def __init__(self) -> None:
         self._n_added = 0
         self._workers: dict[int, Worker] = {}
@@ -150,14 +142,12 @@ class Workers:
         return number
 
     def set_up(self, number: int) -> None:
-        """The worker can take tasks from now on."""
         worker = self._workers[number]
         if not worker.up:
             worker.up = True
             self._by_length[worker.gpu][0][number] = None
 
     def remove(self, number: int) -> Worker:
-        """Remove a worker; returns its last state."""
         worker = self._workers.pop(number)
         if worker.up:
             del self._by_length[worker.gpu][len(worker.queue)][number]
@@ -179,7 +169,6 @@ class Workers:
         return [number for number, _ in zip(reversed(full), idle, strict=False)]
 
     def push(self, number: int, entry: Entry) -> None:
-        """Add a task to the end of a worker's queue."""
         worker = self._workers[number]
         worker.queue.append(entry)
         self._reindex(number, worker, len(worker.queue) - 1)

@@ -8,23 +8,13 @@ which outputs are finished; `plan_smoothing` does the same for existing tables. 
 """
 
 from raypose.planning.graph import plan_tasks
-from raypose.planning.model import (
-    OutputPlan,
-    Plan,
-    Planned,
-    PredictGroup,
-    Problem,
-    RecordingPlan,
-    VideoPlan,
-)
+from raypose.planning.model import OutputPlan, Plan, Problem, RecordingPlan, VideoPlan
 from raypose.planning.prediction import plan_run
 from raypose.planning.smoothing import plan_smoothing
 
 __all__ = [
     "OutputPlan",
     "Plan",
-    "Planned",
-    "PredictGroup",
     "Problem",
     "RecordingPlan",
     "VideoPlan",

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from raypose.config import EksOptions, RunConfig
+from raypose.config import EksOptions, RunConfig, SmoothConfig
 from raypose.eks import check_mode, mirrored_views, views_by_suffix
 from raypose.eks.calibration import usable_cameras
 from raypose.errors import SmoothingError, UsageError, VideoError
@@ -18,7 +18,6 @@ from raypose.inputs.calibration import find_calibration
 from raypose.metrics.compute import TEMPORAL_NORM, wanted_metrics
 from raypose.planning.checks import check_lengths
 from raypose.planning.contents import Contents
-from raypose.planning.damage import damage_problems
 from raypose.planning.model import (
     EKS,
     METHOD,
@@ -28,22 +27,13 @@ from raypose.planning.model import (
     RecordingPlan,
     VideoPlan,
 )
-from raypose.planning.recordings import Group
-from raypose.planning.status import planned
+from raypose.planning.recordings import Group, eks_root
+from raypose.planning.status import damage_problems, planned
 from raypose.specs import ModelSpec, Owner, VideoSpec
-from raypose.steps import TABLE_STEPS, Smooth, Step, Table
+from raypose.steps import TABLE_STEPS, Smooth, Table
 from raypose.steps.base import OutputStep, TableSource
 from raypose.steps.ranges import finished_ranges, range_folder
-from raypose.storage import AnyPath, as_path, digests
-from raypose.storage.digests import remembered_digest
-from raypose.storage.layout import (
-    OutputPaths,
-    frames_beside,
-    output_paths,
-    owner_root,
-    points_path,
-    smooth_params_path,
-)
+from raypose.storage import AnyPath, as_path, digests, layout
 from raypose.storage.provenance import Provenance, acceptable
 
 
@@ -51,12 +41,9 @@ class RecordingBuilder:
     """Builds the plan of each recording; holds what is the same for all of them.
 
     Args:
-        config: what was asked for.
-        models: the models, opened.
         ensemble: the model whose threshold, colours and metrics the smoothed ensemble has; None
             where there is nothing to smooth.
-        labels: for each model a digest of the labels that its PCA is fitted on; empty where it
-            has none that can be used.
+        labels: by model, as from `checks.read_labels`.
 
     Raises:
         UsageError: the ensemble's outputs would lie among a member's.
@@ -74,16 +61,15 @@ class RecordingBuilder:
         self.owners = {
             model: Owner(
                 model.name,
-                str(owner_root(model.name, config.output_dir, as_path(model.directory))),
+                str(layout.owner_root(model.name, config.output_dir, as_path(model.directory))),
                 model,
             )
             for model in models
         }
         self.labels = labels
-        self.eks: tuple[Owner, ModelSpec] | None = None
+        self.eks: Owner | None = None
         if ensemble is not None:
-            # --eks-dir wins over -o: it names the place of these outputs alone.
-            root = config.eks_dir or owner_root(EKS, config.output_dir, None)
+            root = eks_root(config)
             for owner in self.owners.values():
                 if os.path.realpath(owner.root) == os.path.realpath(str(root)):
                     raise UsageError(
@@ -91,17 +77,17 @@ class RecordingBuilder:
                         path=root,
                         hint="Give another --eks-dir: tables of both have the same names.",
                     )
-            self.eks = Owner(EKS, str(root), ensemble), ensemble
+            self.eks = Owner(EKS, str(root), ensemble)
 
     def build(self, group: Group) -> tuple[list[RecordingPlan], list[Problem]]:
         """The plan of a recording, or one for each of its videos if it is not complete; and the
         errors of videos that have none."""
         problems: list[Problem] = []
-        if group.complete:
+        if group.wrong:
+            plans = [self._recording(v.key, (v,), False, problems) for v in group.videos]
+        else:
             smooth = self.eks is not None
             plans = [self._recording(group.key, group.videos, smooth, problems)]
-        else:
-            plans = [self._recording(v.key, (v,), False, problems) for v in group.videos]
         return [plan for plan in plans if plan is not None], problems
 
     def _recording(
@@ -132,7 +118,8 @@ class RecordingBuilder:
         problems += damage
         if any(problem.fatal for problem in damage):
             return None
-        return _with_contents(recording, contents)
+        known = {video.path: contents.content(video) for video in specs}
+        return replace(recording, contents=known)
 
     def _video(
         self,
@@ -159,7 +146,6 @@ class RecordingBuilder:
         shared: Mapping[str, Any],
         contents: Contents,
     ) -> OutputPlan:
-        """The outputs of one model for one video."""
         owner, paths = self.owners[model], self._paths(self.owners[model], video)
         provenance: dict[str, Any] = {
             **shared,
@@ -169,10 +155,14 @@ class RecordingBuilder:
         if model.takes_views:
             of_view = {other.view: other.fingerprint for other in views}
             provenance["views"] = [of_view[view] for view in model.view_names]
+        asked = self.config.precision
+        precisions = PRECISIONS_OF_AUTO if asked == "auto" else (asked,)
         if model.exported is not None:
             # It is in the model's fingerprint too; here for the reason why a table is stale.
             provenance["runtime"] = model.exported.runtime
-        provenances = self._with_settings(model, provenance)
+            precisions = (model.exported.precision,)
+        # Those of all tables that what was asked for can lead to.
+        provenances = acceptable(provenance, precisions=precisions, decoder=self.config.decoder)
         table = Table(
             videos=(video,),
             owner=owner,
@@ -180,41 +170,30 @@ class RecordingBuilder:
             provenance=provenances[0],
             strict=self.config.strict,
         )
-        source = self._source(video, owner, model, table.provenance)
+        source = self._source(video, owner, table.provenance)
         _check_names(table, [source])
-        standing = planned(
-            table,
-            overwrite=self.config.overwrite,
-            why_stale=contents.why_stale,
-            alternatives=provenances[1:],
-        )
+        standing = self._planned(table, contents, provenances[1:])
         if isinstance(standing.step, Table):
             source = replace(source, provenance=standing.step.provenance)
         ranges: tuple[tuple[int, int, str], ...] = ()
         if not standing.done and not self.config.overwrite:
-            ranges = finished_ranges(
-                range_folder(paths), *provenances, why_stale=contents.why_stale
-            )
+            folder = range_folder(paths.predictions)
+            ranges = finished_ranges(folder, *provenances, why_stale=contents.why_stale)
         return self._output(source, standing, contents, ranges)
 
-    def _with_settings(
-        self, model: ModelSpec, provenance: Mapping[str, Any]
-    ) -> tuple[Provenance, ...]:
-        """The provenances of tables that what was asked for can lead to."""
-        asked = self.config.precision
-        precisions = PRECISIONS_OF_AUTO if asked == "auto" else (asked,)
-        if model.exported is not None:
-            precisions = (model.exported.precision,)
-        return acceptable(provenance, precisions=precisions, decoder=self.config.decoder)
+    def _paths(self, owner: Owner, video: VideoSpec) -> layout.OutputPaths:
+        return layout.output_paths(as_path(owner.root), video.key, self.config.layout)
 
-    def _paths(self, owner: Owner, video: VideoSpec) -> OutputPaths:
-        return output_paths(as_path(owner.root), video.key, self.config.layout)
+    def _planned(
+        self, step: OutputStep, contents: Contents, alternatives: Sequence[Provenance] = ()
+    ) -> Planned:
+        config, why = self.config, contents.why_stale
+        return planned(step, overwrite=config.overwrite, why_stale=why, alternatives=alternatives)
 
-    def _source(
-        self, video: VideoSpec, owner: Owner, model: ModelSpec, provenance: Provenance
-    ) -> TableSource:
+    def _source(self, video: VideoSpec, owner: Owner, provenance: Provenance) -> TableSource:
         """A table, for the steps that make something from it."""
-        smoothed = self.eks is not None and owner is self.eks[0]
+        smoothed, model = owner is self.eks, owner.model
+        assert model is not None
         metrics: tuple[str, ...] = ()
         if self.config.metrics:
             # PCA errors need all keypoints that the model has.
@@ -239,56 +218,47 @@ class RecordingBuilder:
         contents: Contents,
         ranges: tuple[tuple[int, int, str], ...] = (),
     ) -> OutputPlan:
-        """A table with what is made from it."""
-        more = tuple(
-            planned(step, overwrite=self.config.overwrite, why_stale=contents.why_stale)
-            for step in _table_steps(source)
-        )
+        more = tuple(self._planned(step, contents) for step in _table_steps(source))
         path = str(source.paths.predictions)
         return OutputPlan(source.owner, source.video, path, table, more, ranges)
 
     def _with_eks(self, recording: RecordingPlan, contents: Contents) -> RecordingPlan:
-        """The recording with the outputs of the smoothed ensemble."""
-        assert self.eks is not None
-        owner, model = self.eks
-        options = self.config.eks_options
+        owner, options = self.eks, self.config.eks_options
+        assert owner is not None and owner.model is not None
+        model = owner.model
         videos = [plan.video for plan in recording.videos]
         mirrored = () if len(videos) > 1 else _mirrored_keypoints(options, model)
-        calibration = self._calibration(recording.key, videos)
+        calibration = None
+        if len(videos) > 1 and options.takes_calibration:
+            paths = [video.path for video in videos]
+            calibration = self.config.calibration or find_calibration(paths, recording.key)
         names = options.keypoints or model.keypoint_names
         check_mode(options.mode, names, bool(mirrored), len(videos) > 1, calibration)
         if calibration is not None:
             usable_cameras(calibration, [video.view for video in videos])
-        root = as_path(owner.root)
-        outputs: dict[str, AnyPath] = {
-            Smooth.table_name(video): self._paths(owner, video).predictions for video in videos
-        }
-        outputs["params"] = smooth_params_path(root, recording.key)
-        if calibration is not None:
-            outputs["points"] = points_path(root, recording.key)
-        smooth = Smooth(
-            videos=tuple(videos),
-            owner=owner,
-            outputs={name: str(path) for name, path in outputs.items()},
-            provenance=_smoothing_provenance(recording, options, mirrored, calibration),
-            members=tuple(member.owner.name for member in recording.videos[0].members),
-            options=options,
+        tables = [[m.table.step for m in plan.members] for plan in recording.videos]
+        smooth = smooth_step(
+            recording.key,
+            videos,
+            owner,
+            self.config,
+            members=[member.owner.name for member in recording.videos[0].members],
+            digests_of_members=[
+                [digests.digest_of_json(t.provenance) for t in of_video if isinstance(t, Table)]
+                for of_video in tables
+            ],
+            views=[video.view for video in videos] if len(videos) > 1 else (),
             mirrored=mirrored,
-            calibration="" if calibration is None else str(calibration),
+            calibration=calibration,
         )
-        sources = [self._source(v, owner, model, smooth.provenance_of(v)) for v in videos]
+        sources = [self._source(v, owner, smooth.provenance_of(v)) for v in videos]
         _check_names(smooth, sources)
-        table = planned(smooth, overwrite=self.config.overwrite, why_stale=contents.why_stale)
+        table = self._planned(smooth, contents)
         plans = [
             replace(plan, smoothed=self._output(source, table, contents))
             for plan, source in zip(recording.videos, sources, strict=True)
         ]
         return replace(recording, videos=tuple(plans))
-
-    def _calibration(self, key: str, videos: Sequence[VideoSpec]) -> Path | None:
-        if len(videos) < 2 or not self.config.eks_options.takes_calibration:
-            return None
-        return self.config.calibration or find_calibration([video.path for video in videos], key)
 
 
 def _table_steps(source: TableSource) -> list[OutputStep]:
@@ -300,37 +270,7 @@ def _check_names(step: OutputStep, sources: Sequence[TableSource]) -> None:
     """Raises VideoError where the name of an output is too long."""
     steps = [step, *(more for source in sources for more in _table_steps(source))]
     check_lengths(as_path(path) for each in steps for path in each.outputs.values())
-    check_lengths(frames_beside(as_path(path)) for path in step.tables)
-
-
-def _with_contents(recording: RecordingPlan, contents: Contents) -> RecordingPlan:
-    """The recording with the digests of its videos, as far as comparing outputs has told them."""
-    videos = {
-        plan.video: replace(plan.video, content=contents.content(plan.video))
-        for plan in recording.videos
-    }
-    steps: dict[int, Step] = {}  # that of a smoothed recording belongs to all its videos
-
-    def standing(old: Planned) -> Planned:
-        step = steps.setdefault(
-            id(old.step), replace(old.step, videos=tuple(videos[v] for v in old.step.videos))
-        )
-        return replace(old, step=step)
-
-    def output(old: OutputPlan) -> OutputPlan:
-        more = tuple(map(standing, old.more))
-        return replace(old, video=videos[old.video], table=standing(old.table), more=more)
-
-    plans = [
-        replace(
-            plan,
-            video=videos[plan.video],
-            members=tuple(map(output, plan.members)),
-            smoothed=None if plan.smoothed is None else output(plan.smoothed),
-        )
-        for plan in recording.videos
-    ]
-    return replace(recording, videos=tuple(plans))
+    check_lengths(layout.frames_beside(as_path(path)) for path in step.tables)
 
 
 def _mirrored_keypoints(options: EksOptions, model: ModelSpec) -> tuple[tuple[str, ...], ...]:
@@ -353,29 +293,53 @@ def _mirrored_keypoints(options: EksOptions, model: ModelSpec) -> tuple[tuple[st
     return tuple(zip(*parts, strict=True))
 
 
-def _smoothing_provenance(
-    recording: RecordingPlan,
-    options: EksOptions,
-    mirrored: Sequence[Sequence[str]],
-    calibration: Path | None,
-) -> dict[str, Any]:
+def smooth_step(
+    key: str,
+    videos: Sequence[VideoSpec],
+    owner: Owner,
+    config: RunConfig | SmoothConfig,
+    *,
+    members: Sequence[str],
+    digests_of_members: Sequence[Sequence[str]],
+    views: Sequence[str],
+    mirrored: Sequence[Sequence[str]] = (),
+    calibration: Path | None = None,
+    final: bool = False,
+) -> Smooth:
+    """The step that smooths a recording.
+
+    Args:
+        digests_of_members: for each video, what tells the table of each member.
+        views: as far as their names count for what is smoothed.
+    """
+    root, options = as_path(owner.root), config.eks_options
+    outputs: dict[str, AnyPath] = {
+        Smooth.table_name(video): layout.output_paths(root, video.key, config.layout).predictions
+        for video in videos
+    }
+    outputs["params"] = layout.smooth_params_path(root, key)
     provenance: dict[str, Any] = {
         "kind": "smoothed",
         "method": METHOD,
-        "members": [
-            [
-                digests.digest_of_json(member.table.step.provenance)
-                for member in plan.members
-                if isinstance(member.table.step, OutputStep)
-            ]
-            for plan in recording.videos
-        ],
+        "members": [list(of_video) for of_video in digests_of_members],
         "options": options.model_dump(mode="json"),
     }
     if mirrored:
         provenance["mirrored"] = [list(view) for view in mirrored]
-    if len(recording.videos) > 1:
-        provenance["views"] = [plan.video.view for plan in recording.videos]
+    if views:
+        provenance["views"] = list(views)
     if calibration is not None:
-        provenance["calibration"] = remembered_digest(calibration)
-    return provenance
+        provenance["calibration"] = digests.remembered_digest(calibration)
+        if len(videos) > 1 and options.takes_calibration:
+            outputs["points"] = layout.points_path(root, key)
+    return Smooth(
+        videos=tuple(videos),
+        owner=owner,
+        outputs={name: str(path) for name, path in outputs.items()},
+        provenance=provenance,
+        members=tuple(members),
+        options=options,
+        mirrored=tuple(map(tuple, mirrored)),
+        calibration="" if calibration is None else str(calibration),
+        final=final,
+    )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 
 from raypose import storage
 from raypose.config import EksOptions, RunConfig, option_name
@@ -41,7 +40,8 @@ def check_options(config: RunConfig) -> None:
     ]
     if given and not config.eks:
         raise UsageError(
-            f"nothing is smoothed without --eks, and {', '.join(given)} {_is_are(given)} given",
+            f"nothing is smoothed without --eks, and {', '.join(given)} "
+            f"{'is' if len(given) == 1 else 'are'} given",
             hint="Add --eks, or leave out the options of smoothing.",
         )
     if not config.eks:
@@ -59,27 +59,19 @@ def check_options(config: RunConfig) -> None:
         )
 
 
-def _is_are(names: Sequence[str]) -> str:
-    return "is" if len(names) == 1 else "are"
-
-
 def check_models(models: Sequence[ModelSpec], config: RunConfig) -> None:
     """Raises ModelError where a model's config can't lead to labelled videos."""
-    for model in models:
-        if config.label and not _is_colormap(model.colormap):
+    for model in models if config.label else ():
+        if model.colormap == "cool":  # without the time that matplotlib takes
+            continue
+        from matplotlib import colormaps
+
+        if model.colormap not in colormaps:
             raise ModelError(
                 f"eval.colormap is {model.colormap!r}, and matplotlib has no such colormap",
                 path=model.config_path,
                 hint="Choose another: --override +eval.colormap=cool.",
             )
-
-
-def _is_colormap(name: str) -> bool:
-    if name == "cool":  # without the time that matplotlib takes
-        return True
-    from matplotlib import colormaps
-
-    return name in colormaps
 
 
 def check_smoothing(ensemble: ModelSpec, config: RunConfig) -> None:
@@ -91,48 +83,37 @@ def check_smoothing(ensemble: ModelSpec, config: RunConfig) -> None:
         raise UsageError(error.message, hint=error.hint) from None
 
 
-@dataclass(frozen=True)
-class Labels:
-    """The training labels of the models, as far as their metrics need them.
+def read_labels(
+    models: Sequence[ModelSpec], config: RunConfig
+) -> tuple[dict[str, str], list[Problem]]:
+    """For each model a digest of what its PCA is fitted on, and problems of these labels.
 
-    Attributes:
-        digests: for each model a digest of what its PCA is fitted on; empty where nothing is.
-        problems: errors in them.
+    The digest is empty where they can't be used; the PCA metrics are then left out.
     """
-
-    digests: dict[str, str] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
-
-
-def read_labels(models: Sequence[ModelSpec], config: RunConfig) -> Labels:
-    """Which labels the PCA metrics of each model stand on; without them these are left out."""
-    labels = Labels()
+    found, problems = {}, []
     for model in models:
-        labels.digests[model.name] = ""
-        if wanted_metrics(model) == (TEMPORAL_NORM,):
-            labels.digests[model.name] = "none needed"
-            continue
+        found[model.name] = ""
         try:
-            _read(model, config, labels)
+            if wanted_metrics(model) == (TEMPORAL_NORM,):
+                found[model.name] = "none needed"
+            elif not config.metrics:
+                path = labels_path(model, config.data_dir)
+                found[model.name] = digests.digest_of_file(path)
+            else:
+                fit, found[model.name] = fit_and_digest(model, config.data_dir)
+                if out := fit.without_image:
+                    problems.append(Problem(model.name, _without_images(out)))
         except LabelsError as error:
             if config.metrics:
                 message = f"PCA metrics are left out: {error.message} ({error.path})"
-                labels.problems.append(Problem(model.name, message, error.hint))
-    return labels
+                problems.append(Problem(model.name, message, error.hint))
+    return found, problems
 
 
-def _read(model: ModelSpec, config: RunConfig, labels: Labels) -> None:
-    if not config.metrics:
-        labels.digests[model.name] = digests.digest_of_file(labels_path(model, config.data_dir))
-        return
-    fit, digest = fit_and_digest(model, config.data_dir)
-    out = fit.without_image
-    if out:
-        shown = f"{', '.join(out[:_MOST_NAMED])}{', …' if len(out) > _MOST_NAMED else ''}"
-        count = "1 labelled image" if len(out) == 1 else f"{len(out)} labelled images"
-        message = f"PCA metrics are fitted without {count} that can't be read: {shown}"
-        labels.problems.append(Problem(model.name, message))
-    labels.digests[model.name] = digest
+def _without_images(out: Sequence[str]) -> str:
+    shown = f"{', '.join(out[:_MOST_NAMED])}{', …' if len(out) > _MOST_NAMED else ''}"
+    count = "1 labelled image" if len(out) == 1 else f"{len(out)} labelled images"
+    return f"PCA metrics are fitted without {count} that can't be read: {shown}"
 
 
 def device_problems(plan: Plan, config: RunConfig) -> list[Problem]:
@@ -146,7 +127,7 @@ def device_problems(plan: Plan, config: RunConfig) -> list[Problem]:
     if plan.done or on_a_cluster:
         return []
     predicts = plan.frames_to_predict > 0
-    needs_encoder = any(step.needs_gpu_encoder for step in plan.missing)
+    needs_encoder = config.gpu_encoder and plan.labeled_bytes > 0
     n_gpus = visible_gpus() if config.device != "cpu" else 0
     asked, problems = 0 if config.inline else config.gpus or 0, []
     if n_gpus == 0:

@@ -24,22 +24,12 @@ _CHANGED = "made before the video changed"
 
 
 class Contents:
-    """The videos of one recording, as they are now.
-
-    Args:
-        videos: the videos.
-    """
-
     def __init__(self, videos: Sequence[VideoSpec]) -> None:
         self._videos = videos
         self._known: dict[VideoSpec, str] = {}
 
     def why_stale(self, record: Mapping[str, Any]) -> str:
-        """Why an output does not belong to these videos; empty where it does.
-
-        Args:
-            record: of the output, whose provenance names the videos.
-        """
+        """Why the output of a record does not belong to these videos; empty where it does."""
         read = videos_of(record)
         if read is None:
             return "made by a version of raypose that did not record which file it read"

@@ -1,13 +1,4 @@
-"""The tasks of a plan, with their dependencies.
-
-```
-predict (GPU, one or more ranges) ─ table ┬ metrics
-                                          ├ timestamps
-                                          ├ label
-                                          ├ snippet
-                                          └ smooth (all members' tables ─ metrics, label, snippet
-                                                    of all views)
-```
+"""The tasks of a plan, with their dependencies; docs/design.md draws them.
 
 A step whose outputs are finished has no task; where later steps need its table, a `load` takes
 its place. Ids are deterministic, so that the next plan names the same work the same way.
@@ -16,17 +7,16 @@ its place. Ids are deterministic, so that the next plan names the same work the 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from raypose.config import RunConfig
-from raypose.planning.model import OutputPlan, Plan, PredictGroup, RecordingPlan
+from raypose.planning.model import OutputPlan, Plan, RecordingPlan
 from raypose.planning.partition import Shard, partition
 from raypose.steps import Load, Predict, Smooth, Step, Table, Task
 from raypose.steps.base import OutputStep
 from raypose.steps.ranges import range_folder
 from raypose.storage import as_path
-from raypose.storage.layout import output_paths
 
 _Range = tuple[int, int, str]
 _Prediction = tuple[Task, Sequence[OutputPlan]]
@@ -34,35 +24,29 @@ _Prediction = tuple[Task, Sequence[OutputPlan]]
 
 
 def plan_tasks(plan: Plan, n_gpus: int) -> list[tuple[Task, ...]]:
-    """The tasks of each pending recording, each after those it depends on.
-
-    Args:
-        plan: the plan.
-        n_gpus: workers with a GPU.
-    """
+    """The tasks of each pending recording, each after those it depends on."""
     config = plan.config
     if not isinstance(config, RunConfig):
         return [_recording_tasks(recording, []) for recording in plan.pending]
-    groups = [(recording, recording.groups) for recording in plan.pending]
-    demands = [recording.demand(group) for recording, of_one in groups for group in of_one]
-    shards = iter(partition(demands, n_gpus, config.chunk_frames))
+    demands = [(recording, recording.demands) for recording in plan.pending]
+    all_demands = [demand for _, of_one in demands for demand in of_one]
+    shards = iter(partition(all_demands, n_gpus, config.chunk_frames))
     return [
         _recording_tasks(
             recording,
             [
-                _predict_task(recording, group, shard, config)
-                for group in of_one
+                _predict_task(recording, demand.videos, shard, config)
+                for demand in of_one
                 for shard in next(shards)
             ],
         )
-        for recording, of_one in groups
+        for recording, of_one in demands
     ]
 
 
 def _recording_tasks(
     recording: RecordingPlan, predictions: Sequence[_Prediction]
 ) -> tuple[Task, ...]:
-    """The tasks of one recording, whose predictions are given."""
     tasks = [task for task, _ in predictions]
     predicted: dict[str, list[_Range]] = defaultdict(list)
     for task, outputs in predictions:
@@ -76,16 +60,24 @@ def _recording_tasks(
             if not member.table.done:
                 tasks.append(_table_task(recording, member, predicted[_table_name(member)]))
             elif to_smooth or member.missing:
-                tasks.append(_load_task(recording, member))
+                tasks.append(_task(recording, member, member.load, ()))
             tasks += _more_tasks(recording, member)
     if smooth is not None and to_smooth:
         tasks.append(_smooth_task(recording, smooth.step))
     for video in recording.videos:
         if video.smoothed is not None and video.smoothed.missing:
             if not to_smooth:
-                tasks.append(_load_task(recording, video.smoothed))
+                tasks.append(_task(recording, video.smoothed, video.smoothed.load, ()))
             tasks += _more_tasks(recording, video.smoothed)
-    return tuple(tasks)
+    return tuple(_with_contents(task, recording.contents) for task in tasks)
+
+
+def _with_contents(task: Task, contents: Mapping[str, str]) -> Task:
+    """A task whose videos have the digests that the plan knows."""
+    if not contents:
+        return task
+    videos = tuple(replace(v, content=contents.get(v.path, "")) for v in task.step.videos)
+    return replace(task, step=replace(task.step, videos=videos))
 
 
 def _table_name(output: OutputPlan) -> str:
@@ -96,9 +88,9 @@ def _table_name(output: OutputPlan) -> str:
 
 
 def _predict_task(
-    recording: RecordingPlan, group: PredictGroup, shard: Shard, config: RunConfig
+    recording: RecordingPlan, videos: Sequence[int], shard: Shard, config: RunConfig
 ) -> _Prediction:
-    plans = [recording.videos[v] for v in group.videos]
+    plans = [recording.videos[v] for v in videos]
     video = plans[0].video
     # A member's videos are together, as in `Predict`.
     outputs = [plan.members[i] for i in shard.models for plan in plans]
@@ -106,12 +98,7 @@ def _predict_task(
     names = [plans[0].members[i].owner.name for i in shard.models]
     whole = (shard.start, shard.stop) == (0, video.n_frames)
     folders = tuple(
-        ""
-        if output.table.done
-        else str(
-            range_folder(output_paths(as_path(output.owner.root), output.video.key, config.layout))
-        )
-        for output in outputs
+        "" if output.table.done else str(range_folder(as_path(output.path))) for output in outputs
     )
     where = video.key
     if len(plans) > 1:
@@ -157,10 +144,6 @@ def _table_task(recording: RecordingPlan, output: OutputPlan, predicted: Sequenc
         output.table.step, ranges=tuple((start, stop, path) for start, stop, path, _ in ranges)
     )
     return _task(recording, output, step, tuple(name for *_, name in ranges if name))
-
-
-def _load_task(recording: RecordingPlan, output: OutputPlan) -> Task:
-    return _task(recording, output, output.load, ())
 
 
 def _more_tasks(recording: RecordingPlan, output: OutputPlan) -> list[Task]:

@@ -48,7 +48,6 @@ class Planned:
     """A step of the plan, and whether it is needed.
 
     Attributes:
-        step: the step.
         done: True where all its outputs exist, verified.
         reason: why they must be made; empty where done.
         clash: path of an output that holds the results of another video, and that video.
@@ -74,8 +73,6 @@ class OutputPlan:
     """A table of one owner for one video, and what is made from it.
 
     Attributes:
-        owner: whose outputs these are.
-        video: the video.
         path: of the table.
         table: the step that makes the table. That of the smoothed ensemble makes the tables of
             all views.
@@ -117,7 +114,6 @@ class VideoPlan:
     """What one video takes.
 
     Attributes:
-        video: the video.
         members: the outputs of each model; for a smoothing of existing tables, these tables.
         smoothed: the outputs of the smoothed ensemble.
         bbox: file with the bounding boxes; empty where networks see the whole frame.
@@ -134,29 +130,18 @@ class VideoPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class PredictGroup:
-    """What goes through a GPU together.
-
-    Attributes:
-        videos: indices of the recording's videos: one, or the views that a model takes at once.
-        models: indices of the models that must predict them.
-    """
-
-    videos: tuple[int, ...]
-    models: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class RecordingPlan:
     """What one recording takes.
 
     Attributes:
         key: its name; a video of no recording may have the same.
         videos: its video, or a video for each view.
+        contents: path of a video → digest of all its bytes, where comparing outputs has told it.
     """
 
     key: str
     videos: tuple[VideoPlan, ...]
+    contents: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def outputs(self) -> tuple[OutputPlan, ...]:
@@ -173,44 +158,29 @@ class RecordingPlan:
         return None if smoothed is None else smoothed.table
 
     @property
-    def groups(self) -> tuple[PredictGroup, ...]:
+    def demands(self) -> tuple[PredictDemand, ...]:
         """What the GPUs must predict, models that take all views at once last."""
-        models = [output.owner.model for output in self.videos[0].members]
-        alone = [i for i, model in enumerate(models) if model and not model.takes_views]
-        candidates: list[tuple[tuple[int, ...], list[int]]]
-        candidates = [((v,), alone) for v in range(len(self.videos))]
         names = [plan.video.view for plan in self.videos]
-        together: dict[tuple[int, ...], list[int]] = {}
-        for i, model in enumerate(models):
-            if model and model.takes_views:
-                order = tuple(names.index(view) for view in model.view_names)
-                together.setdefault(order, []).append(i)
-        candidates += together.items()
-        groups = [
-            PredictGroup(videos, tuple(i for i in indices if not self._predicted(videos, i)))
-            for videos, indices in candidates
-        ]
-        return tuple(group for group in groups if group.models)
+        missing: dict[tuple[int, ...], list[int]] = {(v,): [] for v in range(len(names))}
+        for i, output in enumerate(self.videos[0].members):
+            model = output.owner.model
+            if model is None:
+                continue
+            together = [tuple(map(names.index, model.view_names))] if model.takes_views else []
+            for videos in together or [(v,) for v in range(len(names))]:
+                if not all(self.videos[v].members[i].table.done for v in videos):
+                    missing.setdefault(videos, []).append(i)
+        return tuple(self._demand(v, tuple(models)) for v, models in missing.items() if models)
 
-    def _predicted(self, videos: tuple[int, ...], model: int) -> bool:
-        return all(self.videos[v].members[model].table.done for v in videos)
-
-    def demand(self, group: PredictGroup) -> PredictDemand:
-        """What a group asks of the GPUs. Ranges are finished where all its videos have them."""
-        first = self.videos[group.videos[0]]
-        done = tuple(
-            tuple(
-                (start, stop)
-                for start, stop, _ in first.members[model].ranges
-                if all(
-                    any(kept[:2] == (start, stop) for kept in self.videos[v].members[model].ranges)
-                    for v in group.videos
-                )
-            )
-            for model in group.models
-        )
-        keyframes = cache(partial(known_keyframes, first.video))
-        return PredictDemand(first.video.n_frames, group.models, done, keyframes)
+    def _demand(self, videos: tuple[int, ...], models: tuple[int, ...]) -> PredictDemand:
+        done = []
+        for model in models:
+            ranges = [self.videos[v].members[model].ranges for v in videos]
+            kept = [{(start, stop) for start, stop, _ in of_video} for of_video in ranges]
+            done.append(tuple(sorted(set.intersection(*kept))))
+        first = self.videos[videos[0]].video
+        keyframes = cache(partial(known_keyframes, first))
+        return PredictDemand(first.n_frames, models, tuple(done), keyframes, videos)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -218,8 +188,7 @@ class Plan:
     """What `run` or `smooth` would do. At a prompt and in a notebook it shows itself as a table.
 
     Attributes:
-        config: what was asked for.
-        models: the models that predict; none where existing tables are smoothed.
+        models: those that predict; none where existing tables are smoothed.
         videos: every video that was found, usable or not.
         recordings: the usable ones.
         problems: errors and notes, in the order in which they were found.
@@ -308,10 +277,10 @@ class Plan:
     def frames_to_predict(self) -> int:
         """Frames that go through networks, counted once per model."""
         return sum(
-            recording.videos[v].video.n_frames * len(group.models)
+            recording.videos[v].video.n_frames * len(demand.models)
             for recording in self.pending
-            for group in recording.groups
-            for v in group.videos
+            for demand in recording.demands
+            for v in demand.videos
         )
 
     @property

@@ -29,20 +29,21 @@ _BALANCED = 1.02
 
 @dataclass(frozen=True, slots=True)
 class PredictDemand:
-    """What a group of models still has to predict of a video.
+    """What a group of models still has to predict of a video, or of all views at once.
 
     Attributes:
-        n_frames: frames of the video.
-        models: indices of the models that must predict it.
-        done: for each of these, the ranges `(start, stop)` that are finished.
+        models: indices of the models.
+        done: for each of these, the ranges `(start, stop)` that are finished of every video.
         keyframes: returns the frames at which a cut costs nothing, ascending; asked only where a
             video is cut.
+        videos: indices of the videos of their recording.
     """
 
     n_frames: int
     models: tuple[int, ...]
     done: tuple[tuple[tuple[int, int], ...], ...] = ()
     keyframes: Callable[[], Sequence[int]] = tuple
+    videos: tuple[int, ...] = (0,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +64,12 @@ def partition(
 ) -> list[list[Shard]]:
     """The GPU tasks of each demand, in order of frames.
 
+    For every model they cover each frame that is not finished exactly once, except that members
+    with different finished ranges may predict some again.
+
     Args:
-        demands: what has to be predicted.
         n_gpus: number of GPU workers, at least 1.
         chunk_frames: longest range.
-
-    Returns:
-        For each demand its shards. For every model they cover each frame that is not finished
-        exactly once, except that members with different finished ranges may predict some again.
     """
     return _shards(demands, n_gpus, _longest_range(demands, n_gpus, chunk_frames))
 
@@ -101,7 +100,9 @@ def _shards(demands: Sequence[PredictDemand], n_gpus: int, longest: int) -> list
         shards = []
         for group in _groups(tuple(range(len(demand.models))), n_groups):
             models = tuple(demand.models[i] for i in group)
-            done = _common([demand.done[i] for i in group]) if models and demand.done else ()
+            # Those that are finished for every member; all others are predicted for the group.
+            kept = [set(demand.done[i]) for i in group] if demand.done else []
+            done = sorted(set.intersection(*kept)) if kept else []
             for start, stop in _gaps(done, demand.n_frames) if models else ():
                 ranges = _cut(start, stop, length, demand.keyframes)
                 shards += [Shard(models, a, b) for a, b in ranges]
@@ -123,12 +124,6 @@ def _groups(items: tuple[int, ...], n: int) -> list[tuple[int, ...]]:
     """`items` in `n` groups, in order, that differ by at most one in size."""
     bounds = [round(i * len(items) / n) for i in range(n + 1)]
     return [items[a:b] for a, b in pairwise(bounds)]
-
-
-def _common(done: Sequence[tuple[tuple[int, int], ...]]) -> tuple[tuple[int, int], ...]:
-    """Ranges that are finished for every member; all others are predicted for the group."""
-    shared = set(done[0]).intersection(*map(set, done[1:]))
-    return tuple(sorted(shared))
 
 
 def _gaps(done: Sequence[tuple[int, int]], n_frames: int) -> list[tuple[int, int]]:

@@ -38,29 +38,37 @@ def plan_run(config: RunConfig, *, run_dir: Path) -> Plan:
     """
     config = with_members(config)
     check_options(config)
-    files = find_files(config)
+    files, listed = find_files(config)
     models = _open_models(config)
     check_models(models, config)
     fitting, member_problems = _members(models, config)
     if fitting:
         check_smoothing(fitting[0], config)
-    recordings = find_recordings(files, config, models)
-    labels = read_labels(models, config)
+    groups, videos, found_problems = find_recordings(files, listed, config, models)
+    labels, label_problems = read_labels(models, config)
     ensemble = fitting[0] if fitting else None
-    builder = RecordingBuilder(config, models, ensemble=ensemble, labels=labels.digests)
+    builder = RecordingBuilder(config, models, ensemble=ensemble, labels=labels)
     # A store, or a busy file system, takes its time to say which outputs are finished.
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="plan") as pool:
-        built = list(pool.map(builder.build, recordings.groups))
+        built = list(pool.map(builder.build, groups))
     usable, clashes = _without_clashes([plan for made, _ in built for plan in made])
     problems = (
-        *recordings.problems,
+        *found_problems,
         *(problem for _, found in built for problem in found),
         *member_problems,
-        *labels.problems,
-        *_engine_problems(models),
+        *label_problems,
+        *(
+            Problem(
+                model.name,
+                "its export is older than its checkpoint, and may be of an earlier training",
+                f"If so, make it again: {how_to_export(model)}.",
+            )
+            for model in models
+            if is_outdated(model)
+        ),
         *clashes,
     )
-    plan = Plan(config, models, recordings.videos, tuple(usable), problems, run_dir)
+    plan = Plan(config, models, tuple(videos), tuple(usable), problems, run_dir)
     return replace(plan, problems=(*problems, *device_problems(plan, config)))
 
 
@@ -90,44 +98,24 @@ def _members(
     if not config.eks:
         return [], []
     chosen = set(config.eks_options.keypoints)
-    sets = [frozenset(model.keypoint_names) for model in models]
-    usual = chosen or Counter(sets).most_common(1)[0][0]
-    fitting = [
-        model
-        for model, names in zip(models, sets, strict=True)
-        if (chosen <= names if chosen else names == usual)
-    ]
+    what = "lacks keypoints that are to be smoothed"
+    if not chosen:
+        what = "has other keypoints than the other models"
+    sets = {model.name: frozenset(model.keypoint_names) for model in models}
+    usual = Counter(sets.values()).most_common(1)[0][0]
+    odd = {name: sorted(chosen - s if chosen else usual ^ s) for name, s in sets.items()}
+    fitting = [model for model in models if not odd[model.name]]
     enough = len(fitting) >= (config.eks_options.min_members or len(models))
     hint = "EKS leaves it out."
     if not enough:
         others = "name others" if chosen else "choose some with --eks-keypoints"
         hint = f"Give models with the same keypoints, {others}, or leave out --eks."
     problems = []
-    for model in models:
-        if model in fitting:
-            continue
-        names = set(model.keypoint_names)
-        odd = sorted(chosen - names if chosen else usual ^ names)
-        text = f"{', '.join(odd[:5])}{', …' if len(odd) > 5 else ''}"
-        what = (
-            "lacks keypoints that are to be smoothed"
-            if chosen
-            else ("has other keypoints than the other models")
-        )
-        problems.append(Problem(model.name, f"{what} ({text})", hint, fatal=not enough))
+    for name, keypoints in odd.items():
+        if keypoints:
+            text = f"{', '.join(keypoints[:5])}{', …' if len(keypoints) > 5 else ''}"
+            problems.append(Problem(name, f"{what} ({text})", hint, fatal=not enough))
     return (fitting if enough else []), problems
-
-
-def _engine_problems(models: Sequence[ModelSpec]) -> list[Problem]:
-    return [
-        Problem(
-            model.name,
-            "its export is older than its checkpoint, and may be of an earlier training",
-            f"If so, make it again: {how_to_export(model)}.",
-        )
-        for model in models
-        if is_outdated(model)
-    ]
 
 
 def _without_clashes(

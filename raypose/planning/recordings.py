@@ -10,7 +10,7 @@ from raypose import storage
 from raypose.config import RunConfig
 from raypose.errors import NoVideoTrackError, RayposeError, UsageError, VideoError
 from raypose.inputs.names import GivenNames, name_recordings, name_videos
-from raypose.inputs.sessions import Grouping, group_by_view, read_session_list
+from raypose.inputs.sessions import Grouping, Recording, group_by_view, read_session_list
 from raypose.inputs.videos import (
     NO_VIDEO,
     OWN,
@@ -35,57 +35,24 @@ class Group:
     """The usable videos of one recording.
 
     Attributes:
-        key: the recording's name.
         videos: one per view, or a single one whose view has an empty name.
-        complete: whether all views exist, with equal lengths. If not, each video is predicted on
-            its own, and none of them has a view.
+        wrong: what keeps them from being one recording: a missing view, unequal lengths. Then
+            each video is predicted on its own, and none of them has a view.
     """
 
     key: str
     videos: tuple[VideoSpec, ...]
-    complete: bool = True
+    wrong: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Recordings:
-    """All recordings of a run.
-
-    Attributes:
-        groups: recordings with at least one usable video.
-        videos: every video that was found, usable or not, in order.
-        problems: errors and notes.
-    """
-
-    groups: tuple[Group, ...]
-    videos: tuple[VideoSpec | Unusable, ...]
-    problems: tuple[Problem, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """The files of a recording, before they are opened."""
-
-    name: str
-    files: tuple[tuple[str, AnyPath], ...]
-    missing: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Files:
-    """The videos that the arguments name, and how a list of sessions groups them."""
-
-    found: FoundVideos
-    listed: Grouping | None = None
-
-
-def find_files(config: RunConfig) -> Files:
-    """The videos of a run; none of them is opened.
+def find_files(config: RunConfig) -> tuple[FoundVideos, Grouping | None]:
+    """The videos of a run, and how a list of sessions groups them; none of them is opened.
 
     Raises:
         UsageError: an argument stands for nothing, or the list of sessions can't be read.
     """
     if config.sessions is None:
-        return Files(find_videos(config.videos, recursive=config.recursive))
+        return find_videos(config.videos, recursive=config.recursive), None
     listed = read_session_list(config.sessions)
     paths = [path for recording in listed.recordings for _, path in recording.files]
     records = RecordedFiles()
@@ -96,17 +63,26 @@ def find_files(config: RunConfig) -> Files:
             path=config.sessions,
             hint="Name the video that it was made from; or copy it elsewhere, and name the copy.",
         )
-    return Files(FoundVideos(tuple(FoundVideo(path, named=True) for path in paths)), listed)
+    return FoundVideos(tuple(FoundVideo(path, named=True) for path in paths)), listed
 
 
-def find_recordings(files: Files, config: RunConfig, models: Sequence[ModelSpec]) -> Recordings:
+def find_recordings(
+    files: FoundVideos,
+    grouping: Grouping | None,
+    config: RunConfig,
+    models: Sequence[ModelSpec],
+) -> tuple[list[Group], list[VideoSpec | Unusable], list[Problem]]:
     """Group the videos of each recording, and probe those of this shard.
+
+    Returns:
+        The recordings with at least one usable video; every video that was found, usable or not,
+        in order; errors and notes.
 
     Raises:
         UsageError: the views of models differ from those of the recordings, or no file is a
             video.
     """
-    found, grouping = files.found.videos, files.listed
+    found = files.videos
     views = grouping.views if grouping is not None else _view_names(config, models)
     _check_views(views, models)
     if grouping is None and views:
@@ -121,11 +97,11 @@ def find_recordings(files: Files, config: RunConfig, models: Sequence[ModelSpec]
         parts = parts[index::count]
     paths = [path for part in parts for _, path in part.files]
     probed = probe_videos([FoundVideo(p) for p in paths], [keys[p] for p in paths])
-    probed, no_videos = _without_other_files(probed, files.found)
+    probed, no_videos = _without_other_files(probed, files)
     by_path = {video.path: video for video in probed}
     parts = [part for part in (_among(part, by_path) for part in parts) if part.files]
     needs_all_views = config.eks or any(model.takes_views for model in models)
-    problems = _notes((*files.found.excluded, *no_videos))
+    problems = _notes((*files.excluded, *no_videos))
     problems += [
         Problem(
             str(path),
@@ -137,16 +113,16 @@ def find_recordings(files: Files, config: RunConfig, models: Sequence[ModelSpec]
         if str(path) in by_path
     ]
     first_shard = config.shard is None or config.shard[0] == 0
-    problems += _video_problems(probed, files.found.broken if first_shard else ())
+    problems += _video_problems(probed, files.broken if first_shard else ())
     groups = []
     for part in parts:
-        group, wrong = _group(part, by_path)
-        if wrong:
+        group = _group(part, by_path)
+        if group.wrong:
             hint = "Models that take all views, and EKS, leave it out." if needs_all_views else ""
-            problems.append(Problem(part.name, wrong, hint, fatal=needs_all_views))
+            problems.append(Problem(part.name, group.wrong, hint, fatal=needs_all_views))
         if group.videos:
             groups.append(group)
-    return Recordings(tuple(groups), tuple(probed), tuple(problems))
+    return groups, probed, problems
 
 
 def _video_problems(
@@ -161,19 +137,19 @@ def _video_problems(
 
 
 def _table_folders(config: RunConfig, models: Sequence[ModelSpec]) -> list[AnyPath]:
-    """Where the predictions of all owners go."""
     roots = [owner_root(m.name, config.output_dir, as_path(m.directory)) for m in models]
     if config.eks:
-        roots.append(_eks_root(config))
+        roots.append(eks_root(config))
     return [tables_folder(root, config.layout) for root in roots]
 
 
-def _eks_root(config: RunConfig) -> AnyPath:
+def eks_root(config: RunConfig) -> AnyPath:
+    """Where the outputs of the smoothed ensemble go: --eks-dir wins over -o."""
     return config.eks_dir or owner_root(EKS, config.output_dir, None)
 
 
 def _as_named_before(grouping: Grouping, config: RunConfig) -> Grouping:
-    given = GivenNames([smooth_params_folder(_eks_root(config))], ".json")
+    given = GivenNames([smooth_params_folder(eks_root(config))], ".json")
     return replace(grouping, recordings=tuple(name_recordings(grouping.recordings, given)))
 
 
@@ -199,7 +175,7 @@ def _without_other_files(
     return [video for video in videos if video.path not in others], excluded
 
 
-def _among(part: _Part, videos: Mapping[str, object]) -> _Part:
+def _among(part: Recording, videos: Mapping[str, object]) -> Recording:
     """A part without the files that have no video track."""
     gone = tuple(view for view, path in part.files if str(path) not in videos)
     files = tuple((view, path) for view, path in part.files if str(path) in videos)
@@ -267,18 +243,17 @@ def _check_views(views: Sequence[str], models: Sequence[ModelSpec]) -> None:
 
 def _parts(
     grouping: Grouping | None, found: Sequence[FoundVideo], keys: dict[AnyPath, str]
-) -> list[_Part]:
+) -> list[Recording]:
     """Recordings, and videos that are one by themselves, in the order of their first files."""
     order = {video.path: i for i, video in enumerate(found)}
     if grouping is None:
-        return [_Part(keys[video.path], (("", video.path),)) for video in found]
-    parts = [_Part(r.name, r.files, r.missing) for r in grouping.recordings if r.files]
-    parts += [_Part(keys[path], (("", path),)) for path, _ in grouping.unmatched]
+        return [Recording(keys[video.path], (("", video.path),)) for video in found]
+    parts = [recording for recording in grouping.recordings if recording.files]
+    parts += [Recording(keys[path], (("", path),)) for path, _ in grouping.unmatched]
     return sorted(parts, key=lambda part: min(order[path] for _, path in part.files))
 
 
-def _group(part: _Part, probed: Mapping[str, VideoSpec | Unusable]) -> tuple[Group, str]:
-    """A recording's usable videos, and what keeps them from being one recording."""
+def _group(part: Recording, probed: Mapping[str, VideoSpec | Unusable]) -> Group:
     videos = [(view, probed[str(path)]) for view, path in part.files]
     usable = [replace(v, view=view) for view, v in videos if isinstance(v, VideoSpec)]
     unusable = [view for view, v in videos if isinstance(v, Unusable)]
@@ -292,4 +267,4 @@ def _group(part: _Part, probed: Mapping[str, VideoSpec | Unusable]) -> tuple[Gro
         wrong = f"its views differ in frames: {counts}"
     if wrong:
         usable = [replace(video, view="") for video in usable]
-    return Group(part.name, tuple(usable), complete=not wrong), wrong
+    return Group(part.name, tuple(usable), wrong)

@@ -10,16 +10,15 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from raypose.config import SmoothConfig
 from raypose.errors import UsageError
 from raypose.inputs.calibration import camera_names
 from raypose.inputs.sessions import Grouping, read_session_list
 from raypose.inputs.tables import FoundTables, find_tables
+from raypose.planning.builder import smooth_step
 from raypose.planning.model import (
     EKS,
-    METHOD,
     OutputPlan,
     Plan,
     Planned,
@@ -30,10 +29,9 @@ from raypose.planning.model import (
 from raypose.planning.status import planned
 from raypose.planning.tables_by_recording import TableRecording, group_tables, one_recording
 from raypose.specs import Owner, VideoSpec
-from raypose.steps import Load, Smooth
+from raypose.steps import Load
 from raypose.storage import AnyPath
 from raypose.storage.digests import remembered_digest
-from raypose.storage.layout import output_paths, points_path, smooth_params_path
 from raypose.video.frames import describe
 
 _AT_ONCE = 16
@@ -114,11 +112,22 @@ def _digest(table: Path) -> str:
 def _recording(
     group: TableRecording, digests: Mapping[Path, str], config: SmoothConfig
 ) -> RecordingPlan:
+    # The first table stands for the video.
     videos = tuple(
-        _video(tables[0], key, view)
+        VideoSpec(str(tables[0]), key, view=view)
         for tables, key, view in zip(group.tables, group.keys, group.views, strict=True)
     )
-    step = _smooth_step(group, videos, digests, config)
+    step = smooth_step(
+        group.name,
+        videos,
+        Owner(EKS, str(config.root)),
+        config,
+        members=group.members,
+        digests_of_members=[[digests[table] for table in view] for view in group.tables],
+        views=group.views,
+        calibration=config.calibration,
+        final=True,
+    )
     table = planned(step, overwrite=config.overwrite)
     optional = config.eks_options.min_members is not None
 
@@ -137,68 +146,17 @@ def _recording(
     return RecordingPlan(group.name, plans)
 
 
-def _smooth_step(
-    group: TableRecording,
-    videos: tuple[VideoSpec, ...],
-    digests: Mapping[Path, str],
-    config: SmoothConfig,
-) -> Smooth:
-    root, options = config.root, config.eks_options
-    outputs: dict[str, AnyPath] = {
-        Smooth.table_name(video): output_paths(root, video.key, config.layout).predictions
-        for video in videos
-    }
-    outputs["params"] = smooth_params_path(root, group.name)
-    provenance: dict[str, Any] = {
-        "kind": "smoothed",
-        "method": METHOD,
-        "views": list(group.views),
-        "members": [[digests[table] for table in view] for view in group.tables],
-        "options": options.model_dump(mode="json"),
-    }
-    if config.calibration is not None:
-        provenance["calibration"] = remembered_digest(config.calibration)
-        if len(group.views) > 1 and options.takes_calibration:
-            outputs["points"] = points_path(root, group.name)
-    return Smooth(
-        videos=videos,
-        owner=Owner(EKS, str(root)),
-        outputs={name: str(path) for name, path in outputs.items()},
-        provenance=provenance,
-        members=group.members,
-        options=options,
-        calibration="" if config.calibration is None else str(config.calibration),
-        final=True,
-    )
-
-
 def _check_outputs(
     recordings: Iterable[RecordingPlan], tables: Iterable[Path], root: AnyPath
 ) -> None:
     """Outputs must not replace a table that was given."""
     inputs = {os.path.realpath(table) for table in tables}
-    for recording in recordings:
-        for video in recording.videos:
-            path = "" if video.smoothed is None else video.smoothed.path
-            if os.path.realpath(path) in inputs:
-                raise UsageError(
-                    "holds a table that is to be smoothed, under the name that the smoothed one "
-                    f"would have ({path})",
-                    path=root,
-                    hint="Choose another -o.",
-                )
-
-
-def _video(table: Path, key: str, view: str) -> VideoSpec:
-    """The video that tables are of; nothing but its name is known, and the first table's path."""
-    return VideoSpec(
-        path=str(table),
-        key=key,
-        n_frames=0,
-        width=0,
-        height=0,
-        fps=0.0,
-        duration_s=0.0,
-        fingerprint="",
-        view=view,
-    )
+    smoothed = [video.smoothed for recording in recordings for video in recording.videos]
+    for output in smoothed:
+        if output is not None and os.path.realpath(output.path) in inputs:
+            raise UsageError(
+                "holds a table that is to be smoothed, under the name that the smoothed one would "
+                f"have ({output.path})",
+                path=root,
+                hint="Choose another -o.",
+            )

@@ -6,32 +6,28 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from raypose.planning.model import Planned
+from raypose.planning.model import OutputPlan, Planned, Problem, RecordingPlan
 from raypose.steps.base import OutputStep
 from raypose.steps.frame_files import frames_provenance, recorded_damage
 from raypose.storage import as_path, exists, records
 from raypose.storage.layout import frames_beside
 from raypose.storage.provenance import Provenance
-
-
-def _never_stale(record: Mapping[str, Any]) -> str:
-    return ""
+from raypose.video.frames import describe
 
 
 def planned(
     step: OutputStep,
     *,
     overwrite: bool,
-    why_stale: Callable[[Mapping[str, Any]], str] = _never_stale,
+    why_stale: Callable[[Mapping[str, Any]], str] = lambda record: "",
     alternatives: Sequence[Provenance] = (),
 ) -> Planned:
     """The step with its status.
 
     Args:
-        step: the step, with the provenance of a new output.
+        step: with the provenance of a new output.
         overwrite: whether finished outputs are redone.
-        why_stale: says from a record why the output does not belong to the videos as they are
-            now; empty where it does.
+        why_stale: as in `records.check`.
         alternatives: other provenances that a finished output may have, for a step with a single
             output. The step then gets that of the output.
 
@@ -47,26 +43,44 @@ def planned(
     for path, provenance, video in step.expected():
         output = as_path(path)
         found = records.check(output, provenance, *alternatives, why_stale=why_stale)
-        reason = reason or found.reason
+        why = found.reason
         if alternatives:
             accepted = found.provenance
-        if "video" in found.changed and _is_other_video(found.source, video.path):
+        is_other = found.source not in ("", video.path)
+        if "video" in found.changed and is_other and exists(as_path(found.source)):
             clash = clash or (path, found.source)
         if path in step.tables and found.provenance is not None:
             digests[path] = found.digest
             counts = recorded_damage(found.stats)
             # Without the file that says which rows to trust, the table is not complete.
             if counts:
-                damage[path] = counts
                 beside = records.check(frames_beside(output), frames_provenance(found.provenance))
-                reason = reason or (beside.reason and f"its file of frames is {beside.reason}")
+                why = beside.reason and f"its file of frames is {beside.reason}"
+                if not why:
+                    damage[path] = counts
+        reason = reason or why
     if reason:
-        return Planned(step, False, reason, clash)
+        return Planned(step, False, reason, clash, damage=damage)
     return Planned(
         replace(step, provenance=accepted) if accepted else step, True, "", None, digests, damage
     )
 
 
-def _is_other_video(source: str, path: str) -> bool:
-    """True where an output belongs to another video that still exists."""
-    return bool(source) and source != path and exists(as_path(source))
+def damage_problems(recording: RecordingPlan, *, strict: bool) -> list[Problem]:
+    """A note on each video with damaged frames in finished tables; with `strict` an error.
+
+    It is told by every plan that takes these tables.
+    """
+    problems = []
+    for plan in recording.videos:
+        by_damage: dict[str, list[OutputPlan]] = {}
+        for output in plan.outputs:
+            if output.damage:
+                by_damage.setdefault(describe(output.damage), []).append(output)
+        for said, outputs in by_damage.items():
+            message = f"{said}, in the predictions of {', '.join(o.owner.name for o in outputs)}"
+            hint = f"Which ones, {frames_beside(as_path(outputs[0].path))} says."
+            if strict:
+                hint = "Copy or record it again, or leave out --strict."
+            problems.append(Problem(plan.video.path, message, hint, fatal=strict))
+    return problems

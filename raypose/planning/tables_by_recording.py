@@ -6,8 +6,8 @@ import itertools
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from raypose.errors import UsageError
@@ -26,6 +26,9 @@ _SEPARATORS = "_-. "
 _Id = tuple[Path, str]
 """A member: whose table it is, and what its name says beside the video's."""
 
+_Videos = dict[str, dict[_Id, Path]]
+"""Key of a video → the table of each member."""
+
 
 @dataclass(frozen=True, slots=True)
 class TableRecording:
@@ -35,7 +38,6 @@ class TableRecording:
         name: unique among the sessions.
         views: names of the views; one empty name where there is a single video.
         keys: for each view the video's key, by which its outputs are called.
-        members: names of the members.
         tables: for each view the table of each member, in their order.
     """
 
@@ -44,14 +46,6 @@ class TableRecording:
     keys: tuple[str, ...]
     members: tuple[str, ...]
     tables: tuple[tuple[Path, ...], ...]
-
-
-@dataclass(slots=True)
-class _Video:
-    """The tables of one video: one for each member."""
-
-    key: str
-    tables: dict[_Id, Path] = field(default_factory=dict)
 
 
 def group_tables(
@@ -68,7 +62,6 @@ def group_tables(
     `min_members` are enough.
 
     Args:
-        found: the tables.
         views: names of the views of a recording; none where each video is one by itself.
         listed: the user's list of recordings, by their videos or tables.
         min_members: members that are enough; None for all of them.
@@ -79,8 +72,8 @@ def group_tables(
     if listed is not None:
         views = listed.views
     videos, problems = _videos(found, views)
-    names = _member_names([member for video in videos.values() for member in video.tables])
-    usual = max(len(video.tables) for video in videos.values())
+    names = _member_names([member for tables in videos.values() for member in tables])
+    usual = max(map(len, videos.values()))
     if usual < 2:
         raise UsageError(
             f"there is one table of each video ({next(iter(videos))}, …), and EKS smooths two or "
@@ -88,41 +81,31 @@ def group_tables(
             hint="Give the directories of several models, or tables of several scorers."
             + (_AS_MEMBERS if len(videos) > 1 else ""),
         )
+    keys: dict[AnyPath, str] = {_path(key): key for key in videos}
     if listed is not None:
         grouping = _as_listed(listed, videos)
     elif views:
-        grouping = group_by_view([_path(key) for key in videos], views)
+        grouping = group_by_view(list(map(_path, videos)), views)
     else:
-        return _one_by_one(videos.values(), names, usual, min_members, problems)
-    problems += _unmatched_problems(grouping, videos, listed=listed is not None)
+        grouping = Grouping((), tuple(Recording(k, (("", _path(k)),)) for k in videos))
+    hint = "Rename it, or list the recordings in a CSV (--sessions)."
+    for path, reason in grouping.unmatched:
+        first, *others = videos[keys[path]].values()
+        also = f" (nor do those of {len(others)} other members)" if others else ""
+        message = f"belongs to no recording{also}: it {reason}"
+        how = hint if listed is None else "Add it to the list."
+        problems.append(Problem(str(first), message, how, fatal=True))
     sessions = []
     for recording in grouping.recordings:
         if recording.missing:
             message = f"there is no table of its view {', '.join(recording.missing)}"
             problems.append(Problem(recording.name, message, "EKS leaves it out.", fatal=True))
             continue
-        parts = [(view, videos[_key(path)]) for view, path in recording.files]
-        session = _session(recording.name, parts, names, problems)
+        parts = [(view, keys[path]) for view, path in recording.files]
+        session = _session(recording.name, parts, videos, names, problems)
         if session is not None and _has_enough(session, usual, min_members, problems):
             sessions.append(session)
     return sessions, problems
-
-
-def _unmatched_problems(
-    grouping: Grouping, videos: Mapping[str, _Video], *, listed: bool
-) -> list[Problem]:
-    hint = (
-        "Add it to the list."
-        if listed
-        else ("Rename it, or list the recordings in a CSV (--sessions).")
-    )
-    problems = []
-    for path, reason in grouping.unmatched:
-        first, *others = videos[_key(path)].tables.values()
-        also = f" (nor do those of {len(others)} other members)" if others else ""
-        message = f"belongs to no recording{also}: it {reason}"
-        problems.append(Problem(str(first), message, hint, fatal=True))
-    return problems
 
 
 def one_recording(found: Sequence[FoundTable]) -> list[TableRecording]:
@@ -165,26 +148,9 @@ def _common_name(stems: Sequence[str]) -> str:
     return ""
 
 
-def _one_by_one(
-    videos: Iterable[_Video],
-    names: dict[_Id, str],
-    usual: int,
-    min_members: int | None,
-    problems: list[Problem],
-) -> tuple[list[TableRecording], list[Problem]]:
-    sessions = []
-    for video in videos:
-        session = _session(video.key, [("", video)], names, problems)
-        if session is not None and _has_enough(session, usual, min_members, problems):
-            sessions.append(session)
-    return sessions, problems
-
-
-def _videos(
-    found: Sequence[FoundTable], views: Sequence[str]
-) -> tuple[dict[str, _Video], list[Problem]]:
+def _videos(found: Sequence[FoundTable], views: Sequence[str]) -> tuple[_Videos, list[Problem]]:
     """The videos by key, in order. A folder called like a view tells videos apart, not members."""
-    videos: dict[str, _Video] = {}
+    videos: _Videos = {}
     problems = []
     common = Path(os.path.commonpath([table.folder for table in found]))
     for table in found:
@@ -192,9 +158,7 @@ def _videos(
         of_views = [part for part in parts if views_of_folders((part,), views)]
         owner = common.joinpath(*(part for part in parts if part not in of_views))
         key = "/".join((*of_views, table.key))
-        video = videos.setdefault(key, _Video(key))
-        member = (owner, table.label)
-        taken = video.tables.setdefault(member, table.path)
+        taken = videos.setdefault(key, {}).setdefault((owner, table.label), table.path)
         if taken != table.path:
             message = f"is a second table of {key} in {owner}: {taken} is taken"
             problems.append(Problem(str(table.path), message))
@@ -221,16 +185,20 @@ def _member_names(members: Iterable[_Id]) -> dict[_Id, str]:
 
 def _session(
     name: str,
-    parts: Sequence[tuple[str, _Video]],
+    parts: Sequence[tuple[str, str]],
+    videos: _Videos,
     names: dict[_Id, str],
     problems: list[Problem],
 ) -> TableRecording | None:
-    """A recording whose views have the same members, or as many of others."""
-    ids = [list(video.tables) for _, video in parts]
+    """A recording whose views have the same members, or as many of others.
+
+    `parts` are its views with the keys of their videos.
+    """
+    ids = [list(videos[key]) for _, key in parts]
     if all(set(of_view) == set(ids[0]) for of_view in ids):
         ids = [ids[0]] * len(ids)
     elif len({len(of_view) for of_view in ids}) > 1:
-        counts = ", ".join(f"{view} has {len(video.tables)}" for view, video in parts)
+        counts = ", ".join(f"{view} has {len(videos[key])}" for view, key in parts)
         problems.append(
             Problem(name, f"its views differ in members: {counts}", "EKS leaves it out.", True)
         )
@@ -241,11 +209,11 @@ def _session(
     return TableRecording(
         name,
         tuple(view for view, _ in parts),
-        tuple(video.key for _, video in parts),
+        tuple(key for _, key in parts),
         members,
         tuple(
-            tuple(video.tables[member] for member in of_view)
-            for (_, video), of_view in zip(parts, ids, strict=True)
+            tuple(videos[key][member] for member in of_view)
+            for (_, key), of_view in zip(parts, ids, strict=True)
         ),
     )
 
@@ -267,16 +235,13 @@ def _has_enough(
 
 
 def _path(key: str) -> Path:
+    """A path that stands for the video in a `Grouping`."""
     return Path("/", f"{key}.csv")
 
 
-def _key(path: AnyPath) -> str:
-    return str(Path(str(path)).with_suffix("").relative_to("/"))
-
-
-def _as_listed(listed: Grouping, videos: dict[str, _Video]) -> Grouping:
+def _as_listed(listed: Grouping, videos: _Videos) -> Grouping:
     """The user's list of videos or tables in terms of the videos that there are tables of."""
-    of_table = {table: key for key, video in videos.items() for table in video.tables.values()}
+    of_table = {table: key for key, tables in videos.items() for table in tables.values()}
     left = dict.fromkeys(videos)
     recordings = []
     for recording in listed.recordings:

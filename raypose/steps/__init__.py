@@ -1,6 +1,6 @@
 """All kinds of steps. `raypose.steps.base` says what a step is, `execute` runs one."""
 
-from raypose.steps.base import Outcome, Step, Summary, TableStep, Task
+from raypose.steps.base import Step, Summary, TableStep, Task
 from raypose.steps.label import Label
 from raypose.steps.load import Load
 from raypose.steps.metrics import Metrics
@@ -17,7 +17,6 @@ __all__ = [
     "Label",
     "Load",
     "Metrics",
-    "Outcome",
     "Predict",
     "Quality",
     "Smooth",
@@ -25,7 +24,6 @@ __all__ = [
     "Step",
     "Summary",
     "Table",
-    "TableStep",
     "Task",
     "Timestamps",
 ]

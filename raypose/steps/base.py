@@ -11,8 +11,9 @@ To add a kind of output, write one module with a `TableStep` and name the class 
 
 from __future__ import annotations
 
+import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -22,6 +23,7 @@ from raypose.specs import ModelSpec, Owner, VideoSpec
 from raypose.storage import digests
 from raypose.storage.layout import OutputPaths
 from raypose.storage.provenance import Provenance
+from raypose.worker.storage_check import IoPaths
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -74,7 +76,6 @@ class Step(ABC):
 
     @property
     def models(self) -> tuple[ModelSpec, ...]:
-        """The models whose networks it runs."""
         return ()
 
     @property
@@ -103,12 +104,7 @@ class Step(ABC):
 
     @abstractmethod
     def run(self, inputs: Sequence[Any], context: Context) -> Outcome:
-        """Do it, and commit its outputs.
-
-        Args:
-            inputs: results of the tasks that it depends on.
-            context: the worker it runs on.
-        """
+        """Do it, and commit its outputs; `inputs` are results of the tasks it depends on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +112,6 @@ class OutputStep(Step):
     """A step that commits files of one owner.
 
     Attributes:
-        owner: whose files these are.
         outputs: name → path.
         provenance: what decides whether the files are still valid.
     """
@@ -141,11 +136,6 @@ class OutputStep(Step):
         return ()
 
     @property
-    def needs_gpu_encoder(self) -> bool:
-        """Whether a GPU's encoder writes its video."""
-        return False
-
-    @property
     def disk_bytes(self) -> float:
         """Estimated size of its videos."""
         return 0.0
@@ -161,11 +151,7 @@ class TableSource:
     """A table of keypoints as planned, for the steps that make something from it.
 
     Attributes:
-        video: the video.
-        owner: whose table it is.
         paths: where the outputs of this owner and video go.
-        provenance: what the table is made from.
-        config: what was asked for.
         metrics: names of the metrics that can be computed.
         labels: digest of the training labels that the PCA metrics are fitted on.
         smoothed: whether it is the smoothed ensemble's.
@@ -208,11 +194,8 @@ class Task:
 
     Attributes:
         id: deterministic and unique in a run (`predict/cam1/model_a+model_b/0-994`).
-        step: what to do.
-        recording: name of the recording it belongs to.
         subject: what it is about, for people: `model_a · cam1`.
         inputs: names of the results it takes, in order.
-        outputs: names of its own results.
         n_frames: frames to process, for progress and memory.
     """
 
@@ -226,8 +209,15 @@ class Task:
 
     @property
     def gpu(self) -> bool:
-        """Whether it needs a worker with a GPU."""
         return self.step.gpu
+
+
+def io_paths(tasks: Iterable[Task]) -> IoPaths:
+    """What these tasks read and write."""
+    steps = [task.step for task in tasks]
+    videos = dict.fromkeys(video.path for step in steps for video in step.videos)
+    roots = dict.fromkeys(step.root for step in steps if step.root)
+    return IoPaths(tuple(videos), tuple(roots), f"seen-{secrets.token_hex(8)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,12 +225,9 @@ class Summary:
     """What the driver is told about a finished task; its results travel separately.
 
     Attributes:
-        task: id of the task.
-        made: paths of the files committed.
         stats: rows, frames of each status, seconds of its parts.
         failures: one for each output that failed; a skipped task has one as well.
         warnings: sentences for people; the task succeeded all the same.
-        seconds: wall time.
         worker: where it ran (`host:pid gpu 0`).
     """
 

@@ -1,7 +1,4 @@
-"""Running a task: the one place where the errors of a step become values.
-
-Both executors, in one process and on Ray, come through here.
-"""
+"""Running a task, in one process or on Ray: where the errors of a step become values."""
 
 from __future__ import annotations
 
@@ -16,16 +13,10 @@ from raypose.worker.memory import release_memory
 
 
 def execute(task: Task, inputs: Sequence[Any], context: Context) -> tuple[Summary, list[Any]]:
-    """Run one task.
+    """Run one task; returns what the driver is told, and one result for each of its outputs.
 
-    Args:
-        task: what to do.
-        inputs: the results it takes; `Failure` values among them where a task before it failed.
-        context: the worker it runs on.
-
-    Returns:
-        What the driver is told, and one result for each of the task's outputs. An error comes
-        back as a `Failure`; only a stopped run (`CancelledError`, `KeyboardInterrupt`) raises.
+    Inputs are `Failure` values where a task before it failed. An error comes back as one, too;
+    only a stopped run (`CancelledError`, `KeyboardInterrupt`) raises.
     """
     began = time.perf_counter()
     step = task.step

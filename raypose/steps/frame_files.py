@@ -13,11 +13,12 @@ from typing import Any
 
 from raypose import storage
 from raypose.errors import TableError, VideoError
-from raypose.storage import AnyPath, commits, digests, records
+from raypose.specs import VideoSpec
+from raypose.storage import AnyPath, as_path, commits, digests, records
 from raypose.storage.layout import frames_beside
 from raypose.storage.origins import Origin, VideoRead
 from raypose.storage.provenance import Provenance
-from raypose.tables.keypoints import KeypointTable
+from raypose.tables.keypoints import KeypointTable, write_csv
 from raypose.video.frames import WORDS, Frames, damage, describe, read_frames, write_frames
 
 COUNTS = "frames"
@@ -25,11 +26,9 @@ COUNTS = "frames"
 
 
 def frames_provenance(table: Provenance, origin: Origin | None = None) -> dict[str, Any]:
-    """What the file of frames is made from, given what its table is made from.
+    """What the file of frames is made from, by its table's provenance.
 
-    Args:
-        table: the table's provenance.
-        origin: of the table, where it came out with other settings than planned.
+    The table's origin counts instead where it came out with other settings than planned.
     """
     digest = digests.digest_of_json(table) if origin is None else origin.provenance
     return {"kind": "frames", "table": digest, "video": table.get("video", "")}
@@ -54,20 +53,9 @@ def commit_frames(
     always: bool = False,
     origin: Origin | None = None,
 ) -> list[str]:
-    """Commit the file of frames of a table, where it says something.
+    """Commit the file of frames of a table, where it says something; returns its path, if so.
 
-    Args:
-        table: path of the table.
-        provenance: what the table is made from.
-        frames: of all its rows.
-        source: path of the video.
-        videos: the videos that were read.
-        always: whether to write it though all frames are ok. It is written then, too, where an
-            earlier one lies in its place.
-        origin: of the table, as in `frames_provenance`.
-
-    Returns:
-        The path that was committed, if any.
+    With `always`, and where an earlier one lies in its place, it is written though all are ok.
     """
     path, made_from = frames_beside(table), frames_provenance(provenance, origin)
     if frames.all_ok and not always and not storage.exists(path):
@@ -87,13 +75,38 @@ def drop_frames(table: AnyPath) -> None:
         storage.remove(path)
 
 
-def with_frames(table: KeypointTable, path: AnyPath, local: Callable[[str], str]) -> KeypointTable:
-    """A table that was read, with the status of its frames where there is a file of them.
+def commit_table(
+    table: KeypointTable,
+    frames: Frames | None,
+    path: str,
+    provenance: Provenance,
+    video: VideoSpec,
+    stats: Mapping[str, Any],
+    n_threads: int,
+) -> list[str]:
+    """Commit a table, with the file of its frames where it needs one; returns their paths.
 
-    Args:
-        table: the table.
-        path: where it was read from.
-        local: brings a file to this machine.
+    `frames` is None where nothing is known of them. `stats` are recorded beside the number of rows
+    and the counts of each status.
+    """
+    output, source = as_path(path), video.path
+    made: list[str] = []
+    read = table.origin.videos if table.origin is not None else ()
+    noted = {"n_rows": table.n_frames, **stats}
+    if frames is None:
+        drop_frames(output)
+    else:
+        noted[COUNTS] = frames.counts
+        made = commit_frames(output, provenance, frames, source=source, videos=read)
+    with commits.committing(
+        output, provenance, source=source, stats=noted, videos=lambda: read
+    ) as temporary:
+        write_csv(table, temporary, n_threads)
+    return [path, *made]
+
+
+def with_frames(table: KeypointTable, path: AnyPath, local: Callable[[str], str]) -> KeypointTable:
+    """The table read from `path`, with the status of its frames where there is a file of them.
 
     Raises:
         TableError: the file of frames can't be read, or is of another table.
@@ -119,11 +132,7 @@ def frames_of_members(tables: Sequence[Any]) -> Frames | None:
 
 
 def refuse_damage(frames: Frames, path: str) -> None:
-    """Fail a video with frames that are not ok, as `--strict` asks.
-
-    Raises:
-        VideoError: there are some.
-    """
+    """Raises VideoError for a video with frames that are not ok, as `--strict` asks."""
     if not frames.all_ok:
         raise VideoError(
             describe(frames.counts),

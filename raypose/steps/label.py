@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from raypose.steps.base import Outcome, TableSource, TableStep
 from raypose.steps.provenance import commit_from_table
+from raypose.tables.keypoints import KeypointTable
 from raypose.worker.context import Context
 
 _BITS_PER_PIXEL = 0.12
@@ -30,13 +32,34 @@ def drawing_provenance(source: TableSource) -> dict[str, Any]:
     }
 
 
+def draw(
+    step: TableStep, encoder: str, table: KeypointTable, output: Path, context: Context, **how: Any
+) -> int:
+    """Draw the table's keypoints on its video; `how` as in `draw_labeled_video`.
+
+    Returns the number of frames.
+    """
+    from raypose.rendering.labeled_video import draw_labeled_video
+    from raypose.video.writer import LABELED_BY
+
+    return draw_labeled_video(
+        context.index(step.video),
+        table.xy,
+        table.likelihood,
+        output,
+        threshold=step.model.confidence_threshold,
+        colormap=step.model.colormap,
+        settings=LABELED_BY[encoder],
+        threads=context.budget.draw,
+        memory_bytes=context.budget.memory_bytes,
+        should_stop=context.should_stop,
+        **how,
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Label(TableStep):
-    """Draw the labelled video.
-
-    Attributes:
-        encoder: `x264` or `nvenc`.
-    """
+    """Draw the labelled video."""
 
     name = "label"
     title = "labelled video"
@@ -58,32 +81,12 @@ class Label(TableStep):
         )
 
     @property
-    def needs_gpu_encoder(self) -> bool:
-        return self.encoder == "nvenc"
-
-    @property
     def disk_bytes(self) -> float:
         return labeled_bytes(self.video, self.video.n_frames)
 
     def run(self, inputs: Sequence[Any], context: Context) -> Outcome:
-        from raypose.rendering.labeled_video import draw_labeled_video
-        from raypose.video.writer import LABELED_BY
-
         (table,) = inputs
-        index = context.index(self.video)
-        output = self.outputs["labeled"]
+        output, report = self.outputs["labeled"], context.report
         with commit_from_table(self, table, output, context.video_check) as temporary:
-            n_frames = draw_labeled_video(
-                index,
-                table.xy,
-                table.likelihood,
-                temporary,
-                threshold=self.model.confidence_threshold,
-                colormap=self.model.colormap,
-                settings=LABELED_BY[self.encoder],
-                threads=context.budget.draw,
-                memory_bytes=context.budget.memory_bytes,
-                on_progress=context.report,
-                should_stop=context.should_stop,
-            )
+            n_frames = draw(self, self.encoder, table, temporary, context, on_progress=report)
         return Outcome([None], [output], {"n_frames": n_frames})

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from numpy.typing import NDArray
 
 from raypose.errors import LabelsError
 from raypose.steps.base import Outcome, TableSource, TableStep
 from raypose.steps.provenance import commit_from_table
+from raypose.tables.keypoints import write_metric_csv
 from raypose.worker.context import Context
 
 BYTES_PER_KEYPOINT = 160
@@ -17,11 +20,7 @@ BYTES_PER_KEYPOINT = 160
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metrics(TableStep):
-    """Compute the metrics, and commit a table of each.
-
-    Attributes:
-        data_dir: the user's directory of training data; empty for the one in the model's config.
-    """
+    """Compute the metrics, and commit a table of each; `data_dir` as in `TableSource`."""
 
     name = "metrics"
     title = "metrics"
@@ -54,26 +53,29 @@ def metrics_provenance(source: TableSource) -> dict[str, Any]:
     return {"metrics": list(source.metrics), "labels": source.labels}
 
 
+def measure(
+    step: TableStep, table: Any, names: Iterable[str], context: Context, data_dir: str
+) -> tuple[dict[str, NDArray[Any]], list[str]]:
+    """These metrics of `table`, as far as they can be computed, and warnings about the others."""
+    from raypose.metrics.compute import TEMPORAL_NORM, compute_metrics
+
+    pca, warnings = None, []
+    if set(names) - {TEMPORAL_NORM}:
+        try:
+            pca = context.pca(step.model, data_dir, str(step.provenance.get("labels", "")))
+        except LabelsError as error:
+            warnings.append(f"PCA metrics are left out: {error}")
+    computed = compute_metrics(table, step.model, pca)
+    return {name: computed[name] for name in names if name in computed}, warnings
+
+
 def write_metrics(
     step: TableStep, table: Any, outputs: Mapping[str, str], context: Context, data_dir: str
 ) -> Outcome:
     """Compute the metrics of `table` and commit those that `outputs` names."""
-    from raypose.metrics.compute import TEMPORAL_NORM, compute_metrics
-    from raypose.tables.keypoints import write_metric_csv
-
-    outcome = Outcome([None])
-    pca = None
-    if set(outputs) - {TEMPORAL_NORM}:
-        try:
-            pca = context.pca(step.model, data_dir, str(step.provenance.get("labels", "")))
-        except LabelsError as error:
-            outcome.warnings.append(f"PCA metrics are left out: {error}")
-    metrics = compute_metrics(table, step.model, pca)
+    metrics, warnings = measure(step, table, outputs, context, data_dir)
     keypoints = [name for name in step.model.keypoint_names if name in table.keypoint_names]
-    for name, output in outputs.items():
-        if name not in metrics:
-            continue
-        with commit_from_table(step, table, output) as temporary:
-            write_metric_csv(temporary, keypoints, metrics[name], context.budget.write)
-        outcome.made.append(output)
-    return outcome
+    for name, values in metrics.items():
+        with commit_from_table(step, table, outputs[name]) as temporary:
+            write_metric_csv(temporary, keypoints, values, context.budget.write)
+    return Outcome([None], [outputs[name] for name in metrics], warnings=warnings)

@@ -7,14 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from raypose.errors import Failure
 from raypose.specs import ModelSpec
 from raypose.steps.base import Outcome, Step
+from raypose.steps.frame_files import COUNTS, refuse_damage
 from raypose.steps.provenance import bbox_as_planned, videos_read
+from raypose.steps.ranges import write_range
 from raypose.storage import as_path
 from raypose.storage.origins import VideoRead
 from raypose.storage.provenance import Provenance, as_done
-from raypose.video.frames import Frames
+from raypose.video.frames import Frames, count
 from raypose.worker.context import Context
 
 if TYPE_CHECKING:
@@ -29,7 +33,6 @@ class Predicted:
         values: shape (n_frames, n_keypoints, 3): x and y in pixels of the frame, likelihood.
         frames: time and status of each; NaN and likelihood 0 where corrupt or missing.
         provenance: what they were made from, with the settings that were used.
-        videos: the videos that were read.
     """
 
     values: Any
@@ -43,14 +46,11 @@ class Predict(Step):
     """Predict a range of frames; one result for each video of each member, a member's together.
 
     Attributes:
-        members: the models.
-        start: first frame.
-        stop: frame after the last.
+        start, stop: the first frame, and the one after the last.
         provenances: what the results are made from, in their order.
         range_dirs: where the finished range is kept, in the same order; empty for a whole video.
         bboxes: file with the bounding boxes of each video; empty for the whole frame.
         precision: resolved on the worker from its device where `auto`.
-        decoder: `cpu` or `nvdec`.
         batch_size: frames per batch; chosen by the worker where None.
         strict: whether a frame that is not ok fails the video.
     """
@@ -77,11 +77,7 @@ class Predict(Step):
         return self.members
 
     def run(self, inputs: Sequence[Any], context: Context) -> Outcome:
-        import numpy as np
-
         from raypose.inference.loop import predict_views
-        from raypose.steps.frame_files import COUNTS
-        from raypose.video.frames import count
 
         n_loaded_before = context.n_loaded
         loaded = [self._predictor(model, context) for model in self.members]
@@ -139,9 +135,6 @@ class Predict(Step):
         self, member: int, views: Sequence[Any], predictor: Predictor, read: tuple[VideoRead, ...]
     ) -> list[Predicted]:
         """The results of one member; the ranges of a video that is split are kept on disk."""
-        from raypose.steps.frame_files import refuse_damage
-        from raypose.steps.ranges import write_range
-
         results = []
         for v, (video, view) in enumerate(zip(self.videos, views, strict=True)):
             if self.strict:

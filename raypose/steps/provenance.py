@@ -13,6 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from raypose.errors import Failure, TableError, VideoError
 from raypose.specs import VideoSpec
 from raypose.steps.base import OutputStep
@@ -24,9 +27,6 @@ from raypose.tables.keypoints import KeypointTable
 from raypose.worker.video_check import VideoCheck
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from raypose.inference.loop import MemberResult
 
 
@@ -56,17 +56,11 @@ def videos_read(
 ) -> tuple[VideoRead, ...]:
     """What a prediction has read, just after it has read it.
 
-    Args:
-        videos: the videos.
-        members: what was predicted of them.
-        video_check: of the videos.
-        whole: whether the digest of all bytes is wanted: once for a video predicted in ranges.
+    `whole`: whether the digest of all bytes is wanted: once for a video predicted in ranges.
 
     Raises:
         VideoError: a video has changed meanwhile.
     """
-    import numpy as np
-
     n_bad: dict[str, int] = {}
     for member in members:
         if not isinstance(member, Failure):
@@ -121,12 +115,7 @@ def commit_from_table(
 ) -> AbstractContextManager[Path]:
     """Commit an output that a step makes from a table; as `commits.committing`.
 
-    Args:
-        step: whose provenance and video it is.
-        table: the table.
-        output: path of the output.
-        video_check: of the video, where the step reads it too.
-        stats: what to remember of the output.
+    `video_check` is given where the step reads the video too.
     """
     origin, provenance = table.origin, step.provenance
     if origin is not None and "table" in provenance:
@@ -147,11 +136,8 @@ def of_members(
 ) -> Mapping[str, Any]:
     """A smoothed table's provenance with the members' tables as they came out.
 
-    Args:
-        provenance: as planned.
-        origins: of the tables of all members, one video after another; None where that is not
-            known, and then the plan's word stands.
-        n_members: how many members there are.
+    `origins` are those of all members' tables, one video after another; None where one is not
+    known, and then the plan's word stands.
     """
     planned = provenance.get("members")
     if not isinstance(planned, list) or not any(origins):

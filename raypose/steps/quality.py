@@ -4,29 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from raypose.errors import LabelsError
+import numpy as np
+from numpy.typing import NDArray
+
 from raypose.steps.base import Outcome, TableSource, TableStep
-from raypose.steps.metrics import BYTES_PER_KEYPOINT, metrics_provenance
+from raypose.steps.metrics import BYTES_PER_KEYPOINT, measure, metrics_provenance
 from raypose.steps.provenance import commit_from_table
+from raypose.tables.keypoints import KeypointTable
 from raypose.text import json_text
+from raypose.video.frames import without_picture
 from raypose.worker.context import Context
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from raypose.tables.keypoints import KeypointTable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quality(TableStep):
-    """Summarize a table, over all keypoints and for each.
-
-    Attributes:
-        metrics: names of the metrics to summarize.
-        data_dir: the user's directory of training data; empty for the one in the model's config.
-    """
+    """Summarize a table, over all keypoints and for each; `data_dir` as in `TableSource`."""
 
     name = "quality"
     title = "quality"
@@ -59,17 +53,8 @@ class Quality(TableStep):
         return BYTES_PER_KEYPOINT * self.video.n_frames * len(self.model.keypoint_names)
 
     def run(self, inputs: Sequence[Any], context: Context) -> Outcome:
-        from raypose.metrics.compute import TEMPORAL_NORM, compute_metrics
-
         (table,) = inputs
-        pca, warnings = None, []
-        if set(self.metrics) - {TEMPORAL_NORM}:
-            try:
-                pca = context.pca(self.model, self.data_dir, str(self.provenance["labels"]))
-            except LabelsError as error:
-                warnings.append(f"PCA errors are left out: {error}")
-        computed = compute_metrics(table, self.model, pca)
-        metrics = {name: computed[name] for name in self.metrics if name in computed}
+        metrics, warnings = measure(self, table, self.metrics, context, self.data_dir)
         output = self.outputs["quality"]
         with commit_from_table(self, table, output) as temporary:
             # The metrics have the model's keypoints, in its order.
@@ -85,7 +70,6 @@ def summarize(
     """The quality of a table.
 
     Args:
-        table: the table.
         metrics: name → values in pixels, shape (n_frames, n_keypoints).
         threshold: likelihood from which a keypoint counts as confident.
 
@@ -95,10 +79,6 @@ def summarize(
         its variance (of x plus y, in pixels squared): median and 99th percentile. What can't be
         computed is null.
     """
-    import numpy as np
-
-    from raypose.video.frames import without_picture
-
     names = table.keypoint_names
     if table.frames is None:
         counts: dict[str, int] = {"ok": table.n_frames}
@@ -133,8 +113,6 @@ def summarize(
 
 def _spread(values: NDArray[Any]) -> dict[str, float | None]:
     """Median and 99th percentile of the values that are numbers."""
-    import numpy as np
-
     known = values[np.isfinite(values)]
     if not known.size:
         return {"median": None, "p99": None}

@@ -9,28 +9,23 @@ committed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from raypose import storage
 from raypose.errors import TableError
 from raypose.storage import AnyPath, commits, records
-from raypose.storage.layout import HIDDEN, OutputPaths
+from raypose.storage.layout import HIDDEN
 from raypose.storage.origins import VideoRead
 from raypose.storage.provenance import Provenance
 from raypose.video.frames import Frames
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
-
-def range_folder(paths: OutputPaths) -> AnyPath:
+def range_folder(table: AnyPath) -> AnyPath:
     """Where the ranges of a table are kept."""
-    return paths.folder / HIDDEN / "ranges" / paths.stem
-
-
-def range_path(folder: AnyPath, start: int, stop: int) -> AnyPath:
-    return folder / f"{start:09d}-{stop:09d}.parquet"
+    return table.parent / HIDDEN / "ranges" / table.stem
 
 
 def finished_ranges(
@@ -40,13 +35,7 @@ def finished_ranges(
 ) -> tuple[tuple[int, int, str], ...]:
     """Existing ranges made from one of the provenances, verified, without overlaps, in order.
 
-    Args:
-        folder: where they are kept.
-        provenances: those that will do.
-        why_stale: as in `records.check`.
-
-    Returns:
-        `(start, stop, path)` each.
+    `(start, stop, path)` each; `why_stale` as in `records.check`.
     """
     found: list[tuple[int, int, str]] = []
     position = 0
@@ -87,7 +76,7 @@ def write_range(
     }
     shape = {"shape": f"{n_keypoints},{n_coords}"}
     table = pa.table(columns).replace_schema_metadata(shape)
-    path = range_path(folder, start, start + n_frames)
+    path = folder / f"{start:09d}-{start + n_frames:09d}.parquet"
     stats = {"n_rows": n_frames, "frames": frames.counts}
     with commits.committing(
         path, provenance, source=source, stats=stats, videos=lambda: videos
@@ -124,5 +113,4 @@ def read_range(path: AnyPath) -> tuple[NDArray[np.float32], Frames]:
 
 
 def remove_ranges(folder: AnyPath) -> None:
-    """Remove the ranges of a table that is committed."""
     storage.store_of(folder).remove_folder(folder)

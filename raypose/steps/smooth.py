@@ -10,12 +10,15 @@ from raypose.config import EksOptions
 from raypose.errors import Failure, SmoothingError
 from raypose.specs import VideoSpec
 from raypose.steps.base import Outcome, OutputStep
+from raypose.steps.frame_files import commit_table, frames_of_members
 from raypose.steps.provenance import of_members
 from raypose.storage import as_path, commits, digests
 from raypose.storage.digests import verified
 from raypose.storage.origins import Origin, VideoRead, union
 from raypose.storage.provenance import Provenance
+from raypose.tables.keypoints import write_points_csv
 from raypose.text import json_text
+from raypose.video.frames import describe
 from raypose.worker.context import Context
 
 if TYPE_CHECKING:
@@ -35,10 +38,7 @@ class Smooth(OutputStep):
     of the second. The provenance of a view's table names that view's video as well.
 
     Attributes:
-        members: names of the models.
-        options: how to smooth.
         mirrored: keypoints of each mirrored view.
-        calibration: path of the cameras' calibration.
         final: whether the members are all that there will ever be, so that a result without one
             that failed is finished.
     """
@@ -75,11 +75,8 @@ class Smooth(OutputStep):
 
     def provenance_of(self, video: VideoSpec) -> Provenance:
         """What the table of one view is made from."""
-        return (
-            {**self.provenance, "video": video.fingerprint}
-            if video.fingerprint
-            else self.provenance
-        )
+        named = {"video": video.fingerprint} if video.fingerprint else {}
+        return {**self.provenance, **named}
 
     def expected(self) -> Iterator[tuple[str, Provenance, VideoSpec]]:
         of_table = {self.table_name(video): video for video in self.videos}
@@ -105,6 +102,7 @@ class Smooth(OutputStep):
                 self.options,
                 mirrored=self.mirrored,
                 calibration=self.calibration,
+                threads=context.budget.smooth,
                 on_progress=context.report,
                 should_stop=context.should_stop,
             )
@@ -119,9 +117,6 @@ class Smooth(OutputStep):
         n_threads: int,
     ) -> Outcome:
         """Commit the smoothed tables, then say what came of it."""
-        from raypose.steps.frame_files import COUNTS, frames_of_members
-        from raypose.video.frames import describe
-
         # The next run smooths again as soon as there are more members.
         left_out = {"left_out": members.excluded} if members.excluded else {}
         made_from = {
@@ -134,10 +129,9 @@ class Smooth(OutputStep):
         }
         read = union(t.origin for tables in members.tables.values() for t in tables.values())
         stats = {"mode": result.mode, "reason": result.reason, "members": list(members.names)}
-        outcome = Outcome([])
-        outcome.made = self._commit_shared(
-            result, made_from[self.video], read, stats, members, n_threads
-        )
+        notes = {"notes": list(members.notes)} if members.notes else {}
+        first, said = made_from[self.video], {**left_out, **notes}
+        outcome = Outcome([], self._commit_shared(result, first, read, stats, said, n_threads))
         outcome.warnings = [
             f"EKS went on without {who}: it {why}" for who, why in members.excluded.items()
         ]
@@ -148,12 +142,13 @@ class Smooth(OutputStep):
             frames = frames_of_members(list(members.tables[video.view].values()))
             origin = Origin(digests.digest_of_json(provenance), read)
             table = replace(result.tables[video.view], origin=origin, frames=frames)
-            noted: dict[str, Any] = {"n_rows": table.n_frames, **stats, **left_out}
             if frames is not None:
-                damaged[video.path] = noted[COUNTS] = frames.counts
+                damaged[video.path] = frames.counts
                 if self.final:  # otherwise those who predicted have said so
                     outcome.warnings.append(f"{video.key}: {describe(frames.counts)}")
-            outcome.made += _commit_table(table, path, provenance, video, noted, n_threads)
+            outcome.made += commit_table(
+                table, frames, path, provenance, video, {**stats, **left_out}, n_threads
+            )
             outcome.results.append(table)
         outcome.stats = {"n_rows": outcome.results[0].n_frames, **stats, "damaged": damaged}
         return outcome
@@ -164,16 +159,13 @@ class Smooth(OutputStep):
         provenance: Provenance,
         read: Sequence[VideoRead],
         stats: Mapping[str, Any],
-        members: Members,
+        said: Mapping[str, Any],
         n_threads: int,
     ) -> list[str]:
         """Commit what belongs to the whole recording: parameters, and 3-D keypoints if any."""
-        from raypose.tables.keypoints import write_points_csv
-
         params = {
             **stats,
-            **({"left_out": members.excluded} if members.excluded else {}),
-            **({"notes": list(members.notes)} if members.notes else {}),
+            **said,
             "options": self.options.model_dump(mode="json"),
             "smooth_params": result.smooth_params,
         }
@@ -190,27 +182,3 @@ class Smooth(OutputStep):
             ) as temporary:
                 write_points_csv(result.points, temporary, n_threads)
         return made
-
-
-def _commit_table(
-    table: Any,
-    path: str,
-    provenance: Provenance,
-    video: VideoSpec,
-    stats: dict[str, Any],
-    n_threads: int,
-) -> list[str]:
-    """Commit the smoothed table of one view, with the file of its frames where it needs one."""
-    from raypose.steps.frame_files import commit_frames, drop_frames
-    from raypose.tables.keypoints import write_csv
-
-    output, read, made = as_path(path), table.origin.videos, []
-    if table.frames is None:
-        drop_frames(output)
-    else:
-        made = commit_frames(output, provenance, table.frames, source=video.path, videos=read)
-    with commits.committing(
-        output, provenance, source=video.path, stats=stats, videos=lambda: read
-    ) as temporary:
-        write_csv(table, temporary, n_threads)
-    return [*made, path]

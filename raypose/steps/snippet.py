@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from raypose.steps.base import Outcome, TableSource, TableStep
-from raypose.steps.label import drawing_provenance, labeled_bytes
+from raypose.steps.label import draw, drawing_provenance, labeled_bytes
 from raypose.steps.metrics import metrics_provenance, write_metrics
 from raypose.steps.provenance import commit_from_table
+from raypose.tables.keypoints import write_csv
+from raypose.video.frames import describe
 from raypose.worker.context import Context
 
 _FILES = ("clip", "table", "labeled")
@@ -21,10 +23,7 @@ _FILES = ("clip", "table", "labeled")
 class Snippet(TableStep):
     """Cut the snippet, and make of it what is made of the whole video.
 
-    Attributes:
-        duration_s: length of the snippet in seconds.
-        data_dir: the user's directory of training data; empty for the one in the model's config.
-        encoder: of the labelled clip, `x264` or `nvenc`.
+    `data_dir` as in `TableSource`; `encoder` is that of the labelled clip.
     """
 
     name = "snippet"
@@ -62,30 +61,21 @@ class Snippet(TableStep):
         )
 
     @property
-    def needs_gpu_encoder(self) -> bool:
-        return self.encoder == "nvenc"
-
-    @property
     def disk_bytes(self) -> float:
         n_frames = min(self.duration_s * self.video.fps, self.video.n_frames)
         return labeled_bytes(self.video, 2 * n_frames)  # the clip and the labelled clip
 
     def run(self, inputs: Sequence[Any], context: Context) -> Outcome:
-        from raypose.rendering.labeled_video import draw_labeled_video
         from raypose.rendering.snippet import choose_snippet, cut_snippet
-        from raypose.tables.keypoints import write_csv
-        from raypose.video.frames import describe
-        from raypose.video.writer import LABELED_BY
 
         (table,) = inputs
         index = context.index(self.video)
-        threshold = self.model.confidence_threshold
         start, stop = choose_snippet(
             table.xy,
             table.likelihood,
             index.times_s,
             duration_s=self.duration_s,
-            threshold=threshold,
+            threshold=self.model.confidence_threshold,
             is_ok=table.is_ok,
         )
         stats: dict[str, Any] = {"start": start, "stop": stop}
@@ -105,20 +95,7 @@ class Snippet(TableStep):
                 should_stop=context.should_stop,
             )
         with commit("labeled") as temporary:
-            draw_labeled_video(
-                index,
-                table.xy,
-                table.likelihood,
-                temporary,
-                threshold=threshold,
-                colormap=self.model.colormap,
-                settings=LABELED_BY[self.encoder],
-                start=start,
-                stop=stop,
-                threads=context.budget.draw,
-                memory_bytes=context.budget.memory_bytes,
-                should_stop=context.should_stop,
-            )
+            draw(self, self.encoder, table, temporary, context, start=start, stop=stop)
         part = table.slice(start, stop)
         with commit("table") as temporary:
             write_csv(part, temporary, context.budget.write)

@@ -6,14 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from raypose.steps.base import Outcome, OutputStep, Step
+from raypose.steps.frame_files import COUNTS, commit_table, refuse_damage
 from raypose.steps.load import Load
 from raypose.steps.provenance import joined
-from raypose.storage import as_path, commits, digests, records
-from raypose.storage.layout import HIDDEN
+from raypose.steps.ranges import range_folder, read_range, remove_ranges
+from raypose.storage import as_path, digests, records
 from raypose.storage.origins import Origin, VideoRead
 from raypose.storage.provenance import Provenance
-from raypose.video.frames import Frames
+from raypose.tables.keypoints import COORDS, KeypointTable
+from raypose.video.frames import Frames, describe
 from raypose.worker.context import Context
 
 _BYTES_PER_KEYPOINT = 12  # of a row in memory: x, y and likelihood
@@ -48,11 +52,6 @@ class Table(OutputStep):
         return Load(videos=self.videos, path=self.outputs["table"])
 
     def run(self, inputs: Sequence[Any], context: Context) -> Outcome:
-        from raypose.steps.frame_files import COUNTS, commit_frames, refuse_damage
-        from raypose.steps.ranges import remove_ranges
-        from raypose.tables.keypoints import COORDS, KeypointTable, write_csv
-        from raypose.video.frames import describe
-
         values, frames, provenance, read = self._joined(inputs)
         if self.strict:
             refuse_damage(frames, self.video.path)
@@ -64,34 +63,27 @@ class Table(OutputStep):
             origin=Origin(digests.digest_of_json(provenance), read),
             frames=frames,
         )
+        output = self.outputs["table"]
+        made = commit_table(
+            table, frames, output, provenance, self.video, {}, context.budget.write
+        )
+        remove_ranges(range_folder(as_path(output)))
         stats: dict[str, Any] = {"n_rows": table.n_frames, COUNTS: frames.counts}
-        output = as_path(self.outputs["table"])
-        source = self.video.path
-        made = commit_frames(output, provenance, frames, source=source, videos=read)
-        with commits.committing(
-            output, provenance, source=source, stats=stats, videos=lambda: read
-        ) as temporary:
-            write_csv(table, temporary, context.budget.write)
-        remove_ranges(output.parent / HIDDEN / "ranges" / output.stem)
         warnings = []
         if not frames.all_ok:
-            stats["damaged"] = {source: frames.counts}
+            stats["damaged"] = {self.video.path: frames.counts}
             warnings.append(describe(frames.counts))
         if table.n_frames != self.video.n_frames:
             warnings.append(
                 f"the container lists {self.video.n_frames} frames, {table.n_frames} came out; "
                 "the table has those"
             )
-        return Outcome([table], [*self.tables, *made], stats, warnings)
+        return Outcome([table], made, stats, warnings)
 
     def _joined(
         self, inputs: Sequence[Any]
     ) -> tuple[Any, Frames, Provenance, tuple[VideoRead, ...]]:
         """Keypoints, frames, provenance and videos of all ranges together."""
-        import numpy as np
-
-        from raypose.steps.ranges import read_range
-
         arriving = iter(inputs)
         parts, frames_of_parts = [], []
         made_from: list[Mapping[str, Any]] = []

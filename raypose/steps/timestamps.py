@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from raypose.steps.base import Outcome, TableSource, TableStep
 from raypose.steps.frame_files import commit_frames, frames_provenance
 from raypose.storage import as_path
@@ -18,9 +20,7 @@ from raypose.worker.context import Context
 class Timestamps(TableStep):
     """Write when each frame is shown, in seconds after the first, and its status.
 
-    Attributes:
-        table: path of the table; the file goes beside it.
-        table_provenance: what the table is made from.
+    The file goes beside `table`, the path of the table.
     """
 
     name = "timestamps"
@@ -44,8 +44,6 @@ class Timestamps(TableStep):
         )
 
     def run(self, inputs: Sequence[Any], context: Context) -> Outcome:
-        import numpy as np
-
         (table,) = inputs
         stats = {"n_rows": table.n_frames}
         if table.frames is not None:  # written with the table

@@ -16,21 +16,20 @@ from pathlib import Path
 from raypose.video.reader import ReaderThreads
 
 _CGROUP = Path("/sys/fs/cgroup")
-_MAX_DECODE, _MAX_CONVERT, _MAX_WRITE = 16, 4, 4
+_MAX_DECODE, _MAX_CONVERT, _MAX_WRITE, _MAX_SMOOTH = 16, 4, 4, 4
 _MAX_CPU_WORKER_THREADS = 4
 _MEMORY_SHARE = 0.7  # the rest is for the driver, the object store and the page cache
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What one worker may use."""
-
     threads: int  # that run at a time, whatever the task
     memory_bytes: int  # that its tasks may take
     reader: ReaderThreads  # that read a video for the networks
     compute: int  # threads that run networks on the CPU
     draw: int  # threads that decode, draw and encode a labelled video or a snippet
     write: int  # threads that format a CSV file
+    smooth: int  # threads that smooth an ensemble; few, since each takes memory
 
     @classmethod
     def of(
@@ -48,8 +47,8 @@ class Budget:
             convert = min(max(1, threads // 4), _MAX_CONVERT)
             decode = min(max(1, threads - convert - 1), _MAX_DECODE) if threads > 3 else 1
             reader = ReaderThreads(decode, convert, ahead=threads > 1)
-        write = min(threads, _MAX_WRITE)
-        return cls(threads, memory_bytes, reader, compute, draw=threads, write=write)
+        write, smooth = min(threads, _MAX_WRITE), min(threads, _MAX_SMOOTH)
+        return cls(threads, memory_bytes, reader, compute, threads, write, smooth)
 
     @classmethod
     def of_process(cls, cpus: int | None = None, *, on_gpu: bool = False) -> Budget:

@@ -42,11 +42,7 @@ class Context:
     Args:
         device: `auto`, `cpu` or `cuda`, as asked for; resolved when a network is first needed.
         graph: gives the bytes of a model's graph, None where the network must be built here.
-        report: is told of progress.
-        should_stop: whether the run was stopped.
         worker: name of this process, for people.
-        budget: threads and memory that it may use.
-        allow_unsafe: whether checkpoints may be unpickled unsafely.
         index: gives the frame index that the plan made of a video; None where it is not known.
 
     Attributes:
@@ -117,9 +113,12 @@ class Context:
             if planned is not None:
                 return replace(planned, path=str(path))
             from raypose.video.index import index_video
+            from raypose.video.index_cache import store_index
 
             index = index_video(path)
             release_memory()  # of the packets of a long video, a hundred times the index
+            if identity == video.identity:  # the cache has dropped the plan's
+                store_index(video.path, identity, index, video.fingerprint)
             return index
 
         return _kept(self._indexes, (str(path), identity), load, MAX_INDEXES)
@@ -155,7 +154,6 @@ class Context:
             yield
 
     def report(self, n_done: int) -> None:
-        """Tell how many frames of the running task are done."""
         self._report(Progress(self._task, n_done, self._n_frames, self.worker))
 
 

@@ -9,37 +9,20 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from raypose import storage
 from raypose.errors import ClusterError, Failure, RayposeError, StorageError
-from raypose.specs import VideoSpec
 from raypose.storage import as_path, local_path
 from raypose.storage.layout import HIDDEN
 
 
-class ReadsAndWrites(Protocol):
-    """A step, as far as it matters here."""
-
-    @property
-    def videos(self) -> tuple[VideoSpec, ...]:
-        """The videos that it reads."""
-
-    @property
-    def root(self) -> str:
-        """Directory of its outputs; empty where it has none."""
-
-
 @dataclass(frozen=True, slots=True)
 class IoPaths:
-    """What the tasks of a run read and write."""
-
     videos: tuple[str, ...]  # paths and URLs of the videos
     roots: tuple[str, ...]  # directories and URLs that contain all outputs
     marker: str  # name of the file that the driver leaves in the directories
@@ -50,14 +33,6 @@ class IoPaths:
         videos = tuple(path for path in self.videos if local_path(path) is None)
         roots = tuple(path for path in self.roots if local_path(path) is None)
         return IoPaths(videos, roots, self.marker) if videos or roots else None
-
-
-def io_paths(steps: Iterable[ReadsAndWrites]) -> IoPaths:
-    """What these steps read and write."""
-    steps = list(steps)
-    videos = dict.fromkeys(video.path for step in steps for video in step.videos)
-    roots = dict.fromkeys(step.root for step in steps if step.root)
-    return IoPaths(tuple(videos), tuple(roots), f"seen-{secrets.token_hex(8)}")
 
 
 @contextmanager

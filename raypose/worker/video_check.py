@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -41,8 +40,7 @@ class Staging:
         self._held = ExitStack()
         self._copies: dict[str, str] = {}
         self._pool = ThreadPoolExecutor(1, "staging")
-        self._expected: deque[str] = deque()
-        self._requested: set[str] = set()
+        self._expected: dict[str, bool] = {}  # in order; whether the download is requested
         self._closing = False
 
     @contextmanager
@@ -87,26 +85,23 @@ class Staging:
         no room for more, and then they would be downloaded twice.
         """
         for path in paths:
-            known = path in self._expected or path in self._copies
-            if not known and local_path(path) is None:
-                self._expected.append(path)
+            if path not in self._copies and local_path(path) is None:
+                self._expected.setdefault(path, False)
         self._download_next()
 
     def _skip_to(self, path: str) -> None:
         """A task has reached this video: those expected before it are no longer needed."""
-        if path in self._expected:
-            skipped = ""
-            while skipped != path:
-                skipped = self._expected.popleft()
-                self._requested.discard(skipped)
+        for skipped in list(self._expected) if path in self._expected else ():
+            del self._expected[skipped]
+            if skipped == path:
+                break
         self._download_next()
 
     def _download_next(self) -> None:
         for path in islice(self._expected, max(1, len(self._copies))):
-            if path in self._requested or self._closing:
-                continue
-            self._requested.add(path)
-            self._pool.submit(self._download, path)
+            if not self._expected[path] and not self._closing:
+                self._expected[path] = True
+                self._pool.submit(self._download, path)
 
     def _download(self, path: str) -> None:
         # What fails here fails again when a task needs it, and is reported then.
@@ -127,8 +122,6 @@ class Staging:
 
 @dataclass(slots=True)
 class _Opened:
-    """A video that the task reads."""
-
     video: VideoSpec  # as planned
     path: Path  # of the file, or of the local copy of an object
     identity: Identity  # when it was opened

@@ -53,19 +53,22 @@ def ray_cluster() -> Iterator[Any]:
     """Four CPUs and two logical GPUs, on this machine."""
     import ray
 
-    from raypose.execution.ray.environment import own_cluster
+    from raypose.execution.ray.environment import RayEnvironment
 
-    with own_cluster():
-        ray.init(
-            address="local",
-            num_cpus=4,
-            num_gpus=2,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="ERROR",
-            namespace="raypose",
-        )
-        yield ray
+    environment = RayEnvironment()
+    environment.own_cluster()
+    ray.init(
+        address="local",
+        num_cpus=4,
+        num_gpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+        namespace="raypose",
+    )
+    yield ray
+    ray.shutdown()
+    environment.restore()
 
 
 @pytest.fixture(params=["inline", pytest.param("ray", marks=pytest.mark.ray)])

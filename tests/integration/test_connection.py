@@ -36,7 +36,7 @@ def start(address=None):
         def describe(self):
             from raypose.execution.ray.worker import WorkerInfo
 
-            return WorkerInfo("stub", ray.get_runtime_context().get_node_id(), "cpu")
+            return WorkerInfo(ray.get_runtime_context().get_node_id(), "cpu")
 
         def check_storage(self, places):
             return None

@@ -148,7 +148,7 @@ def test_a_table_cut_in_half_is_made_again(project: Project, done: Path) -> None
     table.write_bytes(whole[: len(whole) // 2])
     planned = pipeline.plan(project.config(done))
     (session,) = planned.pending
-    assert session.key == "a" and [unit.models for unit in session.groups] == [(0,)]
+    assert session.key == "a" and [unit.models for unit in session.demands] == [(0,)]
     assert run(project.config(done, inline=True)).ok
     assert table.read_bytes() == whole
 

@@ -80,7 +80,7 @@ def test_videos_models_and_outputs_in_a_store(
     whole = store.get(key)
     store.put(key, whole[: len(whole) // 2])
     (pending,) = pipeline.plan(config).pending
-    assert pending.key == "a" and [unit.models for unit in pending.groups] == [(0,)]
+    assert pending.key == "a" and [unit.models for unit in pending.demands] == [(0,)]
     assert run(RunConfig(**remote, inline=True)).ok
     assert store.get(key) == whole
 

@@ -38,7 +38,6 @@ class Connection:
     environment: RayEnvironment | None = None  # to restore; None if it was connected before
 
     def close(self) -> None:
-        """Leave Ray as it was found."""
         if self.environment is not None:
             ray.shutdown()
             self.environment.restore()
@@ -120,7 +119,6 @@ def _ip_addresses(host: str) -> set[str]:
 
 
 def _canonical(address: str) -> str:
-    """`HOST:PORT` of an address."""
     if "://" in address:
         raise ClusterError(
             f"{address!r} is no address of a Ray cluster",

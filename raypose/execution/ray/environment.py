@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import ray
 from ray._private import ray_constants
@@ -83,18 +82,6 @@ class RayEnvironment:
             # there is none.
             os.environ[TOKEN] = own_token
         _read_again()
-
-
-@contextmanager
-def own_cluster() -> Iterator[None]:
-    """The environment for a `ray.init(address="local")` inside."""
-    environment = RayEnvironment()
-    environment.own_cluster()
-    try:
-        yield
-    finally:
-        ray.shutdown()
-        environment.restore()
 
 
 def user_token() -> str:

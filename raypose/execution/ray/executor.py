@@ -7,9 +7,8 @@ import secrets
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from itertools import chain
 from typing import Any
 
 import ray
@@ -28,10 +27,10 @@ from raypose.execution.ray.submissions import Submissions
 from raypose.execution.ray.worker import Coordinator, Worker, WorkerInfo, WorkerSettings
 from raypose.execution.scheduler import Scheduler
 from raypose.specs import ModelSpec, Progress
-from raypose.steps.base import Task
+from raypose.steps.base import Task, io_paths
 from raypose.storage import local_path, scratch
 from raypose.storage.connection import shared_environment
-from raypose.worker.storage_check import io_paths, marker_files
+from raypose.worker.storage_check import marker_files
 
 _POLL_S = 0.25
 _WATCH_S = 2.0
@@ -58,9 +57,7 @@ def on_this_node() -> NodeAffinitySchedulingStrategy:
 class RayExecutor:
     """Runs the tasks on Ray; see the package's docstring.
 
-    Args:
-        config: the settings of the run.
-        worker_class: class of the actors; the benchmark of scheduling passes a stub.
+    `worker_class` is that of the actors; the benchmark of scheduling passes a stub.
     """
 
     def __init__(self, config: Settings, *, worker_class: type = Worker) -> None:
@@ -202,9 +199,8 @@ class RayExecutor:
             ray.kill(self._coordinator)
             self._coordinator = None
 
-    def run(self, recordings: Iterable[Sequence[Task]], observer: Observer) -> None:
-        tasks = tuple(chain.from_iterable(recordings))
-        places = io_paths(task.step for task in tasks)
+    def run(self, tasks: Sequence[Task], observer: Observer) -> None:
+        places = io_paths(tasks)
         self._uses_scratch = bool(places.in_stores)
         self._submissions = Submissions(self.pool, self._coordinator, self._artifacts, tasks)
         self._observer: Observer = observer
@@ -215,7 +211,7 @@ class RayExecutor:
                 self._handle(
                     events.TimePassed(time.monotonic()),
                     *self.pool.open(None if self._is_local else places),
-                    events.TasksAdded(tasks),
+                    events.TasksAdded(tuple(tasks)),
                 )
                 self._loop()
             except KeyboardInterrupt:

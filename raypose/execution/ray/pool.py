@@ -22,8 +22,6 @@ from raypose.worker.storage_check import IoPaths
 
 @dataclass
 class WorkerHandle:
-    """A worker as the driver sees it."""
-
     actor: Any
     gpu: bool
     info: WorkerInfo | None = None  # None until it has described itself

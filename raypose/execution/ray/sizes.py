@@ -98,8 +98,6 @@ def sizes_of(
     """Decide on the workers of a run, by the nodes that the cluster has now.
 
     Args:
-        nodes: their resources.
-        config: what was asked for.
         is_local: whether Ray runs on this machine alone.
         task_bytes: memory that the largest task of a CPU worker needs. There are fewer CPU workers
             where a node has no room for as many as it has cores.

@@ -44,7 +44,6 @@ class Submissions:
 
     @property
     def references(self) -> list[Any]:
-        """One reference for each task that Ray has."""
         return list(self._submissions)
 
     def is_current(self, task: str, attempt: int) -> bool:
@@ -52,7 +51,6 @@ class Submissions:
         return self._current.get(task) == attempt
 
     def submit(self, action: events.Submit) -> None:
-        """Send a task to a worker."""
         task = action.task
         inputs = [self._values[name] for name in task.inputs]
         shared = self._indexes.of(task)
@@ -72,7 +70,6 @@ class Submissions:
         return [events.Cancelled(task, attempt)] if withdrawn else []
 
     def forget(self, output: str) -> None:
-        """Release a result."""
         self._values.pop(output, None)
 
     def abandon(self, action: events.Abandon) -> Summary | None:
@@ -128,7 +125,6 @@ class Submissions:
         return [events.TaskLost(task.id, attempt, first_line(error))]
 
     def _is_about(self, error: Exception, name: str) -> bool:
-        """Whether Ray's error is about this result."""
         value = self._values.get(name)
         return isinstance(value, ray.ObjectRef) and value.hex() in str(error)
 
@@ -136,7 +132,7 @@ class Submissions:
 class _SharedIndexes:
     """The index of each video that tasks are reading now, put into the object store once.
 
-    A worker makes an index itself where the cache no longer holds it.
+    A worker makes an index itself, and keeps it, where the cache no longer holds it.
     """
 
     def __init__(self, tasks: Iterable[Task]) -> None:
@@ -150,10 +146,10 @@ class _SharedIndexes:
         """References to the indexes that a task needs, by the paths of its videos."""
         given = {}
         for video in _videos_read(task):
-            if video.path not in self._references:
-                index = known_index(video)
-                self._references[video.path] = None if index is None else ray.put(index)
-            if self._references[video.path] is not None:
+            index = None if video.path in self._references else known_index(video)
+            if index is not None:
+                self._references[video.path] = ray.put(index)
+            if video.path in self._references:
                 given[video.path] = self._references[video.path]
         return given
 

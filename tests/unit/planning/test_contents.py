@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from raypose.inputs.probe import probe
-from raypose.planning import Plan, Planned
+from raypose.planning import Plan
 from raypose.planning.contents import Contents
+from raypose.planning.model import Planned
 from raypose.specs import VideoSpec
 from raypose.storage import digests, identity_of
 from raypose.storage.identity import Identity

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from raypose.config import EksOptions, RunConfig
-from raypose.planning import OutputPlan, Plan, Planned, RecordingPlan, VideoPlan, plan_tasks
+from raypose.planning import OutputPlan, Plan, RecordingPlan, VideoPlan, plan_tasks
+from raypose.planning.model import Planned
 from raypose.specs import ModelSpec, Owner, VideoSpec
 from raypose.steps import Predict, Smooth, Table, Task
 from raypose.storage import digests
@@ -31,7 +32,7 @@ VIDEO = VideoSpec("/v/cam.mp4", "day1/cam", N_FRAMES, 96, 64, 25.0, 40.0, "fp")
 def output(name: str, done: set[str], ranges: tuple[tuple[int, int, str], ...] = ()) -> OutputPlan:
     """The outputs of a model, or of the smoothed ensemble."""
     owner = Owner(name, f"/o/{name}", model("a" if name == "eks" else name))
-    path = f"/o/{name}/cam.csv"
+    path = f"/o/{name}/day1/cam.csv"
     table: Table | Smooth
     if name == "eks":
         table = Smooth(

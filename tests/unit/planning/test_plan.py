@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from raypose.errors import ModelError, UsageError
-from raypose.planning import Plan, PredictGroup
+from raypose.planning import Plan
 from raypose.steps import Smooth
 from tests.calibrations import calibration_text
 from tests.projects import Project, commit_all, fake_model
@@ -61,7 +61,8 @@ class TestWhatIsToDo:
         tables = {("cam", "a", "table"), ("cam", "b", "table"), ("cam", "eks", "smooth")}
         assert missing(plan) == tables | {("cam", o, k) for o in ("a", "b", "eks") for k in more}
         assert not plan.problems
-        assert plan.recordings[0].groups == (PredictGroup((0,), (0, 1)),)
+        (demand,) = plan.recordings[0].demands
+        assert (demand.videos, demand.models) == ((0,), (0, 1))
 
     def test_nothing_is_written(self, project: Project) -> None:
         project.video()
@@ -121,7 +122,7 @@ class TestWhatIsDone:
         plan = project.plan(**EVERYTHING)
         assert plan.done
         assert not missing(plan)
-        assert plan.recordings[0].groups == ()
+        assert plan.recordings[0].demands == ()
 
     def test_a_deleted_labelled_video_is_all_that_is_drawn(self, project: Project) -> None:
         project.video()
@@ -381,7 +382,7 @@ class TestRecordings:
         assert outputs["table side"].endswith("eks/video_preds/r1_side.csv")
         assert outputs["params"].endswith("eks/smooth_params/r1.json")
         assert len(outputs) == 3
-        assert [unit.videos for unit in session.groups] == [(0,), (1,)]
+        assert [unit.videos for unit in session.demands] == [(0,), (1,)]
 
     def test_without_views_every_video_is_on_its_own(self, project: Project) -> None:
         project.video("r1_top.mp4")
@@ -393,7 +394,7 @@ class TestRecordings:
         project.video("r1_side.mp4")
         plan = project.plan(models=(self.multiview(project),))
         assert kinds_of(plan) == [("r1", ("top", "side"))]
-        assert [unit.videos for unit in plan.recordings[0].groups] == [(0, 1)]
+        assert [unit.videos for unit in plan.recordings[0].demands] == [(0, 1)]
 
     @pytest.mark.parametrize("multiview", [True, False])
     def test_a_recording_that_lacks_a_view(self, project: Project, multiview: bool) -> None:

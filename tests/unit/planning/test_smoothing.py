@@ -191,3 +191,21 @@ def test_smoothed_tables_with_damaged_frames(root: Path) -> None:
     assert problem.message == "1 of 5 frames is missing, 1 suspect"
     first = str(root / "m1" / "video_preds" / "r1_side.csv")
     assert problem.subject == first and again.damaged == {first: frames.counts}
+
+
+def test_damage_of_a_finished_view_is_told_while_its_recording_is_smoothed_again(
+    root: Path,
+) -> None:
+    made = plan(root, views="top,side")
+    commit(made)
+    step, frames = smooth_step(made.recordings[0]), make_frames(5, missing=[2])
+    (top, side), (video, _) = map(Path, step.tables), step.videos
+    provenance = step.provenance_of(video)
+    with commits.committing(top, provenance, stats={"frames": frames.counts}) as temporary:
+        temporary.write_text("damaged")
+    commit_frames(top, provenance, frames, source="")
+    assert plan(root, views="top,side").damaged == {video.path: frames.counts}
+    side.unlink()
+    again = plan(root, views="top,side")
+    assert not again.recordings[0].done and again.damaged == {video.path: frames.counts}
+    assert [problem.message for problem in again.problems] == ["1 of 5 frames is missing"]

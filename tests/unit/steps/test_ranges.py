@@ -41,7 +41,7 @@ def write(folder: Path, start: int, n_frames: int, *, missing: Sequence[int] = (
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return range_folder(output_paths(tmp_path, "day1/cam", "app"))
+    return range_folder(output_paths(tmp_path, "day1/cam", "app").predictions)
 
 
 def test_comes_back_bit_for_bit(folder: Path) -> None:
@@ -93,7 +93,7 @@ def test_a_broken_file_is_named(folder: Path) -> None:
 
 
 def test_removing_leaves_those_of_other_videos(tmp_path: Path) -> None:
-    a, b = (range_folder(output_paths(tmp_path, key, "app")) for key in ("a", "b"))
+    a, b = (range_folder(output_paths(tmp_path, key, "app").predictions) for key in ("a", "b"))
     write(a, 0, 5)
     kept = write(b, 0, 5)
     remove_ranges(a)

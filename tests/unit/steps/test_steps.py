@@ -546,7 +546,7 @@ def test_inline_executor_does_a_whole_session(
     (tasks,) = plan_tasks(plan, 1)
     assert sum(task.gpu for task in tasks) == 2, "the video is longer than a chunk"
     listener = Listener()
-    executor.run([tasks], listener)
+    executor.run(tasks, listener)
     executor.close()
     done = [summary.task for summary in listener.summaries]
     assert listener.started == done and sorted(done) == sorted(task.id for task in tasks)
@@ -563,8 +563,8 @@ def test_inline_executor_does_a_whole_session(
     before = read_csv(path).values
     path.unlink()
     again = plan_run(config, run_dir=tmp_path / "run")
-    assert [unit.models for unit in again.recordings[0].groups] == [(0,)]
+    assert [unit.models for unit in again.recordings[0].demands] == [(0,)]
     (tasks,) = plan_tasks(again, 1)
-    executor.run([tasks], Listener())
+    executor.run(tasks, Listener())
     np.testing.assert_allclose(read_csv(path).values, before, atol=1e-3)
     assert plan_run(config, run_dir=tmp_path / "run").done

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
-import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,11 +30,14 @@ def gets(store: Store, name: str) -> int:
     return sum(request.startswith(f"GET /lab/{name}") for request in store.requests)
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+def telling(event: threading.Event) -> Callable[[], bool]:
+    """A `should_stop` that tells when it is asked, as what waits for room or for a copy does."""
+
+    def should_stop() -> bool:
+        event.set()
+        return False
+
+    return should_stop
 
 
 def test_a_copy_is_shared_and_goes_with_the_run(store: Store, tmp_path: Path) -> None:
@@ -82,17 +83,17 @@ def test_a_copy_that_another_process_has_made_meanwhile_is_shared(
     scratch = Scratch(ScratchSettings(str(tmp_path)))
     with scratch.copy_of(url) as copy:
         made = copy.rename(copy.with_suffix(".made"))
-    came = threading.Event()
+    waits, came = threading.Event(), threading.Event()
 
     def use() -> None:
-        with scratch.copy_of(url):
+        with scratch.copy_of(url, should_stop=telling(waits)):
             came.set()
 
     with copy.with_name(f"{copy.name}.lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
         thread = threading.Thread(target=use)
         thread.start()
-        assert not came.wait(0.5), "there is no copy"
+        assert waits.wait(10) and not came.is_set(), "there is no copy"
         made.rename(copy)
         assert came.wait(10), "it waits for the other one to be done"
     thread.join()
@@ -129,10 +130,10 @@ class TestRoom:
     def test_one_waits_for_another_to_let_go(self, store: Store, tmp_path: Path) -> None:
         urls = [as_path(store.put(f"{name}.mp4", b"x" * MB)) for name in "ab"]
         scratch = Scratch(ScratchSettings(str(tmp_path), limit_bytes=MB + MB // 2))
-        order = []
+        order, waits = [], threading.Event()
 
         def use() -> None:
-            with scratch.copy_of(urls[1]):
+            with scratch.copy_of(urls[1], should_stop=telling(waits)):
                 order.append("b")
 
         with scratch.copy_of(urls[0]):
@@ -140,7 +141,7 @@ class TestRoom:
                 pass
             thread = threading.Thread(target=use)
             thread.start()
-            time.sleep(0.5)
+            assert waits.wait(10) and gets(store, "b.mp4") == 0
             order.append("a")
         thread.join()
         assert order == ["a", "b"]
@@ -151,9 +152,15 @@ class TestRoom:
         scratch = Scratch(ScratchSettings(str(tmp_path), limit_bytes=MB + MB // 2))
         leaving = scratch.outgoing / "t.csv"
         leaving.write_bytes(b"x" * MB)
-        threading.Timer(0.5, leaving.unlink).start()
-        with scratch.copy_of(url):
-            assert not leaving.exists()
+        downloads = []
+
+        def should_stop() -> bool:
+            downloads.append(gets(store, "a.mp4"))
+            leaving.unlink(missing_ok=True)
+            return False
+
+        with scratch.copy_of(url, should_stop=should_stop):
+            assert downloads[0] == 0, "it was asked while it waited"
         scratch.close()
 
     def test_one_does_not_wait_for_its_own_copies(self, store: Store, tmp_path: Path) -> None:
@@ -208,23 +215,21 @@ class TestTrouble:
     ) -> None:
         url = store.put("a.mp4", b"x" * MB)
         code = (
-            "import sys, time; from raypose.storage.scratch import Scratch, ScratchSettings\n"
+            "import sys; from raypose.storage.scratch import Scratch, ScratchSettings\n"
             "from raypose.storage import as_path\n"
             "scratch = Scratch(ScratchSettings(sys.argv[1], run='killed'))\n"
             "with scratch.copy_of(as_path(sys.argv[2])) as copy:\n"
             "    (scratch.outgoing / 'half.csv').write_text('1,2'); print(copy, flush=True)\n"
-            "    time.sleep(60)"
+            "    sys.stdin.read()"
         )
-        process = subprocess.Popen(
-            [sys.executable, "-c", code, str(tmp_path), url], stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdout is not None
-        copy = Path(process.stdout.readline().strip())
-        Scratch(ScratchSettings(str(tmp_path), run="another")).close()
-        assert copy.stat().st_size == MB
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
+        command = [sys.executable, "-c", code, str(tmp_path), url]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
+            assert process.stdout is not None
+            copy = Path(process.stdout.readline().strip())
+            Scratch(ScratchSettings(str(tmp_path), run="another")).close()
+            assert copy.stat().st_size == MB
+            process.kill()
         assert len(copies(tmp_path)) == 2
         Scratch(ScratchSettings(str(tmp_path), run="another")).close()
         assert copies(tmp_path) == []

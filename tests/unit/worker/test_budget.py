@@ -26,9 +26,9 @@ def predicting(budget: Budget) -> int:
     return budget.compute + (beside if reader.ahead else 0)
 
 
-def drawing_or_writing(budget: Budget) -> int:
+def afterwards(budget: Budget) -> int:
     # See tests of labelled videos: two threads encode, and one decodes ahead.
-    return max(3 if budget.draw == 2 else budget.draw, budget.write)
+    return max(3 if budget.draw == 2 else budget.draw, budget.write, budget.smooth)
 
 
 @pytest.mark.parametrize("on_gpu", [True, False])
@@ -43,14 +43,14 @@ def test_threads_of_all_workers_exceed_the_cores_by_half_at_most(
     n_cpu = n_cpu_workers(cores, n_gpu, each, on_gpu=on_gpu)
     for_gpu, for_cpu = node_budgets(cores, 64 * GIB, n_gpu, n_cpu, on_gpu=on_gpu)
     assert for_cpu.threads >= each
-    total = n_gpu * predicting(for_gpu) + n_cpu * drawing_or_writing(for_cpu)
+    total = n_gpu * predicting(for_gpu) + n_cpu * afterwards(for_cpu)
     assert total <= 1.5 * cores
     assert n_gpu * for_gpu.memory_bytes + n_cpu * for_cpu.memory_bytes <= 64 * GIB
     for budget in (for_gpu, for_cpu):
         reader = budget.reader
         counts = (reader.decode, reader.convert, budget.compute, budget.draw, budget.write)
-        assert min(counts) >= 1
-        assert max(predicting(budget), drawing_or_writing(budget)) <= 1.5 * budget.threads
+        assert min(*counts, budget.smooth) >= 1
+        assert max(predicting(budget), afterwards(budget)) <= 1.5 * budget.threads
 
 
 @pytest.mark.parametrize("cores", [2, 4, 16, 64, 128])

@@ -11,6 +11,7 @@ import pytest
 
 from raypose.inputs.probe import known_index, probe
 from raypose.video import index as index_module
+from raypose.video.index_cache import trim
 from raypose.worker.context import Context
 from tests.steps import make_context
 from tests.videos import damage_unsampled, large_video, make_video
@@ -59,6 +60,20 @@ def test_an_index_that_is_not_known_is_made_once(tmp_path: Path, scanned: list[s
         with context.video_check.task():
             assert context.index(video).n_frames == 30
     assert len(scanned) == 2
+
+
+def test_an_index_that_the_cache_has_dropped_is_kept_again(
+    tmp_path: Path, scanned: list[str]
+) -> None:
+    video = probe(make_video(tmp_path / "v.mp4"), "v")
+    trim(0)
+    assert known_index(video) is None
+    for _ in range(2):
+        context = context_of()
+        with context.video_check.task():
+            assert context.index(video).n_frames == 30
+    assert len(scanned) == 2
+    assert known_index(video) is not None
 
 
 @pytest.mark.parametrize("how", ["touched", "replaced"])

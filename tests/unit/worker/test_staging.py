@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,13 +28,6 @@ def came(store: Store) -> list[str]:
     return list(dict.fromkeys(gets))
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def test_a_path_is_used_where_it_is(staging: Staging, tmp_path: Path) -> None:
     scratch.configure(str(tmp_path / "scratch"))
     staging.expect([str(tmp_path / "b.mp4")])
@@ -49,14 +41,14 @@ def test_the_next_comes_while_a_task_runs(store: Store, staging: Staging) -> Non
     staging.expect([a, b, c])
     with staging.task():
         assert Path(staging.local(a)).read_bytes() == b"a" * MB
-        wait_for(lambda: came(store) == ["a", "b"])
-        time.sleep(0.5)
+        store.wait_for(lambda: came(store) == ["a", "b"])
+        staging._pool.submit(int).result()  # whatever was to be brought has come
         assert came(store) == ["a", "b"], "one ahead and no more"
     before = len(store.requests)
     with staging.task():
         staging.local(b)
         assert not [r for r in store.requests[before:] if r == "GET /lab/v/b"]
-        wait_for(lambda: came(store) == ["a", "b", "c"])
+        store.wait_for(lambda: came(store) == ["a", "b", "c"])
 
 
 def test_all_views_of_the_next_recording_come(store: Store, staging: Staging) -> None:
@@ -67,7 +59,7 @@ def test_all_views_of_the_next_recording_come(store: Store, staging: Staging) ->
     with staging.task():
         staging.local(a1)
         staging.local(a2)
-        wait_for(lambda: came(store) == ["a1", "a2", "b1", "b2"])
+        store.wait_for(lambda: came(store) == ["a1", "a2", "b1", "b2"])
 
 
 def test_what_is_passed_over_is_not_brought(store: Store, staging: Staging) -> None:
@@ -75,10 +67,10 @@ def test_what_is_passed_over_is_not_brought(store: Store, staging: Staging) -> N
     with staging.task():
         staging.local(a)
         staging.expect([a, b, c, d])
-        wait_for(lambda: came(store) == ["a", "b"])
+        store.wait_for(lambda: came(store) == ["a", "b"])
     with staging.task():
         staging.local(c)
-        wait_for(lambda: came(store) == ["a", "b", "c", "d"])
+        store.wait_for(lambda: came(store) == ["a", "b", "c", "d"])
 
 
 def test_what_can_not_be_brought_ahead_fails_in_its_own_task(

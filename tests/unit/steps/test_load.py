@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from raypose.errors import TableError
-from raypose.steps.loading import load_table
+from raypose.steps.load import load_table
 from raypose.storage import commits
 from raypose.tables.keypoints import COORDS, KeypointTable, write_csv
 
