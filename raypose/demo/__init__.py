@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from raypose.pipeline import Display, RunResult
 
 _SAY_EVERY_S = 5.0
-_SNIPPET_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def run_demo(
         "videos": (str(project.video_dir),),
         "models": tuple(str(project.model(seed)) for seed in SEEDS),
         "label": ("full", "snippet"),
-        "snippet_s": _SNIPPET_S,
+        "snippet_s": 3.0,
         "eks": True,
         "output_dir": project.outputs,
     }
@@ -97,12 +96,11 @@ def run_demo(
 
 
 def _prepare(project: Project, say: Callable[[str], None]) -> None:
-    from raypose.demo.project import N_VIDEOS, make_labels, make_videos
+    from raypose.demo.project import make_labels, make_videos
     from raypose.demo.training import SEEDS, train_member
 
     progress = _reporter(say, "Drawing four videos of a mouse and labelled frames")
-    fractions = (i / (N_VIDEOS + 1) for i in range(1, N_VIDEOS + 1))
-    make_videos(project, on_video=lambda: progress(next(fractions)))
+    make_videos(project, progress)
     if make_labels(project):
         progress(1.0)
     for i, seed in enumerate(SEEDS, start=1):

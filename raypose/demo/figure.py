@@ -149,7 +149,8 @@ def draw(pose: Pose, ground: Picture) -> Picture:
     tail = np.array([_fixed(point) for point in _tail(pose)], np.int32)
     cv2.polylines(large, [tail], False, _SKIN, 5 * _SCALE, cv2.LINE_AA, _SHIFT)
     fill(mouse)
-    return cv2.resize(large, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+    picture: Picture = cv2.resize(large, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+    return picture
 
 
 def _fixed(point: complex) -> tuple[int, int]:

@@ -83,7 +83,7 @@ def claim(directory: Path) -> Project:
     return Project(directory)
 
 
-def make_videos(project: Project, *, on_video: Callable[[], None]) -> None:
+def make_videos(project: Project, on_progress: Callable[[float], None]) -> None:
     """Make missing videos and their true keypoints.
 
     A video with its own record would count as an output of raypose, and never as an input. So the
@@ -107,7 +107,7 @@ def make_videos(project: Project, *, on_video: Callable[[], None]) -> None:
             _encode(part, poses, figure.floor(seed))
             os.replace(part, path)
             stats["video"] = digests.digest_of_file(path)
-        on_video()
+        on_progress((seed + 1) / (N_VIDEOS + 1))  # the labels count as one more
 
 
 def _encode(path: Path, poses: list[figure.Pose], ground: figure.Picture) -> None:
@@ -142,7 +142,7 @@ def make_labels(project: Project) -> bool:
     there = all((project.directory / name).is_file() for name in names)
     if there and records.check(project.labels, LABELS_PROVENANCE).done:
         return False
-    labels = []
+    labels: list[figure.FloatArray] = []
     # The table is committed after the pictures that it names: it is the sign that all are there.
     for seed in range(100, 100 + N_RECORDINGS):
         ground = figure.floor(seed)

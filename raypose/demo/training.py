@@ -1,18 +1,16 @@
 """Training of the demo's ensemble: Lightning Pose's own heatmap tracker, from random weights.
 
-It makes model directories as Lightning Pose does; `litpose predict` takes them too. Network, loss
-and target heatmaps are Lightning Pose's. The loop is a simple one that takes a minute on two cores
-and stops at once on Ctrl-C. It always trains on the CPU, for the same result everywhere, and so
-that the process that starts the run holds no GPU. Lightning Pose takes about 20 s to import, so it
-is only imported if a member must be trained.
+It makes model directories as Lightning Pose does. Network, loss and target heatmaps are Lightning
+Pose's; the loop is a simple one that takes a minute on two cores. It always trains on the CPU, for
+the same result everywhere, and so that the process that starts the run holds no GPU. Lightning
+Pose takes about 20 s to import, so it is only imported if a member must be trained.
 """
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +92,12 @@ def train_member(
     if records.check(checkpoint, provenance).done:
         return False
     on_progress(0.0)
-    with _quiet():
+    with warnings.catch_warnings(), passive_threads():
+        warnings.simplefilter("ignore")
+        # Importing Lightning sets the level of its logger, so it comes first.
+        import lightning.pytorch  # noqa: F401
+
+        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
         images, keypoints = _load_labels(project)
         model = _new_model(config)
         _fit(model, images, keypoints, config, on_progress)
@@ -119,18 +122,6 @@ def _config(project: Project, seed: int, n_steps: int) -> dict[str, Any]:
         "lr_scheduler_params": {"multisteplr": {"milestones": [n_steps], "gamma": 0.5}},
     }
     return config
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hides warnings and messages of libraries, and lets torch's threads wait without spinning."""
-    with warnings.catch_warnings(), passive_threads():
-        warnings.simplefilter("ignore")
-        # Importing Lightning sets the level of its logger, so it comes first.
-        import lightning.pytorch  # noqa: F401
-
-        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-        yield
 
 
 def _load_labels(project: Project) -> tuple[torch.Tensor, torch.Tensor]:

@@ -31,7 +31,7 @@ SEEDS_IN_USE = [*range(files.N_VIDEOS), *range(100, 100 + files.N_RECORDINGS)]
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> files.Project:
     project = files.claim(tmp_path_factory.mktemp("demo") / "new")
-    files.make_videos(project, on_video=lambda: None)
+    files.make_videos(project, lambda fraction: None)
     assert files.make_labels(project)
     return project
 
@@ -113,19 +113,19 @@ class TestProject:
             assert max(errors.values()) < 12, errors
 
     def test_what_is_there_is_not_made_again(self, project: files.Project) -> None:
-        made: list[int] = []
+        made: list[float] = []
         times = {path: path.stat().st_mtime_ns for path in (*project.videos, project.labels)}
-        files.make_videos(project, on_video=lambda: made.append(1))
+        files.make_videos(project, made.append)
         assert not files.make_labels(project)
         assert not made
         assert times == {path: path.stat().st_mtime_ns for path in times}
 
     def test_what_was_changed_is_made_again(self, project: files.Project) -> None:
-        made: list[int] = []
+        made: list[float] = []
         video = project.videos[1]
         before = video.read_bytes()
         video.write_bytes(before[: len(before) // 2])
-        files.make_videos(project, on_video=lambda: made.append(1))
+        files.make_videos(project, made.append)
         assert len(made) == 1
         assert video.stat().st_size == len(before)
 
