@@ -101,7 +101,7 @@ def smooth_and_measure(n_frames: int, directory: Path) -> None:
     import smoothing
 
     from raypose.config import EksOptions
-    from raypose.eks import smooth_recording
+    from raypose.eks.recording import smooth_recording
     from raypose.metrics.compute import PcaMetrics, Subspace, compute_metrics
     from raypose.specs import ModelSpec
     from raypose.tables.keypoints import write_csv, write_metric_csv
@@ -121,7 +121,7 @@ def smooth_and_measure(n_frames: int, directory: Path) -> None:
     Path("/proc/self/clear_refs").write_text("5")  # the peak from here on
     report: dict[str, Any] = {"tables_mib": round(status_mib("self")["VmHWM"])}
     began = time.perf_counter()
-    smoothed = smooth_recording({"": members}, EksOptions(), threads=4).table
+    smoothed = smooth_recording({"": members}, EksOptions(), threads=4).tables[""]
     write_csv(smoothed, directory / "eks.csv")
     report["eks"] = {"seconds": time.perf_counter() - began}
     report["eks"]["peak_mib"] = round(status_mib("self")["VmHWM"])

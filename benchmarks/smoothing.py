@@ -23,7 +23,7 @@ import harness
 import numpy as np
 
 from raypose.config import EksOptions
-from raypose.eks import smooth_recording
+from raypose.eks.recording import smooth_recording
 from raypose.tables.keypoints import COORDS, KeypointTable, read_csv, write_csv
 
 KEYPOINTS = tuple(f"keypoint{i}" for i in range(17))
@@ -61,7 +61,7 @@ def side(name: str, directory: Path, repeats: int) -> None:
 
         def ours() -> None:
             result = smooth_recording({"": members}, options, threads=4)
-            write_csv(result.table, directory / "raypose.csv")
+            write_csv(result.tables[""], directory / "raypose.csv")
             (directory / "raypose.json").write_text(json.dumps(result.smooth_params))
 
         harness.run_child(ours, repeats)
@@ -162,7 +162,7 @@ def compare(directory: Path, members: list[KeypointTable]) -> dict[str, Any]:
     theirs = read_csv(directory / "eks" / "eks.csv")
     given = EksOptions(smooth_param=chosen["eks"])
     tables = {str(i): member for i, member in enumerate(members)}
-    ours = smooth_recording({"": tables}, given, threads=4).table
+    ours = smooth_recording({"": tables}, given, threads=4).tables[""]
     exact = kalman_smoother(ours, params["eks"])
     equal = {
         "raypose_from_eks_px": apart(ours.xy, theirs.xy),

@@ -82,16 +82,16 @@ class RunResult:
         return self.plan.done
 
     def __str__(self) -> str:
-        from raypose.report.render import as_text
         from raypose.report.tables import print_result
+        from raypose.report.terminal import as_text
 
         return as_text(lambda console: print_result(console, self))
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        from raypose.report.render import as_html
         from raypose.report.tables import print_result
+        from raypose.report.terminal import as_html
 
         return as_html(lambda console: print_result(console, self))
 

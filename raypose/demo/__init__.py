@@ -22,41 +22,27 @@ if TYPE_CHECKING:
     from raypose.pipeline import Display, RunResult
 
 _SAY_EVERY_S = 5.0
-_SNIPPET_S = 3.0
 
 
 @dataclass(frozen=True)
 class DemoResult:
-    """The outcome of the demo.
+    """The outcome of the demo."""
 
-    Attributes:
-        errors_px: mean distance to the truth in pixels, by member and for `eks`; without those
-            that lack a table.
-        frame_width: of the videos, in pixels.
-        files_to_open: what to look at first.
-        result: of the run.
-        seconds: wall time.
-    """
-
+    # Mean distance to the truth, by member and for `eks`; without those that lack a table.
     errors_px: dict[str, float]
-    frame_width: int
-    files_to_open: list[Path]
+    files_to_open: list[Path]  # what to look at first
     result: RunResult
-    seconds: float
-
-    @property
-    def errors_percent(self) -> dict[str, float]:
-        """The errors in percent of the frame's width."""
-        return {name: 100 * px / self.frame_width for name, px in self.errors_px.items()}
+    seconds: float  # wall time
 
     def lines(self) -> list[str]:
         """What to tell the user, line by line."""
-        percent = self.errors_percent
+        from raypose.demo.figure import SIZE
+
         width = max((len(name) for name in self.errors_px), default=0)
         return [
-            f"Mean error against the truth, in frames {self.frame_width} pixels wide:",
+            f"Mean error against the truth, in frames {SIZE} pixels wide:",
             *(
-                f"  {name:<{width}}  {px:5.2f} px  {percent[name]:5.2f} % of the width"
+                f"  {name:<{width}}  {px:5.2f} px  {100 * px / SIZE:5.2f} % of the width"
                 for name, px in self.errors_px.items()
             ),
             "Open this:" if len(self.files_to_open) == 1 else "Open one of these:",
@@ -70,7 +56,6 @@ def run_demo(
     *,
     display: Display | None = None,
     say: Callable[[str], None],
-    overwrite: bool = False,
     **run_options: Any,
 ) -> DemoResult:
     """Make missing parts of the project and the models, run, and measure.
@@ -79,15 +64,12 @@ def run_demo(
         directory: for the project; new, empty, or of an earlier demo.
         display: shows the run.
         say: shows lines about the preparation.
-        overwrite: redo everything.
         run_options: further fields of `RunConfig` (device, gpus, inline, address, …).
 
     Raises:
         UsageError: the directory holds something else, or an option makes no sense.
-        OutputError: a file can't be written.
         KeyboardInterrupt: the demo was stopped; finished files are kept.
     """
-    from raypose.demo.figure import SIZE
     from raypose.demo.project import Project, claim
     from raypose.demo.training import SEEDS
     from raypose.pipeline import run
@@ -98,49 +80,49 @@ def run_demo(
         "videos": (str(project.video_dir),),
         "models": tuple(str(project.model(seed)) for seed in SEEDS),
         "label": ("full", "snippet"),
-        "snippet_s": _SNIPPET_S,
+        "snippet_s": 3.0,
         "eks": True,
         "output_dir": project.outputs,
-        "overwrite": overwrite,
     }
-    config = RunConfig(**{**options, **run_options})
-    claim(directory)
-    _prepare(project, say, overwrite)
+    config = RunConfig(**(options | run_options))
+    claim(project.directory)
+    _prepare(project, say)
     say("Running: predict, compute metrics, smooth with EKS, draw")
     result = run(config, display=display)
-    errors, seconds = _errors(project, result), time.perf_counter() - began
-    return DemoResult(errors, SIZE, _files_to_open(result), result, seconds)
+    steps = result.plan.recordings[0].outputs[-1].steps  # of the smoothed ensemble
+    paths = [Path(step.outputs["labeled"]) for step in steps if "labeled" in step.outputs]
+    videos = [path for path in paths if path.is_file()]
+    return DemoResult(_errors(project, result), videos, result, time.perf_counter() - began)
 
 
-def _prepare(project: Project, say: Callable[[str], None], overwrite: bool) -> None:
-    from raypose.demo.project import N_VIDEOS, make_labels, make_videos
+def _prepare(project: Project, say: Callable[[str], None]) -> None:
+    from raypose.demo.project import make_labels, make_videos
     from raypose.demo.training import SEEDS, train_member
 
-    progress = _Progress(say, "Drawing four videos of a mouse and labelled frames")
-    fractions = (i / (N_VIDEOS + 1) for i in range(1, N_VIDEOS + 1))
-    make_videos(project, overwrite=overwrite, on_video=lambda: progress(next(fractions)))
-    if make_labels(project, overwrite=overwrite):
+    progress = _reporter(say, "Drawing four videos of a mouse and labelled frames")
+    make_videos(project, progress)
+    if make_labels(project):
         progress(1.0)
     for i, seed in enumerate(SEEDS, start=1):
-        progress = _Progress(say, f"Training member {i} of {len(SEEDS)}")
-        if not train_member(project, seed, overwrite=overwrite, on_progress=progress):
+        progress = _reporter(say, f"Training member {i} of {len(SEEDS)}")
+        if not train_member(project, seed, on_progress=progress):
             say(f"Member {i} of {len(SEEDS)} is already trained")
 
 
-class _Progress:
+def _reporter(say: Callable[[str], None], text: str) -> Callable[[float], None]:
     """Reports the progress of a part every few seconds and at its end."""
+    last = time.monotonic()
 
-    def __init__(self, say: Callable[[str], None], text: str) -> None:
-        self._say, self._text = say, text
-        self._last = time.monotonic()
-
-    def __call__(self, fraction: float) -> None:
+    def report(fraction: float) -> None:
+        nonlocal last
         now = time.monotonic()
         if fraction == 0 and "lightning_pose" not in sys.modules:
-            self._say("Loading Lightning Pose, which takes about 20 s")
-        if fraction >= 1 or now - self._last >= _SAY_EVERY_S:
-            self._last = now
-            self._say(f"{self._text}: {fraction:.0%}")
+            say("Loading Lightning Pose, which takes about 20 s")
+        if fraction >= 1 or now - last >= _SAY_EVERY_S:
+            last = now
+            say(f"{text}: {fraction:.0%}")
+
+    return report
 
 
 def _errors(project: Project, result: RunResult) -> dict[str, float]:
@@ -151,19 +133,11 @@ def _errors(project: Project, result: RunResult) -> dict[str, float]:
 
     distances: dict[str, list[Any]] = {}
     for output in result.plan.outputs:
-        distances.setdefault(output.owner.name, [])
-    for output in result.plan.outputs:
-        if not Path(output.path).is_file():
-            distances.pop(output.owner.name, None)
-        elif output.owner.name in distances:
+        of_owner = distances.setdefault(output.owner.name, [])
+        if Path(output.path).is_file():
             true = read_csv(project.truth(Path(output.video.path).stem))
             made = read_csv(output.path).select(true.keypoint_names)
-            distances[output.owner.name].append(np.linalg.norm(made.xy - true.xy, axis=-1))
-    return {name: float(np.concatenate(parts).mean()) for name, parts in distances.items()}
-
-
-def _files_to_open(result: RunResult) -> list[Path]:
-    """The labelled video and snippet of the smoothed ensemble, if they exist."""
-    steps = result.plan.recordings[0].outputs[-1].steps
-    paths = [Path(step.outputs["labeled"]) for step in steps if "labeled" in step.outputs]
-    return [path for path in paths if path.is_file()]
+            of_owner.append(np.linalg.norm(made.xy - true.xy, axis=-1))
+    n_videos = len(project.videos)
+    whole = {name: parts for name, parts in distances.items() if len(parts) == n_videos}
+    return {name: float(np.concatenate(parts).mean()) for name, parts in whole.items()}

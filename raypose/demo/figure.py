@@ -7,14 +7,14 @@ centre of the top left pixel being (0, 0), as in OpenCV and in Lightning Pose.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from cmath import rect
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 Picture = npt.NDArray[np.uint8]
-Color = tuple[int, int, int]
 
 SIZE = 256
 """Side of the square frames, in pixels."""
@@ -29,18 +29,10 @@ _SHIFT = 4
 _FLOOR = (206, 196, 172)
 _SHADOW = (168, 158, 136)
 _FUR = (74, 70, 78)
-_FUR_LIGHT = (104, 99, 107)
 _SKIN = (226, 150, 150)
-_NOSE = (255, 92, 128)
-_TAG_LEFT = (40, 120, 255)
-_TAG_RIGHT = (255, 196, 0)
-_PAINT_BACK = (60, 205, 90)
-_PAINT_BASE = (245, 245, 245)
-_PAINT_TIP = (160, 60, 220)
 
 
-@dataclass(frozen=True, slots=True)
-class Pose:
+class Pose(NamedTuple):
     """The mouse in one frame: the middle of its body in pixels, and angles in radians.
 
     `heading` is where the body points, clockwise from the right; the head turns against it, and
@@ -59,54 +51,46 @@ def walk(n_frames: int, seed: int) -> list[Pose]:
     """The poses of a recording: a mouse runs around an arena at varying speed."""
     rng = np.random.default_rng(seed)
     t = np.arange(n_frames) / FPS
+
+    def wave(frequency_hz: float) -> FloatArray:
+        """A smooth irregular oscillation between -1 and 1."""
+        total = np.zeros_like(t)
+        for factor in (0.62, 1.0, 1.71):
+            total += np.sin(2 * np.pi * frequency_hz * factor * t + rng.uniform(0, 2 * np.pi))
+        return total / 3
+
     direction = rng.choice([-1.0, 1.0])
-    pace = 1.0 + 0.75 * _wave(t, rng, 0.25)
+    pace = 1.0 + 0.75 * wave(0.25)
     angle = rng.uniform(0, 2 * np.pi) + direction * np.cumsum(pace) / FPS * 1.3
-    radius = 42 + 12 * _wave(t, rng, 0.3)
+    radius = 42 + 12 * wave(0.3)
     x, y = SIZE / 2 + radius * np.cos(angle), SIZE / 2 + radius * np.sin(angle)
-    heading = angle + direction * np.pi / 2 + 0.35 * _wave(t, rng, 0.4)
-    turn = 0.4 * _wave(t, rng, 0.8)
-    bend = 0.45 * _wave(t, rng, 1.1)
-    curl = 0.9 * _wave(t, rng, 0.7)
-    rows = np.stack([x, y, heading, turn, bend, curl], axis=1)
-    return [Pose(*map(float, row)) for row in rows]
-
-
-def _wave(t: FloatArray, rng: np.random.Generator, frequency_hz: float) -> FloatArray:
-    """A smooth irregular oscillation between -1 and 1."""
-    total = np.zeros_like(t)
-    for factor in (0.62, 1.0, 1.71):
-        total += np.sin(2 * np.pi * frequency_hz * factor * t + rng.uniform(0, 2 * np.pi))
-    return total / 3
+    heading = angle + direction * np.pi / 2 + 0.35 * wave(0.4)
+    rows = np.stack([x, y, heading, 0.4 * wave(0.8), 0.45 * wave(1.1), 0.9 * wave(0.7)], axis=1)
+    return [Pose(*row) for row in rows.tolist()]
 
 
 def keypoints(pose: Pose) -> FloatArray:
     """Positions of the `KEYPOINTS`, shape (n_keypoints, 2), in pixels."""
-    tail, head, angle = _tail(pose), _head(pose), pose.heading + pose.turn
-    nose_and_ears = [head + _rotated(*at, angle) for at in ((21, 0), (-3, -14), (-3, 14))]
-    return np.stack([*nose_and_ears, _at(pose, -4, 0), tail[0], tail[len(tail) // 2], tail[-1]])
+    tail, head, ahead = _tail(pose), _head(pose), rect(1, pose.heading + pose.turn)
+    nose_and_ears = [head + at * ahead for at in (21, -3 - 14j, -3 + 14j)]
+    points = np.array([*nose_and_ears, _body(pose, -4), tail[0], tail[len(tail) // 2], tail[-1]])
+    return np.stack([points.real, points.imag], axis=1)
 
 
-def _rotated(forward: float, sideways: float, angle: float) -> FloatArray:
-    cos, sin = np.cos(angle), np.sin(angle)
-    return np.array([forward * cos - sideways * sin, forward * sin + sideways * cos])
+def _body(pose: Pose, forward: float) -> complex:
+    """A point on the body's axis, as x + iy."""
+    return complex(pose.x, pose.y) + rect(forward, pose.heading)
 
 
-def _at(pose: Pose, forward: float, sideways: float) -> FloatArray:
-    return np.array([pose.x, pose.y]) + _rotated(forward, sideways, pose.heading)
+def _head(pose: Pose) -> complex:
+    return _body(pose, 27) + rect(7, pose.heading + pose.turn)
 
 
-def _head(pose: Pose) -> FloatArray:
-    return _at(pose, 27, 0) + _rotated(7, 0, pose.heading + pose.turn)
-
-
-def _tail(pose: Pose, n_points: int = 17) -> FloatArray:
-    """Points along the tail from its base to its tip, shape (n_points, 2)."""
-    length = 54.0
-    along = np.linspace(0, 1, n_points)
-    angles = pose.heading + np.pi + pose.bend + pose.curl * along
-    steps = np.stack([np.cos(angles), np.sin(angles)], axis=1)[1:] * length / (n_points - 1)
-    return np.vstack([np.zeros(2), np.cumsum(steps, axis=0)]) + _at(pose, -38, 0)
+def _tail(pose: Pose) -> npt.NDArray[np.complex128]:
+    """Points along the tail from its base to its tip."""
+    along = np.linspace(0, 1, 17)[1:]
+    steps = np.exp(1j * (pose.heading + np.pi + pose.bend + pose.curl * along)) * 54 / len(along)
+    return np.cumsum([_body(pose, -38), *steps])
 
 
 def floor(seed: int) -> Picture:
@@ -131,39 +115,45 @@ def draw(pose: Pose, ground: Picture) -> Picture:
     """The mouse on the ground, shape (SIZE, SIZE, 3), RGB."""
     import cv2
 
+    nose, left, right, back, base, _, tip = (complex(*at) for at in keypoints(pose))
+    body, head = float(np.degrees(pose.heading)), float(np.degrees(pose.heading + pose.turn))
+    shade = 3 + 4j
+    shadows = [
+        (_body(pose, -4) + shade, 40, 24, body, _SHADOW),
+        (_head(pose) + shade, 21, 14, head, _SHADOW),
+    ]
+    mouse = [
+        (_body(pose, -6), 37, 22, body, _FUR),
+        (_body(pose, 16), 20, 16, body, _FUR),
+        (_body(pose, -8), 24, 12, body, (104, 99, 107)),
+        (_head(pose), 21, 13, head, _FUR),
+        (left, 9, 9, 0, _SKIN),
+        (left, 6, 6, 0, (40, 120, 255)),
+        (right, 9, 9, 0, _SKIN),
+        (right, 6, 6, 0, (255, 196, 0)),
+        (nose, 5, 5, 0, (255, 92, 128)),
+        (back, 6, 6, 0, (60, 205, 90)),
+        (base, 5, 5, 0, (245, 245, 245)),
+        (tip, 5, 5, 0, (160, 60, 220)),
+    ]
     large = cv2.resize(ground, None, fx=_SCALE, fy=_SCALE, interpolation=cv2.INTER_LINEAR)
 
-    def ellipse(centre: FloatArray, a: float, b: float, degrees: float, color: Color) -> None:
-        """Filled, with half axes `a` and `b` in pixels of the frame."""
-        axes = (round(a * _SCALE * 2**_SHIFT), round(b * _SCALE * 2**_SHIFT))
-        at = _fixed(centre)
-        cv2.ellipse(large, at, axes, degrees, 0, 360, color, cv2.FILLED, cv2.LINE_AA, _SHIFT)
+    def fill(ellipses: list[Any]) -> None:
+        """Centre, half axes in pixels of the frame, angle in degrees and colour of each."""
+        for centre, *half_axes, degrees, color in ellipses:
+            axes = [round(half * _SCALE * 2**_SHIFT) for half in half_axes]
+            at = _fixed(centre)
+            cv2.ellipse(large, at, axes, degrees, 0, 360, color, cv2.FILLED, cv2.LINE_AA, _SHIFT)
 
-    nose, left, right, back, base, _, tip = keypoints(pose)
-    degrees = float(np.degrees(pose.heading))
-    head_degrees = float(np.degrees(pose.heading + pose.turn))
-    head = _head(pose)
-    shade = np.array([3.0, 4.0])
-    ellipse(_at(pose, -4, 0) + shade, 40, 24, degrees, _SHADOW)
-    ellipse(head + shade, 21, 14, head_degrees, _SHADOW)
+    fill(shadows)
     tail = np.array([_fixed(point) for point in _tail(pose)], np.int32)
     cv2.polylines(large, [tail], False, _SKIN, 5 * _SCALE, cv2.LINE_AA, _SHIFT)
-    ellipse(_at(pose, -6, 0), 37, 22, degrees, _FUR)
-    ellipse(_at(pose, 16, 0), 20, 16, degrees, _FUR)
-    ellipse(_at(pose, -8, 0), 24, 12, degrees, _FUR_LIGHT)
-    ellipse(head, 21, 13, head_degrees, _FUR)
-    for ear, tag in ((left, _TAG_LEFT), (right, _TAG_RIGHT)):
-        ellipse(ear, 9, 9, 0, _SKIN)
-        ellipse(ear, 6, 6, 0, tag)
-    ellipse(nose, 5, 5, 0, _NOSE)
-    ellipse(back, 6, 6, 0, _PAINT_BACK)
-    ellipse(base, 5, 5, 0, _PAINT_BASE)
-    ellipse(tip, 5, 5, 0, _PAINT_TIP)
-    result: Picture = cv2.resize(large, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
-    return result
+    fill(mouse)
+    picture: Picture = cv2.resize(large, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+    return picture
 
 
-def _fixed(point: FloatArray) -> tuple[int, int]:
+def _fixed(point: complex) -> tuple[int, int]:
     """A point of the frame in OpenCV's fixed-point coordinates of the enlarged picture."""
-    x, y = (point * _SCALE + (_SCALE - 1) / 2) * 2**_SHIFT
-    return round(float(x)), round(float(y))
+    x, y = ((at * _SCALE + (_SCALE - 1) / 2) * 2**_SHIFT for at in (point.real, point.imag))
+    return round(x), round(y)

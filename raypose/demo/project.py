@@ -6,7 +6,6 @@ file has a record of how it was made (`commits`), and is redone only if it is mi
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 from collections.abc import Callable
@@ -18,7 +17,7 @@ import numpy as np
 
 from raypose import __version__, storage
 from raypose.demo import figure
-from raypose.errors import OutputError, UsageError, from_os_error
+from raypose.errors import UsageError
 from raypose.storage import commits, digests, records
 from raypose.tables.keypoints import COORDS, KeypointTable, write_csv
 
@@ -71,26 +70,21 @@ class Project:
 
 
 def claim(directory: Path) -> Project:
-    """Mark a new or empty directory, or one of an earlier demo, as the demo's."""
-    project = Project(directory.expanduser().absolute())
-    directory = project.directory
+    """Mark a new or empty absolute directory, or one of an earlier demo, as the demo's."""
     hint = "Name another directory: raypose demo DIR"
-    try:
-        if directory.exists() and not directory.is_dir():
-            raise UsageError("is a file, not a directory for the demo", path=directory, hint=hint)
-        directory.mkdir(parents=True, exist_ok=True)
-        if not (directory / MARK).is_file():
-            if any(directory.iterdir()):
-                raise UsageError("holds files that are not the demo's", path=directory, hint=hint)
-            mark = {"made_by": "raypose demo", "raypose": __version__, "method": METHOD}
-            storage.write_text(directory / MARK, json.dumps(mark, indent=1))
-    except OSError as error:
-        raise _output_error(error, directory) from error
-    return project
+    if directory.exists() and not directory.is_dir():
+        raise UsageError("is a file, not a directory for the demo", path=directory, hint=hint)
+    directory.mkdir(parents=True, exist_ok=True)
+    if not (directory / MARK).is_file():
+        if any(directory.iterdir()):
+            raise UsageError("holds files that are not the demo's", path=directory, hint=hint)
+        mark = {"made_by": "raypose demo", "raypose": __version__, "method": METHOD}
+        storage.write_text(directory / MARK, json.dumps(mark, indent=1))
+    return Project(directory)
 
 
-def make_videos(project: Project, *, overwrite: bool, on_video: Callable[[], None]) -> None:
-    """Make missing videos and their true keypoints, or all if they are to be overwritten.
+def make_videos(project: Project, on_progress: Callable[[float], None]) -> None:
+    """Make missing videos and their true keypoints.
 
     A video with its own record would count as an output of raypose, and never as an input. So the
     record of its true keypoints describes it.
@@ -99,7 +93,7 @@ def make_videos(project: Project, *, overwrite: bool, on_video: Callable[[], Non
         provenance = {"kind": "demo video", "method": METHOD, "seed": seed, "frames": N_FRAMES}
         truth = project.truth(path.stem)
         found = records.check(truth, provenance)
-        if not overwrite and found.done and path.is_file():
+        if found.done and path.is_file():
             if (found.stats or {}).get("video") == digests.digest_of_file(path):
                 continue
         poses = figure.walk(N_FRAMES, seed)
@@ -113,7 +107,7 @@ def make_videos(project: Project, *, overwrite: bool, on_video: Callable[[], Non
             _encode(part, poses, figure.floor(seed))
             os.replace(part, path)
             stats["video"] = digests.digest_of_file(path)
-        on_video()
+        on_progress((seed + 1) / (N_VIDEOS + 1))  # the labels count as one more
 
 
 def _encode(path: Path, poses: list[figure.Pose], ground: figure.Picture) -> None:
@@ -131,59 +125,36 @@ def _encode(path: Path, poses: list[figure.Pose], ground: figure.Picture) -> Non
         container.mux(stream.encode(None))
 
 
-def make_labels(project: Project, *, overwrite: bool) -> bool:
+def make_labels(project: Project) -> bool:
     """Labelled frames: pictures below `labeled-data/`, and `CollectedData.csv` beside it.
 
     Returns:
         False if they already exist.
     """
+    import cv2
+    import pandas as pd
+
     names = [
-        (recording, i * _LABEL_EVERY, f"labeled-data/other_{recording + 1}/img{i:08d}.png")
+        f"labeled-data/other_{recording + 1}/img{i:08d}.png"
         for recording in range(N_RECORDINGS)
         for i in range(LABELS_EACH)
     ]
-    there = all((project.directory / name).is_file() for _, _, name in names)
-    if there and not overwrite and records.check(project.labels, LABELS_PROVENANCE).done:
+    there = all((project.directory / name).is_file() for name in names)
+    if there and records.check(project.labels, LABELS_PROVENANCE).done:
         return False
-    rows: list[list[str]] = []
+    labels: list[figure.FloatArray] = []
     # The table is committed after the pictures that it names: it is the sign that all are there.
-    for recording in range(N_RECORDINGS):
-        seed = 100 + recording
-        poses = figure.walk(_LABEL_EVERY * LABELS_EACH, seed)
+    for seed in range(100, 100 + N_RECORDINGS):
         ground = figure.floor(seed)
-        for of, frame, name in names:
-            if of == recording:
-                pose = poses[frame]
-                _write_picture(project.directory / name, figure.draw(pose, ground))
-                xy = figure.keypoints(pose).reshape(-1)
-                rows.append([name, *(f"{value:.3f}" for value in xy)])
-    header = [
-        ["scorer", *["truth"] * (2 * len(figure.KEYPOINTS))],
-        ["bodyparts", *(name for name in figure.KEYPOINTS for _ in "xy")],
-        ["coords", *("x", "y") * len(figure.KEYPOINTS)],
-    ]
-    with (
-        commits.committing(project.labels, LABELS_PROVENANCE) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-    ):
-        csv.writer(file, lineterminator="\n").writerows([*header, *rows])
-    return True
-
-
-def _write_picture(path: Path, picture: figure.Picture) -> None:
-    import cv2
-
-    ok, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-    assert ok, "OpenCV always encodes 8-bit colour as PNG"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data.tobytes())
-    except OSError as error:
-        raise _output_error(error, path) from error
-
-
-def _output_error(error: OSError, path: Path) -> OutputError:
-    named = from_os_error(error)
-    return OutputError(
-        named.message if named else str(error), path=path, hint=named.hint if named else ""
+        for pose in figure.walk(_LABEL_EVERY * LABELS_EACH, seed)[::_LABEL_EVERY]:
+            path = project.directory / names[len(labels)]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _, png = cv2.imencode(".png", figure.draw(pose, ground)[..., ::-1])
+            path.write_bytes(png.tobytes())
+            labels.append(figure.keypoints(pose).ravel())
+    columns = pd.MultiIndex.from_product(
+        [["truth"], figure.KEYPOINTS, ["x", "y"]], names=["scorer", "bodyparts", "coords"]
     )
+    with commits.committing(project.labels, LABELS_PROVENANCE) as temporary:
+        pd.DataFrame(labels, names, columns).to_csv(temporary, float_format="%.3f")
+    return True

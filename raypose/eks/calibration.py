@@ -8,12 +8,14 @@ not. Planning and smoothing both read through it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from annotated_types import Predicate
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from raypose.errors import RayposeError, SmoothingError, UsageError
 from raypose.storage import regular_files
@@ -26,17 +28,6 @@ _UNKNOWN_TO_EKS = (5, 6, 7, 12, 13)
 _SAME_PLACE = 1e-9
 
 
-def _only(allowed: Callable[[Any], bool]) -> AfterValidator:
-    """Refuses values that are not allowed."""
-
-    def check(value: Any) -> Any:
-        if not allowed(value):
-            raise ValueError
-        return value
-
-    return AfterValidator(check)
-
-
 def _is_camera_matrix(matrix: list[list[float]]) -> bool:
     (fx, skew, _), (zero, fy, _), last = matrix
     return fx > 0 and fy > 0 and skew == zero == 0 and last == [0, 0, 1]
@@ -45,9 +36,9 @@ def _is_camera_matrix(matrix: list[list[float]]) -> bool:
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Three = Annotated[list[Finite], Field(min_length=3, max_length=3)]
 Size = Annotated[list[Annotated[int, Field(gt=0)]], Field(min_length=2, max_length=2)]
-Matrix = Annotated[list[Three], Field(min_length=3, max_length=3), _only(_is_camera_matrix)]
-Distortions = Annotated[list[Finite], _only(lambda values: len(values) in (4, 5, 8, 12, 14))]
-Name = Annotated[str, Field(min_length=1, max_length=200), _only(str.isprintable)]
+Matrix = Annotated[list[Three], Field(min_length=3, max_length=3), Predicate(_is_camera_matrix)]
+Distortions = Annotated[list[Finite], Predicate(lambda values: len(values) in (4, 5, 8, 12, 14))]
+Name = Annotated[str, Field(min_length=1, max_length=200), Predicate(str.isprintable)]
 
 
 class Camera(BaseModel):
@@ -92,11 +83,8 @@ def read_cameras(path: Path, *, error: type[RayposeError] = UsageError) -> tuple
             raise ValueError("lists nested too deeply")
         content: Any = toml.loads(text)
     except OSError as problem:
-        raise error(
-            f"can't be read ({problem.strerror})",
-            path=path,
-            hint="Check the path and who may read it.",
-        ) from None
+        hint = "Check the path and who may read it."
+        raise error(f"can't be read ({problem.strerror})", path=path, hint=hint) from None
     except Exception as problem:  # the parser can raise anything for what is no TOML
         reason = (str(problem).splitlines() or [type(problem).__name__])[0][:160]
         raise error(f"can't be read (it is no TOML: {reason})", path=path, hint=hint) from None
@@ -104,22 +92,15 @@ def read_cameras(path: Path, *, error: type[RayposeError] = UsageError) -> tuple
     if len(entries) < 2 or not all(isinstance(entry, dict) for entry in entries.values()):
         raise error("is no calibration of several cameras", path=path, hint=hint)
     cameras = tuple(_camera(key, entry, path, error) for key, entry in entries.items())
-    names = [camera.name for camera in cameras]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise error(
-            f"has two cameras named {twice}", path=path, hint="Give each the name of its view."
-        )
+    twice = [name for name, n in Counter(c.name for c in cameras).items() if n > 1]
+    if twice:
+        hint = "Give each the name of its view."
+        raise error(f"has two cameras named {twice[0]}", path=path, hint=hint)
     return cameras
 
 
 def usable_cameras(path: Path, views: Sequence[str]) -> tuple[Camera, ...]:
-    """The cameras of some views, checked for what smoothing in 3-D needs.
-
-    Raises:
-        SmoothingError: the file can't be used, lacks a view, or its cameras can't locate a
-            keypoint as eks does.
-    """
+    """The cameras of some views, checked for what smoothing in 3-D as eks does it needs."""
     known = read_cameras(path, error=SmoothingError)
     names = [camera.name for camera in known]
     missing = [view for view in views if view not in names]
@@ -133,17 +114,12 @@ def usable_cameras(path: Path, views: Sequence[str]) -> tuple[Camera, ...]:
     linear = "Smooth without it, with --eks-mode multicam."
     for camera in cameras:
         if camera.fisheye:
-            raise SmoothingError(
-                f"eks can't project through the fisheye camera {camera.name}",
-                path=path,
-                hint=linear,
-            )
+            message = f"eks can't project through the fisheye camera {camera.name}"
+            raise SmoothingError(message, path=path, hint=linear)
         if any(camera.distortions[i] for i in _UNKNOWN_TO_EKS if i < len(camera.distortions)):
-            raise SmoothingError(
-                f"eks does not know the distortions k4 to k6 and the tilt of camera {camera.name}",
-                path=path,
-                hint=f"Calibrate with five coefficients. {linear}",
-            )
+            what = f"the distortions k4 to k6 and the tilt of camera {camera.name}"
+            hint = f"Calibrate with five coefficients. {linear}"
+            raise SmoothingError(f"eks does not know {what}", path=path, hint=hint)
     centres = [camera.centre for camera in cameras]
     scale = max(1.0, *(math.hypot(*centre) for centre in centres))
     apart = max(math.dist(centres[0], centre) for centre in centres)

@@ -1,15 +1,17 @@
-"""The first step of smoothing: the members' tables become one of averages and variances."""
+"""The first step of smoothing: which members fit each other, and their averages and variances."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from raypose.config import EksOptions
 from raypose.eks.parameter import Float64
-from raypose.errors import SmoothingError
+from raypose.errors import Failure, SmoothingError
 from raypose.tables.keypoints import EKS_COORDS, EKS_SCORER, FloatArray, KeypointTable
 
 # Columns of the table that hold the ensemble's average and variance, x and y.
@@ -22,39 +24,138 @@ _UNKNOWN_VARIANCE = 1000.0
 _CHUNK_FRAMES = 16_384
 
 
-def aligned(members: Sequence[KeypointTable], min_members: int = 2) -> list[KeypointTable]:
-    """The members, checked to fit each other, with their keypoints in the order of the first."""
-    if len(members) < min_members:
+@dataclass(frozen=True, eq=False)
+class Members:
+    """The members of one recording that fit each other."""
+
+    # View → member → its table; the same keypoints and numbers of frames everywhere.
+    tables: dict[str, dict[str, KeypointTable]]
+    excluded: dict[str, str]  # member → why it can't be smoothed
+    notes: tuple[str, ...] = ()  # what was added to tables that end before the others
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The members that are smoothed, in their order."""
+        return tuple(next(iter(self.tables.values())))
+
+
+def fitting_members(
+    tables: Mapping[str, Mapping[str, KeypointTable | Failure]],
+    *,
+    keypoints: Sequence[str] = (),
+    min_members: int | None = None,
+) -> Members:
+    """Exclude members that failed, lack keypoints, or are of another length than the others.
+
+    SLEAP's tables end at the last frame with an animal; they get the frames that others have after
+    it, without keypoints.
+
+    Args:
+        tables: view → member → its table, or why there is none.
+        keypoints: those to smooth; by default those that most members have.
+        min_members: members that are enough; None for all of them.
+
+    Raises:
+        SmoothingError: too few members fit each other.
+    """
+    names = list(next(iter(tables.values())))
+    reasons: dict[str, str] = {}
+    usable: dict[str, dict[str, KeypointTable]] = {}
+    for name in names:
+        views = {view: members[name] for view, members in tables.items()}
+        failed = next((t for t in views.values() if isinstance(t, Failure)), None)
+        if failed is not None:
+            reasons[name] = f"failed ({failed.message})"
+        else:
+            usable[name] = {v: t for v, t in views.items() if not isinstance(t, Failure)}
+    wanted = tuple(keypoints) or _usual(
+        [t.keypoint_names for m in usable.values() for t in m.values()]
+    )
+    notes = _extend(usable)
+    for name, views_of in list(usable.items()):
+        reason = _misfit(views_of, wanted, exactly=not keypoints)
+        if reason:
+            reasons[name] = reason
+            del usable[name]
+    lengths = {name: next(iter(m.values())).n_frames for name, m in usable.items()}
+    usual = Counter(lengths.values()).most_common(1)[0][0] if lengths else 0
+    for name, n_frames in lengths.items():
+        if n_frames != usual:
+            reasons[name] = f"has {n_frames} frames, and the others have {usual}"
+            del usable[name]
+    least = min_members or len(names)
+    if len(usable) < least:
+        parts = "; ".join(f"{name} {reasons[name]}" for name in names if name in reasons)
+        enough = len(usable) >= 2 and not min_members
+        fewer = ", or accept fewer with --min-members" if enough else ""
         raise SmoothingError(
-            f"{len(members)} of at least {min_members} members of the ensemble can be used",
-            hint="Give more models, or lower --min-members.",
+            f"{len(usable)} of {len(names)} members can be smoothed together: {parts}",
+            hint=f"Make them alike and run again{fewer}.",
         )
-    names = members[0].keypoint_names
-    for i, member in enumerate(members[1:], start=2):
-        missing = [name for name in names if name not in member.keypoint_names]
-        extra = [name for name in member.keypoint_names if name not in names]
-        lacks = [f"member {i} lacks {', '.join(missing)}"] if missing else []
-        lacks += [f"member 1 lacks {', '.join(extra)}"] if extra else []
-        if lacks:
-            raise SmoothingError(
-                f"members have different keypoints: {'; '.join(lacks)}",
-                hint="Smooth models that were trained on the same keypoints.",
+    return Members(
+        {view: {name: usable[name][view].select(wanted) for name in usable} for view in tables},
+        {name: reasons[name] for name in names if name in reasons},
+        notes,
+    )
+
+
+def _extend(members: dict[str, dict[str, KeypointTable]]) -> tuple[str, ...]:
+    """Extend open-ended tables to the length of the others; returns notes about that.
+
+    Tables that name every frame tell how many there are; without any, the longest table does.
+    """
+    tables = [table for views in members.values() for table in views.values()]
+    whole = Counter(table.n_frames for table in tables if not table.open_ended)
+    longest = max((table.n_frames for table in tables), default=0)
+    n_frames = whole.most_common(1)[0][0] if whole else longest
+    notes = []
+    for name, views in members.items():
+        for view, table in views.items():
+            n_missing = n_frames - table.n_frames
+            if not table.open_ended or n_missing <= 0:
+                continue
+            views[view] = table.extended(n_missing)
+            whose = f"{name}, view {view}" if view else name
+            notes.append(
+                f"{whose}: SLEAP's table ends after {table.n_frames} frames, where the animal was "
+                f"last found; {n_missing} more, without keypoints, bring it to the {n_frames} of "
+                "the others"
             )
-        if member.n_frames != members[0].n_frames:
-            raise SmoothingError(
-                f"members have different lengths: member 1 has {members[0].n_frames} frames, "
-                f"member {i} has {member.n_frames}",
-                hint="Predict the same video with each of them again.",
-            )
+    return tuple(notes)
+
+
+def _usual(names: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """The keypoints that most tables have, in the order of the first of these."""
+    counted = Counter(frozenset(n) for n in names).most_common(1)
+    return next(n for n in names if frozenset(n) == counted[0][0]) if counted else ()
+
+
+def _misfit(views: Mapping[str, KeypointTable], wanted: Sequence[str], *, exactly: bool) -> str:
+    """Why a member's tables can't be used; empty if they can."""
+    for table in views.values():
+        lacks = [name for name in wanted if name not in table.keypoint_names]
+        more = [name for name in table.keypoint_names if name not in wanted] if exactly else []
+        what = [f"lacks {', '.join(lacks[:5])}"] if lacks else []
+        what += [f"has {', '.join(more[:5])} besides"] if more else []
+        if what:
+            return " and ".join(what)
+    if len({table.n_frames for table in views.values()}) > 1:
+        lengths = ", ".join(f"{view}: {table.n_frames}" for view, table in views.items())
+        return f"has views of different lengths {lengths}"
+    return ""
+
+
+def check_finite(members: Sequence[KeypointTable], where: str = "") -> None:
+    """Refuse members with infinite values, which would spread to other frames."""
     for i, member in enumerate(members, start=1):
         infinite = np.isinf(member.values[..., :3]).any(axis=2)
         if infinite.any():
             frame, k = (int(n) for n in np.argwhere(infinite)[0])
             raise SmoothingError(
-                f"member {i} has an infinite value of {member.keypoint_names[k]} in frame {frame}",
+                f"{where}member {i} has an infinite value of {member.keypoint_names[k]} in frame "
+                f"{frame}",
                 hint="Predict the video with this model again.",
             )
-    return [member.select(names) for member in members]
 
 
 def ensemble_table(members: Sequence[KeypointTable], options: EksOptions) -> KeypointTable:

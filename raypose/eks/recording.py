@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from raypose.config import EksOptions
-from raypose.eks.ensemble import AVERAGE, aligned, check_smoothed, ensemble_table
+from raypose.eks.ensemble import AVERAGE, check_finite, check_smoothed, ensemble_table
 from raypose.eks.parameter import PUPIL_PARAMS, given_params
 from raypose.eks.pupil import PUPIL_KEYPOINTS, pupil_columns, smooth_pupil
 from raypose.eks.singlecam import keypoint_groups, smooth_singlecam
@@ -25,29 +24,13 @@ Stop = Callable[[], bool] | None
 
 @dataclass(frozen=True, eq=False)
 class SmoothResult:
-    """A smoothed recording.
+    """A smoothed recording."""
 
-    Attributes:
-        tables: for each view the nine columns of EKS, in pixels of that view's frames.
-        smooth_params: the parameter that was used for each keypoint.
-        mode: the one that was used: `singlecam`, `mirrored`, …
-        reason: why this mode, as part of a sentence.
-        seconds: how long it took.
-        points: with a calibration, the 3-D keypoints, in the calibration's unit of length.
-    """
-
-    tables: dict[str, KeypointTable]
-    smooth_params: dict[str, float]
-    mode: str
-    reason: str
-    seconds: float
-    points: PointTable | None = None
-
-    @property
-    def table(self) -> KeypointTable:
-        """That of the only view."""
-        (table,) = self.tables.values()
-        return table
+    tables: dict[str, KeypointTable]  # for each view EKS's nine columns, in pixels of its frames
+    smooth_params: dict[str, float]  # the parameter that was used for each keypoint
+    mode: str  # the one that was used: `singlecam`, `mirrored`, …
+    reason: str  # why this mode, as part of a sentence
+    points: PointTable | None = None  # with a calibration, in the calibration's unit of length
 
 
 def smooth_recording(
@@ -67,19 +50,16 @@ def smooth_recording(
 
     Args:
         members: for each view the members' tables, from `fitting_members`.
-        options: of the smoother.
         mirrored: keypoints of each mirrored view, matched by position (see `mirrored_views`);
             the mode `mirrored` needs them, and `auto` takes it where they are given.
         calibration: path of the cameras' calibration; empty where there is none.
         threads: how many smooth keypoints of a single camera; jax takes its own besides.
         on_progress: called with the frames done so far.
-        should_stop: asked now and then.
 
     Raises:
-        SmoothingError: members, options and calibration do not fit.
+        SmoothingError: options and calibration do not fit the members.
         CancelledError: `should_stop` said so.
     """
-    started = time.perf_counter()
     path, several = Path(calibration) if calibration else None, len(members) > 1
     names = next(iter(next(iter(members.values())).values())).keypoint_names
     by_suffix = options.mirrored and not several and options.mode in (None, "auto", "mirrored")
@@ -88,15 +68,17 @@ def smooth_recording(
     mode, reason = check_mode(options.mode, names, bool(mirrored), several, path)
     if not (options.mode or several or mirrored):
         mode, reason = "singlecam", "one video"
-    usable = _aligned_views(members, options)
+    views = {view: list(tables.values()) for view, tables in members.items()}
+    for view, of_view in views.items():
+        check_finite(of_view, f"view {view}: " if several else "")
     if should_stop is not None and should_stop():
         raise CancelledError("smoothing was stopped")
     tables, params, points = _smoothed(
-        mode, usable, options, mirrored, path, threads, on_progress, should_stop
+        mode, views, options, mirrored, path, threads, on_progress, should_stop
     )
     if on_progress is not None and mode != "singlecam":
         on_progress(next(iter(tables.values())).n_frames)
-    return SmoothResult(tables, params, mode, reason, time.perf_counter() - started, points)
+    return SmoothResult(tables, params, mode, reason, points)
 
 
 def _smoothed(
@@ -134,11 +116,7 @@ def _smoothed(
 
 
 def check_names(options: EksOptions, names: Sequence[str]) -> None:
-    """Check that options fit the keypoints that are to be smoothed, before there are any tables.
-
-    Raises:
-        SmoothingError: they name keypoints that do not exist, or not all of them.
-    """
+    """Check that options name the keypoints that are to be smoothed, before there are tables."""
     given = options.smooth_param
     by_keypoint = not isinstance(given, Mapping) or set(given) != set(PUPIL_PARAMS)
     given_params(options, names if by_keypoint else PUPIL_PARAMS)
@@ -157,7 +135,6 @@ def check_mode(
         names: the keypoints that are to be smoothed.
         mirrored: whether its views are known to be mirrored ones.
         several: whether it has several videos.
-        calibration: of its cameras.
 
     Raises:
         SmoothingError: the mode does not fit the recording.
@@ -201,10 +178,7 @@ def mirrored_views(spec: ModelSpec) -> tuple[tuple[str, ...], ...]:
 def views_by_suffix(names: Sequence[str], suffixes: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     """Mirrored views by the last part of the keypoints' names (`paw_top`, `paw_bot`).
 
-    Only body parts that every view has are matched.
-
-    Raises:
-        SmoothingError: no body part has all suffixes.
+    Only body parts that every view has are matched; a SmoothingError if there are none.
     """
     end, known = f"_{suffixes[0]}", set(names)
     parts = [name.removesuffix(end) for name in names if name.endswith(end)]
@@ -215,33 +189,6 @@ def views_by_suffix(names: Sequence[str], suffixes: Sequence[str]) -> tuple[tupl
             hint=f"The keypoints are {', '.join(names)}.",
         )
     return tuple(tuple(f"{part}_{suffix}" for part in parts) for suffix in suffixes)
-
-
-def _aligned_views(
-    members: Mapping[str, Mapping[str, KeypointTable]], options: EksOptions
-) -> dict[str, list[KeypointTable]]:
-    usable: dict[str, list[KeypointTable]] = {}
-    for view, tables in members.items():
-        try:
-            usable[view] = aligned(list(tables.values()), options.min_members or 2)
-        except SmoothingError as error:
-            if len(members) == 1:
-                raise
-            raise SmoothingError(f"view {view}: {error.message}", hint=error.hint) from error
-    first_view, first = next(iter(usable.items()))
-    for view, of_view in usable.items():
-        if sorted(of_view[0].keypoint_names) != sorted(first[0].keypoint_names):
-            raise SmoothingError(f"views {first_view} and {view} have different keypoints")
-        for what, ours, theirs in (
-            ("frames", first[0].n_frames, of_view[0].n_frames),
-            ("members", len(first), len(of_view)),
-        ):
-            if ours != theirs:
-                raise SmoothingError(
-                    f"views differ in {what}: {first_view} has {ours}, {view} has {theirs}"
-                )
-        usable[view] = [table.select(first[0].keypoint_names) for table in of_view]
-    return usable
 
 
 def _check_seen(table: KeypointTable, where: str = "") -> None:

@@ -37,9 +37,8 @@ def smooth_separate_views(
 ) -> tuple[dict[str, KeypointTable], dict[str, float], PointTable | None]:
     """Smooths the same keypoints seen by several cameras, without a calibration linearly.
 
-    Returns:
-        the table of each view, the parameter of each keypoint, and with a calibration the 3-D
-        keypoints.
+    Returns the table of each view, the parameter of each keypoint, and with a calibration the 3-D
+    keypoints.
     """
     views, cameras = list(members), None
     if calibration is not None:

@@ -48,21 +48,15 @@ class Subspace:
 class PcaMetrics:
     """What the PCA errors of a model need, fitted on its training labels.
 
-    Attributes:
-        columns: keypoints of the single-view error, in their order in the table.
-        singleview: subspace of poses; None if the config asks for none or labels are too few.
-        centering: `mean` or `median` if poses are relative to their centre, else empty.
-        views: for each mirrored view its keypoints, matched by position.
-        multiview: subspace of one body part in all views; None as for `singleview`.
-        without_image: names of images that can't be read; the fit lacks their labels.
+    There is no subspace where the config asks for none or labels are too few.
     """
 
-    columns: tuple[int, ...] = ()
-    singleview: Subspace | None = None
-    centering: str = ""
-    views: tuple[tuple[int, ...], ...] = ()
-    multiview: Subspace | None = None
-    without_image: tuple[str, ...] = ()
+    columns: tuple[int, ...] = ()  # keypoints of the single-view error, as in the table
+    singleview: Subspace | None = None  # of poses
+    centering: str = ""  # `mean` or `median` if poses are relative to their centre
+    views: tuple[tuple[int, ...], ...] = ()  # keypoints of each mirrored view, by position
+    multiview: Subspace | None = None  # of one body part in all views
+    without_image: tuple[str, ...] = ()  # names of images that can't be read: not in the fit
 
     @classmethod
     def fit(cls, spec: ModelSpec, data_dir: Path | None = None) -> PcaMetrics:
@@ -73,18 +67,18 @@ class PcaMetrics:
         views = tuple(tuple(view) for view in data.get("mirrored_column_matches") or ())
         if wanted == (TEMPORAL_NORM,):
             return cls()
-        labels = read_training_labels(spec, data_dir)
+        labels, without_image = read_training_labels(spec, data_dir)
         loss = section(section(spec.config, "losses"), "pca_singleview")
         singleview = multiview = None
         centering = loss.get("centering_method") or ""
         try:
             if PCA_SINGLEVIEW in wanted:
-                poses = _poses(labels.points, columns, centering)
+                poses = _poses(labels, columns, centering)
                 # Upstream leaves this metric out where there are fewer labels than coordinates.
                 if len(poses) >= poses.shape[1]:
                     singleview = _fit(poses, loss.get("components_to_keep", 0.99))
             if PCA_MULTIVIEW in wanted:
-                points = _points_in_views(labels.points, views)
+                points = _points_in_views(labels, views)
                 if len(points) >= points.shape[1]:
                     multiview = _fit(points, _MULTIVIEW_COMPONENTS)
         except (IndexError, ValueError) as error:
@@ -94,7 +88,7 @@ class PcaMetrics:
                 hint="Check columns_for_singleview_pca, mirrored_column_matches and "
                 "components_to_keep in this config.",
             ) from error
-        return cls(columns, singleview, centering, views, multiview, labels.without_image)
+        return cls(columns, singleview, centering, views, multiview, without_image)
 
     def errors(self, xy: FloatArray) -> dict[str, FloatArray]:
         """The PCA errors of keypoints (n_frames, n_keypoints, 2), by name."""
@@ -116,12 +110,7 @@ class PcaMetrics:
 
 
 def fit_and_digest(spec: ModelSpec, data_dir: Path | None = None) -> tuple[PcaMetrics, str]:
-    """The PCA of a model, and a digest of what it was fitted on, for records.
-
-    Raises:
-        LabelsError: the labels are missing or can't be used.
-        TableError: they change while they are read.
-    """
+    """The PCA of a model, and a digest of what it was fitted on, for records."""
     path = labels_path(spec, data_dir)
     digest = digests.digest_of_file(path)
     with verified(path, digest, "the file of training labels"):
@@ -150,19 +139,11 @@ def wanted_metrics(spec: ModelSpec) -> tuple[str, ...]:
 def compute_metrics(
     table: KeypointTable, spec: ModelSpec, pca: PcaMetrics | None
 ) -> dict[str, FloatArray]:
-    """The metrics of a table, by name.
+    """The metrics of predictions of a model, or of an ensemble of such models, by name.
 
-    Args:
-        table: predictions of the model, or of an ensemble of such models.
-        spec: the model, which gives the order of the keypoints.
-        pca: the fit on its labels; without it there are no PCA errors.
-
-    Returns:
-        for each metric (n_frames, n_keypoints), in pixels; NaN where a keypoint has no value, and
-        in frames that are not ok.
-
-    Raises:
-        TableError: the table lacks keypoints that the fit needs.
+    Without `pca`, the fit on the model's labels, there are no PCA errors; with it, a table that
+    lacks keypoints is a TableError. Metrics have the shape (n_frames, n_keypoints), in pixels;
+    NaN where a keypoint has no value, and in frames that are not ok.
     """
     names = spec.keypoint_names
     if pca is None:  # some of the keypoints will do

@@ -12,7 +12,6 @@ import io
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,26 +27,10 @@ _MAX_POSITION = 1e6
 _OTHER_TABLE = "Check this table of labels, or name another with --override data.csv_file=…."
 
 
-@dataclass(frozen=True, eq=False)
-class TrainingLabels:
-    """Labels (n, n_keypoints, 2) of the training split, in pixels of the network's input.
-
-    NaN where a keypoint is not labelled. Labels of images that can't be read are left out.
-    """
-
-    points: FloatArray
-    without_image: tuple[str, ...] = ()
-
-
 def labels_path(spec: ModelSpec, data_dir: Path | None = None) -> Path:
-    """The file of training labels that the PCA errors are fitted on.
+    """The file of training labels that the PCA errors are fitted on; a LabelsError without one.
 
-    Args:
-        spec: the model.
-        data_dir: where the user says that the training data is.
-
-    Raises:
-        LabelsError: the config names none, or it does not exist.
+    `data_dir` is where the user says that the training data is.
     """
     file = section(spec.config, "data").get("csv_file")
     if not isinstance(file, str):
@@ -68,8 +51,14 @@ def _hint(data_dir: Path | None) -> str:
     return "Check that this is the directory of the model's training data."
 
 
-def read_training_labels(spec: ModelSpec, data_dir: Path | None) -> TrainingLabels:
-    """Labels of the training split in the network's input."""
+def read_training_labels(
+    spec: ModelSpec, data_dir: Path | None
+) -> tuple[FloatArray, tuple[str, ...]]:
+    """Labels (n, n_keypoints, 2) of the training split, in pixels of the network's input.
+
+    NaN where a keypoint is not labelled. Labels of images that can't be read are left out; their
+    names are returned as well.
+    """
     path = labels_path(spec, data_dir)
     images, labels = _read_table(path)
     if labels.shape[1] != len(spec.keypoint_names):
@@ -78,10 +67,10 @@ def read_training_labels(spec: ModelSpec, data_dir: Path | None) -> TrainingLabe
             path=path,
             hint=_hint(data_dir),
         )
-    try:
-        train = training_split(len(images), section(spec.config, "training"))
-    except LabelsError as error:
-        raise LabelsError(error.message, path=path, hint=_OTHER_TABLE) from None
+    train = training_split(len(images), section(spec.config, "training"))
+    if not train:
+        message = f"{len(images)} labelled frames are too few"
+        raise LabelsError(message, path=path, hint=_OTHER_TABLE)
     names = [images[i] for i in train]
     sizes = _image_sizes(path, _directory(spec, data_dir), names, data_dir)
     resized = np.array([spec.image_width, spec.image_height], dtype=np.float32)
@@ -90,7 +79,7 @@ def read_training_labels(spec: ModelSpec, data_dir: Path | None) -> TrainingLabe
         # There is no heatmap of a label outside the image: such models never saw these.
         points[((points < 0) | (points >= resized)).any(axis=2)] = np.nan
     known = np.isfinite(sizes[:, 0])
-    return TrainingLabels(points[known], tuple(names[i] for i in np.flatnonzero(~known)))
+    return points[known], tuple(names[i] for i in np.flatnonzero(~known))
 
 
 def _image_sizes(
@@ -157,7 +146,7 @@ def _image_size(path: Path) -> tuple[int, int] | None:
 
 
 def training_split(n_labels: int, training: Mapping[str, Any]) -> list[int]:
-    """The labelled frames that a model was trained on, as Lightning Pose divides them."""
+    """The labelled frames that a model was trained on, as Lightning Pose divides them, if any."""
     train_share = float(training.get("train_prob", 0.8))
     val_share = training.get("val_prob")
     if val_share is None:
@@ -170,7 +159,7 @@ def training_split(n_labels: int, training: Mapping[str, Any]) -> list[int]:
     if n_val == 0:
         n_train -= 1
     if n_train < 1:
-        raise LabelsError(f"{n_labels} labelled frames are too few")
+        return []
     order = torch_permutation(n_labels, int(training.get("rng_seed_data_pt", 42)))
     frames = training.get("train_frames")
     if frames is not None and frames != 1 and frames < n_train:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from raypose.config import EksOptions, RunConfig, SmoothConfig
-from raypose.eks import check_mode, mirrored_views, views_by_suffix
 from raypose.eks.calibration import usable_cameras
+from raypose.eks.recording import check_mode, mirrored_views, views_by_suffix
 from raypose.errors import SmoothingError, UsageError, VideoError
 from raypose.inference.bbox import bbox_path, read_bboxes
 from raypose.inference.device import PRECISIONS_OF_AUTO

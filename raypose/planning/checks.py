@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from raypose import storage
 from raypose.config import EksOptions, RunConfig, option_name
-from raypose.eks import check_names
+from raypose.eks.recording import check_names
 from raypose.errors import LabelsError, ModelError, SmoothingError, UsageError, VideoError
 from raypose.inference.device import visible_gpus
 from raypose.metrics.compute import TEMPORAL_NORM, fit_and_digest, wanted_metrics

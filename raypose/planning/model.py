@@ -203,16 +203,16 @@ class Plan:
     run_dir: Path
 
     def __str__(self) -> str:
-        from raypose.report.render import as_text
         from raypose.report.tables import print_plan
+        from raypose.report.terminal import as_text
 
         return as_text(lambda console: print_plan(console, self))
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        from raypose.report.render import as_html
         from raypose.report.tables import print_plan
+        from raypose.report.terminal import as_html
 
         return as_html(lambda console: print_plan(console, self))
 

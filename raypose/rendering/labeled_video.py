@@ -47,22 +47,13 @@ def draw_labeled_video(
 ) -> int:
     """Draw the keypoints of a video, or of a part of it, and encode it.
 
-    A frame that is missing shows the picture before it.
+    A frame that is missing shows the picture before it. Time and frame number shown are those of
+    the whole video, also where only frames `start` to `stop` are written. Returns their number.
 
     Args:
-        index: the video.
         xy: keypoints of the whole video in pixels of the frame as it is shown, (N, K, 2).
-        likelihood: (N, K).
-        out_path: the MP4 to write.
-        threshold: markers are drawn where the likelihood is above it.
+        likelihood: (N, K); markers are drawn where it is above `threshold`.
         colormap: matplotlib's name of the colours of the markers.
-        start: first frame to write; time and frame number shown are those of the whole video.
-        stop: frame after the last; None for the end.
-        settings: of the encoder.
-        options: see `EncodeOptions`.
-
-    Returns:
-        Number of frames written.
 
     Raises:
         TableError: the number of rows is not the number of frames, or there is no such colormap.
@@ -84,8 +75,7 @@ def keypoint_colors(n_keypoints: int, colormap: str) -> UInt8:
     places = np.linspace(0, 1, n_keypoints)
     if colormap == "cool":
         # As matplotlib computes it (a table of 256 entries), without importing it.
-        table = 255 * np.linspace(0, 1, 256) / 255
-        level = table[np.minimum((places * 256).astype(int), 255)]
+        level = np.linspace(0, 1, 256)[np.minimum((places * 256).astype(int), 255)]
         rgb = np.stack([level, 1 - level, np.ones_like(level)], axis=1)
     else:
         from matplotlib import colormaps
@@ -132,7 +122,6 @@ class FrameRenderer:
         self._flat = [np.frombuffer(plane, np.uint8) for plane in self._canvas.planes]
         self._block = (0, 0)
         self._dots: tuple[_Dots, ...] = ()
-        self._boxes: dict[tuple[int, int], _TextBox] = {}
         # Both follow from the colours of the first frame.
         self._yuv = np.empty((0, 3), np.uint8)
         self._black = 16
@@ -140,21 +129,17 @@ class FrameRenderer:
     def render(self, n: int, frame: Any | None) -> Any:
         """The canvas with frame `n` on it; if that is missing, with the picture before it."""
         picture = self._convert(frame)
-        self._take_colors(picture)
+        if not len(self._yuv):
+            full = picture.color_range == FULL_RANGE
+            # White is 235 in limited range.
+            self._black = 0 if full else 16
+            self._yuv = _to_yuv(self._colors, picture.colorspace, full)
+            copy_colors(picture, self._canvas)
         for plane, source in zip(self._planes, picture.planes, strict=True):
             np.copyto(plane, plane_pixels(source))
         self._draw_markers(n)
         self._draw_text(n)
         return self._canvas
-
-    def _take_colors(self, frame: Any) -> None:
-        if len(self._yuv):
-            return
-        full = frame.color_range == FULL_RANGE
-        # White is 235 in limited range.
-        self._black = 0 if full else 16
-        self._yuv = _to_yuv(self._colors, frame.colorspace, full)
-        copy_colors(frame, self._canvas)
 
     def _draw_markers(self, n: int) -> None:
         if not self._block[0] <= n < self._block[1]:
@@ -197,45 +182,31 @@ class FrameRenderer:
         return dots(slice(None), 0, strides[0]), chroma, chroma
 
     def _draw_text(self, n: int) -> None:
+        """Time and frame number on a black box, written upright and turned as the frame is."""
         import cv2
 
         seconds = int(self._times_s[n])
         text = f"t={seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}, frame={n}"
         font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.5 * self._scale
-        size, _ = cv2.getTextSize(text, font, scale, 1)
-        box = self._boxes.get(size)
-        if box is None:
-            box = self._boxes[size] = self._text_box(*size)
-        if min(box.pixels.shape) < 2:  # a frame of a few pixels has no room for text
-            return
-        box.pixels[:] = 0
-        white = 219 if self._black else 255
-        cv2.putText(box.pixels, text, box.origin, font, scale, white, 1, lineType=cv2.LINE_AA)
-        np.add(box.turned, self._black, out=self._planes[0][box.luma])
-        for plane in self._planes[1:]:
-            plane[box.chroma] = 128
-
-    def _text_box(self, text_width: int, text_height: int) -> _TextBox:
-        """Where a text of that size goes, in pixels of the frame as it is coded."""
-        index = self._index
-        left = top = _TEXT_PADDING // 2 - 1
+        (text_width, text_height), _ = cv2.getTextSize(text, font, scale, 1)
+        index, shift = self._index, self._shift
+        start = _TEXT_PADDING // 2 - 1  # left and top
         # Both ends on even pixels, so that the box covers whole chroma samples.
-        right = min((_TEXT_PADDING + text_width + left + 3) & ~1, index.width)
-        bottom = min((_TEXT_PADDING + text_height + left + 3) & ~1, index.height)
-        corners = _to_coded(np.array([[left, top], [right - 1, bottom - 1]]), index)
+        right = min((_TEXT_PADDING + text_width + start + 3) & ~1, index.width)
+        bottom = min((_TEXT_PADDING + text_height + start + 3) & ~1, index.height)
+        if min(right, bottom) < start + 2:  # a frame of a few pixels has no room for text
+            return
+        box = np.zeros((bottom - start, right - start), np.uint8)
+        white = 219 if self._black else 255
+        at = (_TEXT_PADDING - start, _TEXT_PADDING + text_height - start)
+        cv2.putText(box, text, at, font, scale, white, 1, lineType=cv2.LINE_AA)
+        corners = _to_coded(np.array([[start, start], [right - 1, bottom - 1]]), index)
         (x0, y0), (x1, y1) = corners.min(axis=0), corners.max(axis=0) + 1
-        shift = self._shift
-        pixels = np.zeros((max(0, bottom - top), max(0, right - left)), np.uint8)
-        return _TextBox(
-            pixels=pixels,
-            turned=np.rot90(pixels, index.rotation // 90),
-            origin=(_TEXT_PADDING - left, _TEXT_PADDING + text_height - top),
-            luma=(slice(y0, y1), slice(x0, x1)),
-            chroma=(
-                slice(y0 >> shift, (y1 + shift) >> shift),
-                slice(x0 >> shift, (x1 + shift) >> shift),
-            ),
-        )
+        luma, *chroma = self._planes
+        turned = np.rot90(box, index.rotation // 90)
+        np.add(turned, self._black, out=luma[y0:y1, x0:x1])
+        for plane in chroma:
+            plane[y0 >> shift : (y1 + shift) >> shift, x0 >> shift : (x1 + shift) >> shift] = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,17 +216,6 @@ class _Dots:
     places: NDArray[np.int64]  # offsets into the plane's memory
     keypoints: NDArray[np.int64]  # number of the keypoint of each
     bounds: list[int]  # those of the block's frame `k` are `bounds[k]` to `bounds[k + 1]`
-
-
-@dataclass(frozen=True, slots=True)
-class _TextBox:
-    """Black background of the text."""
-
-    pixels: UInt8  # upright, to write on
-    turned: UInt8  # a view of `pixels`, turned as the coded frame is
-    origin: tuple[int, int]  # lower left of the text in `pixels`, (x, y)
-    luma: tuple[slice, slice]  # rows and columns of the box in the luma plane
-    chroma: tuple[slice, slice]  # the same in the chroma planes
 
 
 def _disk(radius: int) -> NDArray[np.int64]:

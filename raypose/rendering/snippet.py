@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from raypose.rendering.encoding import EncodeOptions, Render, encode_frames
 from raypose.video.index import VideoIndex
 from raypose.video.pixels import FrameConverter
-from raypose.video.writer import HIGH_QUALITY, EncoderSettings, copy_plain
+from raypose.video.writer import HIGH_QUALITY, copy_plain
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -59,10 +59,8 @@ def choose_snippet(
 
     Args:
         xy: keypoints, (N, K, 2), in pixels.
-        likelihood: (N, K).
+        likelihood: (N, K); keypoints below `threshold` do not count.
         times_s: time of every frame in seconds, (N,), ascending.
-        duration_s: length of the window in the video's own time.
-        threshold: keypoints of a lower likelihood do not count.
         is_ok: (N,), False where a frame is damaged or missing; None if none is.
 
     Returns:
@@ -95,26 +93,14 @@ def cut_snippet(
     start: int,
     stop: int,
     out_path: str | os.PathLike[str],
-    *,
-    settings: EncoderSettings = HIGH_QUALITY,
     **options: Unpack[EncodeOptions],
 ) -> int:
     """Cut frames `start` to `stop` out of a video and encode them in high quality.
 
     A plain H.264 video that is no longer than a snippet is copied without encoding it again.
     Times begin at 0 and keep their distances. A frame that can't be decoded shows the picture
-    before it, so that frame `i` of the snippet is always frame `start + i` of the video.
-
-    Args:
-        index: the video.
-        start: first frame.
-        stop: frame after the last.
-        out_path: the MP4 to write.
-        settings: of the encoder.
-        options: see `EncodeOptions`.
-
-    Returns:
-        Number of frames written.
+    before it, so that frame `i` of the snippet is always frame `start + i` of the video. Returns
+    the number of frames written.
 
     Raises:
         VideoError: the video can't be read.
@@ -128,4 +114,4 @@ def cut_snippet(
         convert = FrameConverter(index)
         return lambda _, frame: convert(frame)
 
-    return encode_frames(index, start, stop, out_path, converter, settings, **options)
+    return encode_frames(index, start, stop, out_path, converter, HIGH_QUALITY, **options)

@@ -131,14 +131,9 @@ class RunStatus:
 
 
 def read_status(run_dir: Path, *, now: float | None = None) -> RunStatus:
-    """The status of the latest run in a run directory.
+    """The status of the latest run in a run directory; an OutputError if it is none.
 
-    Args:
-        run_dir: the directory with `events.jsonl`.
-        now: seconds since the epoch; the present where None.
-
-    Raises:
-        OutputError: it is not the directory of a run.
+    `now` is in seconds since the epoch; the present where None.
     """
     status, driver = RunStatus(run_dir), _Planned(event="", time=0.0)
     in_flight: dict[str, int] = {}

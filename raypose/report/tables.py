@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from raypose import storage
 from raypose.report.terminal import duration, print_problems
@@ -28,9 +28,9 @@ _LONG_S, _MUCH = 60.0, 0.3
 
 def print_plan(console: Console, plan: Plan) -> None:
     """What would run, what is finished, which problems there are, and the disk space it takes."""
-    table = Table(box=box.SIMPLE_HEAD, title_justify="left")
-    for name in ("video", "frames", "length", "size", "format", "model", "to do", "done"):
-        table.add_column(name, justify="right" if name in ("frames", "length") else "left")
+    numbers = [Column(name, justify="right") for name in ("frames", "length")]
+    rest = ("size", "format", "model", "to do", "done")
+    table = Table("video", *numbers, *rest, box=box.SIMPLE_HEAD)
     videos = [video for recording in plan.recordings for video in recording.videos]
     for video in videos[:_MOST_ROWS]:
         _add_video(table, video)
@@ -80,12 +80,8 @@ def _standing(output: OutputPlan) -> tuple[str, str]:
 
 def _print_totals(console: Console, plan: Plan) -> None:
     if plan.done:
-        n = plan.n_videos
-        console.print(
-            f"Everything is finished already ({_count(n, 'video')})."
-            if n
-            else "Nothing can be done."
-        )
+        finished = f"Everything is finished already ({_count(plan.n_videos, 'video')})."
+        console.print(finished if plan.n_videos else "Nothing can be done.")
         return
     frames = plan.frames_to_predict
     steps = Counter(step.title for step in plan.missing)
@@ -94,7 +90,8 @@ def _print_totals(console: Console, plan: Plan) -> None:
     if frames:
         console.print(f"{frames:,} frames to predict, counted once a model.")
     if plan.labeled_bytes:
-        free = _free_bytes(plan)
+        folder = as_path(plan.pending[0].outputs[0].path).parent
+        free = storage.store_of(folder).free_bytes(folder)  # None of an object store
         room = "" if free is None else f"; {_size(free)} are free"
         size = _size(plan.labeled_bytes)
         console.print(f"Labelled videos and snippets may take about {size}{room}.")
@@ -104,12 +101,6 @@ def _print_totals(console: Console, plan: Plan) -> None:
             )
 
 
-def _free_bytes(plan: Plan) -> int | None:
-    """Bytes free where the outputs go; None where that is a store."""
-    folder = as_path(plan.pending[0].outputs[0].path).parent
-    return storage.store_of(folder).free_bytes(folder)
-
-
 def print_result(console: Console, result: RunResult) -> None:
     """The files made and their folders; the failures and their reasons."""
     if any(result.made.values()):
@@ -117,9 +108,9 @@ def print_result(console: Console, result: RunResult) -> None:
     if result.damaged:
         console.print(_damaged_table(result))
     if result.failures:
-        table = Table(box=box.SIMPLE_HEAD, title="failed", title_justify="left")
-        for name in ("what", "step", "why, and what to do"):
-            table.add_column(name, overflow="fold")
+        names = ("what", "step", "why, and what to do")
+        columns = [Column(name, overflow="fold") for name in names]
+        table = Table(*columns, box=box.SIMPLE_HEAD, title="failed", title_justify="left")
         for failure in result.failures:
             table.add_row(markup(failure.subject), markup(failure.step), markup(str(failure)))
         console.print(table)
@@ -127,11 +118,9 @@ def print_result(console: Console, result: RunResult) -> None:
             steps = _count(result.skipped, "later step")
             console.print(f"Because of these, {steps} could not run.")
     if result.nothing_to_do:
-        n = result.plan.n_videos
-        if n:
-            console.print(
-                f"Nothing to do: all outputs of {_count(n, 'video')} exist and are verified."
-            )
+        if n := result.plan.n_videos:
+            of = _count(n, "video")
+            console.print(f"Nothing to do: all outputs of {of} exist and are verified.")
         return
     print_problems(console, [p for p in result.plan.problems if p.lasting])
     n_made = sum(len(paths) for paths in result.made.values())
@@ -149,10 +138,8 @@ def print_result(console: Console, result: RunResult) -> None:
 
 
 def _made_table(result: RunResult) -> Table:
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("made")
-    table.add_column("files", justify="right")
-    table.add_column("where", overflow="fold")
+    files, where = Column("files", justify="right"), Column("where", overflow="fold")
+    table = Table("made", files, where, box=box.SIMPLE_HEAD)
     folders: Counter[tuple[str, str]] = Counter()
     for name, paths in result.made.items():
         folders.update((name, os.path.dirname(path)) for path in paths)
@@ -163,10 +150,8 @@ def _made_table(result: RunResult) -> Table:
 
 def _damaged_table(result: RunResult) -> Table:
     """Frames of each status, of the videos that have damaged ones."""
-    table = Table(box=box.SIMPLE_HEAD, title="damaged", title_justify="left")
-    table.add_column("video", overflow="fold")
-    for word in WORDS:
-        table.add_column(word, justify="right")
+    columns = [Column("video", overflow="fold"), *(Column(w, justify="right") for w in WORDS)]
+    table = Table(*columns, box=box.SIMPLE_HEAD, title="damaged", title_justify="left")
     for path, counts in result.damaged.items():
         table.add_row(markup(path), *(f"{counts.get(word, 0):,}" for word in WORDS))
     return table

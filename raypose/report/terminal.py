@@ -1,4 +1,4 @@
-"""The terminal: a live display of a run.
+"""Consoles: of the terminal, with a live display of a run, and of a prompt or notebook.
 
 `live_display` gives bars where the output is a terminal and plain lines where it is none. Both
 are told what happens through the `Display` contract and know nothing of executors.
@@ -6,9 +6,10 @@ are told what happens through the `Display` contract and know nothing of executo
 
 from __future__ import annotations
 
+import io
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
     from raypose.results import Display
 
 _PLAIN_EVERY_S = 5.0
+_WIDTH = 160
+_HTML = (
+    "<pre style='white-space:pre; overflow-x:auto; line-height:normal; "
+    "font-family:Menlo,DejaVu Sans Mono,consolas,Courier New,monospace'>{code}</pre>"
+)
 _UNKNOWN_FRAMES = 10_000  # of a task that does not know them yet (those of tables that are read)
 
 
@@ -33,6 +39,20 @@ def stdout_console() -> Console:
     if sys.stdout.isatty():
         return Console(highlight=False)
     return Console(highlight=False, soft_wrap=True, width=1000)
+
+
+def as_text(print_to: Callable[[Console], None]) -> str:
+    """What a function prints to a console, without colours and trailing spaces."""
+    file = io.StringIO()
+    print_to(Console(file=file, width=_WIDTH, highlight=False, _environ={}))
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()).strip("\n")
+
+
+def as_html(print_to: Callable[[Console], None]) -> str:
+    """What a function prints to a console, as a fragment of HTML."""
+    console = Console(file=io.StringIO(), width=_WIDTH, highlight=False, record=True, _environ={})
+    print_to(console)
+    return console.export_html(inline_styles=True, code_format=_HTML)
 
 
 def live_display(console: Console) -> Display:
@@ -62,6 +82,10 @@ class _Running:
         fps = self.n_done / (self.at - self.since) if self.at > self.since else 0.0
         return f"{fps:,.0f} frames/s" if fps else ""
 
+    def __str__(self) -> str:
+        done = f"{self.n_done}/{self.task.n_frames or '?'} {self.frames_per_s}".rstrip()
+        return f"{self.task.step.name} {markup(self.task.subject)} {done}"
+
 
 class _Display:
     """What both displays count and print: work done, running tasks, failures."""
@@ -82,6 +106,7 @@ class _Display:
         now = time.monotonic()
         running = self._running.setdefault(task.id, _Running(task, now))
         running.n_done, running.at = progress.n_done, now
+        self._refresh()
 
     def finished(self, task: Task, summary: Summary) -> None:
         self._running.pop(task.id, None)
@@ -94,6 +119,11 @@ class _Display:
                 self._console.print(f"[red]failed[/] {what}")
         for warning in summary.warnings:
             self._console.print(f"[yellow]note[/] {markup(task.subject)}: {markup(warning)}")
+        self._refresh()
+
+    def _refresh(self) -> None:
+        """Show how far the run is."""
+        raise NotImplementedError
 
     def ended(self) -> None:
         """Nothing is held open."""
@@ -130,24 +160,21 @@ class LiveDisplay(_Display):
             rich_progress.TextColumn("{task.fields[fps]}"),
             console=console,
         )
-        self._bar: rich_progress.TaskID | None = None
+        self._bar = self._overall.add_task("starting", total=None)
         self._rows: dict[str, rich_progress.TaskID] = {}
-        self._live: Live | None = None
+        bars = Group(self._overall, self._lines)
+        self._live = Live(bars, console=console, refresh_per_second=8)
 
     def planned(self, plan: Plan) -> None:
         print_problems(self._console, plan.problems)
-        if plan.done:
-            return
-        self._bar = self._overall.add_task("starting", total=None)
-        bars = Group(self._overall, self._lines)
-        self._live = Live(bars, console=self._console, refresh_per_second=8)
-        self._live.start()
+        if not plan.done:
+            self._overall.reset(self._bar)  # its time begins
+            self._live.start()
 
     def started(self, description: str, tasks: Sequence[Task]) -> None:
         super().started(description, tasks)
         self._console.print(f"Running on {markup(description)}")
-        if self._bar is not None:
-            self._overall.reset(self._bar, total=self._total, description="overall")
+        self._overall.reset(self._bar, total=self._total, description="overall")
 
     def progress(self, task: Task, progress: Progress) -> None:
         super().progress(task, progress)
@@ -156,25 +183,20 @@ class LiveDisplay(_Display):
             self._rows[task.id] = self._lines.add_task(label, total=task.n_frames or None, fps="")
         fps = self._running[task.id].frames_per_s
         self._lines.update(self._rows[task.id], completed=progress.n_done, fps=fps)
-        self._update()
 
     def finished(self, task: Task, summary: Summary) -> None:
         if task.id in self._rows:
             self._lines.remove_task(self._rows.pop(task.id))
         super().finished(task, summary)
-        self._update()
 
-    def _update(self) -> None:
-        if self._bar is not None:
-            self._overall.update(self._bar, completed=self._reached)
+    def _refresh(self) -> None:
+        self._overall.update(self._bar, completed=self._reached)
 
     def ended(self) -> None:
-        if self._live is not None:
-            for row in self._rows.values():
-                self._lines.remove_task(row)
-            self._rows.clear()
-            self._live.stop()
-            self._live = None
+        for row in self._rows.values():
+            self._lines.remove_task(row)
+        self._rows.clear()
+        self._live.stop()
 
 
 class PlainDisplay(_Display):
@@ -192,15 +214,7 @@ class PlainDisplay(_Display):
         super().started(description, tasks)
         self._console.print(f"Running on {markup(description)}: {len(tasks)} tasks")
 
-    def progress(self, task: Task, progress: Progress) -> None:
-        super().progress(task, progress)
-        self._line()
-
-    def finished(self, task: Task, summary: Summary) -> None:
-        super().finished(task, summary)
-        self._line()
-
-    def _line(self) -> None:
+    def _refresh(self) -> None:
         now = time.monotonic()
         if now - self._last < _PLAIN_EVERY_S:
             return
@@ -212,14 +226,8 @@ class PlainDisplay(_Display):
         if reached > 0 and elapsed_s >= 1:
             left = f", {duration(elapsed_s * (self._total - reached) / reached)} left"
         line = f"{share:4.0%} {self._n_finished}/{self._n_tasks} tasks{failed}{left}"
-        running = "; ".join(map(_far, self._running.values()))
+        running = "; ".join(map(str, self._running.values()))
         self._console.print(f"{line} | {running}" if running else line)
-
-
-def _far(running: _Running) -> str:
-    task = running.task
-    done = f"{running.n_done}/{task.n_frames or '?'} {running.frames_per_s}".rstrip()
-    return f"{task.step.name} {markup(task.subject)} {done}"
 
 
 def print_problems(console: Console, problems: Sequence[Problem]) -> None:

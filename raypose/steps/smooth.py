@@ -22,7 +22,7 @@ from raypose.video.frames import describe
 from raypose.worker.context import Context
 
 if TYPE_CHECKING:
-    from raypose.eks.members import Members
+    from raypose.eks.ensemble import Members
 
 
 # Memory per frame, keypoint, member and view, from benchmarks/memory.py: 2,014 MiB for 1,000,000
@@ -85,7 +85,8 @@ class Smooth(OutputStep):
             yield path, self.provenance_of(video), video
 
     def run(self, inputs: Sequence[Any], context: Context) -> Outcome:
-        from raypose.eks import fitting_members, smooth_recording
+        from raypose.eks.ensemble import fitting_members
+        from raypose.eks.recording import smooth_recording
 
         n = len(self.members)
         views = {

@@ -60,12 +60,8 @@ class TableLook:
 def look_at_table(path: AnyName) -> TableLook | None:
     """A glance at a file: enough to know what it is, not whether it can be used.
 
-    Returns:
-        None where it is no table of predictions.
-
-    Raises:
-        TableError: the file is empty or damaged, so that nothing can be said.
-        OSError: the file can't be read.
+    None where it is no table of predictions; a TableError where nothing can be said, since the
+    file is empty or damaged.
     """
     is_hdf5, first, _ = _first_rows(path, _GLANCE_BYTES)
     if is_hdf5:
@@ -91,14 +87,10 @@ def _look_at_hdf5(path: AnyName) -> TableLook | None:
 
 
 def read_table(path: AnyName) -> KeypointTable:
-    """Reads a table of predictions, whatever tool it is of.
+    """Reads a table of predictions of any of these tools; a TableError if it can't be used.
 
     Values are rounded to float32. Where SLEAP has no point the position is NaN and the likelihood
     0; a point without a score, which was placed by hand, has likelihood 1.
-
-    Raises:
-        TableError: the file is damaged, is no such table, or is one of several animals.
-        OSError: the file can't be read.
     """
     is_hdf5, first, second = _first_rows(path, _HEAD_BYTES)
     if is_hdf5:

@@ -33,7 +33,6 @@ _HEAD_BYTES = 1 << 16
 _MOST_BYTES_RECODED = 2 << 30
 _MOST_BYTES_OF_A_LIST = 16 << 20
 _AS_UTF8 = 'Save it as "CSV UTF-8", or with the tool that made it.'
-
 _FIRST_FIELD = re.compile(r'\s*(?:"[^"]*"|[^",;\t]*)([,;\t])')
 
 
@@ -55,12 +54,7 @@ class CsvHead:
 
 
 def read_head(path: AnyName, n_rows: int) -> CsvHead:
-    """Reads the first rows of a CSV file and detects the separator.
-
-    Raises:
-        TableError: it is no CSV file, or it ends within these rows.
-        OSError: it can't be read.
-    """
+    """Reads the first rows of a CSV file and detects the separator; a TableError if it is none."""
     with regular_files.open_file(Path(path)) as file:
         content = _recoded(file.read(_HEAD_BYTES), path)
     head = CsvHead(path, [], ",", 0, content)
@@ -121,9 +115,7 @@ def _recoded(head: bytes, path: AnyName) -> bytes | None:
 def small_rows(path: Path, max_bytes: int = _MOST_BYTES_OF_A_LIST) -> list[tuple[int, list[str]]]:
     """The rows of a small CSV file that are not blank: their numbers, from 1, and stripped fields.
 
-    Raises:
-        TableError: it is no CSV file.
-        OSError: it can't be read, or is larger than `max_bytes`.
+    A TableError if it is no CSV file, an OSError if it is larger than `max_bytes`.
     """
     content = regular_files.read_file(path, max_bytes)
     content = _recoded(content, path) or content
@@ -142,12 +134,7 @@ def small_rows(path: Path, max_bytes: int = _MOST_BYTES_OF_A_LIST) -> list[tuple
 def read_columns(
     head: CsvHead, names: Sequence[str], texts: Sequence[str] = ()
 ) -> dict[str, npt.NDArray[Any]]:
-    """Columns by name: of numbers as float64, and (`texts`) of text.
-
-    Raises:
-        TableError: a row can't be read, or a name comes twice.
-        OSError: the file can't be read.
-    """
+    """Columns by name, of which none may come twice: numbers as float64, and (`texts`) text."""
     import pyarrow as pa
     import pyarrow.csv as pa_csv
 
@@ -184,14 +171,8 @@ def read_numbers(
 ) -> tuple[FloatArray, tuple[str, ...]]:
     """The numbers of all rows after the header.
 
-    Args:
-        head: the file.
-        n_columns: columns that it has beside the index.
-        columns: positions of those that are wanted.
-
-    Returns:
-        Values of shape (rows, len(columns)), NaN where a field is empty, and notes on what was
-        assumed.
+    Of `n_columns` beside the index, those at the positions `columns` are wanted. Returns values of
+    shape (rows, len(columns)), NaN where a field is empty, and notes on what was assumed.
     """
     with head.open() as file:
         file.seek(head.offset)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +42,7 @@ POINT_COORDS = ("x", "y", "z", "x_posterior_var", "y_posterior_var", "z_posterio
 _HEADER_LABELS = ("scorer", "bodyparts", "coords")
 # Values formatted at a time; these stay in the processor's cache.
 _WRITE_VALUES = 1 << 18
+_WRITE_BLOCKS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,11 +103,7 @@ class KeypointTable:
         return self.values[..., 2]
 
     def slice(self, start: int, stop: int) -> KeypointTable:
-        """The rows of frames `start` (included) to `stop` (excluded), numbered from 0 again.
-
-        Raises:
-            TableError: the range is empty or reaches beyond the table.
-        """
+        """The rows of frames `start` to `stop` (excluded), numbered from 0 again."""
         if not 0 <= start < stop <= self.n_frames:
             raise TableError(f"frames {start} to {stop} are not in a table of {self.n_frames}")
         frames = None if self.frames is None else self.frames.slice(start, stop)
@@ -119,11 +116,7 @@ class KeypointTable:
         return replace(self, values=np.concatenate([self.values, added]))
 
     def select(self, keypoint_names: Sequence[str]) -> KeypointTable:
-        """The same table with these keypoints only, in this order.
-
-        Raises:
-            TableError: a keypoint is not in the table.
-        """
+        """These keypoints only, in this order; a TableError if the table lacks one."""
         names = tuple(keypoint_names)
         if names == self.keypoint_names:
             return self
@@ -147,9 +140,6 @@ def write_csv(table: KeypointTable, path: AnyName, threads: int = 1) -> None:
 
     pandas takes a first row of empty fields for names and drops it: such a row is written with
     likelihoods of 0, which mean the same. Blocks of rows are formatted in `threads` threads.
-
-    Raises:
-        OSError: the file can't be written.
     """
     values = table.values
     if len(values) and np.isnan(values[0]).all():
@@ -159,26 +149,18 @@ def write_csv(table: KeypointTable, path: AnyName, threads: int = 1) -> None:
 
 
 def write_points_csv(table: PointTable, path: AnyName, threads: int = 1) -> None:
-    """Writes 3-D keypoints as `eks` does: three header rows, six columns per keypoint.
-
-    Raises:
-        TableError: the first row is empty, which pandas takes for names and drops.
-        OSError: the file can't be written.
-    """
+    """Writes 3-D keypoints as `eks` does: three header rows, six columns per keypoint."""
+    # pandas takes a first row of empty fields for names and drops it.
     if len(table.values) and np.isnan(table.values[0]).all():
         raise TableError("the first row of 3-D keypoints would be empty", path=path)
     _write(path, _header(EKS_SCORER, table.keypoint_names, POINT_COORDS), table.values, threads)
 
 
 def read_csv(path: AnyName) -> KeypointTable:
-    """Reads a table of predictions of Lightning Pose, DeepLabCut or EKS, whole.
+    """Reads a table of Lightning Pose, DeepLabCut or EKS; a TableError if it is none, or cut.
 
     Columns are taken by name: x, y and likelihood, and the nine of EKS where every keypoint has
     them; others are left out. Values are rounded to float32. See `csv_rows` for the dialects.
-
-    Raises:
-        TableError: the file is cut short or is no such table.
-        OSError: the file can't be read.
     """
     head = read_head(path, 3)
     if tuple(row[0] for row in head.rows) != _HEADER_LABELS:
@@ -202,10 +184,6 @@ def write_metric_csv(
     """Writes one value per frame and keypoint: a header row of keypoints, an unnamed index.
 
     `values` have the shape (n_frames, n_keypoints); NaN is written as an empty field.
-
-    Raises:
-        OSError: the file can't be written.
-        TableError: values and names do not fit.
     """
     if values.ndim != 2 or values.shape[1] != len(keypoint_names):
         raise TableError(f"values of shape {values.shape} for {len(keypoint_names)} keypoints")
@@ -230,20 +208,12 @@ def _write(path: AnyName, header: list[list[str]], values: FloatArray, threads: 
     def block(start: int) -> pa.Buffer:
         return _format_rows(rows[start : start + n_rows], start)
 
-    with Path(path).open("wb") as file:
+    with Path(path).open("wb") as file, ThreadPoolExecutor(threads) as pool:
         file.write(text.getvalue().encode())
-        if threads == 1 or len(starts) < 2:
-            file.writelines(map(block, starts))
-            return
-        # A few blocks ahead of the file, never all of them: memory does not grow with the table.
-        ahead: deque[Future[pa.Buffer]] = deque()
-        with ThreadPoolExecutor(threads) as pool:
-            for start in starts:
-                ahead.append(pool.submit(block, start))
-                if len(ahead) > 2 * threads:
-                    file.write(ahead.popleft().result())
-            for job in ahead:
-                file.write(job.result())
+        # Some blocks at a time, never all of them: memory does not grow with the table.
+        n_blocks = _WRITE_BLOCKS * threads
+        for k in range(0, len(starts), n_blocks):
+            file.writelines(pool.map(block, starts[k : k + n_blocks]))
 
 
 def _format_rows(rows: npt.NDArray[np.float32], start: int) -> pa.Buffer:

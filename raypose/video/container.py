@@ -36,7 +36,7 @@ _ALWAYS_ALLOWED = 1_000_000
 _MIN_FRAME_BYTES = 32
 _PARENTS = {
     b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts", b"udta", b"mvex", b"moof", b"traf",
-    b"dinf", b"tref", b"tapt", b"wave", b"gmhd",
+    b"dinf", b"tref", b"tapt", b"wave", b"gmhd", b"cmov",
 }  # fmt: skip
 _COUNTING = {b"stsz", b"stz2", b"stts", b"hdlr", b"elst", b"trun"}
 _MAX_DEPTH = 12
@@ -232,24 +232,16 @@ def _walk(file: BinaryIO, start: int, stop: int, tracks: list[_Track], depth: in
             tracks.append(_Track())
         if kind in _PARENTS and depth < _MAX_DEPTH:
             _walk(file, begin, end, tracks, depth + 1)
-        elif kind == b"cmov":
-            _walk_packed(file, begin, end, tracks, depth)
+        elif kind == b"cmvd" and depth < _MAX_DEPTH:  # QuickTime's compressed header
+            file.seek(begin + 4)
+            with contextlib.suppress(zlib.error):
+                packed = file.read(end - begin - 4)
+                data = zlib.decompressobj().decompress(packed, _MAX_UNPACKED)
+                if len(data) == _MAX_UNPACKED:
+                    tracks[-1].n_samples += _MAX_UNPACKED * _MIN_FRAME_BYTES
+                _walk(io.BytesIO(data), 0, len(data), tracks, depth + 1)
         elif kind in _COUNTING:
             file.seek(begin)
             head = file.read(min(end - begin, 20))
             if len(head) >= 12:
                 tracks[-1].note(kind, head)
-
-
-def _walk_packed(file: BinaryIO, start: int, stop: int, tracks: list[_Track], depth: int) -> None:
-    """QuickTime's compressed header."""
-    for kind, begin, end in _boxes(file, start, stop):
-        if kind == b"cmvd" and depth < _MAX_DEPTH:
-            file.seek(begin + 4)
-            try:
-                data = zlib.decompressobj().decompress(file.read(end - begin - 4), _MAX_UNPACKED)
-            except zlib.error:
-                return
-            if len(data) == _MAX_UNPACKED:
-                tracks[-1].n_samples += _MAX_UNPACKED * _MIN_FRAME_BYTES
-            _walk(io.BytesIO(data), 0, len(data), tracks, depth + 1)

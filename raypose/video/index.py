@@ -28,7 +28,6 @@ from raypose.video.packets import (
     Packets,
     PacketTable,
     describe_track,
-    make_head,
     packet_table,
     scan_packets,
 )
@@ -70,8 +69,7 @@ class VideoIndex:
     @property
     def times_s(self) -> NDArray[np.float64]:
         """Time of every frame in seconds after the first, shape (n_frames,)."""
-        ticks = (self.pts - self.pts[0]).astype(np.float64)
-        times: NDArray[np.float64] = ticks * float(self.time_base)
+        times: NDArray[np.float64] = (self.pts - self.pts[0]) * float(self.time_base)
         return times
 
     @property
@@ -82,12 +80,7 @@ class VideoIndex:
 
 
 def index_video(path: str | os.PathLike[str]) -> VideoIndex:
-    """Read the packets of a local video.
-
-    Raises:
-        VideoError: the file is missing, can't be read, is empty, is not a video, has no frames, or
-            needs more memory than a video may.
-    """
+    """Read the packets of a local video; a VideoError says why it can't be used."""
     path = os.fspath(path)
     file_size = check_file(path)
     check_claims(path)
@@ -98,7 +91,7 @@ def index_video(path: str | os.PathLike[str]) -> VideoIndex:
             raise VideoError(message, path=path, hint=hint)
         description = describe_track(stream)
         scanned = scan_packets(path, container, stream)
-        head = make_head(scanned, stream, description)
+        table = packet_table(scanned, stream, description)
         header = _header(path, stream, scanned.first_frame)
         # Whether the container's own index points to data behind the end of the file.
         entries = stream.index_entries
@@ -137,7 +130,7 @@ def index_video(path: str | os.PathLike[str]) -> VideoIndex:
         is_vfr=is_vfr,
         seekable=not why_not,
         notes=(*notes, *gap_notes),
-        packets=None if why_not else packet_table(path, scanned, head),
+        packets=None if why_not else table,
         keyframe_positions=positions,
         **header,
     )
@@ -149,9 +142,6 @@ def fingerprint_video(path: str | os.PathLike[str]) -> str:
     Small files are read whole. Of larger ones the first and the last megabyte are, where
     containers keep their index, and further megabytes spread evenly between.
     `raypose.storage.digests` tells whether a file is, byte for byte, what it was.
-
-    Raises:
-        VideoError: the file is missing or can't be read.
     """
     path = os.fspath(path)
     size = check_file(path)

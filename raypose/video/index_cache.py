@@ -36,7 +36,7 @@ _FACTS = (
 )  # fmt: skip
 _BROKEN = (OSError, ValueError, KeyError, TypeError, RecursionError, zlib.error)
 _stored_bytes = _TRIM_EVERY_BYTES
-_kept: dict[str, tuple[Identity, Int64]] = {}  # keyframes, where the cache can't be written
+_kept: dict[str, tuple[Identity, Int64]] = {}
 
 
 def store_index(source: str, identity: Identity, index: VideoIndex, fingerprint: str) -> None:
@@ -78,15 +78,11 @@ def load_index(source: str, identity: Identity | None) -> VideoIndex | None:
 
 
 def load_keyframes(source: str, identity: Identity | None) -> Int64 | None:
-    """The keyframes of a video alone; None as in `load_index`."""
-    try:
-        stats, packed = _read(source, identity)
-        (_, kind, n), *_ = stats["arrays"]  # they come first
-        n_bytes = n * np.dtype(kind).itemsize
-        return _summed(np.frombuffer(zlib.decompressobj().decompress(packed, n_bytes), kind, n))
-    except _BROKEN:
-        kept_of, keyframes = _kept.get(source, (None, None))
-        return keyframes if kept_of == identity else None
+    """The keyframes of a video, also where the cache can't be written; None as in `load_index`."""
+    if index := load_index(source, identity):
+        return index.keyframes
+    kept_of, keyframes = _kept.get(source, (None, None))
+    return keyframes if kept_of == identity else None
 
 
 def trim(max_bytes: int = MAX_BYTES) -> None:

@@ -1,12 +1,10 @@
 """How the frames of a video are numbered: by their times, or as they come out of the decoder.
 
 The order in which a decoder returns the frames is the reference: it is what OpenCV and every
-player show. Sorting packets by their presentation times gives the same order, needs no decoding,
-and lets reading begin anywhere; but it is wrong where the times are: card readers, stream
-recorders and tools that join files write times that step back or repeat. `why_not_by_time` decides
-from all packets whether the times can be relied upon; where they leave room for doubt, with the
-order that the codec's own headers tell (`pictures`). `decode_order` is for videos whose times
-can't be.
+player show. Sorting packets by their presentation times gives the same order without decoding, and
+lets reading begin anywhere; but card readers, stream recorders and tools that join files write
+times that step back or repeat. `why_not_by_time` decides from all packets, and in doubt from the
+codec's own headers (`pictures`), whether times can be relied upon; else `decode_order` serves.
 """
 
 from __future__ import annotations
@@ -53,10 +51,8 @@ def why_not_by_time(path: str, packets: Packets) -> str:
     dts = packets.dts[packets.dts != NO_TIME]
     if _DERIVED_DTS.isdisjoint(packets.formats) and (np.diff(dts) <= 0).any():
         return "the decoding times step back or repeat"
-    rank = np.empty(len(pts), np.int64)
-    rank[order] = np.arange(len(pts))
     # A frame at place i can be shown as number i - depth at the earliest.
-    too_early = np.arange(len(pts)) - rank > packets.depth
+    too_early = np.arange(len(pts)) - np.argsort(order) > packets.depth
     if too_early.any():
         return f"timestamps step back, first at frame {int(np.argmax(too_early))}"
     if packets.codec == "mpeg4" and int(packets.size.min()) <= _MAX_EMPTY_VOP:
@@ -83,10 +79,7 @@ def why_not_by_time(path: str, packets: Packets) -> str:
 def decode_order(path: str) -> tuple[Int64, Fraction, str]:
     """Decode a video once: the ascending times of its frames as they come out of the decoder.
 
-    Times are the file's own where they ascend. Where some repeat because the container counts
-    too coarsely, they are spread evenly over the time that the repeated one stands for. Where
-    they step back or are missing, frames are counted at a constant rate. Returns times, seconds
-    per tick, and what the times follow, as a clause.
+    Returns them, seconds per tick, and what the times follow, as a clause (see `clock`).
     """
     with open_video(path) as container:
         stream = video_stream(container, path)
@@ -112,7 +105,9 @@ def clock(
     """Strictly ascending times for frames in the order in which they are shown.
 
     `known` are those that they have, with `NO_TIME` where there is none; `declared` is the frame
-    rate in the header. Returns what `decode_order` does.
+    rate in the header. Times are the file's own where they ascend. Where some repeat because the
+    container counts too coarsely, they are spread evenly over the time that the repeated one
+    stands for. Where they step back or are missing, frames are counted at a constant rate.
     """
     steps = np.diff(known)
     if len(known) and (known != NO_TIME).all() and (steps >= 0).all():
@@ -125,8 +120,7 @@ def clock(
         # Containers without times of their own hand out those of other frames.
         return in_order, time_base, "times follow the file"
     rate = _rate(known[known != NO_TIME], time_base, declared)
-    ticks, base = _constant(len(known), rate)
-    return ticks, base, f"times are counted at {float(rate):.6g} frames per second"
+    return _constant(len(known), rate)
 
 
 def _rate(times: Int64, time_base: Fraction, declared: Fraction | None) -> Fraction:
@@ -145,9 +139,10 @@ def _rate(times: Int64, time_base: Fraction, declared: Fraction | None) -> Fract
     return Fraction(1 / usual_s).limit_denominator(1001)
 
 
-def _constant(n: int, rate: Fraction) -> tuple[Int64, Fraction]:
+def _constant(n: int, rate: Fraction) -> tuple[Int64, Fraction, str]:
     """Times of `n` frames at a constant rate, exact."""
-    return np.arange(n, dtype=np.int64) * rate.denominator, Fraction(1, rate.numerator)
+    said = f"times are counted at {float(rate):.6g} frames per second"
+    return np.arange(n, dtype=np.int64) * rate.denominator, Fraction(1, rate.numerator), said
 
 
 def _spread(
@@ -160,16 +155,12 @@ def _spread(
     for rate in (declared, measured):
         # Every time is within its rounding of a constant rate.
         if rate and np.abs(np.arange(n) / float(rate * time_base) - ticks).max() <= 1:
-            exact = rate if rate == declared else measured.limit_denominator(1001)
-            even, base = _constant(n, exact)
-            return even, base, f"times are counted at {float(exact):.6g} frames per second"
-    firsts = np.flatnonzero(np.concatenate([[True], np.diff(known) > 0]))
-    longest = int(np.diff(np.concatenate([firsts, [n]])).max())
+            return _constant(n, rate if rate == declared else measured.limit_denominator(1001))
+    firsts = np.flatnonzero(np.diff(known, prepend=known[0] - 1) > 0)
+    longest = int(np.diff(firsts, append=n).max())
     finer = min(longest, 1000)
     last = ticks[firsts[-1]] + (n - firsts[-1]) / longest
-    even_ticks = np.interp(
-        np.arange(n), np.concatenate([firsts, [n]]), np.concatenate([ticks[firsts], [last]])
-    )
+    even_ticks = np.interp(np.arange(n), [*firsts, n], [*ticks[firsts], last])
     fine = np.round(even_ticks * finer).astype(np.int64)
     # Rounding may have joined two that were apart.
     fine = np.maximum.accumulate(fine - np.arange(n)) + np.arange(n)

@@ -75,7 +75,7 @@ class Packets:
     n_corrupt: int  # packets that the container marks as damaged
     first_frame: Any  # that could be decoded; None where the first packets hold none
     first_packets: Sequence[Any]  # where `is_plain`
-    is_plain: bool  # each packet goes into the decoder just as it lies in the file
+    is_plain: bool  # each packet is whole and goes into the decoder just as it lies in the file
 
     def in_presentation_order(self) -> tuple[Int64, Int64, Int64]:
         """Times of all frames, the numbers of the keyframes, and the first byte of each of these.
@@ -137,6 +137,8 @@ def scan_packets(path: str, container: Any, stream: Any) -> Packets:
                 or (n % _COMPARE_EVERY == 0 and not _lies_in(path, packet))
             )
     marks = np.array(flags, np.int8)
+    ends = np.array(positions, np.int64) + np.array(sizes, np.int64)
+    is_plain = is_plain and bool(sizes) and int(ends.max()) <= os.path.getsize(path)
     return Packets(
         time_base=stream.time_base,
         pts=np.array(pts, np.int64),
@@ -149,7 +151,7 @@ def scan_packets(path: str, container: Any, stream: Any) -> Packets:
         n_corrupt=n_corrupt,
         first_frame=first_frame,
         first_packets=first_packets if is_plain else (),
-        is_plain=is_plain and bool(sizes),
+        is_plain=is_plain,
         **traits,
     )
 
@@ -171,17 +173,13 @@ def _traits(container: Any, stream: Any) -> dict[str, Any]:
     return dict(formats=formats, codec=codec, may_reorder=may_reorder, depth=min(depth, most))
 
 
-def packet_table(path: str, packets: Packets, head: bytes | None) -> PacketTable | None:
-    """The table of a video's packets; None where only FFmpeg can read them."""
-    if head is None or int((packets.position + packets.size).max()) > os.path.getsize(path):
-        return None
-    return PacketTable(packets.pts, packets.position, packets.size.astype(np.int32), head)
+def packet_table(
+    packets: Packets, stream: Any, description: tuple[Any, ...]
+) -> PacketTable | None:
+    """The table of a video's packets; None where only FFmpeg can read them.
 
-
-def make_head(packets: Packets, stream: Any, description: tuple[Any, ...]) -> bytes | None:
-    """The first packets as a file of their own; None where that would tell a decoder less.
-
-    `description` is of the track before anything was decoded.
+    `description` is of the track before anything was decoded: a head that would tell a decoder
+    less is of no use.
     """
     import av
 
@@ -201,7 +199,8 @@ def make_head(packets: Packets, stream: Any, description: tuple[Any, ...]) -> by
             head = buffer.getvalue()
             with av.open(io.BytesIO(head)) as written:
                 if describe_track(written.streams.video[0]) == description:
-                    return head
+                    size = packets.size.astype(np.int32)
+                    return PacketTable(packets.pts, packets.position, size, head)
     return None
 
 

@@ -7,6 +7,7 @@ decoded.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -29,13 +30,11 @@ def coded_order(path: str) -> NDArray[np.int64] | None:
         stream = video_stream(container, path)
         codec = stream.codec_context.codec.canonical_name
         packets = (bytes(packet) for packet in demux(container, stream) if packet.size)
-        try:
+        with contextlib.suppress(IndexError, KeyError, ValueError):
             if codec in ("h264", "hevc"):
                 return _by_counts(packets, codec, stream.codec_context.extradata or b"")
             if codec in _B_KIND:
                 return _by_kinds(packets, codec)
-        except (IndexError, KeyError, ValueError):
-            return None
     return None
 
 
@@ -49,7 +48,7 @@ def _by_kinds(packets: Iterator[bytes], codec: str) -> NDArray[np.int64]:
         else:
             shown += held
             held = [n]
-    return _ranks(shown + held)
+    return np.argsort(shown + held)
 
 
 def _kind(data: bytes, codec: str) -> int:
@@ -72,7 +71,7 @@ def _by_counts(packets: Iterator[bytes], codec: str, extradata: bytes) -> NDArra
     keys = []
     for data in packets:
         for unit in _by_lengths(data, size) if has_lengths else _by_start_codes(data):
-            if counter.is_picture(unit[0]):
+            if unit[0] & 31 in (1, 5) if codec == "h264" else unit[0] >> 1 & 63 < 32:  # a picture
                 keys.append(counter.place(unit))
                 break
             counter.learn(unit)
@@ -80,14 +79,7 @@ def _by_counts(packets: Iterator[bytes], codec: str, extradata: bytes) -> NDArra
             raise ValueError("a packet holds no picture")
     if len(set(keys)) < len(keys):
         raise ValueError("pictures share a count")
-    return _ranks(sorted(range(len(keys)), key=keys.__getitem__))
-
-
-def _ranks(order: list[int]) -> NDArray[np.int64]:
-    """The place of each number in the order."""
-    ranks = np.empty(len(order), np.int64)
-    ranks[order] = np.arange(len(order))
-    return ranks
+    return np.argsort(sorted(range(len(keys)), key=keys.__getitem__))
 
 
 def _by_start_codes(data: bytes) -> Iterator[bytes]:
@@ -168,20 +160,15 @@ class _Counts:
 
 
 class _H264(_Counts):
-    @staticmethod
-    def is_picture(head: int) -> bool:
-        return head & 31 in (1, 5)
-
     def learn(self, unit: bytes) -> None:
         kind = unit[0] & 31 if unit else 0
         if kind == 8:
             bits = _Bits(unit, 1)
             number = bits.exp()  # first: on the right of an assignment it would be read second
             self._pictures[number] = (bits.exp(),)
-        elif kind == 7:
-            self._learn_sequence(_Bits(unit, 1))
-
-    def _learn_sequence(self, bits: _Bits) -> None:
+        if kind != 7:
+            return
+        bits = _Bits(unit, 1)
         profile = bits.take(8)
         bits.take(16)
         number, chroma, planes = bits.exp(), 1, False
@@ -221,10 +208,6 @@ class _H264(_Counts):
 
 
 class _Hevc(_Counts):
-    @staticmethod
-    def is_picture(head: int) -> bool:
-        return head >> 1 & 63 < 32
-
     def learn(self, unit: bytes) -> None:
         kind = unit[0] >> 1 & 63 if unit else 0
         if kind == 34:

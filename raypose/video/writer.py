@@ -67,14 +67,8 @@ HIGH_QUALITY = EncoderSettings(crf=16, preset="faster")
 class VideoWriter:
     """Writes frames as coded (before rotation), in order, with timestamps of their own.
 
-    Args:
-        path: file to write; always an MP4, whatever its name.
-        like: the video whose size, time base, rotation and colours are taken over.
-        settings: of the encoder.
-        threads: of x264.
-
-    Raises:
-        OutputError: the file can't be written.
+    Always an MP4, whatever its name, with size, time base, rotation and colours of `like`.
+    `threads` are those of x264. All methods raise an OutputError if the file can't be written.
     """
 
     def __init__(
@@ -103,9 +97,6 @@ class VideoWriter:
         """Encode a frame (`av.VideoFrame` in `output_format`) shown at `pts`.
 
         The picture is copied: the frame may be drawn on again as soon as this returns.
-
-        Raises:
-            OutputError: the file can't be written.
         """
         frame.pts, frame.time_base = pts, self._like.time_base
         # Else x264 would make every frame the kind (I, P, B) that it was in the source.
@@ -129,12 +120,11 @@ class VideoWriter:
         stream.pix_fmt = output_format(like)
         context = stream.codec_context
         context.time_base = like.time_base
-        if on_cpu:
-            context.thread_count = self._threads
         copy_colors(frame, context)
         if like.rotation:
             stream.set_display_rotation(-like.rotation)
         if on_cpu:
+            context.thread_count = self._threads
             return stream
         try:
             context.open()
@@ -190,11 +180,7 @@ def count_shown(path: AnyName) -> int:
 
 
 def check_shown(path: AnyName, n_frames: int) -> None:
-    """Make sure that a player shows each frame of a video that was written.
-
-    Raises:
-        OutputError: it shows another number of frames than `n_frames`.
-    """
+    """Raise an OutputError where a player shows more or fewer frames than were written."""
     n_shown = count_shown(path)
     if n_shown != n_frames:
         raise OutputError(
@@ -209,12 +195,7 @@ def copy_plain(index: VideoIndex, out_path: AnyName) -> bool:
     """Copy the packets of a plain H.264 video into an MP4.
 
     Plain is what every player shows alike: 4:2:0, not rotated, from time 0 on, all packets shown.
-
-    Returns:
-        False where the video is not plain; what was written by then must be overwritten.
-
-    Raises:
-        VideoError: the video can't be read.
+    Returns False where the video is not; what was written by then must be overwritten.
     """
     plain = index.codec == "h264" and index.pix_fmt == "yuv420p" and index.rotation == 0
     if not plain or index.notes or not index.seekable or int(index.pts[0]) != 0:
@@ -235,7 +216,6 @@ def join_parts(
         parts: MP4 files by `VideoWriter` with the same settings, so that one header serves all;
             each begins at time 0 with a keyframe.
         begins: when each begins in the whole, ascending, in `like.time_base`.
-        out_path: the MP4 to write.
         like: the video whose rotation is taken over.
 
     Raises:

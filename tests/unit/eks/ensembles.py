@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from raypose.config import EksOptions
-from raypose.eks import smooth_recording
+from raypose.eks.ensemble import fitting_members
 from raypose.eks.pupil import PUPIL_KEYPOINTS
-from raypose.eks.recording import SmoothResult
+from raypose.eks.recording import SmoothResult, smooth_recording
 from raypose.tables.keypoints import COORDS, KeypointTable, write_csv
 
 NAMES = ("nose", "paw", "tail_base")
@@ -47,7 +47,7 @@ def smooth_session(
     """One video smoothed, in the mode `auto` unless the options name one."""
     options = options or EksOptions()
     options = options.model_copy(update={"mode": options.mode or "auto"})
-    return smooth_recording({"": {str(i): m for i, m in enumerate(members)}}, options, **how)
+    return _smooth({"": members}, options, **how)
 
 
 def smooth_views(
@@ -56,9 +56,16 @@ def smooth_views(
     calibration: Path | None = None,
 ) -> SmoothResult:
     """One recording by several cameras smoothed."""
-    views = {v: {str(i): m for i, m in enumerate(tables)} for v, tables in members.items()}
     path = str(calibration) if calibration else ""
-    return smooth_recording(views, options or EksOptions(), calibration=path)
+    return _smooth(members, options or EksOptions(), calibration=path)
+
+
+def _smooth(
+    members: Mapping[str, Sequence[KeypointTable]], options: EksOptions, **how: Any
+) -> SmoothResult:
+    views = {v: {str(i): m for i, m in enumerate(tables, 1)} for v, tables in members.items()}
+    fitting = fitting_members(views, min_members=options.min_members)
+    return smooth_recording(fitting.tables, options, **how)
 
 
 def write_calibration(path: Path, views: Sequence[str]) -> list[Any]:

@@ -55,10 +55,10 @@ OPTIONS = {"smooth_param": 2.0}
 class TestOneVideo:
     def test_of_all_members(self) -> None:
         members = make_members(150)
-        whole = smooth_session(members, EksOptions(mode="singlecam", **OPTIONS)).table
+        whole = smooth_session(members, EksOptions(mode="singlecam", **OPTIONS)).tables[""]
         smoothed = smooth_session(
             [without(member) for member in members], EksOptions(mode="singlecam", **OPTIONS)
-        ).table
+        ).tables[""]
         assert np.isfinite(smoothed.xy).all()
         assert (smoothed.likelihood[GAP] == 0).all()
         away = away_from_gap(150)
@@ -71,8 +71,8 @@ class TestOneVideo:
     def test_of_one_member_the_others_are_taken(self) -> None:
         members = make_members(150)
         options = EksOptions(mode="singlecam", avg_mode="mean", var_mode="var", **OPTIONS)
-        two = smooth_session(members[1:], options).table
-        gapped = smooth_session([without(members[0]), *members[1:]], options).table
+        two = smooth_session(members[1:], options).tables[""]
+        gapped = smooth_session([without(members[0]), *members[1:]], options).tables[""]
         np.testing.assert_allclose(gapped.values[65, :, 3:5], two.values[65, :, 3:5], atol=1e-3)
         assert np.isfinite(gapped.xy).all()
 
@@ -121,13 +121,13 @@ def test_mirrored_views(tmp_path: Path) -> None:
     members = mirrored_members(make_views(tmp_path / "calibration.toml", views))
     mirrored = [[f"{name}_{view}" for name in NAMES] for view in views]
     options = EksOptions(mode="mirrored", **OPTIONS)
-    whole = smooth_session(members, options, mirrored=mirrored).table
+    whole = smooth_session(members, options, mirrored=mirrored).tables[""]
     gapped = [without(member) for member in members]
-    check(whole, smooth_session(gapped, options, mirrored=mirrored).table)
+    check(whole, smooth_session(gapped, options, mirrored=mirrored).tables[""])
 
 
 def test_pupil() -> None:
     members = pupil_members()
     options = EksOptions(mode="pupil", smooth_param={"diameter": 0.9, "center_of_mass": 0.9})
-    whole = smooth_session(members, options).table
-    check(whole, smooth_session([without(member) for member in members], options).table)
+    whole = smooth_session(members, options).tables[""]
+    check(whole, smooth_session([without(member) for member in members], options).tables[""])

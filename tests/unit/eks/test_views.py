@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 from raypose.config import EksOptions
-from raypose.eks import mirrored_views, views_by_suffix
 from raypose.eks.ensemble import check_smoothed
 from raypose.eks.pupil import PUPIL_KEYPOINTS
+from raypose.eks.recording import mirrored_views, views_by_suffix
 from raypose.errors import SmoothingError
 from raypose.specs import ModelSpec
 from raypose.tables.keypoints import (
@@ -119,8 +119,8 @@ def test_mirrored_views_are_smoothed_as_eks_does(tmp_path: Path) -> None:
     views = views_by_suffix(names, ("top", "bot"))
     assert views == (tuple(f"{n}_top" for n in NAMES), tuple(f"{n}_bot" for n in NAMES))
     result = smooth_session(members, mirrored=views)
-    assert result.mode == "mirrored" and result.table.keypoint_names == names
-    write_csv(result.table.select(sum(views, ())), tmp_path / "ours.csv")
+    assert result.mode == "mirrored" and result.tables[""].keypoint_names == names
+    write_csv(result.tables[""].select(sum(views, ())), tmp_path / "ours.csv")
     ours = pd.read_csv(tmp_path / "ours.csv", header=[0, 1, 2], index_col=0)
     assert list(ours.columns) == list(frame.columns)
     np.testing.assert_allclose(ours.to_numpy(), frame.to_numpy(), atol=1e-3, rtol=1e-4)
@@ -128,7 +128,9 @@ def test_mirrored_views_are_smoothed_as_eks_does(tmp_path: Path) -> None:
     np.testing.assert_allclose(chosen, params, rtol=1e-5)
     # A keypoint of no view is there too, smoothed by itself.
     alone = smooth_session([member.select(("lick",)) for member in members])
-    np.testing.assert_array_equal(result.table.select(("lick",)).values, alone.table.values)
+    np.testing.assert_array_equal(
+        result.tables[""].select(("lick",)).values, alone.tables[""].values
+    )
 
 
 @pytest.mark.parametrize("calibrated", [False, True])
@@ -203,7 +205,7 @@ def test_a_pupil_is_smoothed_as_eks_does_under_the_right_names(tmp_path: Path) -
     ours = [result.smooth_params[name] for name in ("diameter", "center_of_mass")]
     np.testing.assert_allclose(ours, params, rtol=1e-3)
     theirs = frame.to_numpy().reshape(120, 4, 9)
-    table = result.table.select(PUPIL_KEYPOINTS)
+    table = result.tables[""].select(PUPIL_KEYPOINTS)
     # The library has the right edge under the bottom one's name, and the other way round.
     order = [0, 2, 1, 3]
     np.testing.assert_allclose(table.xy[:, order], theirs[..., :2], atol=0.02, rtol=0)
@@ -212,15 +214,17 @@ def test_a_pupil_is_smoothed_as_eks_does_under_the_right_names(tmp_path: Path) -
     assert np.abs(theirs[:, 1, :2] - medians[:, 2]).max() < 5  # "bottom" is the right edge
     assert np.abs(theirs[:, 1, :2] - medians[:, 1]).min() > 15
     alone = smooth_session([member.select(("lick",)) for member in members], options)
-    np.testing.assert_array_equal(result.table.select(("lick",)).values, alone.table.values)
+    np.testing.assert_array_equal(
+        result.tables[""].select(("lick",)).values, alone.tables[""].values
+    )
 
     for member in members:
         member.values[50:55, :4, :2] = np.nan
     given = smooth_session(
         members, EksOptions(mode="pupil", smooth_param={"diameter": 0.99, "center_of_mass": 0.98})
     )
-    assert np.isfinite(given.table.xy).all()
-    assert given.table.values[52, 0, 7] > given.table.values[20, 0, 7]
+    assert np.isfinite(given.tables[""].xy).all()
+    assert given.tables[""].values[52, 0, 7] > given.tables[""].values[20, 0, 7]
 
 
 def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
@@ -228,10 +232,8 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
     members = make_views(calibration)
     cases: list[tuple[str, dict[str, Any], dict[str, list[KeypointTable]]]] = [
         ("is for several views", {"mode": "multicam"}, {"left": members["left"]}),
-        ("view right: 1 of at least 2", {}, {**members, "right": members["right"][:1]}),
-        ("left has 3, right has 2", {}, {**members, "right": members["right"][:2]}),
         (
-            "left has 200, right has 100",
+            r"different lengths left: 200, .*right: 100",
             {},
             {**members, "right": [t.slice(0, 100) for t in members["right"]]},
         ),
@@ -272,7 +274,7 @@ def test_views_can_be_smoothed_one_by_one(tmp_path: Path) -> None:
     members = make_views(tmp_path / "calibration.toml")
     result = smooth_views(members, EksOptions(mode="singlecam"))
     np.testing.assert_array_equal(
-        result.tables["top"].values, smooth_session(members["top"]).table.values
+        result.tables["top"].values, smooth_session(members["top"]).tables[""].values
     )
     assert "nose (top)" in result.smooth_params
 

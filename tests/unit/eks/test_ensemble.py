@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from raypose.eks import fitting_members
+from raypose.eks.ensemble import fitting_members
 from raypose.errors import SmoothingError
 from raypose.tables.keypoints import COORDS, KeypointTable
 
