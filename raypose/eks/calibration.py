@@ -8,13 +8,14 @@ not. Planning and smoothing both read through it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from raypose.config.schemas import only
 from raypose.errors import RayposeError, SmoothingError, UsageError
 from raypose.storage import regular_files
 
@@ -26,17 +27,6 @@ _UNKNOWN_TO_EKS = (5, 6, 7, 12, 13)
 _SAME_PLACE = 1e-9
 
 
-def _only(allowed: Callable[[Any], bool]) -> AfterValidator:
-    """Refuses values that are not allowed."""
-
-    def check(value: Any) -> Any:
-        if not allowed(value):
-            raise ValueError
-        return value
-
-    return AfterValidator(check)
-
-
 def _is_camera_matrix(matrix: list[list[float]]) -> bool:
     (fx, skew, _), (zero, fy, _), last = matrix
     return fx > 0 and fy > 0 and skew == zero == 0 and last == [0, 0, 1]
@@ -45,9 +35,9 @@ def _is_camera_matrix(matrix: list[list[float]]) -> bool:
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Three = Annotated[list[Finite], Field(min_length=3, max_length=3)]
 Size = Annotated[list[Annotated[int, Field(gt=0)]], Field(min_length=2, max_length=2)]
-Matrix = Annotated[list[Three], Field(min_length=3, max_length=3), _only(_is_camera_matrix)]
-Distortions = Annotated[list[Finite], _only(lambda values: len(values) in (4, 5, 8, 12, 14))]
-Name = Annotated[str, Field(min_length=1, max_length=200), _only(str.isprintable)]
+Matrix = Annotated[list[Three], Field(min_length=3, max_length=3), only(_is_camera_matrix)]
+Distortions = Annotated[list[Finite], only(lambda values: len(values) in (4, 5, 8, 12, 14))]
+Name = Annotated[str, Field(min_length=1, max_length=200), only(str.isprintable)]
 
 
 class Camera(BaseModel):
