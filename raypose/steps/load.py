@@ -9,6 +9,7 @@ from typing import Any
 from raypose.steps.base import Outcome, Step
 from raypose.storage import as_path, records
 from raypose.storage.digests import verified
+from raypose.storage.origins import Origin, videos_of
 from raypose.worker.context import Context
 
 
@@ -44,7 +45,7 @@ class Load(Step):
         with verified(path, self.digest, "the table"):
             table = load_table(path)
         table = with_frames(table, as_path(self.path), local)
-        known = records.recorded(as_path(self.path)) if self.recorded else None
-        if known is not None and known.digest == self.digest:
-            table = replace(table, origin=known.origin)
+        record = records.read_record(as_path(self.path)) if self.recorded else None
+        if record is not None and record["digest"] == self.digest:
+            table = replace(table, origin=Origin(record["recipe"], videos_of(record) or ()))
         return Outcome([table], warnings=list(table.notes))

@@ -27,7 +27,7 @@ def load_table(path: str) -> KeypointTable:
         TableError: the file is damaged, cut short, or is no such table.
         OSError: the file can't be read.
     """
-    committed = records.recorded_digest(Path(path))
+    committed = (records.read_record(Path(path)) or {}).get("digest", "")
     if committed and not _is_whole(Path(path), committed):
         raise TableError(
             "its last row is cut short, which it was not when raypose wrote it",

@@ -11,7 +11,7 @@ from raypose.steps.load import Load
 from raypose.steps.provenance import joined
 from raypose.storage import as_path, commits, digests, records
 from raypose.storage.layout import HIDDEN
-from raypose.storage.origins import Origin, VideoRead
+from raypose.storage.origins import Origin, VideoRead, videos_of
 from raypose.storage.provenance import Provenance
 from raypose.video.frames import Frames
 from raypose.worker.context import Context
@@ -99,9 +99,9 @@ class Table(OutputStep):
         for _, _, path in self.ranges:
             if path:
                 values, frames = read_range(as_path(path))
-                known = records.recorded(as_path(path))
-                made_from.append(self.provenance if known is None else known.made_from)
-                videos += [] if known is None else known.origin.videos
+                record = records.read_record(as_path(path)) or {}
+                made_from.append(record.get("made_from", self.provenance))
+                videos += videos_of(record) or ()
             else:
                 predicted = next(arriving)
                 values, frames = predicted.values, predicted.frames
