@@ -202,12 +202,9 @@ _OS_ERRORS = {
 
 def from_os_error(error: OSError) -> OutputError | None:
     """The error for a failed file operation that a user can repair, else None."""
-    if isinstance(error, IrregularFileError):
-        message = f"this is {error.strerror}"
-        hint = "Move it away, or give a regular file."
-        return OutputError(message, path=os.fsdecode(error.filename or ""), hint=hint)
     known = _OS_ERRORS.get(error.errno or 0)
+    if isinstance(error, IrregularFileError):
+        known = f"this is {error.strerror}", "Move it away, or give a regular file."
     if known is None:
         return None
-    message, hint = known
-    return OutputError(message, path=os.fsdecode(error.filename or ""), hint=hint)
+    return OutputError(known[0], path=os.fsdecode(error.filename or ""), hint=known[1])

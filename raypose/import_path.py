@@ -61,8 +61,7 @@ def _clean(path: "list[str]", others: "tuple[str, ...]") -> "list[str]":
     return [entry for entry in path if entry and os.path.realpath(entry) not in unwanted]
 
 
-def _run(arguments: "list[str]") -> None:
-    """Run a module as a program, with raypose from where this file is."""
+if __name__ == "__main__":
     leave_out_current_directory()
     import importlib
     import runpy
@@ -70,9 +69,5 @@ def _run(arguments: "list[str]") -> None:
     sys.path.insert(0, home())
     importlib.import_module("raypose")
     del sys.path[0]  # nothing beside raypose is wanted
-    sys.argv = arguments
-    runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
-
-
-if __name__ == "__main__":
-    _run(sys.argv[1:])
+    del sys.argv[0]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

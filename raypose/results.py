@@ -15,7 +15,7 @@ from raypose.errors import Failure
 from raypose.planning import Plan
 from raypose.specs import Progress
 from raypose.steps import Summary, Task
-from raypose.storage import run_log
+from raypose.storage.run_log import RunLog
 
 
 class Display(Protocol):
@@ -97,21 +97,10 @@ class RunResult:
 
 
 class Recorder:
-    """Listens to an executor.
-
-    Args:
-        tasks: all tasks of the run by their ids.
-        result: is filled.
-        log: of the run.
-        display: is told what happens.
-    """
+    """Listens to an executor."""
 
     def __init__(
-        self,
-        tasks: Mapping[str, Task],
-        result: RunResult,
-        log: run_log.RunLog,
-        display: Display | None,
+        self, tasks: Mapping[str, Task], result: RunResult, log: RunLog, display: Display | None
     ) -> None:
         self._tasks = tasks
         self._result = result
@@ -157,7 +146,12 @@ class Recorder:
 
 
 def _event(task: Task, summary: Summary, failures: Sequence[Failure]) -> dict[str, Any]:
-    event: dict[str, Any] = {
+    found = {
+        "damaged": summary.stats.get("damaged"),
+        "warnings": summary.warnings,
+        "failures": [asdict(failure) for failure in failures],
+    }
+    return {
         "task": task.id,
         "kind": task.step.name,
         "recording": task.recording,
@@ -165,13 +159,7 @@ def _event(task: Task, summary: Summary, failures: Sequence[Failure]) -> dict[st
         "n_outputs": len(task.outputs),
         "seconds": round(summary.seconds, 3),
         "worker": summary.worker,
-        "made": list(summary.made),
+        "made": summary.made,
         "facts": dict(summary.stats),
+        **{name: value for name, value in found.items() if value},
     }
-    if summary.stats.get("damaged"):
-        event["damaged"] = summary.stats["damaged"]
-    if summary.warnings:
-        event["warnings"] = list(summary.warnings)
-    if failures:
-        event["failures"] = [asdict(failure) for failure in failures]
-    return event

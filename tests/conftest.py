@@ -75,9 +75,9 @@ def store(store_server: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     store_server.empty()
     monkeypatch.setenv("AWS_ENDPOINT_URL", store_server.url)
-    scratch.configure(str(tmp_path / "scratch"))
+    scratch.configure(scratch.ScratchSettings(str(tmp_path / "scratch")))
     yield store_server
-    scratch.configure()
+    scratch.configure(scratch.ScratchSettings())
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

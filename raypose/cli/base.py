@@ -13,13 +13,12 @@ import inspect
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
 
 from raypose._version import __version__
-from raypose.config import RunConfig, Settings, SmoothConfig
+from raypose.config import RunConfig, Settings
 from raypose.config.options import Option, options_of
 from raypose.config.schemas import Allowed, choices_of, marks_of
 from raypose.config.settings import GPUS, MODELS
@@ -107,16 +106,12 @@ _RUN_ALONE = (MODELS, GPUS)
 
 def _parameters(config: type[Settings]) -> dict[str, Any]:
     """The annotation of each option as Typer wants it; in a section `eks_options__mode`."""
-    found = [
-        ("__".join(field), _annotation(field[-1], info, option), option.panel)
-        for field, info, option in options_of(config)
-        if config.predicts or option.panel not in _RUN_ALONE
-    ]
     inherited = set(Settings.model_fields) - set(config.__annotations__)
-    found.sort(key=lambda parameter: parameter[0].partition("__")[0] in inherited)
-    panels = list(dict.fromkeys(panel for _, _, panel in found))
-    found.sort(key=lambda parameter: panels.index(parameter[2]))
-    return {name: annotation for name, annotation, _ in found}
+    found = [f for f in options_of(config) if config.predicts or f[2].panel not in _RUN_ALONE]
+    found.sort(key=lambda option: option[0][0] in inherited)
+    panels = list(dict.fromkeys(option.panel for _, _, option in found))
+    found.sort(key=lambda option: panels.index(option[2].panel))
+    return {"__".join(path): _annotation(path[-1], info, option) for path, info, option in found}
 
 
 def _annotation(name: str, field: FieldInfo, option: Option) -> Any:
@@ -157,34 +152,22 @@ _CONFIG_HELP = "YAML file with these settings; what the command line says wins o
 _ConfigFile = Annotated[str | None, typer.Option("--config", metavar="PATH", help=_CONFIG_HELP)]
 
 
-def with_run_options(function: Callable[[RunConfig], int]) -> Callable[..., None]:
-    """A command with the options of a run, around a function of the `RunConfig` they make."""
+def with_options(config: type[Settings], function: Callable[[Any], int]) -> Callable[..., None]:
+    """A command with the options of a config, around a function of the config that they make."""
+    options = _parameters(config)
+    if config is RunConfig:
+        options["config_file"] = _ConfigFile
 
-    def call(config: str | None = None, **values: Any) -> int:
-        return function(config_of(config, values))
+    def call(config_file: str | None = None, **values: Any) -> int:
+        return function(config_of(config_file, values, config))
 
-    return _with_options(call, {**_OF_RUN, "config": _ConfigFile}, function.__doc__)
-
-
-def with_smooth_options(function: Callable[[SmoothConfig], int]) -> Callable[..., None]:
-    """A command with the options of EKS alone, around a function of their `SmoothConfig`."""
-
-    def call(**values: Any) -> int:
-        return function(SmoothConfig(**{"tables": (), **given(values)}))
-
-    return _with_options(call, _parameters(SmoothConfig), function.__doc__)
-
-
-def _with_options(
-    function: Callable[..., int], options: dict[str, Any], doc: str | None
-) -> Callable[..., None]:
-    wrapped = command(function)
+    wrapped = command(call)
     of = functools.partial(inspect.Parameter, kind=inspect.Parameter.KEYWORD_ONLY, default=None)
     parameters = [of(name, annotation=annotation) for name, annotation in options.items()]
     # Typer reads a command's options from its signature.
     wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     wrapped.__annotations__ = options
-    wrapped.__doc__ = doc
+    wrapped.__doc__ = function.__doc__
     return wrapped
 
 
@@ -201,8 +184,11 @@ def given(values: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def config_of(config_file: str | Path | None, values: dict[str, Any]) -> RunConfig:
-    """The run that options ask for; `values` as the command line gives them."""
+def config_of(
+    config_file: str | None, values: dict[str, Any], config: type[Settings] = RunConfig
+) -> Any:
+    """The config that options ask for; `values` as the command line gives them."""
     if config_file is not None:
         return RunConfig.from_yaml(config_file, given(values))
-    return RunConfig(**{"models": (), **given(values)})
+    required = {name: () for name, field in config.model_fields.items() if field.is_required()}
+    return config(**{**required, **given(values)})

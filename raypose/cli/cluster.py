@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -157,8 +157,8 @@ def _run_config(arguments: list[str]) -> RunConfig:
         if not hasattr(error, "format_message"):
             raise
         raise UsageError(error.format_message(), hint="See raypose run --help") from None
-    config_file = values.pop("config", None)
-    config = config_of(config_file, values)
+    config_file = values.pop("config_file", None)
+    config: RunConfig = config_of(config_file, values)
     _check_paths(config_file, given(values))
     if config.output_dir is None and config.run_dir is None:
         hint = "Give -o or --run-dir on storage that the cluster's machines see."
@@ -180,12 +180,8 @@ def _check_paths(config_file: str | None, values: dict[str, Any]) -> None:
 
 
 def _follow(cluster: Cluster, job_id: str) -> int:
-    def write(text: str) -> None:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-
     try:
-        job = cluster.follow(job_id, write)
+        job = cluster.follow(job_id, functools.partial(print, end="", flush=True))
     except KeyboardInterrupt:
         complain("detached", f"the job goes on. {_commands(cluster, job_id)}")
         return 130

@@ -30,9 +30,9 @@ LabelSnippet = Annotated[Any, _true_or_false("draw labelled snippets (of 30 s)")
 ComputeEks = Annotated[Any, _true_or_false("smooth the ensemble with EKS")]
 
 
-def _run_as_pose_app(labels: dict[str, bool], **values: Any) -> int:
+def _run_as_pose_app(full: bool, snippet: bool, values: dict[str, Any]) -> int:
     """A run with the Pose-app's file names; returns the exit code."""
-    label = [kind for kind, wanted in labels.items() if wanted]
+    label = [kind for kind, wanted in (("full", full), ("snippet", snippet)) if wanted]
     return run_and_show(config_of(None, {"layout": "pose-app", "label": label, **values}))
 
 
@@ -51,7 +51,7 @@ def process_videos(
     """Run one model on a directory of videos, with the Pose-app's arguments and file names."""
     asked = {"videos": (video_dir,), "models": (model_dir,), "metrics": compute_metrics}
     place = {"inline": inline, "device": device, "data_dir": data_dir}
-    return _run_as_pose_app({"full": label_full, "snippet": label_snippet}, **asked, **place)
+    return _run_as_pose_app(label_full, label_snippet, asked | place)
 
 
 @app.command("process-videos-ensemble")
@@ -69,12 +69,11 @@ def process_videos_ensemble(
     data_dir: DataDir = None,
 ) -> int:
     """Run an ensemble on a directory of videos, with the Pose-app's arguments and file names."""
-    models = tuple(split_models(model_dirs))
+    models = split_models(model_dirs)
     asked = {"videos": (video_dir,), "models": models, "metrics": compute_metrics}
     place = {"inline": inline, "device": device, "data_dir": data_dir}
     smoothing = {"eks": compute_eks, "eks_dir": eks_dir}
-    labels = {"full": label_full, "snippet": label_snippet}
-    return _run_as_pose_app(labels, **asked, **place, **smoothing)
+    return _run_as_pose_app(label_full, label_snippet, asked | place | smoothing)
 
 
 def split_models(text: str) -> list[str]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from raypose.cli.base import app, console, with_run_options, with_smooth_options
-
-if TYPE_CHECKING:
-    from raypose.config import RunConfig, SmoothConfig
+from raypose.cli.base import app, console, with_options
+from raypose.config import RunConfig, SmoothConfig
 
 
 def _show(execute: Callable[..., Any], config: RunConfig | SmoothConfig) -> int:
@@ -46,6 +44,6 @@ def _smooth(config: SmoothConfig) -> int:
     return _show(smooth, config)
 
 
-app.command("run")(with_run_options(run_and_show))
-app.command("plan")(with_run_options(_plan))
-app.command("smooth")(with_smooth_options(_smooth))
+app.command("run")(with_options(RunConfig, run_and_show))
+app.command("plan")(with_options(RunConfig, _plan))
+app.command("smooth")(with_options(SmoothConfig, _smooth))

@@ -71,19 +71,16 @@ def read_env_file(path: Path) -> dict[str, str]:
     values = {}
     for binding in bindings:
         name, value = binding.key, binding.value
-        if binding.error or (name is not None and (value is None or not name.isidentifier())):
+        if name is not None and value is not None and name.isidentifier():
+            values[name] = value
+        elif name is not None or binding.error:
             # The line itself may hold a secret, so it is not shown.
             raise UsageError(f"line {binding.original.line} is not NAME=value", path=path)
-        if name is not None and value is not None:
-            values[name] = value
     return values
 
 
 class Cluster:
-    """A cluster's job server.
-
-    Args:
-        address: `http://HOST:PORT` of the dashboard, or `HOST:PORT`.
+    """A cluster's job server, at `http://HOST:PORT` of the dashboard, or `HOST:PORT`.
 
     Raises:
         UsageError: the address is not valid.
@@ -105,10 +102,10 @@ class Cluster:
     def submit(
         self, config: RunConfig, *, command: str, env: Mapping[str, str], code: Code = "here"
     ) -> str:
-        """Submit a run; returns the id of its job.
+        """Submit a run, with paths as the cluster's machines see them; returns the id of its job.
 
         Args:
-            config: the run, with paths as the cluster's machines see them.
+            config: the run.
             command: how lists of jobs show it.
             env: environment of the job and its workers.
             code: `here` sends this raypose along; `image` uses the one of the cluster.
@@ -239,9 +236,8 @@ def _variable(name: str, value: str) -> Iterator[None]:
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[name]
-        else:
+        del os.environ[name]
+        if before is not None:
             os.environ[name] = before
 
 

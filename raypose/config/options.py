@@ -23,22 +23,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """How the command line takes a field.
+    """How the command line takes a field."""
 
-    Attributes:
-        panel: the heading under which `--help` lists it.
-        flags: its names, first the one that messages use; by default `--` and the field's name.
-            One without dashes is that of a positional argument.
-        default: shown in the place of the field's own.
-        repeat: whether it may be given several times.
-        metavar: stands for the value in `--help`, where the field's type has no word for it.
-    """
-
-    panel: str
+    panel: str  # the heading under which `--help` lists it
+    # Its names, first the one that messages use; by default `--` and the field's name. One without
+    # dashes is that of a positional argument.
     flags: tuple[str, ...] = ()
-    default: str = ""
-    repeat: bool = False
-    metavar: str = ""
+    default: str = ""  # shown in the place of the field's own
+    repeat: bool = False  # whether it may be given several times
+    metavar: str = (
+        ""  # stands for the value in `--help`, where the field's type has no word for it
+    )
 
     @classmethod
     def of(cls, field: FieldInfo | None) -> Option | None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from raypose.text import shown
@@ -30,6 +30,15 @@ class Allowed:
     metavar: str = ""
 
 
+def only(allowed: Callable[[Any], bool]) -> AfterValidator:
+    def check(value: Any) -> Any:
+        if not allowed(value):
+            raise ValueError
+        return value
+
+    return AfterValidator(check)
+
+
 def finding(
     error: ValidationError,
     schema: type[BaseModel],
@@ -39,11 +48,8 @@ def finding(
 ) -> tuple[str, str]:
     """What is wrong, in one sentence, and the nearest names and values as a hint; empty if none.
 
-    Args:
-        error: what Pydantic says.
-        schema: the model that raised it.
-        given: what it was made of, to show it as the user wrote it.
-        name_of: the user's name of a field, from its path in the schema.
+    Values are shown as they stand in `given`, of which the `schema` was to be made; `name_of` is
+    the user's name of a field, from its path in the schema.
     """
     sentences: dict[FieldPath | str, str] = {}
     guesses: list[str] = []

@@ -206,8 +206,7 @@ class RunConfig(Settings):
     @field_validator("label")
     @classmethod
     def _ordered(cls, value: tuple[LabelKind, ...]) -> tuple[LabelKind, ...]:
-        order: tuple[LabelKind, ...] = ("full", "snippet")
-        return tuple(kind for kind in order if kind in value)
+        return tuple(sorted(set(value)))  # full, snippet
 
     @model_validator(mode="after")
     def _consistent(self) -> RunConfig:
@@ -236,18 +235,11 @@ class RunConfig(Settings):
         merged = {"models": (), **values, **given}
         if isinstance(values.get("eks_options"), dict) and "eks_options" in given:
             merged["eks_options"] = {**values["eks_options"], **given["eks_options"]}
-
-        def is_given(field: FieldPath) -> bool:
-            """Whether `overrides` set this field."""
-            inside: Any = given
-            for name in field:
-                if not isinstance(inside, Mapping) or name not in inside:
-                    return False
-                inside = inside[name]
-            return True
+        overridden: set[tuple[int | str, ...]] = {(name,) for name in given}
+        overridden |= {("eks_options", name) for name in given.get("eks_options", ())}
 
         def name_of(field: FieldPath) -> str:
-            return option_name(cls, field) if is_given(field) else ".".join(field)
+            return option_name(cls, field) if field in overridden else ".".join(field)
 
         try:
             return cls(**merged)
@@ -256,8 +248,8 @@ class RunConfig(Settings):
             if not isinstance(error, ValidationError):
                 raise
             refused = cls.refusal(error, merged, name_of)
-            places = [tuple(map(str, item["loc"])) for item in error.errors(include_url=False)]
-            if not all(is_given(place[:2]) for place in places):
+            places = {item["loc"][:2] for item in error.errors(include_url=False)}
+            if not places <= {(), *overridden}:
                 refused.path = str(path)
             raise refused from None
 
@@ -283,15 +275,12 @@ class SmoothConfig(Settings):
         if self.eks_dir is None:
             raise ValueError("smoothed tables need a place: give one with -o")
         if self.members and (self.views or self.sessions is not None or self.calibration):
-            raise ValueError(
-                "--members takes the tables of a single video: leave out --views, --sessions and "
-                "--calibration"
-            )
+            others = "--views, --sessions and --calibration"
+            raise ValueError(f"--members takes the tables of a single video: leave out {others}")
         return self
 
     @property
     def root(self) -> AnyPath:
-        """Directory of the outputs."""
         assert self.eks_dir is not None, "checked by `_complete`"
         return self.eks_dir
 

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 
 from raypose.config.schemas import Allowed
 from raypose.storage import AnyPath, as_path, local_path
+from raypose.storage.paths import StrPath
 
 _BILLION = 1_000_000_000
 
@@ -41,8 +42,6 @@ else:
 # Defaults of such fields; a checker would take their own types for the fields'.
 NOTHING: Any = None
 EMPTY: Any = ()
-
-PathText = str | os.PathLike[str]
 
 
 def comma_separated(text: str) -> tuple[str, ...]:
@@ -112,16 +111,16 @@ def _at_least(least: int) -> Allowed:
 _WRITTEN = PlainSerializer(lambda path: None if path is None else str(path))
 _PATH = Allowed("a path", "PATH")
 Place = Annotated[
-    Takes[AnyPath | None, PathText | AnyPath | None], BeforeValidator(_path), _WRITTEN, _PATH
+    Takes[AnyPath | None, StrPath | AnyPath | None], BeforeValidator(_path), _WRITTEN, _PATH
 ]
 LocalPlace = Annotated[
-    Takes[Path | None, PathText | None], BeforeValidator(_local_path), _WRITTEN, _PATH
+    Takes[Path | None, StrPath | None], BeforeValidator(_local_path), _WRITTEN, _PATH
 ]
 
 Flag = Annotated[bool, Allowed("true or false")]
 ONE_OR_MANY = BeforeValidator(_texts)
 _TEXTS = Allowed("text, or a list of texts")
-Texts = Annotated[Takes[tuple[str, ...], PathText | Iterable[PathText]], ONE_OR_MANY, _TEXTS]
+Texts = Annotated[Takes[tuple[str, ...], StrPath | Iterable[StrPath]], ONE_OR_MANY, _TEXTS]
 Names = Annotated[
     Takes[tuple[str, ...], str | Iterable[str]],
     BeforeValidator(split),

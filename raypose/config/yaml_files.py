@@ -61,16 +61,15 @@ def load_yaml(
     Raises:
         StorageError: an object can't be read from its store.
     """
-    path = "" if isinstance(source, str) else str(source)
 
     def refused(reason: str, hint: str = "") -> RayposeError:
-        return error(reason, path=path, hint=hint)
+        return error(reason, path="" if isinstance(source, str) else source, hint=hint)
 
     try:
         if isinstance(source, str):
             content = source.encode()
         else:
-            content = storage.read_bytes(source, max_bytes)
+            content = storage.read_head(source, max_bytes + 1)
         if len(content) > max_bytes:
             raise refused(f"{what} is larger than {max_bytes} bytes")
         text = content.decode("utf-8-sig")
@@ -86,8 +85,7 @@ def load_yaml(
         raise refused(f"{what} is no valid YAML ({_reason(problem)})") from problem
 
 
-class _BoundError(Exception):
-    """The YAML exceeds a bound."""
+class _BoundError(Exception): ...
 
 
 @dataclass(slots=True)
@@ -137,8 +135,8 @@ def _check_events(text: str, max_nodes: int) -> None:
                 anchors[event.anchor] = (1, 0)
         elif isinstance(event, yaml.CollectionStartEvent):
             add(1, 1, event)
-            is_mapping = isinstance(event, yaml.MappingStartEvent)
-            opened.append(_Open(event.anchor, set() if is_mapping else None))
+            keys = set[str]() if isinstance(event, yaml.MappingStartEvent) else None
+            opened.append(_Open(event.anchor, keys))
         elif isinstance(event, yaml.CollectionEndEvent):
             ended = opened.pop()
             opened[-1].n_nodes += ended.n_nodes - 1  # it was counted itself at its start

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from annotated_types import Predicate
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from raypose.config.schemas import only
 from raypose.errors import RayposeError, SmoothingError, UsageError
 from raypose.storage import regular_files
 
@@ -36,9 +36,9 @@ def _is_camera_matrix(matrix: list[list[float]]) -> bool:
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Three = Annotated[list[Finite], Field(min_length=3, max_length=3)]
 Size = Annotated[list[Annotated[int, Field(gt=0)]], Field(min_length=2, max_length=2)]
-Matrix = Annotated[list[Three], Field(min_length=3, max_length=3), Predicate(_is_camera_matrix)]
-Distortions = Annotated[list[Finite], Predicate(lambda values: len(values) in (4, 5, 8, 12, 14))]
-Name = Annotated[str, Field(min_length=1, max_length=200), Predicate(str.isprintable)]
+Matrix = Annotated[list[Three], Field(min_length=3, max_length=3), only(_is_camera_matrix)]
+Distortions = Annotated[list[Finite], only(lambda values: len(values) in (4, 5, 8, 12, 14))]
+Name = Annotated[str, Field(min_length=1, max_length=200), only(str.isprintable)]
 
 
 class Camera(BaseModel):

@@ -65,21 +65,15 @@ def describe_ensemble(
 ) -> None:
     """Write `ensemble.yaml` beside smoothed tables, by which the Lightning Pose app finds them.
 
-    A file that raypose did not write is left alone.
-
-    Args:
-        folder: the ensemble's directory or URL.
-        members: directories of the models.
-        views: camera views of the recordings; none for single videos.
-        options: of the smoother.
+    `members` are directories of models; single videos have no `views`. A file that raypose did not
+    write is left alone.
     """
     path = folder / NAME
     try:
-        written = storage.read_bytes(path) if storage.exists(path) else None
+        if storage.exists(path) and not storage.read_bytes(path).startswith(_OURS.encode()):
+            return
     except OSError:
         return  # what can't be read may be anyone's
-    if written is not None and not written.startswith(_OURS.encode()):
-        return
     content = {
         "members": [_as_yaml(member) for member in members],
         "view_names": list(views),
@@ -112,8 +106,7 @@ class _Content(BaseModel):
 
 def _read(path: Path) -> _Content:
     content = load_yaml(path, what="the ensemble", error=ModelError)
-    if not isinstance(content, dict):
-        content = {}
+    content = content if isinstance(content, dict) else {}
     try:
         return _Content(**{str(key): value for key, value in content.items()})
     except ValidationError as error:
@@ -125,29 +118,24 @@ def _read(path: Path) -> _Content:
 def _smooth_param(content: _Content, path: Path) -> float | dict[str, float] | None:
     """The file's parameter, or one per keypoint; None for null and words, which leave it open."""
     value = content.smooth_param
-    if value is None or (isinstance(value, str) and _number(value) is None):
+    if value is None or (isinstance(value, str) and math.isnan(_number(value))):
         return None
     if isinstance(value, dict) and value:
-        numbers = {str(keypoint): _number(v) for keypoint, v in value.items()}
-        each = {keypoint: n for keypoint, n in numbers.items() if n is not None and n > 0}
-        if len(each) == len(value):
+        each = {str(keypoint): _number(number) for keypoint, number in value.items()}
+        if all(number > 0 for number in each.values()):
             return each
-    number = _number(value)
-    if number is not None and number > 0:
-        return number
+    if _number(value) > 0:
+        return _number(value)
     hint = "Give a number above 0, or one for each keypoint by name; or null to choose it."
     raise ModelError(f"smooth_param is {quoted(value)}", path=path, hint=hint)
 
 
-def _number(value: object) -> float | None:
-    """A finite number, even if YAML reads it as text (`1e-3`)."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
+def _number(value: object) -> float:
+    """A finite number, even if YAML reads it as text (`"1e-3"`); NaN for anything else."""
+    with suppress(ValueError, OverflowError):
+        if isinstance(value, int | float | str) and not isinstance(value, bool):
+            return float(value) if math.isfinite(float(value)) else math.nan
+    return math.nan
 
 
 def _member(folder: Path, name: str) -> Path:

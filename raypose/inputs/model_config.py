@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from raypose.config.schemas import field_at, quoted
+from raypose.config.schemas import field_at, only, quoted
 from raypose.config.yaml_files import load_yaml
 from raypose.errors import ModelError, UsageError
 from raypose.inputs.references import ReferenceBoundError, resolve
@@ -34,27 +34,6 @@ def _text(value: Any) -> str:
     return value
 
 
-def _word(value: Any) -> str:
-    text = _text(value)
-    if not text.strip() or not text.isprintable():
-        raise ValueError
-    return text
-
-
-def _folder_name(value: Any) -> str:
-    word = _word(value)
-    if word.startswith("/") or ".." in word.split("/"):
-        raise ValueError
-    return word
-
-
-def _resolved_word(value: Any) -> str:
-    word = _word(value)
-    if "${" in word:
-        raise ValueError
-    return word
-
-
 def _words(value: Any) -> Any:
     """A list of names, without empty ones (`losses_to_use: [""]`)."""
     if value == "":
@@ -62,10 +41,10 @@ def _words(value: Any) -> Any:
     return [word for word in value if word not in ("", None)] if isinstance(value, list) else value
 
 
-Word = Annotated[str, BeforeValidator(_word)]
 Text = Annotated[str, BeforeValidator(_text)]
-FolderName = Annotated[str, BeforeValidator(_folder_name)]
-ResolvedWord = Annotated[str, BeforeValidator(_resolved_word)]
+Word = Annotated[Text, only(str.isprintable), only(str.strip)]
+FolderName = Annotated[Word, only(lambda name: name[0] != "/" and ".." not in name.split("/"))]
+ResolvedWord = Annotated[Word, only(lambda word: "${" not in word)]
 Side = Annotated[int, Field(gt=0, le=_MAX_SIDE)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Index = Annotated[int, Field(ge=0)]
@@ -112,8 +91,6 @@ class Data(_Section):
 
 
 class Network(_Section):
-    """`model`: what the network is."""
-
     model_type: ResolvedWord = Field(description=f"one of {', '.join(MODEL_TYPES)}")
     backbone: ResolvedWord = Field(description="the name of a backbone")
     model_name: FolderName | None = _optional("the name of a folder")
@@ -123,8 +100,6 @@ class Network(_Section):
 
 
 class Evaluation(_Section):
-    """`eval`: how predictions are drawn."""
-
     confidence_thresh_for_vid: Share | None = _optional("a number from 0 to 1")
     colormap: Word | None = _optional("the name of a colormap of matplotlib")
 
@@ -179,9 +154,7 @@ class Config(_Section):
 def read_config(path: AnyPath, overrides: Sequence[str] = ()) -> tuple[Config, dict[str, Any]]:
     """The checked fields of a config, and all of it as plain values.
 
-    Args:
-        path: the config's path or URL.
-        overrides: Hydra-style changes, `key=value`; `+key=value` adds a key.
+    `overrides` are changes in the style of Hydra: `key=value`, and `+key=value` to add a key.
 
     Raises:
         ModelError: the config can't be read, or a field has a value that is not allowed.
@@ -199,11 +172,10 @@ def read_config(path: AnyPath, overrides: Sequence[str] = ()) -> tuple[Config, d
         _apply_override(values, override)
     try:
         values = resolve(values)
+        config = Config.model_validate(values)
     except ReferenceBoundError as error:
         hint = "Write their values in their place."
         raise ModelError(f"the config has {error}", path=path, hint=hint) from error
-    try:
-        config = Config.model_validate(values)
     except ValidationError as error:
         raise _refused(error, values, path, overrides) from None
     _check_keypoints(config, path, overrides)

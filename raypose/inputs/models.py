@@ -38,10 +38,10 @@ def open_model(
     """Read a model directory of Lightning Pose.
 
     Args:
-        directory: the model directory or its URL, with `config.yaml` (or `.hydra/config.yaml`) and
+        directory: path or URL; it has `config.yaml` (or `.hydra/config.yaml`) and
             `tb_logs/<model_name>/version_*/checkpoints/*.ckpt`.
         name: the model's name in the run; by default what `shortest_names` makes of the directory.
-        overrides: Hydra-style changes to the config, `key=value`; `+key=value` adds a key.
+        overrides: of the config, as in `read_config`.
         runtime: `torch`, or `onnx` or `tensorrt` for a model that Lightning Pose has exported.
         precision: which export; see `exports.find_export`.
 
@@ -111,24 +111,21 @@ def find_checkpoint(directory: AnyPath, model_name: object = None) -> AnyPath:
     """
     logs = directory / "tb_logs"
     folders = [logs / str(model_name)] if model_name else []
-    if not any(_checkpoints(folder) for folder in folders):
+    if not any(map(_checkpoints, folders)):
         # The model was renamed in its config: take the only folder there is.
         try:
-            folders = sorted(entry for entry in logs.iterdir() if entry.is_dir())
+            folders = sorted(f for f in logs.iterdir() if f.is_dir() and _checkpoints(f))
         except OSError:
             folders = []
-        folders = [folder for folder in folders if _checkpoints(folder)]
     if not folders:
         message = "this model directory has no checkpoint (tb_logs/*/version_*/checkpoints/*.ckpt)"
         hint = "Copy the whole directory from where the model was trained."
         raise ModelError(message, path=directory, hint=hint)
     if len(folders) > 1:
         raise _several("checkpoints of several models", folders, directory)
-    found = _checkpoints(folders[0])
-    newest = max(found)
-    candidates = [file for file in found[newest] if "-best.ckpt" in file.name] or found[newest]
-    highest = max(_step(file) for file in candidates)
-    candidates = [file for file in candidates if _step(file) == highest]
+    _, newest = max(_checkpoints(folders[0]).items())
+    candidates = [file for file in newest if "-best.ckpt" in file.name] or newest
+    candidates = [file for file in candidates if _step(file) == max(map(_step, candidates))]
     if len(candidates) > 1:
         raise _several("several checkpoints, none of them marked -best", candidates, directory)
     return candidates[0]

@@ -15,34 +15,30 @@ from dataclasses import replace
 from raypose import storage
 from raypose.inputs.sessions import Recording
 from raypose.inputs.videos import FoundVideo
-from raypose.storage import AnyPath, as_path, records
-from raypose.storage.records import recorded_below
+from raypose.storage import AnyPath
+from raypose.storage.records import read_record, recorded_below
 
 
 class GivenNames:
-    """Names from earlier runs, by the records of their outputs; each folder is listed once.
-
-    Args:
-        folders: where outputs are, one folder per owner.
-        suffix: of the outputs that have these names.
-    """
+    """Names from earlier runs, by the records of their outputs with a suffix, in one folder per
+    owner; each folder is listed once."""
 
     def __init__(self, folders: Iterable[AnyPath], suffix: str) -> None:
-        self._suffix = suffix
-        self._names: dict[str, set[str]] = {}
+        self._outputs: dict[str, list[AnyPath]] = {}  # of each name, one per owner
         for folder in folders:
-            names = [name for name in recorded_below(folder) if name.endswith(suffix)]
-            self._names[str(folder)] = {name.removesuffix(suffix) for name in names}
+            for output in recorded_below(folder):
+                if output.endswith(suffix):
+                    name = output.removesuffix(suffix)
+                    self._outputs.setdefault(name, []).append(folder / output)
         self._sources: dict[str, list[str]] = {}
 
     def ending_in(self, last: str) -> list[str]:
-        names = {name for names in self._names.values() for name in names}
-        return sorted(name for name in names if name.rpartition("/")[2] == last)
+        return sorted(name for name in self._outputs if name.rpartition("/")[2] == last)
 
     def of(self, paths: Sequence[AnyPath], candidates: Iterable[str], default: str) -> str:
         """The shortest candidate that has been a name of these files only; empty if none has, or
         only the default."""
-        known = [n for n in candidates if any(n in names for names in self._names.values())]
+        known = [name for name in candidates if name in self._outputs]
         if set(known) <= {default}:
             return ""
         ours = [n for n in known if all(_is_one_of(s, paths) for s in self._sources_of(n))]
@@ -51,11 +47,8 @@ class GivenNames:
     def _sources_of(self, name: str) -> list[str]:
         """The video that an output of this name was made from, for each owner."""
         if name not in self._sources:
-            self._sources[name] = [
-                records.source_of(as_path(folder) / f"{name}{self._suffix}")
-                for folder, names in self._names.items()
-                if name in names
-            ]
+            records = [read_record(output) or {} for output in self._outputs[name]]
+            self._sources[name] = [record.get("source", "") for record in records]
         return self._sources[name]
 
 
@@ -79,19 +72,16 @@ def name_videos(videos: Sequence[FoundVideo], given: GivenNames | None = None) -
     only in the suffix keep it: `cam.mp4` and `cam.avi`. But a video that has been `cam` in the
     output folder stays `cam`.
 
-    Args:
-        videos: all of a run, even if this driver plans only a part of them.
-        given: the names of earlier runs.
+    The names depend on all videos of a run, even if this driver plans only a part of them.
     """
-    bases = _base_names([video.path for video in videos])
-    if given is None:
-        return bases
+    given = given or GivenNames((), "")
+    paths = [video.path for video in videos]
+    bases = _base_names(paths)
 
     def tails(path: AnyPath) -> list[str]:
         plain = _tails(path, path.stem)
         return [*plain, *(f"{name}{path.suffix}" for name in plain)]
 
-    paths = [video.path for video in videos]
     before = [given.of([p], tails(p), base) for p, base in zip(paths, bases, strict=True)]
     return _settle(paths, bases, before, tails)
 

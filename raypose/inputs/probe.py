@@ -8,6 +8,7 @@ video that can't be used is not remembered: it may have been repaired by the nex
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raypose import storage
@@ -22,10 +23,6 @@ if TYPE_CHECKING:
 def probe(path: AnyPath, key: str = "") -> VideoSpec:
     """Index and fingerprint a video, or recall what that gave the last time.
 
-    Args:
-        path: absolute path or URL.
-        key: of its outputs.
-
     Raises:
         VideoError: the video can't be used.
         StorageError: it can't be read from its store.
@@ -38,8 +35,7 @@ def probe(path: AnyPath, key: str = "") -> VideoSpec:
         index, fingerprint = _read(path, identity)
         stats = facts_of(index, fingerprint)
         # Where a file has changed meanwhile, its identity will tell the tasks.
-        is_local = storage.local_path(path) is not None
-        if identity is not None and (not is_local or _identity(path) == identity):
+        if identity is not None and (not isinstance(path, Path) or _identity(path) == identity):
             store_index(str(path), identity, index, fingerprint)
     stats["notes"] = tuple(stats["notes"])
     return VideoSpec(path=str(path), key=key, identity=identity, **stats)
@@ -72,8 +68,7 @@ def _identity(path: AnyPath) -> Identity | None:
 def _read(path: AnyPath, identity: Identity | None) -> tuple[VideoIndex, str]:
     from raypose.video.index import fingerprint_video, index_video
 
-    local = storage.local_path(path)
-    if local is not None:
-        return index_video(local), fingerprint_video(local)
+    if isinstance(path, Path):
+        return index_video(path), fingerprint_video(path)
     with scratch.current().copy_of(path, identity=identity) as copy:
         return index_video(copy), fingerprint_video(copy)

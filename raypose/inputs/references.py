@@ -29,8 +29,7 @@ class ReferenceBoundError(Exception):
 
 def resolve(config: Mapping[str, Any]) -> dict[str, Any]:
     """The config with all references to its own entries replaced, or a `ReferenceBoundError`."""
-    result: dict[str, Any] = _Resolver(config).resolved(config, (), 0)
-    return result
+    return dict(_Resolver(config).resolved(config, (), 0))
 
 
 class _Resolver:
@@ -87,9 +86,7 @@ class _Resolver:
                 onward = _target(whole[1], target[:i]) if whole else None
                 return self._lookup(onward and (*onward, *target[i:]), depth + 1)
             node = _child(node, part)
-            if node is _NOTHING:
-                return _NOTHING
-        return self.resolved(node, target, depth + 1)
+        return node if node is _NOTHING else self.resolved(node, target, depth + 1)
 
 
 def _target(written: str, path: _Path) -> _Path | None:

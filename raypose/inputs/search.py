@@ -54,16 +54,14 @@ class Search:
             if i < len(parts):
                 # Only a directory has anything below it.
                 places = [place for place in places if os.path.isdir(place)]
-        found: list[Path] = []
+        found: set[Path] = set()
         for place in dict.fromkeys(places):
             if os.path.isdir(place):
                 # `**` has found all directories below: only their own files are missing.
-                deep = self._recursive and parts[-1] != "**"
-                folders = self._tree(place) if deep else [place]
-                found += [path for folder in folders for path in self._files(folder)]
+                found.update(self._files(place) if parts[-1] == "**" else self.below(place))
             elif not self.is_broken_link(place) and self._wanted(place.name):
-                found.append(place)
-        return sorted(dict.fromkeys(found))
+                found.add(place)
+        return sorted(found)
 
     def is_broken_link(self, path: Path) -> bool:
         """Whether this is a broken link; if it may be a video, that becomes an error."""

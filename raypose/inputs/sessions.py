@@ -1,6 +1,6 @@
 """Which files (videos, or tables of predictions) belong to one recording by several cameras.
 
-Only a list that the user wrote is read from disk; whether files exist is checked elsewhere.
+Only a list that the user wrote is read; whether the files in it exist is checked elsewhere.
 """
 
 from __future__ import annotations
@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from raypose.config.schemas import quoted
 from raypose.errors import TableError, UsageError
-from raypose.storage import AnyPath, as_path
+from raypose.storage import AnyPath, as_path, local_path
 from raypose.tables.csv_rows import small_rows
 
 SESSION_COLUMN = "session"
@@ -23,32 +23,21 @@ _SEPARATOR = re.compile(r"([_\-. ])")
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """One recording: its files by view.
+    name: str  # unique; used in output paths: `rec1`, or `day1/rec1` where names collide
+    files: tuple[tuple[str, AnyPath], ...]  # `(view, file)`, in the order of the views
+    missing: tuple[str, ...] = ()  # views that have no file
 
-    Attributes:
-        name: unique; used in output paths: `rec1`, or `day1/rec1` where names collide.
-        files: `(view, file)`, in the order of the views.
-        missing: views that have no file.
-    """
-
-    name: str
-    files: tuple[tuple[str, AnyPath], ...]
-    missing: tuple[str, ...] = ()
+    @classmethod
+    def of(cls, name: str, by_view: Mapping[str, AnyPath], views: Sequence[str]) -> Recording:
+        files = tuple((view, by_view[view]) for view in views if view in by_view)
+        return cls(name, files, tuple(view for view in views if view not in by_view))
 
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
-    """Files grouped by recording.
-
-    Attributes:
-        views: names of the views.
-        recordings: in the order of their first file.
-        unmatched: `(file, reason)` of files that belong to no recording.
-    """
-
     views: tuple[str, ...]
-    recordings: tuple[Recording, ...]
-    unmatched: tuple[tuple[AnyPath, str], ...] = ()
+    recordings: tuple[Recording, ...]  # in the order of their first file
+    unmatched: tuple[tuple[AnyPath, str], ...] = ()  # `(file, reason)`
 
 
 def group_by_view(files: Sequence[Path], views: Sequence[str]) -> Grouping:
@@ -137,16 +126,30 @@ def read_session_list(path: Path) -> Grouping:
     return Grouping(views, tuple(recordings))
 
 
+def find_calibration(videos: Sequence[str], session: str) -> Path | None:
+    """The calibration beside a recording's videos; None if there is none, or they have URLs.
+
+    Searched in the folder that holds all of its videos, and in the one above: as
+    `calibrations/SESSION.toml` (as in Lightning Pose projects), then as `calibration.toml`.
+    """
+    if any(local_path(video) is None for video in videos):
+        return None
+    folder = Path(os.path.commonpath([os.path.dirname(video) for video in videos]))
+    names = (f"calibrations/{session.rpartition('/')[2]}.toml", "calibration.toml")
+    places = [place / name for place in (folder, folder.parent) for name in names]
+    return next((path for path in places if path.exists() and not path.is_dir()), None)
+
+
 def _listed(fields: dict[str, str], views: tuple[str, ...], path: Path, line: int) -> Recording:
     name = fields[SESSION_COLUMN]
     parts = PurePosixPath(name).parts
     if not name or "/".join(parts) != name or ".." in parts or parts[0] == "/":
         raise UsageError(f"line {line}: {name!r} can't be the name of a session", path=path)
     folder = Path(os.path.abspath(path)).parent
-    files = tuple((view, as_path(fields[view], base=folder)) for view in views if fields[view])
+    files = {view: as_path(fields[view], base=folder) for view in views if fields[view]}
     if not files:
         raise UsageError(f"line {line}: session {name} has no file", path=path)
-    return Recording(name, files, tuple(view for view in views if not fields[view]))
+    return Recording.of(name, files, views)
 
 
 def _check_views(views: Sequence[str], path: Path | str = "") -> None:
@@ -219,25 +222,15 @@ def _name_of(root: Path, views: Sequence[str]) -> str:
 def _recordings(
     keys: dict[Path, tuple[str, tuple[str, ...]]], views: tuple[str, ...]
 ) -> tuple[tuple[Recording, ...], list[tuple[Path, str]]]:
-    """Files by recording, and those whose place in one is taken."""
     groups: dict[tuple[str, ...], dict[str, Path]] = {}
-    later: list[tuple[Path, str, tuple[str, ...]]] = []
     for file, (view, key) in keys.items():
-        group = groups.setdefault(key, {})
-        if group.setdefault(view, file) != file:
-            later.append((file, view, key))
+        groups.setdefault(key, {}).setdefault(view, file)
     short = Counter(key[-1] for key in groups)
     names = {key: key[-1] if short[key[-1]] == 1 else "/".join(key) for key in groups}
-    recordings = tuple(
-        Recording(
-            names[key],
-            tuple((view, group[view]) for view in views if view in group),
-            tuple(view for view in views if view not in group),
-        )
-        for key, group in groups.items()
-    )
+    recordings = tuple(Recording.of(names[key], group, views) for key, group in groups.items())
     doubles = [
         (file, f"is the second file of view {view} of {names[key]}: {groups[key][view]} is taken")
-        for file, view, key in later
+        for file, (view, key) in keys.items()
+        if groups[key][view] != file
     ]
     return recordings, doubles

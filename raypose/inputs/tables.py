@@ -34,19 +34,10 @@ _FILTERED = "_filtered"
 
 @dataclass(frozen=True, slots=True)
 class FoundTable:
-    """A table of predictions, by its name and place.
-
-    Attributes:
-        path: absolute.
-        folder: the model directory, or the directory that it lies in.
-        key: the stem of its video, with the folders below `video_preds`.
-        label: what its name says beside the video's (`DLC_resnet50_…`).
-    """
-
-    path: Path
-    folder: Path
-    key: str
-    label: str = ""
+    path: Path  # absolute
+    folder: Path  # the model directory, or the directory that it lies in
+    key: str  # the stem of its video, with the folders below `video_preds`
+    label: str = ""  # what its name says beside the video's (`DLC_resnet50_…`)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +58,6 @@ def find_tables(arguments: Sequence[str]) -> FoundTables:
     Raises:
         UsageError: an argument stands for nothing, or all of them for no table.
     """
-    if not arguments:
-        raise UsageError("no tables are named")
     tables: dict[Path, FoundTable] = {}
     excluded: dict[Path, str] = {}
     for argument in arguments:
@@ -90,18 +79,17 @@ def find_tables(arguments: Sequence[str]) -> FoundTables:
             excluded[Path(os.path.abspath(os.path.expanduser(argument)))] = "holds no table"
     if not tables:
         raise UsageError("no table of predictions there", path=argument, hint=_hint(argument))
-    kept, doubles = _without_doubles(list(tables.values()))
-    return FoundTables(tuple(kept), (*excluded.items(), *doubles))
+    doubles = _doubles(list(tables.values()))
+    kept = tuple(table for path, table in tables.items() if path not in doubles)
+    return FoundTables(kept, (*excluded.items(), *doubles.items()))
 
 
 def _hint(argument: str) -> str:
     folder = Path(os.path.expanduser(argument))
     if below := sorted(p.parent.name for name in FOLDERS for p in folder.glob(f"*/{name}")):
         return f"Give the model directories in it: {', '.join(below[:5])}."
-    return (
-        "Give tables of Lightning Pose, DeepLabCut or SLEAP (.csv, .h5), directories or globs of "
-        "them, or model directories."
-    )
+    kinds = "tables of Lightning Pose, DeepLabCut or SLEAP (.csv, .h5)"
+    return f"Give {kinds}, directories or globs of them, or model directories."
 
 
 def _expand(argument: str) -> Iterable[Path]:
@@ -169,19 +157,15 @@ def _video_of(stem: str, look: TableLook) -> tuple[str, str]:
     return video, stem.replace(video, "", 1)
 
 
-def _without_doubles(
-    tables: Sequence[FoundTable],
-) -> tuple[list[FoundTable], list[tuple[Path, str]]]:
-    """One file of each table that was found twice."""
+def _doubles(tables: Sequence[FoundTable]) -> dict[Path, str]:
+    """All but one file of each table that was found twice, and why."""
     known = {(t.folder, t.key, t.label, t.path.suffix.lower()) for t in tables}
-    kept, excluded = [], []
+    doubles = {}
     for table in tables:
         same = (table.folder, table.key)
         plain = table.label.removesuffix(_FILTERED)
         if table.path.suffix.lower() != ".csv" and (*same, table.label, ".csv") in known:
-            excluded.append((table.path, "is there as CSV too"))
+            doubles[table.path] = "is there as CSV too"
         elif plain != table.label and any((*same, plain, suffix) in known for suffix in SUFFIXES):
-            excluded.append((table.path, "is there unfiltered too"))
-        else:
-            kept.append(table)
-    return kept, excluded
+            doubles[table.path] = "is there unfiltered too"
+    return doubles

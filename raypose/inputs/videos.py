@@ -41,44 +41,31 @@ NO_VIDEO = "no video track in them"
 
 @dataclass(frozen=True, slots=True)
 class FoundVideo:
-    """A file that is taken for a video until it is opened.
-
-    Attributes:
-        path: absolute path or URL.
-        named: whether the user named this very file, and no directory or glob.
-    """
+    """A file that is taken for a video until it is opened."""
 
     path: AnyPath
-    named: bool = False
+    named: bool = False  # whether the user named this very file, and no directory or glob
 
 
 @dataclass(frozen=True, slots=True)
 class Excluded:
-    """A file that is no input, and why: `OWN`, `LINK` or `NO_VIDEO`."""
-
     path: AnyPath
-    reason: str
+    reason: str  # `OWN`, `LINK` or `NO_VIDEO`
 
 
 @dataclass(frozen=True, slots=True)
 class FoundVideos:
-    """What arguments stand for, each once, in order.
-
-    Attributes:
-        broken: links that lead nowhere, and directories that can't be searched.
-    """
+    """What arguments stand for, each once, in order."""
 
     videos: tuple[FoundVideo, ...]
-    broken: tuple[VideoError, ...] = ()
+    broken: tuple[VideoError, ...] = ()  # broken links, directories that can't be searched
     excluded: tuple[Excluded, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """A video that can't be used, and why; `key` is that of the outputs that it would have."""
-
     path: str
-    key: str
+    key: str  # of the outputs that it would have
     error: RayposeError
 
 
@@ -200,20 +187,16 @@ def _is_text(path: AnyPath) -> bool:
     return bool(text) and all(c.isprintable() or c.isspace() for c in text)
 
 
-def probe_videos(
-    videos: Sequence[FoundVideo], keys: Sequence[str], *, workers: int | None = None
-) -> list[VideoSpec | Unusable]:
+def probe_videos(videos: Sequence[FoundVideo], keys: Sequence[str]) -> list[VideoSpec | Unusable]:
     """Describe the videos, several at a time; the order is kept."""
     # Most of the time each waits for the disk.
-    count = workers or min(32, 4 * usable_cores())
-    with ThreadPoolExecutor(count, thread_name_prefix="probe") as pool:
+    with ThreadPoolExecutor(min(32, 4 * usable_cores()), thread_name_prefix="probe") as pool:
         return list(pool.map(_probe, (video.path for video in videos), keys))
 
 
 def _probe(path: AnyPath, key: str) -> VideoSpec | Unusable:
     try:
-        local = storage.local_path(path)
-        if local is not None and local.exists() and not local.is_file():
+        if isinstance(path, Path) and path.exists() and not path.is_file():
             raise VideoError("is not a regular file", path=path, hint="Copy it to one.")
         return probe(path, key)
     except RayposeError as error:

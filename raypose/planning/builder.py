@@ -14,7 +14,7 @@ from raypose.eks.recording import check_mode, mirrored_views, views_by_suffix
 from raypose.errors import SmoothingError, UsageError, VideoError
 from raypose.inference.bbox import bbox_path, read_bboxes
 from raypose.inference.device import PRECISIONS_OF_AUTO
-from raypose.inputs.calibration import find_calibration
+from raypose.inputs.sessions import find_calibration
 from raypose.metrics.compute import TEMPORAL_NORM, wanted_metrics
 from raypose.planning.checks import check_lengths
 from raypose.planning.contents import Contents

@@ -223,10 +223,10 @@ def _view_names(config: RunConfig, models: Sequence[ModelSpec]) -> tuple[str, ..
     named = [model.view_names for model in models if model.takes_views]
     views = config.views or (named[0] if named else ())
     if config.calibration is not None:
-        from raypose.inputs.calibration import camera_names
+        from raypose.eks.calibration import read_cameras
 
-        cameras = camera_names(config.calibration)  # which also raises its errors
-        views = views or cameras
+        cameras = read_cameras(config.calibration)  # which also raises its errors
+        views = views or tuple(camera.name for camera in cameras)
     return views
 
 

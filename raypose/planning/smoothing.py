@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from raypose.config import SmoothConfig
+from raypose.eks.calibration import read_cameras
 from raypose.errors import UsageError
-from raypose.inputs.calibration import camera_names
 from raypose.inputs.sessions import Grouping, read_session_list
 from raypose.inputs.tables import FoundTables, find_tables
 from raypose.planning.builder import smooth_step
@@ -91,7 +91,7 @@ def _views(config: SmoothConfig, listed: Grouping | None) -> tuple[str, ...]:
     views = config.views if listed is None else listed.views
     if config.calibration is None:
         return views
-    cameras = camera_names(config.calibration)
+    cameras = tuple(camera.name for camera in read_cameras(config.calibration))
     unknown = [view for view in views if view not in cameras]
     if unknown:
         raise UsageError(

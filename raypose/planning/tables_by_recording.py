@@ -245,7 +245,7 @@ def _as_listed(listed: Grouping, videos: _Videos) -> Grouping:
     left = dict.fromkeys(videos)
     recordings = []
     for recording in listed.recordings:
-        files = []
+        files = {}
         for view, path in recording.files:
             # `day1/cam.mp4` is the video `day1/cam`, or else `cam`.
             parts = path.with_suffix("").parts
@@ -253,9 +253,7 @@ def _as_listed(listed: Grouping, videos: _Videos) -> Grouping:
             key = next((k for k in (of_table.get(Path(str(path))), *tails) if k in left), None)
             if key is not None:
                 del left[key]
-                files.append((view, _path(key)))
-        known = {view for view, _ in files}
-        missing = tuple(view for view in listed.views if view not in known)
-        recordings.append(Recording(recording.name, tuple(files), missing))
+                files[view] = _path(key)
+        recordings.append(Recording.of(recording.name, files, listed.views))
     unmatched = tuple((_path(key), "is not in the list") for key in left)
     return Grouping(listed.views, tuple(recordings), unmatched)

@@ -72,7 +72,7 @@ def drop_frames(table: AnyPath) -> None:
     """Remove the file of frames that was committed with an earlier table in this place."""
     path = frames_beside(table)
     if storage.exists(path) and not records.check(path, {}).untracked:
-        storage.remove(path)
+        storage.store_of(path).remove(path)
 
 
 def commit_table(

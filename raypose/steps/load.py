@@ -16,6 +16,7 @@ from raypose.steps.base import Outcome, Step
 from raypose.steps.frame_files import with_frames
 from raypose.storage import as_path, records, regular_files
 from raypose.storage.digests import digest_of_blocks, verified
+from raypose.storage.origins import Origin, videos_of
 from raypose.tables import read_table
 from raypose.tables.keypoints import KeypointTable
 from raypose.worker.context import Context
@@ -52,9 +53,9 @@ class Load(Step):
         with verified(path, self.digest, "the table"):
             table = load_table(path)
         table = with_frames(table, as_path(self.path), local)
-        known = records.recorded(as_path(self.path)) if self.recorded else None
-        if known is not None and known.digest == self.digest:
-            table = replace(table, origin=known.origin)
+        record = records.read_record(as_path(self.path)) if self.recorded else None
+        if record is not None and record["digest"] == self.digest:
+            table = replace(table, origin=Origin(record["recipe"], videos_of(record) or ()))
         return Outcome([table], warnings=list(table.notes))
 
 
@@ -67,7 +68,7 @@ def load_table(path: str) -> KeypointTable:
         TableError: the file is damaged, cut short, or is no such table.
         OSError: the file can't be read.
     """
-    committed = records.recorded_digest(Path(path))
+    committed = (records.read_record(Path(path)) or {}).get("digest", "")
     if committed and not _is_whole(Path(path), committed):
         raise TableError(
             "its last row is cut short, which it was not when raypose wrote it",

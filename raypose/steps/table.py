@@ -14,7 +14,7 @@ from raypose.steps.load import Load
 from raypose.steps.provenance import joined
 from raypose.steps.ranges import range_folder, read_range, remove_ranges
 from raypose.storage import as_path, digests, records
-from raypose.storage.origins import Origin, VideoRead
+from raypose.storage.origins import Origin, VideoRead, videos_of
 from raypose.storage.provenance import Provenance
 from raypose.tables.keypoints import COORDS, KeypointTable
 from raypose.video.frames import Frames, describe
@@ -91,9 +91,9 @@ class Table(OutputStep):
         for _, _, path in self.ranges:
             if path:
                 values, frames = read_range(as_path(path))
-                known = records.recorded(as_path(path))
-                made_from.append(self.provenance if known is None else known.made_from)
-                videos += [] if known is None else known.origin.videos
+                record = records.read_record(as_path(path)) or {}
+                made_from.append(record.get("made_from", self.provenance))
+                videos += videos_of(record) or ()
             else:
                 predicted = next(arriving)
                 values, frames = predicted.values, predicted.frames

@@ -22,7 +22,6 @@ from raypose.storage.files import (
     list_files,
     read_bytes,
     read_head,
-    remove,
     store_of,
     write_text,
 )
@@ -30,6 +29,5 @@ from raypose.storage.paths import AnyPath, as_path, common_folder, local_path, p
 
 __all__ = [
     "AnyPath", "as_path", "blocks", "common_folder", "exists", "identity_of", "list_files",
-    "local_path", "map_store_errors", "parts", "read_bytes", "read_head", "remove", "store_of",
-    "write_text",
+    "local_path", "map_store_errors", "parts", "read_bytes", "read_head", "store_of", "write_text",
 ]  # fmt: skip

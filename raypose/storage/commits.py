@@ -42,8 +42,7 @@ def committing(
 
     Args:
         output: the final path.
-        provenance: what it is made from.
-        source: path of the video, for the record.
+        provenance: for the record, like `source`, the path of the video.
         stats: what to record about it; may be filled inside the block.
         videos: asked for the videos that were read, just before the commit; nothing is committed
             if it raises because one has changed.
@@ -61,8 +60,14 @@ def committing(
         try:
             touch(temporary)
             yield temporary
-            read = [video.as_dict() for video in videos()]
-            _commit(temporary, output, provenance, source, stats or {}, read)
+            made = {
+                "source": source,
+                "recipe": digest_of_json(provenance),
+                "made_from": dict(provenance),
+                "videos": [video.as_dict() for video in videos()],
+                "facts": stats or {},
+            }
+            _commit(temporary, output, made)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
@@ -74,14 +79,7 @@ def committing(
         raise OutputError(named.message, path=path, hint=named.hint) from error
 
 
-def _commit(
-    temporary: Path,
-    output: AnyPath,
-    provenance: Provenance,
-    source: str,
-    stats: dict[str, Any],
-    videos: list[dict[str, Any]],
-) -> None:
+def _commit(temporary: Path, output: AnyPath, made: dict[str, Any]) -> None:
     store = store_of(output)
     digest = digest_of_file(temporary)
     if store.exists(output):
@@ -91,20 +89,15 @@ def _commit(
     identity = store.put(temporary, output)
     record = {
         "file": output.name,
-        "source": source,
+        **made,
         **identity.kept_by_rename(),
         "digest": digest,
-        "recipe": digest_of_json(provenance),
-        "made_from": dict(provenance),
-        "videos": videos,
-        "facts": stats,
         "made_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "raypose": __version__,
     }
-    place = record_path(output)
-    if store.is_folder(place):
-        _back_up(place)
-    write_text(place, json_text(record, indent=1))
+    if store.is_folder(record_path(output)):
+        _back_up(record_path(output))
+    write_text(record_path(output), json_text(record, indent=1))
 
 
 def _back_up(path: AnyPath) -> None:

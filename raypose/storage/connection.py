@@ -9,7 +9,7 @@ final.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,12 +41,6 @@ def shared_environment() -> dict[str, str]:
     return {name: os.environ[name] for name in SHARED_VARIABLES if name in os.environ}
 
 
-def apply_environment(values: Mapping[str, str]) -> None:
-    """Take over a driver's `shared_environment`; variables that are set here stay."""
-    for name, value in values.items():
-        os.environ.setdefault(name, value)
-
-
 def _endpoint_url() -> str | None:
     return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
 
@@ -56,16 +50,14 @@ def options(scheme: str) -> dict[str, Any]:
     # Listings are not cached: a run must see what another one has just written.
     chosen: dict[str, Any] = {"use_listings_cache": False}
     if scheme == "s3":
+        retries = {"retries": {"mode": "standard", "max_attempts": _MAX_ATTEMPTS}}
+        chosen["config_kwargs"] = {} if "AWS_MAX_ATTEMPTS" in os.environ else retries
         # s3fs does not retry concurrent reads that break off; `object_store.fetch` has its own.
-        config: dict[str, Any] = {}
-        if "AWS_MAX_ATTEMPTS" not in os.environ:
-            config["retries"] = {"mode": "standard", "max_attempts": _MAX_ATTEMPTS}
-        chosen |= {"config_kwargs": config, "max_concurrency": 1}
+        chosen["max_concurrency"] = 1
         # Named here, so that it is part of what tells one store from another.
         chosen["endpoint_url"] = _endpoint_url()
         # botocore itself reads only AWS_DEFAULT_REGION; all other tools read both.
-        region = os.environ.get("AWS_REGION")
-        if region:
+        if region := os.environ.get("AWS_REGION"):
             chosen["client_kwargs"] = {"region_name": region}
     return chosen
 
@@ -74,11 +66,8 @@ def options(scheme: str) -> dict[str, Any]:
 def map_store_errors(path: object, *, missing_is_an_error: bool = True) -> Iterator[None]:
     """Turn what a store's package raises into a `StorageError` that names the URL.
 
-    Errors about a local path pass unchanged.
-
-    Args:
-        path: the path or URL that the block reads or writes.
-        missing_is_an_error: whether a missing object is a `StorageError` too.
+    Errors about a local path pass unchanged, and a `FileNotFoundError` about an object does so
+    unless `missing_is_an_error`.
     """
     try:
         yield
@@ -87,17 +76,12 @@ def map_store_errors(path: object, *, missing_is_an_error: bool = True) -> Itera
     except FileNotFoundError as error:
         if isinstance(path, Path) or not missing_is_an_error:
             raise
-        raise missing_object(path) from error
+        message = "there is no such object, or no such bucket"
+        raise StorageError(message, path=str(path), hint="Check the URL.") from error
     except Exception as error:  # s3fs and gcsfs raise those of five libraries
         if isinstance(path, Path):
             raise
         raise _named(str(path), error) from error
-
-
-def missing_object(path: object) -> StorageError:
-    """The error for an object that is not there."""
-    message = "there is no such object, or no such bucket"
-    return StorageError(message, path=str(path), hint="Check the URL.")
 
 
 def _named(url: str, error: Exception) -> RayposeError:

@@ -75,13 +75,10 @@ def verified(
     """Check that what the block reads from a local file is what the plan saw.
 
     Args:
-        path: the file.
+        path: of the file.
         digest: its `remembered_digest` when the plan was made; empty where there was no plan.
-        what: what it is, for the message (`the calibration`).
+        what: names the file in the message (`the calibration`).
         error: the class to raise where it has changed.
-
-    Raises:
-        OSError: the file can't be read.
     """
     if not digest:
         yield
@@ -147,15 +144,13 @@ def digest_of_open(
 ) -> str:
     """As `content_digest`, of an open file of any identity if it is None, and not remembered."""
 
-    def is_same() -> bool:
-        now = Identity.of_status(os.fstat(file.fileno()))
-        return identity is None or now == identity
-
-    if not is_same():
+    before = Identity.of_status(os.fstat(file.fileno()))
+    if identity not in (None, before):
         return ""
     file.seek(0)
     digest = _xxh3(iter(lambda: file.read(_BLOCK_BYTES), b""), should_stop)
-    return digest if is_same() else ""
+    after = Identity.of_status(os.fstat(file.fileno()))
+    return digest if identity in (None, after) else ""
 
 
 def note_path(kind: str, path: object) -> Path:

@@ -6,11 +6,10 @@ import functools
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 from raypose.storage import regular_files
-from raypose.storage.connection import missing_object
+from raypose.storage.connection import map_store_errors
 from raypose.storage.identity import Identity
 from raypose.storage.layout import HIDDEN
 from raypose.storage.object_store import ObjectStore
@@ -38,8 +37,8 @@ class LocalStore(Store[Path]):
     def is_folder(self, path: Path) -> bool:
         return path.is_dir()
 
-    def read(self, path: Path, max_bytes: int | None = None) -> bytes:
-        return regular_files.read_file(path, max_bytes)
+    def read(self, path: Path) -> bytes:
+        return regular_files.read_file(path)
 
     def read_head(self, path: Path, n_bytes: int) -> bytes:
         with regular_files.open_file(path) as file:
@@ -115,21 +114,21 @@ def exists(path: AnyPath) -> bool:
     return store_of(path).exists(path)
 
 
-def read_bytes(path: AnyPath, max_bytes: int | None = None) -> bytes:
+def read_bytes(path: AnyPath) -> bytes:
     """As `Store.read`, except that a missing object is a `StorageError`."""
-    with _required(path):
-        return store_of(path).read(path, max_bytes)
+    with map_store_errors(path):
+        return store_of(path).read(path)
 
 
 def read_head(path: AnyPath, n_bytes: int) -> bytes:
     """As `Store.read_head`, except that a missing object is a `StorageError`."""
-    with _required(path):
+    with map_store_errors(path):
         return store_of(path).read_head(path, n_bytes)
 
 
 def blocks(path: AnyPath) -> Iterator[bytes]:
     """As `Store.blocks`, except that a missing object is a `StorageError`."""
-    with _required(path):
+    with map_store_errors(path):
         yield from store_of(path).blocks(path)
 
 
@@ -140,20 +139,6 @@ def write_text(path: AnyPath, text: str) -> None:
 
 def list_files(folder: AnyPath, *, recursive: bool = False) -> Sequence[AnyPath]:
     return store_of(folder).list_files(folder, recursive=recursive)
-
-
-def remove(path: AnyPath) -> None:
-    store_of(path).remove(path)
-
-
-@contextmanager
-def _required(path: AnyPath) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError as error:
-        if isinstance(path, Path):
-            raise
-        raise missing_object(path) from error
 
 
 def _files_in(folder: Path | str, recursive: bool) -> Iterator[str]:
@@ -170,6 +155,4 @@ def _files_in(folder: Path | str, recursive: bool) -> Iterator[str]:
 
 def _nearest_folder(folder: Path) -> Path:
     """The folder itself, or the one in which it would be made."""
-    while not folder.is_dir() and folder != folder.parent:
-        folder = folder.parent
-    return folder
+    return next((place for place in (folder, *folder.parents) if place.is_dir()), folder)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
-
-_MARKS = ("mtime_ns", "ctime_ns", "inode", "etag")
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,33 +13,27 @@ class Identity:
     """Changes with everything that a user can do to a file: edit it, copy over it, replace it.
 
     The device is not part of it: two hosts give the same network file system different numbers.
-
-    Attributes:
-        size: bytes.
-        marks: the file's times of modification and of change in nanoseconds and its inode, or an
-            object's ETag, by their names in `_MARKS`.
     """
 
-    size: int
-    marks: tuple[tuple[str, int | str], ...]
+    size: int  # bytes
+    mtime_ns: int | None = None
+    ctime_ns: int | None = None
+    inode: int | None = None
+    etag: str | None = None  # of an object, which has nothing else
 
     @classmethod
     def of_status(cls, status: os.stat_result) -> Identity:
-        """The identity of a local file from its `stat`."""
-        values = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-        return cls(status.st_size, tuple(zip(_MARKS, values, strict=False)))
+        return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Identity | None:
         """The inverse of `as_dict`, other values are ignored; None where some are missing."""
-        size = values.get("size")
-        marks = tuple((name, values[name]) for name in _MARKS if name in values)
-        if type(size) is not int or not marks:
-            return None
-        return cls(size, marks) if all(type(v) in (int, str) for _, v in marks) else None
+        known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
+        fit = type(known.get("size")) is int and all(type(v) in (int, str) for v in known.values())
+        return cls(**known) if fit and len(known) > 1 else None
 
     def as_dict(self) -> dict[str, int | str]:
-        return {"size": self.size, **dict(self.marks)}
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
     def kept_by_rename(self) -> dict[str, int | str]:
         """The values that stay when a file is renamed, for its record."""
@@ -53,6 +45,5 @@ class Identity:
         Some network file systems change the inode or the time of change of a file by themselves:
         then only the content can tell.
         """
-        mine, others = dict(self.marks), dict(other.marks)
-        mtime = mine.get("mtime_ns")
-        return self.size == other.size and mtime is not None and mtime == others.get("mtime_ns")
+        is_known = self.mtime_ns is not None
+        return is_known and (self.size, self.mtime_ns) == (other.size, other.mtime_ns)

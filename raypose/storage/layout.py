@@ -25,18 +25,11 @@ METRICS = ("temporal_norm", "pca_singleview_error", "pca_multiview_error")
 
 @dataclass(frozen=True, slots=True)
 class OutputPaths:
-    """The files of one owner, whose directory is `root`, and one video.
+    """The files of one owner and one video."""
 
-    Attributes:
-        folder: `video_preds` (or `video_preds_infer`) with the mirrored folders of the key.
-        stem: last part of the key.
-    """
-
-    folder: AnyPath
-    stem: str
+    folder: AnyPath  # `video_preds` (or `video_preds_infer`) with the mirrored folders of the key
+    stem: str  # last part of the key
     layout: Layout
-    root: AnyPath
-    key: str
 
     @property
     def predictions(self) -> AnyPath:
@@ -76,13 +69,8 @@ class OutputPaths:
 
 
 def owner_root(name: str, output_dir: AnyPath | None, own_dir: AnyPath | None) -> AnyPath:
-    """Directory of an owner's outputs: below `output_dir` (`-o`) if given, else its own one.
-
-    Args:
-        name: the model's output name, or `eks`.
-        output_dir: `-o`, if given.
-        own_dir: the model directory, or `--eks-dir`.
-    """
+    """Directory of the outputs of a model or of `eks`: below `output_dir` (`-o`) if given, else
+    its own one, the model directory or `--eks-dir`."""
     if output_dir is not None:
         return output_dir / _name_in(output_dir, name)
     assert own_dir is not None, "RunConfig asks for --eks-dir where there is no -o"
@@ -95,10 +83,8 @@ def tables_folder(root: AnyPath, layout: Layout) -> AnyPath:
 
 def output_paths(root: AnyPath, key: str, layout: Layout) -> OutputPaths:
     """The files of the video `key` of the owner whose directory is `root`."""
-    base = tables_folder(root, layout)
-    key = _name_in(root, key)
-    parent, _, stem = key.rpartition("/")
-    return OutputPaths(base / parent, stem, layout, root, key)
+    parent, _, stem = _name_in(root, key).rpartition("/")
+    return OutputPaths(tables_folder(root, layout) / parent, stem, layout)
 
 
 def _name_in(root: AnyPath, name: str) -> str:

@@ -5,7 +5,6 @@ s3fs and gcsfs do the transfers, and retry what may pass by itself.
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -36,30 +35,22 @@ class ObjectStore(Store["UPath"]):
             if info["type"] != "file":
                 raise FileNotFoundError(str(path))
             etag = info.get("ETag") or info.get("etag") or info.get("generation") or ""
-            return Identity(int(info["size"]), (("etag", str(etag).strip('"')),))
+            return Identity(int(info["size"]), etag=str(etag).strip('"'))
 
     def exists(self, path: UPath) -> bool:
-        try:
+        with suppress(FileNotFoundError):
             self.identity(path)
-        except FileNotFoundError:
-            return False
-        return True
+            return True
+        return False
 
-    def read(self, path: UPath, max_bytes: int | None = None) -> bytes:
-        if max_bytes is None:
-            with map_store_errors(path, missing_is_an_error=False):
-                content: bytes = path.fs.cat_file(path.path)
-                return content
-        content = self.read_head(path, max_bytes + 1)
-        if len(content) > max_bytes:
-            raise OSError(errno.EFBIG, f"larger than {max_bytes} bytes", str(path))
-        return content
+    def read(self, path: UPath) -> bytes:
+        with map_store_errors(path, missing_is_an_error=False):
+            return bytes(path.fs.cat_file(path.path))
 
     def read_head(self, path: UPath, n_bytes: int) -> bytes:
         with map_store_errors(path, missing_is_an_error=False):
             try:
-                data: bytes = path.fs.cat_file(path.path, start=0, end=n_bytes)
-                return data
+                return bytes(path.fs.cat_file(path.path, start=0, end=n_bytes))
             except FileNotFoundError:
                 raise
             except Exception:

@@ -16,22 +16,14 @@ from raypose.storage.identity import Identity
 
 @dataclass(frozen=True, slots=True)
 class VideoRead:
-    """A video as a task has read it.
+    """A video as a task has read it."""
 
-    Attributes:
-        fingerprint: as in `VideoSpec`.
-        identity: of the file that was read.
-        content: digest of all its bytes; empty where the task did not need to know.
-        n_bad: frames whose status is not ok: suspect, corrupt or missing.
-    """
-
-    fingerprint: str
-    identity: Identity
-    content: str = ""
-    n_bad: int = 0
+    fingerprint: str  # as in `VideoSpec`
+    identity: Identity  # of the file that was read
+    content: str = ""  # digest of all its bytes; empty where the task did not need to know
+    n_bad: int = 0  # frames whose status is not ok: suspect, corrupt or missing
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for a record."""
         read = {"content": self.content, "n_bad": self.n_bad}
         return {"fingerprint": self.fingerprint, **self.identity.as_dict(), **read}
 
@@ -50,24 +42,17 @@ class VideoRead:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a table was made from.
-
-    Attributes:
-        provenance: digest of the provenance in its record.
-        videos: several where a network sees several views at once, or views are smoothed together.
-    """
-
-    provenance: str
+    provenance: str  # digest of the provenance in its record
+    # Several where a network sees several views at once, or views are smoothed together.
     videos: tuple[VideoRead, ...] = ()
 
 
 def videos_of(record: Mapping[str, Any]) -> tuple[VideoRead, ...] | None:
     """The videos that a record names; None where it names none or one is malformed."""
     entries = record.get("videos")
-    if not isinstance(entries, list) or not entries:
-        return None
-    known = [video for entry in entries if (video := VideoRead.from_dict(entry)) is not None]
-    return tuple(known) if len(known) == len(entries) else None
+    videos = map(VideoRead.from_dict, entries if isinstance(entries, list) else ())
+    known = tuple(video for video in videos if video is not None)
+    return known if known and len(known) == len(record["videos"]) else None
 
 
 def merged(videos: Iterable[VideoRead]) -> tuple[VideoRead, ...] | None:
@@ -78,8 +63,7 @@ def merged(videos: Iterable[VideoRead]) -> tuple[VideoRead, ...] | None:
         of_each.setdefault(video.fingerprint, []).append(video)
     together = []
     for reads in of_each.values():
-        first = _of_one_content(reads)
-        if first is None:
+        if (first := _of_one_content(reads)) is None:
             return None
         together.append(replace(first, n_bad=sum(read.n_bad for read in reads)))
     return tuple(together)
@@ -88,10 +72,9 @@ def merged(videos: Iterable[VideoRead]) -> tuple[VideoRead, ...] | None:
 def _of_one_content(reads: Sequence[VideoRead]) -> VideoRead | None:
     """The most complete entry, if all are of one file or of files with the same bytes."""
     known = [read for read in reads if read.content]
-    if len({read.content for read in known}) > 1:
-        return None
     identities = {read.identity for read in reads}
-    if len(identities) > 1 and identities != {read.identity for read in known}:
+    is_certain = len(identities) == 1 or identities == {read.identity for read in known}
+    if len({read.content for read in known}) > 1 or not is_certain:
         return None
     return known[0] if known else reads[0]
 

@@ -14,7 +14,7 @@ from typing import Any
 Provenance = Mapping[str, Any]
 """What an output is made from, as JSON: fingerprints, settings, versions of the method."""
 
-_SETTINGS = ("decoder", "decoder_asked", "precision")
+_DECODERS = ("decoder", "decoder_asked")
 _BOTH = "cpu+nvdec"
 
 
@@ -23,10 +23,7 @@ def acceptable(
 ) -> tuple[Provenance, ...]:
     """The provenances of tables that a request accepts; the first is that of a new table.
 
-    Args:
-        made_from: all but the settings.
-        precisions: those that the request can lead to.
-        decoder: the one that was asked for.
+    It asks for a `decoder` and can lead to some `precisions`; `made_from` is all but these.
     """
     fallen_back: dict[str, Any] = {"decoder": "cpu", "decoder_asked": "nvdec"}
     decoders: list[dict[str, Any]] = [{"decoder": decoder}, fallen_back]
@@ -42,24 +39,22 @@ def as_done(provenance: Provenance, *, precision: str, decoder: str) -> Provenan
     if asked is None:
         return provenance
     other = {} if decoder == asked else {"decoder_asked": asked}
-    chosen = {"precision": precision, "decoder": decoder, **other}
-    return {**_without_settings(provenance), **chosen}
+    return {**_without_decoders(provenance), "precision": precision, "decoder": decoder, **other}
 
 
 def together(provenances: Sequence[Provenance]) -> Provenance | None:
     """The provenance of a table from those of its parts; None where the parts do not match."""
-    first, *others = provenances
-    if all(provenance == first for provenance in others):
+    first = provenances[0]
+    if all(provenance == first for provenance in provenances):
         return first
-    bare = _without_settings(first)
-    kept = {**bare, "precision": first.get("precision")}
-    if any({**_without_settings(p), "precision": p.get("precision")} != kept for p in others):
+    bare = _without_decoders(first)
+    if any(_without_decoders(provenance) != bare for provenance in provenances):
         return None
     decoders = {str(provenance.get("decoder")) for provenance in provenances}
     decoder = _BOTH if len(decoders) > 1 else decoders.pop()
     asked = {"decoder_asked": "nvdec"} if decoder == _BOTH else {}
-    return {**bare, "precision": first["precision"], "decoder": decoder, **asked}
+    return {**bare, "decoder": decoder, **asked}
 
 
-def _without_settings(provenance: Provenance) -> dict[str, Any]:
-    return {name: value for name, value in provenance.items() if name not in _SETTINGS}
+def _without_decoders(provenance: Provenance) -> dict[str, Any]:
+    return {name: value for name, value in provenance.items() if name not in _DECODERS}

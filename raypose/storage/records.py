@@ -16,7 +16,6 @@ from raypose.storage.digests import digest_of_file, digest_of_json
 from raypose.storage.files import list_files, store_of
 from raypose.storage.identity import Identity
 from raypose.storage.layout import HIDDEN
-from raypose.storage.origins import Origin, videos_of
 from raypose.storage.paths import AnyPath
 from raypose.storage.provenance import Provenance
 
@@ -29,36 +28,16 @@ _TYPES: dict[str, type] = {
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Whether an output is done, and if not, why it must be made.
+    """Whether an output is done, and if not, why it must be made."""
 
-    Attributes:
-        done: whether the file is the committed one, made from this provenance.
-        reason: why not.
-        stats: what was recorded about the output.
-        source: path of the video it was made from, as recorded.
-        changed: parts of the provenance that differ from the recorded one.
-        untracked: whether there is a file that raypose has no record of.
-        provenance: the accepted one that it was made from, where done.
-        digest: of the file's bytes, where done.
-    """
-
-    done: bool
-    reason: str = ""
-    stats: Mapping[str, Any] | None = None
-    source: str = ""
-    changed: tuple[str, ...] = ()
-    untracked: bool = False
-    provenance: Provenance | None = None
-    digest: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """What the record of an output says about how it was made; `digest` is that of its bytes."""
-
-    digest: str
-    made_from: Provenance
-    origin: Origin
+    done: bool  # whether the file is the committed one, made from an accepted provenance
+    reason: str = ""  # why not
+    stats: Mapping[str, Any] | None = None  # what was recorded about it, where done
+    source: str = ""  # path of the video that it was made from, as recorded
+    changed: tuple[str, ...] = ()  # parts of the provenance that differ from the recorded one
+    untracked: bool = False  # whether there is a file that raypose has no record of
+    provenance: Provenance | None = None  # the accepted one that it was made from, where done
+    digest: str = ""  # of the file's bytes, where done
 
 
 def record_path(output: AnyPath) -> AnyPath:
@@ -75,7 +54,7 @@ def read_record(output: AnyPath) -> dict[str, Any] | None:
     """
     path = record_path(output)
     try:
-        content = store_of(path).read(path, _MAX_BYTES)
+        content = store_of(path).read_head(path, _MAX_BYTES)  # a larger one is cut, and so is none
         # Names of files need not be UTF-8.
         record = json.loads(content.decode(errors="surrogateescape"))
     except (OSError, ValueError, RecursionError):
@@ -87,29 +66,6 @@ def read_record(output: AnyPath) -> dict[str, Any] | None:
     return record if fits else None
 
 
-def recorded_digest(output: AnyPath) -> str:
-    """Digest of a file as raypose committed it; empty where there is no record of it."""
-    return str((read_record(output) or {}).get("digest", ""))
-
-
-def recorded(output: AnyPath) -> Recorded | None:
-    """What an output was made from by its record; None where there is no record.
-
-    Raises:
-        StorageError: the store can't be asked.
-    """
-    record = read_record(output)
-    if record is None:
-        return None
-    origin = Origin(record["recipe"], videos_of(record) or ())
-    return Recorded(record["digest"], record["made_from"], origin)
-
-
-def source_of(output: AnyPath) -> str:
-    """Path of the video that an output was made from, as recorded; empty where it is unknown."""
-    return str((read_record(output) or {}).get("source", ""))
-
-
 def check(
     output: AnyPath,
     provenance: Provenance,
@@ -119,9 +75,8 @@ def check(
     """Whether `output` is done: recorded as made from `provenance`, and unchanged since.
 
     Args:
-        output: the file.
-        provenance: what a new one would be made from.
-        others: further provenances that are acceptable.
+        output: path or URL.
+        provenance: what a new one would be made from; `others` are accepted too.
         why_stale: why, by its record, the output does not belong to the present videos, if so.
 
     Raises:
@@ -166,32 +121,31 @@ class RecordedFiles:
     """Tells raypose's own files from others by name; each folder is listed once."""
 
     def __init__(self) -> None:
-        self._names: dict[str, set[str]] = {}
+        self._listed: set[str] = set()
+        self._recorded: set[str] = set()
 
     def __contains__(self, path: AnyPath) -> bool:
-        folder = str(path.parent)
-        if folder not in self._names:
-            hidden = list_files(path.parent / HIDDEN)
-            names = [record.name for record in hidden if record.suffix == SUFFIX]
-            self._names[folder] = {name.removesuffix(SUFFIX) for name in names}
-        return path.name in self._names[folder]
+        if str(path.parent) not in self._listed:
+            self._listed.add(str(path.parent))
+            self.add_listing(list_files(path.parent / HIDDEN))
+        return str(path) in self._recorded
 
     def add_listing(self, paths: Iterable[AnyPath]) -> None:
         """Take in a recursive listing, so that its folders need not be listed again."""
         for path in map(str, paths):
-            folder, _, name = path.rpartition("/")
-            above, _, last = folder.rpartition("/")
-            if last != HIDDEN:
-                self._names.setdefault(folder, set())
-            elif name.endswith(SUFFIX):
-                self._names.setdefault(above, set()).add(name.removesuffix(SUFFIX))
+            output = _output_of(path)
+            self._listed.add((output or path).rpartition("/")[0])
+            self._recorded.add(output)
 
 
 def recorded_below(folder: AnyPath) -> set[str]:
     """Paths below a folder, relative to it, of all files that have a record."""
-    found = set()
-    for path in list_files(folder, recursive=True):
-        *above, name = str(path)[len(str(folder)) + 1 :].split("/")
-        if above and above[-1] == HIDDEN and name.endswith(SUFFIX):
-            found.add("/".join((*above[:-1], name.removesuffix(SUFFIX))))
-    return found
+    outputs = (_output_of(str(path)) for path in list_files(folder, recursive=True))
+    return {output[len(str(folder)) + 1 :] for output in outputs if output}
+
+
+def _output_of(record: str) -> str:
+    """The path of the output that a record stands for; empty for any other file."""
+    folder, hidden, name = record.rpartition(f"/{HIDDEN}/")
+    is_record = hidden and "/" not in name and name.endswith(SUFFIX)
+    return f"{folder}/{name.removesuffix(SUFFIX)}" if is_record else ""

@@ -27,7 +27,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,17 +50,9 @@ _SPARE_BYTES = 1 << 28
 
 @dataclass(frozen=True, slots=True)
 class ScratchSettings:
-    """Where scratch is, and how much of it may be used.
-
-    Attributes:
-        folder: directory on a local disk; the system's temporary directory where empty.
-        limit_bytes: limit for all runs of this user together; None for what the disk has.
-        run: name of the run, the same in all its processes.
-    """
-
-    folder: str = ""
-    limit_bytes: int | None = None
-    run: str = ""
+    folder: str = ""  # on a local disk; the system's temporary directory where empty
+    limit_bytes: int | None = None  # for all runs of this user together; None: what the disk has
+    run: str = field(default_factory=lambda: f"run-{secrets.token_hex(8)}")  # in all its processes
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +84,8 @@ class Scratch:
         self._base = root / f"raypose-{os.getuid()}"
         self._limit = settings.limit_bytes
         self._own = threading.local()
-        self._folder = self._base / (settings.run or f"run-{os.getpid()}")
+        self._folder = self._base / settings.run
+        self.outgoing = self._folder / "out"  # for outputs on their way to a store
         try:
             _make_private(self._base)
             for folder in self._base.iterdir():
@@ -107,7 +100,7 @@ class Scratch:
     def _enter(self) -> int:
         """Hold the run's lock; another process may be about to remove the folder."""
         while True:
-            (self._folder / "out").mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.outgoing.mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
                 handle = _open_lock(self._folder / "run.lock")
             except FileNotFoundError:
@@ -118,17 +111,10 @@ class Scratch:
                     return handle
             os.close(handle)
 
-    @property
-    def outgoing(self) -> Path:
-        """Folder for outputs on their way to a store."""
-        return self._folder / "out"
-
     def close(self) -> None:
-        """Let go of the run; its last process removes its files."""
-        if self._run_lock >= 0:
-            os.close(self._run_lock)
-            self._run_lock = -1
-            _remove_unless_held(self._folder)
+        """Let go of the run, once; its last process removes its files."""
+        os.close(self._run_lock)
+        _remove_unless_held(self._folder)
 
     @contextmanager
     def copy_of(
@@ -142,10 +128,10 @@ class Scratch:
         """A local copy of an object, for as long as the block lasts.
 
         Args:
-            url: the object.
+            url: of the object.
             should_stop: asked during the download.
             wait: whether to wait for room.
-            identity: the identity that the object must have; None for any.
+            identity: what the object must have; None for any.
 
         Raises:
             StorageError: it can't be read, is another object, or there is no room for it.
@@ -165,15 +151,13 @@ class Scratch:
             now = time.time_ns()  # finer than the kernel's own clock for files
             os.utime(copy, ns=(now, now))  # evicted last
             self._held.add(copy)
-            try:
-                yield copy
-            except RayposeError as error:
-                if error.path == str(copy):  # a name that users do not know
-                    raise type(error)(error.message, path=str(url), hint=error.hint) from error
-                raise
-            finally:
-                self._held.discard(copy)
+            yield copy
+        except RayposeError as error:
+            if error.path == str(copy):  # a name that users do not know
+                raise type(error)(error.message, path=str(url), hint=error.hint) from error
+            raise
         finally:
+            self._held.discard(copy)
             os.close(lock)
 
     @property
@@ -214,7 +198,8 @@ class Scratch:
             raise request.refused(reason, "Raise it with --scratch-gb.")
         deadline = time.monotonic() + _MAX_WAIT_S
         while True:
-            with _locked(self._base / "room.lock"):
+            with os.fdopen(_open_lock(self._base / "room.lock")) as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
                 # Asked first, so that what others let go meanwhile is seen below.
                 others_hold = self._others_hold(part)
                 # Repeated, since removing one copy may not be enough.
@@ -226,11 +211,9 @@ class Scratch:
                     return
             request.check_stopped()
             if not request.wait or not others_hold or time.monotonic() > deadline:
-                raise request.refused(
-                    f"scratch lacks {_gb(missing)} for a copy of it",
-                    f"Free some space below {self._base}, or choose another place with "
-                    "--scratch-dir.",
-                )
+                places = f"below {self._base}, or choose another place with --scratch-dir."
+                reason = f"scratch lacks {_gb(missing)} for a copy of it"
+                raise request.refused(reason, f"Free some space {places}")
             time.sleep(_POLL_S)
 
     def _missing_bytes(self, size: int) -> int:
@@ -288,17 +271,6 @@ def _try_lock(handle: int, *, shared: bool = False) -> bool:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock in the block, alone; waits for it."""
-    handle = _open_lock(path)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
-@contextmanager
 def _locked_if_free(path: Path) -> Iterator[bool]:
     """Hold an existing lock in the block, alone, if it is free; yields whether it is."""
     try:
@@ -306,10 +278,8 @@ def _locked_if_free(path: Path) -> Iterator[bool]:
     except OSError:
         yield False
         return
-    try:
+    with os.fdopen(handle):
         yield _try_lock(handle)
-    finally:
-        os.close(handle)
 
 
 def _make_private(folder: Path) -> None:
@@ -335,7 +305,7 @@ def _gb(n_bytes: int) -> str:
     return f"{n_bytes / 1e9:.1f} GB"
 
 
-_settings = ScratchSettings(run=f"run-{secrets.token_hex(8)}")
+_settings = ScratchSettings()
 _current: Scratch | None = None
 _making = threading.Lock()
 
@@ -345,19 +315,18 @@ def settings() -> ScratchSettings:
     return _settings
 
 
-def configure(folder: str = "", limit_bytes: int | None = None, run: str = "") -> None:
-    """Set where this process's scratch is, as in `ScratchSettings`, and close the one it had; by
-    default the run gets a new name."""
+def configure(settings: ScratchSettings) -> None:
+    """Set where this process's scratch is, and close the one it had."""
     global _settings
     close()
-    _settings = ScratchSettings(folder, limit_bytes, run or f"run-{secrets.token_hex(8)}")
+    _settings = settings
 
 
 @contextmanager
 def used(folder: Path | None, limit_gb: float | None) -> Iterator[None]:
     """The block has a scratch of its own, which is removed at the end; a GB is 10^9 bytes."""
     limit_bytes = None if limit_gb is None else int(limit_gb * 1e9)
-    configure("" if folder is None else str(folder), limit_bytes)
+    configure(ScratchSettings(str(folder or ""), limit_bytes))
     try:
         yield
     finally:

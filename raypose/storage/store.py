@@ -38,8 +38,8 @@ class Store(Protocol[P]):
         """Whether a folder takes this name, so that no file can be written there."""
         return False
 
-    def read(self, path: P, max_bytes: int | None = None) -> bytes:
-        """The whole content; an `OSError` (EFBIG) where it is larger than `max_bytes`."""
+    def read(self, path: P) -> bytes:
+        """The whole content."""
 
     def read_head(self, path: P, n_bytes: int) -> bytes:
         """The first `n_bytes`, or fewer where the file is shorter."""

@@ -74,12 +74,11 @@ def _is_left_over(path: Path) -> bool:
         return False
     if time.time() - path.stat().st_mtime > _STALE_S:
         return True
-    if match["host"] != _host():
-        return False
     try:
-        os.kill(int(match["pid"]), 0)
-    except OSError as error:
-        return isinstance(error, ProcessLookupError)  # else the process of another user
+        if match["host"] == _host():
+            os.kill(int(match["pid"]), 0)  # a PermissionError: the process of another user
+    except ProcessLookupError:
+        return True
     return False
 
 

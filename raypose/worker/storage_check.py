@@ -73,7 +73,7 @@ def check_storage(paths: IoPaths) -> Failure | None:
                 marker = as_path(root) / HIDDEN / paths.marker
                 storage.write_text(marker, "")
                 with contextlib.suppress(StorageError):  # some may write but not remove
-                    storage.remove(marker)
+                    storage.store_of(marker).remove(marker)
             elif not Path(root, HIDDEN, paths.marker).exists():
                 return _not_visible(root, host, "the output directory")
     except RayposeError as error:

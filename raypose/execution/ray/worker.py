@@ -19,7 +19,6 @@ from raypose.execution.ray.sizes import Sizes, node_resources
 from raypose.specs import ModelSpec, Progress, VideoSpec
 from raypose.steps.base import Summary, Task
 from raypose.storage import scratch
-from raypose.storage.connection import apply_environment
 from raypose.storage.scratch import ScratchSettings
 from raypose.worker.budget import Budget
 from raypose.worker.storage_check import IoPaths, check_storage
@@ -113,9 +112,9 @@ class Worker:
 
         os.environ.setdefault(*PASSIVE_THREADS)
         limit_arenas()  # on a cluster that others have started
-        apply_environment(settings.environment)
-        copies = settings.scratch
-        scratch.configure(copies.folder, copies.limit_bytes, copies.run)
+        for name, value in settings.environment.items():
+            os.environ.setdefault(name, value)
+        scratch.configure(settings.scratch)
         self._number = number
         self._settings = settings
         self._device = settings.device if computes else "cpu"

@@ -278,5 +278,5 @@ class TestProbe:
         for i in range(8):
             make_video(tmp_path / f"v{i}.mp4", n_frames=20 - i)
         found = find_videos([str(tmp_path)]).videos
-        specs = probe_videos(found, name_videos(found), workers=3)
+        specs = probe_videos(found, name_videos(found))
         assert [v.n_frames for v in specs if isinstance(v, VideoSpec)] == list(range(20, 12, -1))

@@ -169,7 +169,7 @@ def changed(video: VideoSpec, path: Path) -> VideoSpec:
     """The video as another file, if it is this one."""
     if video.path != str(path):
         return video
-    return replace(video, identity=Identity(1, (("mtime_ns", 1),)))
+    return replace(video, identity=Identity(1, mtime_ns=1))
 
 
 def record_of(output: str) -> dict[str, Any]:
@@ -186,7 +186,7 @@ def test_a_file_that_can_not_be_compared_is_stale(tmp_path: Path) -> None:
     path = make_video(tmp_path / "cam.mp4", n_frames=3)
     video = probe(path, "cam")
     assert video.identity is not None
-    read = replace(read_of(video), identity=Identity(video.identity.size, (("inode", 0),)))
+    read = replace(read_of(video), identity=Identity(video.identity.size, inode=0))
     digests._contents.clear()
     record = {"videos": [read.as_dict()]}
     assert Contents([video]).why_stale(record) == ""

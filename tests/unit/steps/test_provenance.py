@@ -24,7 +24,7 @@ from raypose.steps.frame_files import frames_provenance
 from raypose.steps.predict import Predicted
 from raypose.steps.provenance import bbox_as_planned, joined, of_members
 from raypose.steps.ranges import write_range
-from raypose.storage import digests, records
+from raypose.storage import digests, origins, records
 from raypose.storage.digests import remembered_digest
 from raypose.storage.identity import Identity
 from raypose.storage.layout import frames_beside
@@ -88,9 +88,9 @@ def table(owner: Owner, origin: Origin | None = None) -> KeypointTable:
 
 
 def videos_of(output: str) -> tuple[VideoRead, ...]:
-    known = records.recorded(Path(output))
-    assert known is not None
-    return known.origin.videos
+    record = records.read_record(Path(output))
+    assert record is not None
+    return origins.videos_of(record) or ()
 
 
 class TestTable:
@@ -133,7 +133,7 @@ class TestTable:
 
     def test_ranges_of_two_files(self, video: VideoSpec, owner: Owner) -> None:
         read = read_of(video)
-        other = replace(read, identity=Identity(9, (("inode", 1),)), content="another")
+        other = replace(read, identity=Identity(9, inode=1), content="another")
         args = self.args(video, owner, (0, 5, ""), (5, N_FRAMES, ""))
         parts = (
             Predicted(values(5), make_frames(5), PROVENANCE, (read,)),
@@ -147,7 +147,7 @@ class TestTable:
 
     def test_hosts_that_know_the_file_by_other_inodes(self, video: VideoSpec) -> None:
         read = read_of(video)
-        elsewhere = replace(read, identity=Identity(read.identity.size, (("inode", 1),)))
+        elsewhere = replace(read, identity=Identity(read.identity.size, inode=1))
         _, videos = joined(video, [PROVENANCE, PROVENANCE], [elsewhere, replace(read, content="")])
         assert videos == (elsewhere,)
 
@@ -323,4 +323,4 @@ def test_a_record_of_a_run_names_files_as_json(video: VideoSpec, owner: Owner) -
         }
     ]
     shutil.rmtree(folder)
-    assert records.recorded(Path(args.outputs["table"])) is None
+    assert records.read_record(Path(args.outputs["table"])) is None

@@ -10,8 +10,8 @@ import pytest
 from raypose.storage.identity import Identity
 from raypose.storage.origins import Origin, VideoRead, merged, union, videos_of
 
-FILE = Identity(9, (("mtime_ns", 1), ("ctime_ns", 2), ("inode", 3)))
-ELSEWHERE = Identity(9, (("mtime_ns", 1), ("ctime_ns", 2), ("inode", 4)))
+FILE = Identity(9, mtime_ns=1, ctime_ns=2, inode=3)
+ELSEWHERE = Identity(9, mtime_ns=1, ctime_ns=2, inode=4)
 READ = VideoRead("v", FILE, "abc", 2)
 
 

@@ -29,7 +29,7 @@ def came(store: Store) -> list[str]:
 
 
 def test_a_path_is_used_where_it_is(staging: Staging, tmp_path: Path) -> None:
-    scratch.configure(str(tmp_path / "scratch"))
+    scratch.configure(scratch.ScratchSettings(str(tmp_path / "scratch")))
     staging.expect([str(tmp_path / "b.mp4")])
     with staging.task():
         assert staging.local(str(tmp_path / "a.mp4")) == str(tmp_path / "a.mp4")

@@ -148,7 +148,7 @@ def test_what_the_table_was_made_from_is_named_too(
         assert video.identity is not None
         content = content_digest(Path(video.path), video.identity)
         mine = VideoRead(video.fingerprint, video.identity, content, n_bad=3)
-        view = VideoRead("view", Identity(1, (("inode", 1),)), "x")
+        view = VideoRead("view", Identity(1, inode=1), "x")
         assert video_check.seen([video], behind=Origin("r", (mine, view))) == (mine, view)
 
 
