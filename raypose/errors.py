@@ -29,6 +29,7 @@ import errno
 import os
 import traceback
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from raypose.text import shown
@@ -54,11 +55,7 @@ class RayposeError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Keyword arguments do not survive the default pickling of exceptions.
-        return _rebuild, (type(self), self.message, self.path, self.hint)
-
-
-def _rebuild(kind: type[RayposeError], message: str, path: str, hint: str) -> RayposeError:
-    return kind(message, path=path, hint=hint)
+        return partial(type(self), path=self.path, hint=self.hint), (self.message,)
 
 
 def one_line(path: str, message: str, hint: str) -> str:

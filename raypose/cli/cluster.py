@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from raypose.cli.base import app, command, complain, config_of, console, given
+from raypose.config import RunConfig, read_yaml
 from raypose.errors import ClusterError, UsageError
 from raypose.text import markup
 
 if TYPE_CHECKING:
     from raypose.cluster.submit import Cluster
-    from raypose.config import RunConfig
 
 Address = Annotated[
     str,
@@ -159,24 +159,18 @@ def _run_config(arguments: list[str]) -> RunConfig:
         raise UsageError(error.format_message(), hint="See raypose run --help") from None
     config_file = values.pop("config_file", None)
     config: RunConfig = config_of(config_file, values)
-    _check_paths(config_file, given(values))
-    if config.output_dir is None and config.run_dir is None:
-        hint = "Give -o or --run-dir on storage that the cluster's machines see."
-        raise UsageError("the job's log would be lost with the job", hint=hint)
-    return config
-
-
-def _check_paths(config_file: str | None, values: dict[str, Any]) -> None:
-    """A relative path would be relative to another directory on the cluster."""
-    from raypose.config import read_yaml
-
-    settings = {**(read_yaml(config_file) if config_file is not None else {}), **values}
+    # A relative path would be relative to another directory on the cluster.
+    written = {**(read_yaml(config_file) if config_file is not None else {}), **given(values)}
     for name in _PATHS:
-        value = settings.get(name)
+        value = written.get(name)
         for path in value if isinstance(value, list | tuple) else (value,):
             if path is not None and not str(path).startswith("/") and "://" not in str(path):
                 hint = "Give an absolute path as the cluster's machines see it, or a URL."
                 raise UsageError(f"{path}: the cluster can't resolve a relative path", hint=hint)
+    if config.output_dir is None and config.run_dir is None:
+        hint = "Give -o or --run-dir on storage that the cluster's machines see."
+        raise UsageError("the job's log would be lost with the job", hint=hint)
+    return config
 
 
 def _follow(cluster: Cluster, job_id: str) -> int:

@@ -104,16 +104,20 @@ class Cluster:
     ) -> str:
         """Submit a run, with paths as the cluster's machines see them; returns the id of its job.
 
-        Args:
-            config: the run.
-            command: how lists of jobs show it.
-            env: environment of the job and its workers.
-            code: `here` sends this raypose along; `image` uses the one of the cluster.
+        Lists of jobs show it as `command`; `env` is the environment of the job and its workers.
+        The code `here` sends this raypose along, `image` uses the one of the cluster.
 
         Raises:
             ClusterError: the cluster has another version of Ray, or rejects the job.
         """
-        self._check_version()
+        from ray import __version__ as ours
+
+        theirs = getattr(self._client, "_server_ray_version", ours)
+        if theirs.split(".")[:2] != ours.split(".")[:2]:
+            raise ClusterError(
+                f"the cluster at {self.address} runs Ray {theirs}, this machine {ours}",
+                hint="Use the image of cluster/Dockerfile, or the cluster's version of raypose.",
+            )
         job_id = f"raypose-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
         with tempfile.TemporaryDirectory(prefix="raypose-job-") as folder:
             Path(folder, _CONFIG).write_text(_settings(config), encoding="utf-8")
@@ -185,16 +189,6 @@ class Cluster:
         self.job(job_id)
         with self._named_errors():
             return bool(self._client.stop_job(job_id))
-
-    def _check_version(self) -> None:
-        from ray import __version__ as ours
-
-        theirs = getattr(self._client, "_server_ray_version", ours)
-        if theirs.split(".")[:2] != ours.split(".")[:2]:
-            raise ClusterError(
-                f"the cluster at {self.address} runs Ray {theirs}, this machine {ours}",
-                hint="Use the image of cluster/Dockerfile, or the cluster's version of raypose.",
-            )
 
     @contextlib.contextmanager
     def _named_errors(self, meaning: str = "") -> Iterator[None]:

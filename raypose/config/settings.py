@@ -37,8 +37,6 @@ Device = Literal["auto", "cpu", "cuda"]
 LabelKind = Literal["full", "snippet"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Runtime = Literal["torch", "onnx", "tensorrt"]
-Decoder = Literal["cpu", "nvdec"]
-Encoder = Literal["x264", "nvenc"]
 
 # Headings of `--help`.
 MODELS = "Models"
@@ -185,9 +183,9 @@ class RunConfig(Settings):
     """What runs the networks; onnx and tensorrt need models exported by litpose export."""
     batch_size: Annotated[Count | None, Option(_SPEED, default="chosen")] = None
     """Frames per batch."""
-    decoder: Annotated[Decoder, Option(_SPEED)] = "cpu"
+    decoder: Annotated[Literal["cpu", "nvdec"], Option(_SPEED)] = "cpu"
     """What decodes videos for the networks; nvdec, a GPU's decoder, is not yet tested on a GPU."""
-    encoder: Annotated[Encoder, Option(_SPEED)] = "x264"
+    encoder: Annotated[Literal["x264", "nvenc"], Option(_SPEED)] = "x264"
     """What encodes labelled videos; nvenc, a GPU's encoder, is not yet tested on a GPU."""
     chunk_frames: Annotated[Count, Option(_SPEED)] = 50_000
     """Longest range of frames that is one GPU task."""

@@ -203,14 +203,9 @@ def _without(stem: str, view: str) -> str:
     tokens, separators = parts[::2], ["", *parts[1::2]]
     spans = _spans(stem, view) or _spans(stem.casefold(), view.casefold())
     gone = {i for start, stop in spans for i in range(start, stop)}
-    text: str | None = None
-    separator = ""
-    for i, token in enumerate(tokens):
-        separator = separator or separators[i]
-        if i not in gone:
-            text = token if text is None else text + separator + token
-            separator = ""
-    return text or ""
+    kept = [i for i in range(len(tokens)) if i not in gone]
+    befores = (-1, *kept)
+    return "".join(separators[b + 1] + tokens[i] for b, i in zip(befores, kept, strict=False))
 
 
 def _name_of(root: Path, views: Sequence[str]) -> str:

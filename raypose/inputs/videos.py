@@ -82,27 +82,28 @@ def find_videos(arguments: Sequence[str], *, recursive: bool = False) -> FoundVi
     finder = _Finder(recursive)
     for argument in arguments:
         finder.add(argument)
-    found = finder.result()
-    if not found.videos and not found.broken:
-        counts = Counter(item.reason for item in found.excluded)
+    videos, doubles = _once(list(finder.found.values()))
+    excluded = (*finder.excluded.values(), *(Excluded(path, LINK) for path in doubles))
+    if not videos and not finder.search.broken:
+        counts = Counter(item.reason for item in excluded)
         counted = ", ".join(f"{reason} ({count})" for reason, count in counts.items())
         raise UsageError(f"no video there: {counted}", path=arguments[0])
-    return found
+    return FoundVideos(tuple(videos), tuple(finder.search.broken), excluded)
 
 
 class _Finder:
     def __init__(self, recursive: bool) -> None:
         self._recursive = recursive
-        self._search = Search(_has_video_suffix, recursive=recursive)
+        self.search = Search(_has_video_suffix, recursive=recursive)
         self._records = RecordedFiles()
-        self._found: dict[str, FoundVideo] = {}
-        self._excluded: dict[str, Excluded] = {}
+        self.found: dict[str, FoundVideo] = {}
+        self.excluded: dict[str, Excluded] = {}
 
     def add(self, argument: str) -> None:
-        n_broken = len(self._search.broken)
+        n_broken = len(self.search.broken)
         path = storage.local_path(argument)
         candidates = self._of_path(path, argument) if path else self._of_url(argument)
-        if not candidates and len(self._search.broken) == n_broken:
+        if not candidates and len(self.search.broken) == n_broken:
             hint = f"Give files, directories or globs of {', '.join(SUFFIXES)}"
             if not self._recursive:
                 hint += "; --recursive searches directories at all depths"
@@ -112,19 +113,19 @@ class _Finder:
             if not reason and not video.named and _is_text(video.path):
                 reason = NO_VIDEO
             if reason:
-                self._excluded.setdefault(str(video.path), Excluded(video.path, reason))
+                self.excluded.setdefault(str(video.path), Excluded(video.path, reason))
             else:
-                self._found.setdefault(str(video.path), video)
+                self.found.setdefault(str(video.path), video)
 
     def _of_path(self, path: Path, argument: str) -> list[FoundVideo]:
         if os.path.isdir(path):  # which a name that is too long does not disturb
-            return [FoundVideo(file) for file in self._search.below(path)]
+            return [FoundVideo(file) for file in self.search.below(path)]
         if os.path.lexists(path):
-            is_broken = self._search.is_broken_link(path)
+            is_broken = self.search.is_broken_link(path)
             return [] if is_broken else [FoundVideo(path, named=True)]
         if not glob.has_magic(argument):
             raise UsageError("no such file or directory", path=argument, hint="Check the path.")
-        return [FoundVideo(file) for file in self._search.matching(str(path))]
+        return [FoundVideo(file) for file in self.search.matching(str(path))]
 
     def _of_url(self, argument: str) -> list[FoundVideo]:
         url = as_path(argument)
@@ -138,12 +139,6 @@ class _Finder:
             self._records.add_listing(below)
         return [FoundVideo(p) for p in below if _looks_like_video(p, url)]
 
-    def result(self) -> FoundVideos:
-        """What was found, without files that were found under two names."""
-        videos, doubles = _once(list(self._found.values()))
-        excluded = (*self._excluded.values(), *(Excluded(path, LINK) for path in doubles))
-        return FoundVideos(tuple(videos), tuple(self._search.broken), excluded)
-
 
 def _once(found: Sequence[FoundVideo]) -> tuple[list[FoundVideo], list[AnyPath]]:
     """The videos without those that are reached a second time, and the links among these.
@@ -151,14 +146,11 @@ def _once(found: Sequence[FoundVideo]) -> tuple[list[FoundVideo], list[AnyPath]]
     Several links to a file that is not itself among the videos are videos of their own: their
     names are what the user calls them by.
     """
-    folders: dict[str, str] = {}
     places: dict[str, FoundVideo] = {}
     for video in found:
         place = str(video.path)
-        if storage.local_path(video.path) is not None:
-            folder = os.path.dirname(place)
-            folders.setdefault(folder, os.path.realpath(folder))
-            place = os.path.join(folders[folder], video.path.name)
+        if isinstance(video.path, Path):
+            place = os.path.join(os.path.realpath(video.path.parent), video.path.name)
         places.setdefault(place, video)
     links = [place for place in places if os.path.islink(place)]
     doubles = dict.fromkeys(link for link in links if os.path.realpath(link) in places)

@@ -124,14 +124,11 @@ def fetch(url: UPath, target: Path, expected: Identity, should_stop: Callable[[]
         data = _read_range(url, start, min(start + _BLOCK_BYTES, expected.size))
         os.pwrite(file.fileno(), data, start)
 
-    with target.open("r+b" if target.exists() else "wb") as file:
+    mode = "r+b" if target.exists() else "wb"
+    with target.open(mode) as file, ThreadPoolExecutor(_PARALLEL, "fetch") as pool:
         file.truncate(expected.size)
-        pool = ThreadPoolExecutor(_PARALLEL, thread_name_prefix="fetch")
-        try:
-            for _ in pool.map(copy, range(0, expected.size, _BLOCK_BYTES)):
-                pass
-        finally:
-            pool.shutdown(cancel_futures=True)
+        for _ in pool.map(copy, range(0, expected.size, _BLOCK_BYTES)):
+            pass  # the first error cancels the others
     with map_store_errors(url):
         now = ObjectStore().identity(url)
     if now != expected:

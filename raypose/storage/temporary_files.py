@@ -45,10 +45,9 @@ def touch(temporary: Path) -> None:
                 raise
 
 
-def remove_leftovers(folders: Iterable[AnyPath]) -> int:
-    """Remove temporary files from the hidden folders of output folders, and count them: those
-    of processes of this host that are gone, and those that have not been touched for a day."""
-    removed = 0
+def remove_leftovers(folders: Iterable[AnyPath]) -> None:
+    """Remove temporary files from the hidden folders of output folders: those of processes of
+    this host that are gone, and those that have not been touched for a day."""
     for folder in folders:
         if not isinstance(folder, Path):
             continue  # temporary files of objects are in scratch
@@ -57,9 +56,7 @@ def remove_leftovers(folders: Iterable[AnyPath]) -> int:
             with contextlib.suppress(OSError):  # another user's, or gone meanwhile
                 if _is_left_over(path):
                     path.unlink()
-                    removed += 1
         remove_if_empty(hidden / "tmp")
-    return removed
 
 
 def remove_if_empty(folder: Path) -> None:
