@@ -1,7 +1,7 @@
 """The command line: parse, call, print, exit code; nothing else.
 
-Heavy imports live inside the commands, so that `--help` answers at once. Each module adds its
-commands to the app when it is imported, in the order in which `--help` shows them.
+Heavy imports live inside the commands. A module adds its commands to the app when it is imported,
+which `base.COMMANDS` says when to do.
 """
 
 from __future__ import annotations
@@ -10,13 +10,6 @@ import io
 import sys
 
 from raypose.cli.base import app
-
-# isort: off
-from raypose.cli import run  # noqa: F401
-from raypose.cli import pose_app  # noqa: F401
-from raypose.cli import cluster  # noqa: F401
-from raypose.cli import demo  # noqa: F401
-# isort: on
 
 __all__ = ["app", "main"]
 

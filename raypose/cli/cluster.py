@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from raypose.cli.base import app, command, complain, config_of, console, given
+from raypose.cli.base import app, command, complain, console
+from raypose.cli.options import config_of, given
 from raypose.config import RunConfig, read_yaml
 from raypose.errors import ClusterError, UsageError
 from raypose.text import markup

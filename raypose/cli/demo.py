@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from raypose.cli.base import Device, Inline, app, command, console, given
+from raypose.cli.base import app, command, console
+from raypose.cli.options import Device, Inline, given
 from raypose.text import markup
 
 

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from raypose.cli.base import DataDir, Device, Inline, app, command, config_of
+from raypose.cli.base import app, command
+from raypose.cli.options import DataDir, Device, Inline, config_of
 from raypose.cli.run import run_and_show
 from raypose.storage import local_path
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from raypose.cli.base import app, console, with_options
+from raypose.cli.base import app, console
+from raypose.cli.options import with_options
 from raypose.config import RunConfig, SmoothConfig
 
 

@@ -22,7 +22,17 @@ from raypose.config import EksOptions, RunConfig, SmoothConfig, option_name
 from raypose.errors import ModelError
 from tests.projects import Project, fake_model
 
-HEAVY = ("torch", "ray", "pandas", "lightning_pose", "jax", "eks", "matplotlib", "sklearn")
+HEAVY = (
+    "pydantic",
+    "torch",
+    "ray",
+    "pandas",
+    "lightning_pose",
+    "jax",
+    "eks",
+    "matplotlib",
+    "sklearn",
+)
 
 
 @pytest.fixture
@@ -64,15 +74,25 @@ def imported_by(*arguments: str | Path) -> tuple[int, set[str]]:
     return process.returncode, set(line.split()[1:])
 
 
+@pytest.mark.parametrize("name", cli.base.COMMANDS)
+def test_the_list_of_commands_says_what_the_command_says(name: str) -> None:
+    code, text = invoke(name, "--help")
+    assert code == 0
+    assert cli.base.COMMANDS[name][1] in " ".join(text.split())
+
+
 class TestCost:
-    @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"]])
+    @pytest.mark.parametrize("arguments", [["--help"], ["--version"]])
     def test_help_imports_nothing_heavy(self, arguments: list[str]) -> None:
         assert imported_by(*arguments) == (0, set())
+
+    def test_help_of_run_imports_the_settings(self) -> None:
+        assert imported_by("run", "--help") == (0, {"pydantic"})
 
     def test_plan_imports_nothing_heavy(self, project: Project) -> None:
         project.video()
         arguments = ["plan", project.videos, *models(project), "--eks", "-o", project.out]
-        assert imported_by(*arguments, "--label", "full") == (0, set())
+        assert imported_by(*arguments, "--label", "full") == (0, {"pydantic"})
 
     def test_plan_of_ten_videos_takes_under_five_seconds(self, project: Project) -> None:
         for i in range(10):
