@@ -71,7 +71,8 @@ def _hint(data_dir: Path | None) -> str:
 def read_training_labels(spec: ModelSpec, data_dir: Path | None) -> TrainingLabels:
     """Labels of the training split in the network's input."""
     path = labels_path(spec, data_dir)
-    images, labels = _read_table(path)
+    file = read_label_file(path)
+    images, labels = file.images, file.points
     if labels.shape[1] != len(spec.keypoint_names):
         raise LabelsError(
             f"it labels {labels.shape[1]} keypoints, the model has {len(spec.keypoint_names)}",
@@ -116,14 +117,36 @@ def _image_sizes(
     return found
 
 
-def _read_table(path: Path) -> tuple[list[str], FloatArray]:
-    """Image names, and labels of shape (n, n_keypoints, 2) in pixels of each image."""
+@dataclass(frozen=True, eq=False)
+class LabelFile:
+    """What a file of labels holds.
+
+    Attributes:
+        images: paths of the images, as written, with slashes: `labeled-data/cam/img00000042.png`.
+        keypoint_names: in the order of `points`.
+        points: (n, n_keypoints, 2), in pixels of each image; NaN where a keypoint is not labelled.
+    """
+
+    images: tuple[str, ...]
+    keypoint_names: tuple[str, ...]
+    points: FloatArray
+
+
+def read_label_file(path: Path) -> LabelFile:
+    """Read labels of Lightning Pose or DeepLabCut.
+
+    Newer versions of DeepLabCut write an image's folders and name in columns of their own.
+
+    Raises:
+        LabelsError: it is no file of labels, or is damaged or empty.
+    """
     try:
         text = regular_files.read_file(path).decode("utf-8-sig")
         rows = list(csv.reader(io.StringIO(text, newline="")))
         coords = rows[2]
         x_columns = [i for i, coord in enumerate(coords) if coord == "x"]
         columns = [j for i in x_columns for j in (i, i + 1)]
+        names = tuple(rows[1][i] for i in x_columns)
         if not columns or any(coords[i + 1] != "y" for i in x_columns):
             raise LabelsError(
                 "no table of labels: its third row is not x, y, …", path=path, hint=_OTHER_TABLE
@@ -140,7 +163,8 @@ def _read_table(path: Path) -> tuple[list[str], FloatArray]:
     array = np.array(values, dtype=np.float64).reshape(len(body), -1, 2)
     if not (np.isnan(array) | (np.abs(array) < _MAX_POSITION)).all():
         raise LabelsError("a label in it is no position in an image", path=path, hint=_OTHER_TABLE)
-    return [row[0] for row in body], np.asarray(array, dtype=np.float32)
+    images = tuple("/".join(row[: x_columns[0]]) for row in body)
+    return LabelFile(images, names, np.asarray(array, dtype=np.float32))
 
 
 def _image_size(path: Path) -> tuple[int, int] | None:
