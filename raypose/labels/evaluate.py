@@ -120,8 +120,8 @@ def evaluate(labels: str | Path, directory: str | Path) -> Evaluation:
     for table in tables:
         if table.key in places:
             _compare(table, places[table.key], file, errors[table.owner], reasons)
-    known = np.isfinite(np.stack(list(errors.values())))
-    images = np.flatnonzero(known.any(axis=(0, 2)))
+    known = np.asarray(np.isfinite(np.stack(list(errors.values()))))
+    images = np.flatnonzero(known.any(axis=2).any(axis=0))
     notes = [_told(reason, names) for reason, names in reasons.items()]
     without = [n for k, n in enumerate(file.keypoint_names) if not known[:, :, k].any()]
     if without and len(images):

@@ -184,13 +184,13 @@ def _threshold(table: OutputTable) -> float:
 
 def _pca_errors(tables: Sequence[OutputTable], joined: KeypointTable) -> dict[str, FloatArray]:
     """The PCA errors that the run has computed: the mean of the tables that have them."""
-    errors = {}
+    errors: dict[str, FloatArray] = {}
     for name in METRICS[1:]:
         known = [
             values for table in tables if (values := _metric(table, name, joined)) is not None
         ]
         if known:
-            errors[name] = np.mean(known, axis=0, dtype=np.float32)
+            errors[name] = np.asarray(np.mean(known, axis=0), np.float32)
     return errors
 
 

@@ -156,7 +156,7 @@ def read_label_file(path: Path) -> LabelFile:
     except (OSError, ValueError, IndexError, csv.Error) as error:
         reason = (error.strerror or error) if isinstance(error, OSError) else error
         raise LabelsError(
-            f"the training labels can't be read: {reason}", path=path, hint=_OTHER_TABLE
+            f"the labels can't be read: {reason}", path=path, hint=_OTHER_TABLE
         ) from error
     if not values:
         raise LabelsError("there is no labelled frame in it", path=path, hint=_OTHER_TABLE)

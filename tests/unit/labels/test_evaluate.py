@@ -151,9 +151,7 @@ def test_errors_as_csv(out: Path, tmp_path: Path) -> None:
 
 def test_nothing_to_compare(out: Path, tmp_path: Path) -> None:
     labels = write_labels(tmp_path / "l.csv", [image("x", 1)], np.ones((1, len(NAMES), 2)))
-    with pytest.raises(
-        UsageError, match=r"can be compared .* of videos without .*: x"
-    ):
+    with pytest.raises(UsageError, match=r"can be compared .* of videos without .*: x"):
         evaluate(labels, out)
     with pytest.raises(LabelsError, match="no table of labels"):
         text = tmp_path / "t.csv"

@@ -62,6 +62,16 @@ def test_half_of_the_most_at_a_quarter_of_the_size() -> None:
     assert scores.main_part(2) == "temporal_norm"
 
 
+def test_the_main_part_is_the_one_that_is_unusual() -> None:
+    error, norm = np.full((6, 4), 30.0), np.zeros((6, 4))
+    norm[2] = 10
+    metrics = {"pca_singleview_error": error, "temporal_norm": norm}
+    scores = score_frames(make_table(), metrics, 0.9, size_px=40)
+    assert scores.parts["pca_singleview_error"][2] > scores.parts["temporal_norm"][2]
+    assert scores.main_part(2) == "temporal_norm"
+    assert scores.main_part(3) == ""
+
+
 def test_likelihoods_count_from_the_threshold_down() -> None:
     table = make_table()
     table.values[1, :, 2] = 0.45
