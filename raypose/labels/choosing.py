@@ -15,7 +15,7 @@ import numpy.typing as npt
 # worse frames.
 _POOL = 3
 # Two frames of a video closer than this show the same pose, in sizes of the animal (RMS).
-_SAME_POSE = 0.05
+_SAME_POSE = 0.1
 _MOST_CLUSTERED = 4000  # clustering takes the distances between all of them
 
 

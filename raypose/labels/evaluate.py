@@ -110,7 +110,7 @@ def evaluate(labels: str | Path, directory: str | Path) -> Evaluation:
     """
     file = _labels(Path(labels))
     tables = find_output_tables(directory)
-    labelled = np.flatnonzero(np.isfinite(file.points).all(axis=2).any(axis=1)).tolist()
+    labelled = np.flatnonzero(np.isfinite(file.points.sum(axis=2)).any(axis=1)).tolist()
     places, reasons = _places(file, labelled, tables)
     owners = {t.owner: t.is_smoothed for t in tables}
     errors = {
@@ -120,8 +120,8 @@ def evaluate(labels: str | Path, directory: str | Path) -> Evaluation:
     for table in tables:
         if table.key in places:
             _compare(table, places[table.key], file, errors[table.owner], reasons)
-    known = np.asarray(np.isfinite(np.stack(list(errors.values()))))
-    images = np.flatnonzero(known.any(axis=2).any(axis=0))
+    known: npt.NDArray[np.bool_] = np.isfinite(np.stack(list(errors.values())))
+    images = np.flatnonzero(known.any(axis=(0, 2)))
     notes = [_told(reason, names) for reason, names in reasons.items()]
     without = [n for k, n in enumerate(file.keypoint_names) if not known[:, :, k].any()]
     if without and len(images):

@@ -32,9 +32,9 @@ from raypose.tables.keypoints import FloatArray, KeypointTable
 
 _READERS = 4
 _USUAL_THRESHOLD = 0.9  # of models whose config names none
-# Frames between two candidates of a video: at least as many as the context of one, and no more
-# than a long video needs for them to differ.
-_LEAST_DISTANCE, _MOST_DISTANCE = 5, 50
+# Frames between two candidates of a video: at least as many as the context of one, and in a long
+# video no more than they need to differ.
+_LEAST_DISTANCE, _MOST_DISTANCE = 5, 100
 # Candidates of a video for each frame that it may have at most.
 _CANDIDATES = 4
 
@@ -138,7 +138,7 @@ def candidates_of(
     size_px = animal_size(table, threshold)
     metrics = {TEMPORAL_NORM: temporal_norm(table), **_pca_errors(chosen, table)}
     scores = score_frames(table, metrics, threshold, size_px=size_px)
-    distance = int(np.clip(table.n_frames // (2 * most), _LEAST_DISTANCE, _MOST_DISTANCE))
+    distance = int(np.clip(2 * table.n_frames // most, _LEAST_DISTANCE, _MOST_DISTANCE))
     open_for_choice = scores.total.copy()
     for frame in labelled:
         open_for_choice[max(0, frame - distance + 1) : frame + distance] = np.nan

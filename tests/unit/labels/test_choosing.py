@@ -18,7 +18,7 @@ def candidate(video: str, frame: int, score: float, place: float) -> Candidate:
 
 
 def test_the_worst_of_each_pose_comes_first() -> None:
-    near = [candidate("a", i, 0.9 - i / 100, 100 + i) for i in range(4)]
+    near = [candidate("a", i, 0.9 - i / 100, 100 + 3 * i) for i in range(4)]
     far = [candidate("a", 10, 0.2, 500), candidate("a", 11, 0.1, 900)]
     chosen = choose([*near, *far], 3)
     assert [c.frame for c in chosen[:3]] == [0, 10, 11]
