@@ -34,6 +34,15 @@ COMMANDS = {
         "pose_app",
         "Run an ensemble on a directory of videos, with the Pose-app's arguments and file names.",
     ),
+    "suggest": (
+        "labels",
+        "Choose the frames of a finished run whose labels would help most, and write them as a "
+        "labelling project with the predictions as first guesses.",
+    ),
+    "evaluate": (
+        "labels",
+        "Pixel errors of each model and of the smoothed ensemble on labelled frames.",
+    ),
     "submit": (
         "cluster",
         "Send a run to a Ray cluster as a job, and follow it: submit --address URL -- run …",

@@ -162,6 +162,9 @@ class RunConfig(Settings):
     ] = EMPTY
     """Labelled videos. full: the whole video with its predictions drawn; snippet: the 30 s with
     the highest motion energy."""
+    worst: Annotated[Count | None, Option(OUTPUTS, default="none")] = None
+    """Cut and label clips of this many moments of each video that look worst; with --eks, in the
+    smoothed ensemble's predictions alone."""
     eks: Annotated[Flag, Option(OUTPUTS, ("--eks/--no-eks",))] = False
     """Smooth the ensemble of all models with EKS."""
     timestamps: Annotated[Flag, Option(OUTPUTS)] = False
@@ -170,6 +173,8 @@ class RunConfig(Settings):
     """Fail a video that has a suspect, corrupt or missing frame."""
     snippet_s: Seconds = 30.0
     """Length of a snippet in seconds."""
+    worst_s: Seconds = 2.0
+    """Length of a clip of a bad moment in seconds."""
 
     recursive: Annotated[Flag, Option(VIEWS)] = False
     """Look for videos in subdirectories too."""

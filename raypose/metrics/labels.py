@@ -60,7 +60,8 @@ def read_training_labels(
     names are returned as well.
     """
     path = labels_path(spec, data_dir)
-    images, labels = _read_table(path)
+    file = read_label_file(path)
+    images, labels = file.images, file.points
     if labels.shape[1] != len(spec.keypoint_names):
         raise LabelsError(
             f"it labels {labels.shape[1]} keypoints, the model has {len(spec.keypoint_names)}",
@@ -105,14 +106,36 @@ def _image_sizes(
     return found
 
 
-def _read_table(path: Path) -> tuple[list[str], FloatArray]:
-    """Image names, and labels of shape (n, n_keypoints, 2) in pixels of each image."""
+@dataclass(frozen=True, eq=False)
+class LabelFile:
+    """What a file of labels holds.
+
+    Attributes:
+        images: paths of the images, as written, with slashes: `labeled-data/cam/img00000042.png`.
+        keypoint_names: in the order of `points`.
+        points: (n, n_keypoints, 2), in pixels of each image; NaN where a keypoint is not labelled.
+    """
+
+    images: tuple[str, ...]
+    keypoint_names: tuple[str, ...]
+    points: FloatArray
+
+
+def read_label_file(path: Path) -> LabelFile:
+    """Read labels of Lightning Pose or DeepLabCut.
+
+    Newer versions of DeepLabCut write an image's folders and name in columns of their own.
+
+    Raises:
+        LabelsError: it is no file of labels, or is damaged or empty.
+    """
     try:
         text = regular_files.read_file(path).decode("utf-8-sig")
         rows = list(csv.reader(io.StringIO(text, newline="")))
         coords = rows[2]
         x_columns = [i for i, coord in enumerate(coords) if coord == "x"]
         columns = [j for i in x_columns for j in (i, i + 1)]
+        names = tuple(rows[1][i] for i in x_columns)
         if not columns or any(coords[i + 1] != "y" for i in x_columns):
             raise LabelsError(
                 "no table of labels: its third row is not x, y, …", path=path, hint=_OTHER_TABLE
@@ -122,14 +145,15 @@ def _read_table(path: Path) -> tuple[list[str], FloatArray]:
     except (OSError, ValueError, IndexError, csv.Error) as error:
         reason = (error.strerror or error) if isinstance(error, OSError) else error
         raise LabelsError(
-            f"the training labels can't be read: {reason}", path=path, hint=_OTHER_TABLE
+            f"the labels can't be read: {reason}", path=path, hint=_OTHER_TABLE
         ) from error
     if not values:
         raise LabelsError("there is no labelled frame in it", path=path, hint=_OTHER_TABLE)
     array = np.array(values, dtype=np.float64).reshape(len(body), -1, 2)
     if not (np.isnan(array) | (np.abs(array) < _MAX_POSITION)).all():
         raise LabelsError("a label in it is no position in an image", path=path, hint=_OTHER_TABLE)
-    return [row[0] for row in body], np.asarray(array, dtype=np.float32)
+    images = tuple("/".join(row[: x_columns[0]]) for row in body)
+    return LabelFile(images, names, np.asarray(array, dtype=np.float32))
 
 
 def _image_size(path: Path) -> tuple[int, int] | None:

@@ -10,6 +10,7 @@ from raypose.steps.smooth import Smooth
 from raypose.steps.snippet import Snippet
 from raypose.steps.table import Table
 from raypose.steps.timestamps import Timestamps
+from raypose.steps.worst import Worst
 
 __all__ = [
     "STEPS",
@@ -26,9 +27,10 @@ __all__ = [
     "Table",
     "Task",
     "Timestamps",
+    "Worst",
 ]
 
-TABLE_STEPS: tuple[type[TableStep], ...] = (Metrics, Quality, Timestamps, Label, Snippet)
+TABLE_STEPS: tuple[type[TableStep], ...] = (Metrics, Quality, Timestamps, Label, Snippet, Worst)
 """What can be made from a table of keypoints, in the order in which it is planned."""
 
 _ALL: tuple[type[Step], ...] = (Predict, Table, Load, Smooth, *TABLE_STEPS)

@@ -45,6 +45,10 @@ class OutputPaths:
         return self.folder / "labeled_videos" / f"{self.stem}_labeled.mp4"
 
     @property
+    def worst(self) -> AnyPath:
+        return self.folder / "worst" / f"{self.stem}_worst.csv"
+
+    @property
     def frames(self) -> AnyPath:
         return frames_beside(self.predictions)
 

@@ -339,4 +339,4 @@ def test_messages_call_options_by_their_names() -> None:
         fields = [(name,) for name in config.model_fields]
         fields += [("eks_options", name) for name in EksOptions.model_fields]
         unknown |= {option_name(config, field) for field in fields} - options
-    assert unknown == {"snippet_s", "eks_options", "eks_options.n_latent"}
+    assert unknown == {"snippet_s", "worst_s", "eks_options", "eks_options.n_latent"}

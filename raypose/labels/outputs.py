@@ -1,0 +1,95 @@
+"""The tables of predictions in an output directory, found by their records alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from raypose.errors import UsageError
+from raypose.steps.frame_files import with_frames
+from raypose.storage import local_path, records
+from raypose.storage.records import recorded_below
+from raypose.tables.keypoints import KeypointTable, read_csv
+
+_FOLDERS = ("video_preds", "video_preds_infer")
+_SMOOTHED = "smoothed"
+
+
+@dataclass(frozen=True, slots=True)
+class OutputTable:
+    """A table that a run has committed.
+
+    Attributes:
+        owner: name of the model, or `eks`.
+        key: of the video, as in `VideoSpec`.
+        path: of the CSV.
+        is_smoothed: whether it is a smoothed ensemble's.
+        video: path of the video, as recorded.
+        fingerprint: of the video; empty where that is unknown.
+        recipe: digest of what the table was made from.
+    """
+
+    owner: str
+    key: str
+    path: Path
+    is_smoothed: bool
+    video: str
+    fingerprint: str
+    recipe: str
+
+    def read(self) -> KeypointTable:
+        """The table, with the status of its frames.
+
+        Raises:
+            TableError: it is damaged.
+            OSError: it can't be read.
+        """
+        return with_frames(read_csv(self.path), self.path, lambda path: path)
+
+
+def find_output_tables(directory: str | Path) -> list[OutputTable]:
+    """The tables of predictions below a directory, in order of video and owner, smoothed last.
+
+    Args:
+        directory: the `-o` of a run, a model directory, or a folder of these.
+
+    Raises:
+        UsageError: it is no local directory, or holds no table of a run.
+    """
+    root = local_path(directory)
+    if root is None or not root.is_dir():
+        hint = "Give the -o of a run; copy it here first if it is in a store."
+        raise UsageError("is no directory on this machine", path=directory, hint=hint)
+    found = [_table(root, name) for name in recorded_below(root) if name.endswith(".csv")]
+    tables = [table for table in found if table is not None]
+    if not tables:
+        hint = "Give the -o of a run, or a model directory that was run without -o."
+        raise UsageError("holds no table of predictions of a run", path=directory, hint=hint)
+    return sorted(tables, key=lambda table: (table.key, table.is_smoothed, table.owner))
+
+
+def label_folder(key: str) -> str:
+    """Name of the folder below `labeled-data` that holds a video's images."""
+    return key.replace("/", "_")
+
+
+def _table(root: Path, name: str) -> OutputTable | None:
+    parts = name.split("/")
+    place = next((i for i, part in enumerate(parts) if part in _FOLDERS), None)
+    path = root / name
+    if place is None or not path.is_file():
+        return None
+    record = records.read_record(path)
+    made_from = {} if record is None else record["made_from"]
+    kind = made_from.get("kind")
+    if record is None or kind not in ("predictions", _SMOOTHED):
+        return None
+    return OutputTable(
+        owner="/".join(parts[:place]) or root.name,
+        key="/".join(parts[place + 1 :]).removesuffix(".csv"),
+        path=path,
+        is_smoothed=kind == _SMOOTHED,
+        video=record["source"],
+        fingerprint=str(made_from.get("video", "")),
+        recipe=record["recipe"],
+    )

@@ -1,0 +1,201 @@
+"""Clips of the moments that look worst, labelled, and a table of these moments.
+
+Which moments these are is known only when the table is: the step's one planned output is the table
+of moments. Its record names the clips, so that a later run checks these too.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raypose import storage
+from raypose.errors import LabelsError
+from raypose.steps.base import Outcome, TableSource, TableStep
+from raypose.steps.label import drawing_provenance, labeled_bytes
+from raypose.steps.metrics import BYTES_PER_KEYPOINT, metrics_provenance
+from raypose.steps.provenance import commit_from_table
+from raypose.storage import AnyPath, as_path, records
+from raypose.worker.context import Context
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from raypose.metrics.worst import FrameScores
+    from raypose.tables.keypoints import KeypointTable
+
+_CLIPS = "clips"
+"""Name of the list of clips among what is recorded of the table of moments."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worst(TableStep):
+    """Find the worst moments of a table, and cut a labelled clip around each.
+
+    Attributes:
+        n: how many at most.
+        duration_s: length of a clip in seconds.
+        metrics: names of the metrics that count.
+        data_dir: the user's directory of training data; empty for the one in the model's config.
+        encoder: `x264` or `nvenc`.
+    """
+
+    name = "worst"
+    title = "worst moments"
+    reads_frames = True
+
+    n: int
+    duration_s: float
+    metrics: tuple[str, ...] = ()
+    data_dir: str = ""
+    encoder: str = "x264"
+
+    @classmethod
+    def planned(cls, source: TableSource) -> Worst | None:
+        config = source.config
+        # The smoothed ensemble's table says where the members disagree.
+        if config.worst is None or (config.eks and not source.smoothed):
+            return None
+        path = source.paths.worst
+        facts = (records.read_record(path) or {}).get("facts", {})
+        clips = [name for name in facts.get(_CLIPS, ()) if isinstance(name, str)]
+        return cls(
+            videos=(source.video,),
+            owner=source.owner,
+            outputs={"moments": str(path), **{name: str(path.parent / name) for name in clips}},
+            provenance={
+                "kind": "worst",
+                **source.inputs,
+                **drawing_provenance(source),
+                **metrics_provenance(source),
+                "n": config.worst,
+                "duration_s": config.worst_s,
+            },
+            n=config.worst,
+            duration_s=config.worst_s,
+            metrics=source.metrics,
+            data_dir=source.data_dir,
+            encoder=config.encoder,
+        )
+
+    @property
+    def needs_gpu_encoder(self) -> bool:
+        return self.encoder == "nvenc"
+
+    @property
+    def disk_bytes(self) -> float:
+        n_frames = min(self.n * self.duration_s * self.video.fps, self.video.n_frames)
+        return labeled_bytes(self.video, n_frames)
+
+    @property
+    def memory_bytes(self) -> int:
+        return BYTES_PER_KEYPOINT * self.video.n_frames * len(self.model.keypoint_names)
+
+    def run(self, inputs: Sequence[Any], context: Context) -> Outcome:
+        from raypose.metrics.worst import worst_moments
+        from raypose.rendering.labeled_video import draw_labeled_video
+        from raypose.video.writer import LABELED_BY
+
+        (table,) = inputs
+        index = context.index(self.video)
+        scores, warnings = self._scores(table, context)
+        moments = worst_moments(scores.total, self.n, round(self.duration_s * index.fps))
+        place = as_path(self.outputs["moments"])
+        stem = place.stem.removesuffix("_worst")
+        clips = [place.parent / f"{stem}_frame{frame:08d}.mp4" for frame in moments]
+        for clip, frame in zip(clips, moments, strict=True):
+            start, stop = clip_range(table, index.times_s, int(frame), self.duration_s)
+            stats = {"frame": int(frame), "start": start, "stop": stop}
+            with commit_from_table(
+                self, table, str(clip), context.video_check, stats=stats
+            ) as temporary:
+                draw_labeled_video(
+                    index,
+                    table.xy,
+                    table.likelihood,
+                    temporary,
+                    threshold=self.model.confidence_threshold,
+                    colormap=self.model.colormap,
+                    settings=LABELED_BY[self.encoder],
+                    start=start,
+                    stop=stop,
+                    threads=context.budget.draw,
+                    memory_bytes=context.budget.memory_bytes,
+                    should_stop=context.should_stop,
+                )
+        names = [clip.name for clip in clips]
+        with commit_from_table(self, table, str(place), stats={_CLIPS: names}) as temporary:
+            _write_moments(temporary, moments, index.times_s, scores, names)
+        _remove_old_clips(place, stem, names)
+        made = [*map(str, clips), str(place)]
+        return Outcome([None], made, {"n_moments": len(clips)}, warnings)
+
+    def _scores(self, table: KeypointTable, context: Context) -> tuple[FrameScores, list[str]]:
+        """The score of each frame, and what could not be counted."""
+        from raypose.metrics.compute import TEMPORAL_NORM, compute_metrics
+        from raypose.metrics.worst import score_frames
+
+        pca, warnings = None, []
+        if set(self.metrics) - {TEMPORAL_NORM}:
+            try:
+                pca = context.pca(self.model, self.data_dir, str(self.provenance["labels"]))
+            except LabelsError as error:
+                warnings.append(f"the worst moments are found without PCA errors: {error}")
+        names = [name for name in self.model.keypoint_names if name in table.keypoint_names]
+        metrics = compute_metrics(table, self.model, pca)
+        return score_frames(
+            table.select(names), metrics, self.model.confidence_threshold
+        ), warnings
+
+
+def clip_range(
+    table: KeypointTable, times_s: NDArray[np.float64], frame: int, duration_s: float
+) -> tuple[int, int]:
+    """The frames around a moment: first, and the one after the last.
+
+    The clip ends before the next frame without a picture on either side.
+    """
+    import numpy as np
+
+    from raypose.video.frames import without_picture
+
+    around = times_s[frame] + np.array([-0.5, 0.5]) * duration_s
+    start, stop = (int(place) for place in np.searchsorted(times_s, around))
+    stop = max(stop, frame + 1)
+    if table.frames is not None:
+        bad = start + np.flatnonzero(without_picture(table.frames.statuses[start:stop]))
+        start = max([start, *(bad[bad < frame] + 1)])
+        stop = min([stop, *bad[bad > frame]])
+    return int(start), int(stop)
+
+
+def _write_moments(
+    path: Path,
+    moments: NDArray[np.int64],
+    times_s: NDArray[np.float64],
+    scores: FrameScores,
+    clips: Sequence[str],
+) -> None:
+    """One row per moment, the worst first: its score, what that is made of, and its clip."""
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["frame", "time_s", "score", *scores.parts, "clip"])
+        for frame, clip in zip(moments, clips, strict=True):
+            values = (scores.total[frame], *(part[frame] for part in scores.parts.values()))
+            numbers = ["" if value != value else f"{value:.4f}" for value in values]
+            writer.writerow([frame, f"{times_s[frame]:.3f}", *numbers, clip])
+
+
+def _remove_old_clips(moments: AnyPath, stem: str, clips: Sequence[str]) -> None:
+    """Remove the clips of an earlier table of this video, but no file of the user's."""
+    pattern = re.compile(re.escape(stem) + r"_frame\d{8,}\.mp4")
+    for path in storage.list_files(moments.parent):
+        if pattern.fullmatch(path.name) and path.name not in clips:
+            if not records.check(path, {}).untracked:
+                storage.remove(path)
+                storage.remove(records.record_path(path))
