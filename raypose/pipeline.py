@@ -10,7 +10,7 @@ import os
 import socket
 import time
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from raypose.errors import Failure, StorageError
 from raypose.execution.base import Executor
 from raypose.inputs.ensembles import describe_ensemble
 from raypose.planning import Plan, Problem, plan_run, plan_smoothing, plan_tasks
+from raypose.planning.estimate import estimate
 from raypose.results import Display, Recorder, RunResult
 from raypose.specs import VideoSpec
 from raypose.steps import Load
@@ -38,7 +39,8 @@ def plan(config: RunConfig) -> Plan:
         RayposeError: the configuration or a model can't be used.
     """
     with scratch.used(config.scratch_dir, config.scratch_gb):
-        return plan_run(config, run_dir=_run_directory(config, config.output_dir))
+        made = plan_run(config, run_dir=_run_directory(config, config.output_dir))
+        return replace(made, estimate=estimate(made))
 
 
 def run(config: RunConfig, *, display: Display | None = None, quiet: bool = False) -> RunResult:

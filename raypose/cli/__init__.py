@@ -15,6 +15,7 @@ from raypose.cli.base import app
 from raypose.cli import run  # noqa: F401
 from raypose.cli import pose_app  # noqa: F401
 from raypose.cli import cluster  # noqa: F401
+from raypose.cli import doctor  # noqa: F401
 from raypose.cli import demo  # noqa: F401
 # isort: on
 

@@ -239,6 +239,11 @@ class Summary:
         made: paths of the files committed.
         stats: rows, frames of each status, seconds of its parts.
         failures: one for each output that failed; a skipped task has one as well.
+    @property
+    def work(self) -> int:
+        """Its frames, counted once per result where networks run."""
+        return self.n_frames * (len(self.outputs) if self.gpu else 1)
+
         warnings: sentences for people; the task succeeded all the same.
         seconds: wall time.
         worker: where it ran (`host:pid gpu 0`).
