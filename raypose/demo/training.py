@@ -142,6 +142,7 @@ def _config(project: Project, seed: int, training: Training) -> dict[str, Any]:
         "num_keypoints": n_keypoints,
         "keypoint_names": list(figure.KEYPOINTS),
         "columns_for_singleview_pca": list(range(n_keypoints)),
+        "skeleton": [list(bone) for bone in figure.SKELETON],
     }
     splits = ("train", "val", "test")
     milestones = {"milestones": [training.n_steps], "gamma": 0.5}

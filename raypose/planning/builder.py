@@ -30,6 +30,7 @@ from raypose.planning.model import (
 )
 from raypose.planning.recordings import Group
 from raypose.planning.status import planned
+from raypose.rendering.style import Style
 from raypose.specs import ModelSpec, Owner, VideoSpec
 from raypose.steps import TABLE_STEPS, Smooth, Step, Table
 from raypose.steps.base import OutputStep, TableSource
@@ -57,6 +58,7 @@ class RecordingBuilder:
             where there is nothing to smooth.
         labels: for each model a digest of the labels that its PCA is fitted on; empty where it
             has none that can be used.
+        styles: how the videos of each model look, by its name.
 
     Raises:
         UsageError: the ensemble's outputs would lie among a member's.
@@ -69,6 +71,7 @@ class RecordingBuilder:
         *,
         ensemble: ModelSpec | None,
         labels: Mapping[str, str],
+        styles: Mapping[str, Style],
     ) -> None:
         self.config = config
         self.owners = {
@@ -79,7 +82,7 @@ class RecordingBuilder:
             )
             for model in models
         }
-        self.labels = labels
+        self.labels, self.styles = labels, styles
         self.eks: tuple[Owner, ModelSpec] | None = None
         if ensemble is not None:
             # --eks-dir wins over -o: it names the place of these outputs alone.
@@ -229,6 +232,7 @@ class RecordingBuilder:
             config=self.config,
             metrics=metrics,
             labels=self.labels[model.name],
+            style=self.styles[model.name],
             smoothed=smoothed,
         )
 

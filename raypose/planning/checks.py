@@ -66,7 +66,8 @@ def _is_are(names: Sequence[str]) -> str:
 def check_models(models: Sequence[ModelSpec], config: RunConfig) -> None:
     """Raises ModelError where a model's config can't lead to labelled videos."""
     for model in models:
-        if config.label and not _is_colormap(model.colormap):
+        by_colormap = config.label and config.colors == "colormap"
+        if by_colormap and not _is_colormap(model.colormap):
             raise ModelError(
                 f"eval.colormap is {model.colormap!r}, and matplotlib has no such colormap",
                 path=model.config_path,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from raypose.rendering.style import PLAIN, Style
 from raypose.steps.base import Outcome, TableSource, TableStep
 from raypose.steps.provenance import commit_from_table
 from raypose.worker.context import Context
@@ -25,8 +26,8 @@ def drawing_provenance(source: TableSource) -> dict[str, Any]:
     assert model is not None
     return {
         "threshold": model.confidence_threshold,
-        "colormap": model.colormap,
         "encoder": source.config.encoder,
+        **source.style.provenance(source.keypoints),
     }
 
 
@@ -35,6 +36,7 @@ class Label(TableStep):
     """Draw the labelled video.
 
     Attributes:
+        style: how the keypoints look.
         encoder: `x264` or `nvenc`.
     """
 
@@ -43,6 +45,7 @@ class Label(TableStep):
     reads_frames = True
     frame_cost = 0.4
 
+    style: Style = PLAIN
     encoder: str = "x264"
 
     @classmethod
@@ -54,6 +57,7 @@ class Label(TableStep):
             owner=source.owner,
             outputs={"labeled": str(source.paths.labeled)},
             provenance={"kind": "label", **source.inputs, **drawing_provenance(source)},
+            style=source.style,
             encoder=source.config.encoder,
         )
 
@@ -79,7 +83,7 @@ class Label(TableStep):
                 table.likelihood,
                 temporary,
                 threshold=self.model.confidence_threshold,
-                colormap=self.model.colormap,
+                look=self.style.look(table.keypoint_names),
                 settings=LABELED_BY[self.encoder],
                 threads=context.budget.draw,
                 memory_bytes=context.budget.memory_bytes,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from raypose.rendering.style import PLAIN, Style
 from raypose.steps.base import Outcome, TableSource, TableStep
 from raypose.steps.label import drawing_provenance, labeled_bytes
 from raypose.steps.metrics import metrics_provenance, write_metrics
@@ -24,6 +25,7 @@ class Snippet(TableStep):
     Attributes:
         duration_s: length of the snippet in seconds.
         data_dir: the user's directory of training data; empty for the one in the model's config.
+        style: how the keypoints look in the labelled clip.
         encoder: of the labelled clip, `x264` or `nvenc`.
     """
 
@@ -33,6 +35,7 @@ class Snippet(TableStep):
 
     duration_s: float
     data_dir: str = ""
+    style: Style = PLAIN
     encoder: str = "x264"
 
     @classmethod
@@ -58,6 +61,7 @@ class Snippet(TableStep):
             },
             duration_s=config.snippet_s,
             data_dir=source.data_dir,
+            style=source.style,
             encoder=config.encoder,
         )
 
@@ -111,7 +115,7 @@ class Snippet(TableStep):
                 table.likelihood,
                 temporary,
                 threshold=threshold,
-                colormap=self.model.colormap,
+                look=self.style.look(table.keypoint_names),
                 settings=LABELED_BY[self.encoder],
                 start=start,
                 stop=stop,

@@ -61,7 +61,9 @@ def test_a_machine_that_others_use() -> None:
     found = describe(Speeds(400, 200, 100, cpu_share=0.4), predictor("cpu"), VIDEO)
     assert found.status == "warning"
     assert found.found.endswith("Other programs leave it 40% of the CPU")
-    assert describe(Speeds(400, 200, 100, cpu_share=0.4), predictor("cuda:0"), VIDEO).status == "ok"
+    assert (
+        describe(Speeds(400, 200, 100, cpu_share=0.4), predictor("cuda:0"), VIDEO).status == "ok"
+    )
 
 
 def test_a_video_and_its_oddities(tmp_path: Path) -> None:
