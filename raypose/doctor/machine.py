@@ -150,7 +150,7 @@ def check_cache(asked: Asked) -> Finding:
     return Finding("ok", f"{folder} can be written, {_gb(free)} free", facts=facts)
 
 
-def _disk_speed(folder: Path) -> tuple[float, float]:
+def _disk_speed(folder: Path) -> tuple[int, int]:
     """Bytes per second that are written to the disk and read from it again.
 
     What was written is dropped from the page cache before it is read, as far as the system does
@@ -170,7 +170,7 @@ def _disk_speed(folder: Path) -> tuple[float, float]:
         while (got := len(file.read(_BLOCK))) and time.perf_counter() - began < _MOST_S:
             n_read += got
         read_s = time.perf_counter() - began
-    return n_bytes / written_s, n_read / read_s
+    return round(n_bytes / written_s), round(n_read / read_s)
 
 
 def _file_system(folder: Path) -> str:

@@ -1,4 +1,5 @@
-"""The report as JSON for a bug report: without names of user, home directory and machine."""
+"""The report as JSON for a bug report: without names of user and machine, and without values of
+environment variables."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import os
 import platform
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -16,43 +17,52 @@ from raypose.doctor.findings import Finding
 
 _COMMON = {"root", "user", "users", "home", "localhost"}
 """Names that tell nothing, and that other words of a report are made of."""
+_SHORTEST = 6
+"""Characters of the shortest value of a variable that is replaced; many words hold shorter ones."""
 
 
 def as_json(findings: Sequence[Finding]) -> dict[str, Any]:
-    """What `raypose doctor --json` prints; no environment variable is in it."""
+    """What `raypose doctor --json` prints."""
     content = {
         "raypose": __version__,
         "python": platform.python_version(),
         "system": platform.platform(),
         "checks": [_in_order(asdict(finding)) for finding in findings],
     }
-    cleaned: dict[str, Any] = without_names(content, *names_here())
+    cleaned: dict[str, Any] = anonymous(content, values_here(), names_here())
     return cleaned
 
 
-def names_here() -> tuple[str, dict[str, str]]:
-    """This user's home directory, and the names to replace with what stands for them."""
+def values_here() -> dict[str, str]:
+    """What may not be in a report wherever it stands, and what stands for it; longest first."""
     home = os.path.expanduser("~")
-    named = {socket.gethostname(): "HOST", os.path.basename(home): "USER"}
+    values = {value: f"${name}" for name, value in os.environ.items() if len(value) >= _SHORTEST}
+    values |= {home: "~"} if len(home) > 1 else {}
+    return dict(sorted(values.items(), key=lambda item: -len(item[0])))
+
+
+def names_here() -> dict[str, str]:
+    """What may not be in it as a word of its own: names of this user and machine."""
+    home = os.path.basename(os.path.expanduser("~"))
+    names = {socket.gethostname(): "HOST", home: "USER"}
     try:
-        named[getpass.getuser()] = "USER"
+        names[getpass.getuser()] = "USER"
     except (KeyError, OSError):  # a user id without a name, as containers have
         pass
-    return home, {
-        name: word for name, word in named.items() if len(name) > 1 and name not in _COMMON
-    }
+    return {name: word for name, word in names.items() if len(name) > 1 and name not in _COMMON}
 
 
-def without_names(value: Any, home: str, names: dict[str, str]) -> Any:
-    """The same value with the home directory as `~`, and each name, as a whole word, replaced."""
+def anonymous(value: Any, values: Mapping[str, str], names: Mapping[str, str]) -> Any:
+    """The same with each of the values replaced in all texts, and each name where it is a word."""
     if isinstance(value, dict):
-        return {key: without_names(inner, home, names) for key, inner in value.items()}
+        return {key: anonymous(inner, values, names) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [without_names(inner, home, names) for inner in value]
+        return [anonymous(inner, values, names) for inner in value]
     if not isinstance(value, str):
         return value
-    if len(home) > 1:
-        value = re.sub(rf"{re.escape(home)}(?=/|\b|$)", "~", value)
+    for secret, word in values.items():
+        # Not in the middle of a longer name: /home/al is no part of /home/alice.
+        value = re.sub(rf"{re.escape(secret)}(?![A-Za-z0-9])", lambda _, word=word: word, value)  # type: ignore[misc]
     for name, word in names.items():
         value = re.sub(rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9])", word, value)
     return value

@@ -26,13 +26,17 @@ _ENDS_S = 10.0
 def examine(asked: Asked, checks: Sequence[Check] = CHECKS) -> Iterator[Finding]:
     """Each check's finding as soon as it is there, and at last whether any needed the network.
 
-    A check that hangs or ends its process is a problem like any other.
+    A check that hangs or ends its process is a problem like any other. One that needs a model or a
+    video that can't be used is left out.
     """
     refused: list[str] = []
+    unusable: set[str] = set()
     for check in checks:
-        if check.concerns(asked):
+        if check.concerns(asked) and unusable.isdisjoint(check.needs):
             began = time.perf_counter()
             found = _find(check, asked, refused)
+            if found.status == "problem":
+                unusable.update(check.needs)
             yield replace(found, name=check.name, seconds=round(time.perf_counter() - began, 2))
     yield _network(asked, refused)
 

@@ -3,8 +3,8 @@
 Colours follow from names: those of all models of a run, sorted, take the colours of a palette in
 turn, so that a keypoint looks the same in every video and model. The palette begins with Okabe and
 Ito's colours, which people with any colour blindness tell apart; then come white and those colours
-of Paul Tol's schemes that stay furthest from all before them as such people see them, without those
-too dark for infrared recordings. When it is used up, markers become rings.
+of Paul Tol's schemes that stay furthest from all before them as such people see them, except for
+those too dark for infrared recordings. When it is used up, markers become rings.
 """
 
 from __future__ import annotations

@@ -67,6 +67,13 @@ def test_checks_without_what_they_need_are_left_out() -> None:
     assert BY_NAME["trial"].concerns(Asked(model="m", video="v"))
 
 
+def test_no_trial_of_what_can_not_be_used(tmp_path: Path) -> None:
+    asked = Asked(model=str(tmp_path / "model"), video=str(tmp_path / "v.mp4"))
+    found = list(examine(asked, [check for check in CHECKS if check.needs]))
+    assert [finding.name for finding in found] == ["your model", "your video", "network"]
+    assert [finding.status for finding in found] == ["problem", "problem", "ok"]
+
+
 def test_what_the_network_was_wanted_for() -> None:
     quiet = runner._network(Asked(), [])
     assert (quiet.status, quiet.found) == ("ok", "nothing needed it")
