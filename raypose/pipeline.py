@@ -10,7 +10,7 @@ import os
 import socket
 import time
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from raypose.execution.base import Executor
 from raypose.inputs.ensembles import describe_ensemble
 from raypose.inputs.videos import Unusable
 from raypose.planning import Plan, plan_run, plan_smoothing, plan_tasks
+from raypose.planning.estimate import estimate
 from raypose.results import Display, Recorder, RunResult
 from raypose.specs import VideoSpec
 from raypose.steps import Load
@@ -40,7 +41,8 @@ def plan(config: RunConfig) -> Plan:
         RayposeError: the configuration or a model can't be used.
     """
     with scratch.used(config.scratch_dir, config.scratch_gb):
-        return plan_run(config, run_dir=_run_directory(config, config.output_dir))
+        made = plan_run(config, run_dir=_run_directory(config, config.output_dir))
+        return replace(made, estimate=estimate(made))
 
 
 def run(config: RunConfig, *, display: Display | None = None, quiet: bool = False) -> RunResult:

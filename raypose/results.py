@@ -157,6 +157,7 @@ def _event(task: Task, summary: Summary, failures: Sequence[Failure]) -> dict[st
         "recording": task.recording,
         "subject": task.subject,
         "n_outputs": len(task.outputs),
+        "work": task.work,
         "seconds": round(summary.seconds, 3),
         "worker": summary.worker,
         "made": summary.made,

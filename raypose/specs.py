@@ -45,6 +45,8 @@ class ModelSpec:
         image_height, image_width: of the network's input, in pixels.
         view_names: camera views of a multi-view model; empty for a single view.
         confidence_threshold: likelihood above which a marker is drawn.
+        colormap: matplotlib colormap that the config names for the markers.
+        skeleton: pairs of keypoints that a line joins, as the config names them.
         losses: unsupervised losses the model was trained with (they name the PCA metrics).
         config: the whole config as plain containers.
         overrides: the user's overrides of the config, `("key=value", …)`, already applied.
@@ -65,6 +67,7 @@ class ModelSpec:
     view_names: tuple[str, ...] = ()
     confidence_threshold: float = 0.9
     colormap: str = "cool"
+    skeleton: tuple[tuple[str, str], ...] = ()
     losses: tuple[str, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     overrides: tuple[str, ...] = ()

@@ -34,6 +34,10 @@ COMMANDS = {
         "pose_app",
         "Run an ensemble on a directory of videos, with the Pose-app's arguments and file names.",
     ),
+    "doctor": (
+        "doctor",
+        "Check this machine: GPUs, Ray, disks, limits, versions; and time a model on a video.",
+    ),
     "suggest": (
         "labels",
         "Choose the frames of a finished run whose labels would help most, and write them as a "
@@ -70,7 +74,7 @@ class _Commands(TyperGroup):
         if module := COMMANDS.get(args[0]):
             importlib.import_module(f"raypose.cli.{module[0]}")
             # With the module's commands, which have been added to the app.
-            self.commands |= typer.main.get_group(app).commands
+            self.commands.update(typer.main.get_group(app).commands)
         return super().resolve_command(ctx, args)
 
 

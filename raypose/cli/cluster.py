@@ -34,7 +34,7 @@ JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job; see ra
 # Settings that name paths, which the cluster must see as they are written.
 _PATHS = (
     *("videos", "models", "output_dir", "eks_dir", "run_dir", "data_dir"),
-    *("sessions", "calibration", "bbox_dir", "scratch_dir"),
+    *("sessions", "calibration", "bbox_dir", "scratch_dir", "skeleton"),
 )
 
 

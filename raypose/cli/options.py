@@ -71,6 +71,7 @@ def _metavar(field: FieldInfo) -> str:
 
 _OF_RUN = _parameters(RunConfig)
 DataDir, Inline, Device = _OF_RUN["data_dir"], _OF_RUN["inline"], _OF_RUN["device"]
+ScratchDir = _OF_RUN["scratch_dir"]
 
 _CONFIG_HELP = "YAML file with these settings; what the command line says wins over it."
 _ConfigFile = Annotated[str | None, typer.Option("--config", metavar="PATH", help=_CONFIG_HELP)]

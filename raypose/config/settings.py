@@ -24,6 +24,7 @@ from raypose.config.types import (
     Seconds,
     Takes,
     Texts,
+    Trail,
 )
 from raypose.config.yaml_files import load_yaml
 from raypose.errors import UsageError
@@ -37,6 +38,7 @@ Device = Literal["auto", "cpu", "cuda"]
 LabelKind = Literal["full", "snippet"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Runtime = Literal["torch", "onnx", "tensorrt"]
+Colors = Literal["keypoint", "colormap"]
 
 # Headings of `--help`.
 MODELS = "Models"
@@ -165,6 +167,18 @@ class RunConfig(Settings):
     worst: Annotated[Count | None, Option(OUTPUTS, default="none")] = None
     """Cut and label clips of this many moments of each video that look worst; with --eks, in the
     smoothed ensemble's predictions alone."""
+    legend: Annotated[Flag, Option(OUTPUTS, ("--legend/--no-legend",))] = True
+    """Show the names of the keypoints beside the picture of labelled videos."""
+    skeleton: Annotated[LocalPlace, Option(OUTPUTS, default="data.skeleton in the config")] = (
+        NOTHING
+    )
+    """Lines between keypoints in labelled videos: a YAML file with a list of pairs named skeleton,
+    such as DeepLabCut's config.yaml."""
+    trail: Annotated[Trail, Option(OUTPUTS)] = 0
+    """Frames for which labelled videos show where each keypoint has come from."""
+    colors: Annotated[Colors, Option(OUTPUTS)] = "keypoint"
+    """Colours in labelled videos. keypoint: colours that colour-blind people can tell apart, the
+    same for a keypoint in every video; colormap: those of eval.colormap in the model's config."""
     eks: Annotated[Flag, Option(OUTPUTS, ("--eks/--no-eks",))] = False
     """Smooth the ensemble of all models with EKS."""
     timestamps: Annotated[Flag, Option(OUTPUTS)] = False

@@ -134,6 +134,8 @@ Count = Annotated[_Whole, Field(ge=1, le=_BILLION), _at_least(1)]
 AtLeastTwo = Annotated[_Whole, Field(ge=2, le=_BILLION), _at_least(2)]
 AtLeastThree = Annotated[_Whole, Field(ge=3, le=_BILLION), _at_least(3)]
 Frame = Annotated[_Whole, Field(ge=0, le=2**53)]
+_TRAIL = Allowed("a number of frames from 0 to 1000", "FRAMES")
+Trail = Annotated[_Whole, Field(ge=0, le=1000), _TRAIL]
 _SECONDS = Allowed("a number of seconds above 0 and up to a day", "SECONDS")
 Seconds = Annotated[_Number, Field(gt=0, le=86_400), _SECONDS]
 Gigabytes = Annotated[_Number, Field(gt=0, le=_BILLION), Allowed("a number of GB above 0", "GB")]

@@ -3,7 +3,8 @@
 `run_demo` draws four videos of a mouse, whose keypoints are therefore known, and labelled frames
 of other recordings; trains two ensemble members; calls the same function as `raypose run`; and
 measures the pixel error of each member and of the smoothed ensemble. `figure` draws, `project`
-writes the files, `training` makes the models. Existing files are verified and kept.
+writes the files, `training` makes the models, `contact_sheet` shows the outcome in one picture.
+Existing files are verified and kept. Nothing is opened.
 """
 
 from __future__ import annotations
@@ -89,10 +90,9 @@ def run_demo(
     _prepare(project, say)
     say("Running: predict, compute metrics, smooth with EKS, draw")
     result = run(config, display=display)
-    steps = result.plan.recordings[0].outputs[-1].steps  # of the smoothed ensemble
-    paths = [Path(step.outputs["labeled"]) for step in steps if "labeled" in step.outputs]
-    videos = [path for path in paths if path.is_file()]
-    return DemoResult(_errors(project, result), videos, result, time.perf_counter() - began)
+    errors = _errors(project, result)
+    files = _files_to_open(project, result)
+    return DemoResult(errors, files, result, time.perf_counter() - began)
 
 
 def _prepare(project: Project, say: Callable[[str], None]) -> None:
@@ -141,3 +141,21 @@ def _errors(project: Project, result: RunResult) -> dict[str, float]:
     n_videos = len(project.videos)
     whole = {name: parts for name, parts in distances.items() if len(parts) == n_videos}
     return {name: float(np.concatenate(parts).mean()) for name, parts in whole.items()}
+
+
+def _files_to_open(project: Project, result: RunResult) -> list[Path]:
+    """A contact sheet of the smoothed ensemble's videos, and of the first of these the labelled
+    video and the snippet; those that exist."""
+    from raypose.demo.contact_sheet import write_contact_sheet
+    from raypose.demo.figure import SIZE
+
+    smoothed = [recording.outputs[-1] for recording in result.plan.recordings]
+    labelled = [
+        [Path(step.outputs["labeled"]) for step in output.steps if "labeled" in step.outputs]
+        for output in smoothed
+    ]
+    whole = [paths[0] for paths in labelled if paths and paths[0].is_file()]
+    sheet = project.outputs / "contact_sheet.png"
+    if whole:
+        write_contact_sheet(whole, sheet, side=SIZE)
+    return [path for path in (sheet, *labelled[0]) if path.is_file()]

@@ -21,6 +21,11 @@ SIZE = 256
 
 FPS = 25
 KEYPOINTS = ("nose", "ear_left", "ear_right", "back", "tail_base", "tail_mid", "tail_tip")
+SKELETON = (
+    *(("nose", "ear_left"), ("nose", "ear_right"), ("ear_left", "back"), ("ear_right", "back")),
+    *(("back", "tail_base"), ("tail_base", "tail_mid"), ("tail_mid", "tail_tip")),
+)
+"""The keypoints that a line joins in labelled videos."""
 
 # Pictures are drawn larger and averaged, for smooth edges at subpixel positions.
 _SCALE = 2

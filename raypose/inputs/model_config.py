@@ -48,6 +48,7 @@ ResolvedWord = Annotated[Word, only(lambda word: "${" not in word)]
 Side = Annotated[int, Field(gt=0, le=_MAX_SIDE)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Index = Annotated[int, Field(ge=0)]
+Bone = Annotated[list[ResolvedWord], Field(min_length=2, max_length=2)]
 
 _SIDE = f"a number of pixels up to {_MAX_SIDE}"
 _SECTION = "a section of its own"
@@ -88,6 +89,7 @@ class Data(_Section):
         "a list of keypoints by their number, from 0"
     )
     mirrored_column_matches: list[list[Index]] | list[Index] | None = _optional(_MIRRORED)
+    skeleton: list[Bone] | None = _optional("a list of pairs of keypoints, by name")
 
 
 class Network(_Section):

@@ -15,6 +15,7 @@ from raypose import storage
 from raypose.errors import ModelError
 from raypose.inference.exports import find_export
 from raypose.inputs.model_config import MODEL_TYPES, Evaluation, read_config
+from raypose.inputs.skeleton import as_skeleton
 from raypose.specs import ExportedModel, ModelSpec
 from raypose.storage import AnyPath, as_path
 from raypose.storage.digests import digest_of_bytes, remembered_digest
@@ -92,6 +93,7 @@ def _open(
         view_names=config.view_names,
         confidence_threshold=0.9 if threshold is None else threshold,
         colormap=evaluation.colormap or "cool",
+        skeleton=as_skeleton(config.data.skeleton),
         losses=tuple(config.model.losses_to_use or ()),
         config=values,
         overrides=tuple(overrides),

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from raypose.config import EksOptions
-from raypose.eks.ensemble import AVERAGE, aligned, ensemble_table
+from raypose.eks.ensemble import AVERAGE, ensemble_table, fitting_members
 from raypose.errors import RayposeError, TableError, UsageError
 from raypose.labels.choosing import Candidate, choose, most_of_a_video
 from raypose.labels.outputs import OutputTable, find_output_tables, label_folder
@@ -164,7 +164,8 @@ def _joined(tables: Sequence[KeypointTable]) -> KeypointTable:
     """One table; of several members that of their medians and variances."""
     if len(tables) == 1:
         return tables[0]
-    joined = ensemble_table(aligned(tables), EksOptions())
+    members = fitting_members({"": {str(i): table for i, table in enumerate(tables, start=1)}})
+    joined = ensemble_table(list(members.tables[""].values()), EksOptions())
     joined.values[..., :2] = joined.values[..., AVERAGE]
     frames = frames_of_members(tables)
     return KeypointTable(

@@ -29,6 +29,7 @@ from raypose.planning.model import (
 )
 from raypose.planning.recordings import Group, eks_root
 from raypose.planning.status import damage_problems, planned
+from raypose.rendering.style import Style
 from raypose.specs import ModelSpec, Owner, VideoSpec
 from raypose.steps import TABLE_STEPS, Smooth, Table
 from raypose.steps.base import OutputStep, TableSource
@@ -44,6 +45,7 @@ class RecordingBuilder:
         ensemble: the model whose threshold, colours and metrics the smoothed ensemble has; None
             where there is nothing to smooth.
         labels: by model, as from `checks.read_labels`.
+        styles: how the videos of each model look, by its name.
 
     Raises:
         UsageError: the ensemble's outputs would lie among a member's.
@@ -56,6 +58,7 @@ class RecordingBuilder:
         *,
         ensemble: ModelSpec | None,
         labels: Mapping[str, str],
+        styles: Mapping[str, Style],
     ) -> None:
         self.config = config
         self.owners = {
@@ -66,7 +69,7 @@ class RecordingBuilder:
             )
             for model in models
         }
-        self.labels = labels
+        self.labels, self.styles = labels, styles
         self.eks: Owner | None = None
         if ensemble is not None:
             root = eks_root(config)
@@ -208,6 +211,7 @@ class RecordingBuilder:
             config=self.config,
             metrics=metrics,
             labels=self.labels[model.name],
+            style=self.styles[model.name],
             smoothed=smoothed,
         )
 

@@ -61,7 +61,8 @@ def check_options(config: RunConfig) -> None:
 
 def check_models(models: Sequence[ModelSpec], config: RunConfig) -> None:
     """Raises ModelError where a model's config can't lead to labelled videos."""
-    for model in models if config.label or config.worst else ():
+    by_colormap = (config.label or config.worst) and config.colors == "colormap"
+    for model in models if by_colormap else ():
         if model.colormap == "cool":  # without the time that matplotlib takes
             continue
         from matplotlib import colormaps

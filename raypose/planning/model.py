@@ -183,6 +183,21 @@ class RecordingPlan:
         return PredictDemand(first.n_frames, models, tuple(done), keyframes, videos)
 
 
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """How long a plan may take.
+
+    Attributes:
+        seconds: wall time.
+        source: what it is made from, in words.
+        predictions_alone: whether it leaves out all that is made from the predictions.
+    """
+
+    seconds: float
+    source: str
+    predictions_alone: bool = False
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Plan:
     """What `run` or `smooth` would do. At a prompt and in a notebook it shows itself as a table.
@@ -193,6 +208,7 @@ class Plan:
         recordings: the usable ones.
         problems: errors and notes, in the order in which they were found.
         run_dir: where the run's log goes.
+        estimate: how long it may take; None where that is unknown, and in a run.
     """
 
     config: RunConfig | SmoothConfig
@@ -201,6 +217,7 @@ class Plan:
     recordings: tuple[RecordingPlan, ...]
     problems: tuple[Problem, ...]
     run_dir: Path
+    estimate: Estimate | None = None
 
     def __str__(self) -> str:
         from raypose.report.tables import print_plan

@@ -21,6 +21,7 @@ from raypose.planning.checks import (
     device_problems,
     read_labels,
 )
+from raypose.planning.drawing import plan_styles
 from raypose.planning.model import EKS, Plan, Problem, RecordingPlan
 from raypose.planning.recordings import find_files, find_recordings
 from raypose.specs import ModelSpec
@@ -47,7 +48,8 @@ def plan_run(config: RunConfig, *, run_dir: Path) -> Plan:
     groups, videos, found_problems = find_recordings(files, listed, config, models)
     labels, label_problems = read_labels(models, config)
     ensemble = fitting[0] if fitting else None
-    builder = RecordingBuilder(config, models, ensemble=ensemble, labels=labels)
+    styles, style_problems = plan_styles(models, config)
+    builder = RecordingBuilder(config, models, ensemble=ensemble, labels=labels, styles=styles)
     # A store, or a busy file system, takes its time to say which outputs are finished.
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="plan") as pool:
         built = list(pool.map(builder.build, groups))
@@ -57,6 +59,7 @@ def plan_run(config: RunConfig, *, run_dir: Path) -> Plan:
         *(problem for _, found in built for problem in found),
         *member_problems,
         *label_problems,
+        *style_problems,
         *(
             Problem(
                 model.name,

@@ -55,22 +55,26 @@ def encode_frames(
     out_path: str | os.PathLike[str],
     new_renderer: Callable[[], Render],
     settings: EncoderSettings,
+    *,
+    like: VideoIndex | None = None,
     **options: Unpack[EncodeOptions],
 ) -> int:
     """Render and encode frames `start` to `stop`, each shown when it was, from time 0 on.
 
-    `new_renderer` makes the renderer of one part, which is called with its frames in order. The
-    other arguments, the result and the errors are those of `cut_snippet`.
+    `new_renderer` makes the renderer of one part, which is called with its frames in order; `like`
+    has the size of what it renders, where that is not the video's. The other arguments, the
+    result and the errors are those of `cut_snippet`.
     """
+    like = like or index
     out_path = os.fspath(out_path)
     threads, memory_bytes = options.get("threads", 1), options.get("memory_bytes")
     n_parts = min(threads, _MAX_PARTS)
     if memory_bytes is not None:
-        part_bytes = _FRAMES_HELD * index.width * index.height * 3 // 2
+        part_bytes = _FRAMES_HELD * like.width * like.height * 3 // 2
         n_parts = max(1, min(n_parts, memory_bytes // part_bytes))
     bounds = part_bounds(index, start, stop, n_parts)
     threads //= len(bounds) - 1
-    encoding = _Encoding(index, start, new_renderer, settings, threads, options)
+    encoding = _Encoding(index, like, start, new_renderer, settings, threads, options)
     if len(bounds) == 2:
         encoding.part(start, stop, out_path)
     else:
@@ -104,6 +108,7 @@ class _Encoding:
     """Encodes parts of a range; adds up their progress, and stops them together."""
 
     index: VideoIndex
+    like: VideoIndex  # with the size of what is rendered
     start: int
     new_renderer: Callable[[], Render]
     settings: EncoderSettings
@@ -128,7 +133,7 @@ class _Encoding:
                 # The error that made the other parts give up.
                 raise min(errors, key=lambda error: isinstance(error, CancelledError))
             begins = [int(self.index.pts[k] - self.index.pts[bounds[0]]) for k in bounds[:-1]]
-            join_parts(paths, begins, out_path, self.index)
+            join_parts(paths, begins, out_path, self.like)
         finally:
             for path in paths:
                 with contextlib.suppress(FileNotFoundError):
@@ -147,7 +152,7 @@ class _Encoding:
         with (
             self._giving_up(),
             read_ahead(decoded, _AHEAD if threads > 1 else 0) as frames,
-            VideoWriter(out_path, index, self.settings, threads=encode) as writer,
+            VideoWriter(out_path, self.like, self.settings, threads=encode) as writer,
         ):
             for n, frame, _ in frames:
                 if n == first and n > self.start and frame is None:

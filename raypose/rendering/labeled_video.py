@@ -3,14 +3,15 @@
 Takes predictions in memory and the video they were made from, and writes an MP4 of the same size,
 rate, rotation and colours. Markers and text are those of Lightning Pose's own labelled videos:
 a filled circle in the keypoint's colour wherever the likelihood is above the threshold; time and
-frame number in white on black in the upper left. They are drawn on the decoder's own YUV planes,
-which converts no pixel to RGB and back: what lies beside them stays as it is.
+frame number in white on black in the upper left. A `Look` says what is drawn besides: a skeleton
+and trails (`lines`), and a `legend`, which makes the picture wider. All is drawn on the decoder's
+own YUV planes, which converts no pixel to RGB and back: what lies beside it stays as it is.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,14 +19,15 @@ from numpy.typing import NDArray
 
 from raypose.errors import TableError
 from raypose.rendering.encoding import EncodeOptions, encode_frames
+from raypose.rendering.legend import draw_legend
+from raypose.rendering.lines import Lines
+from raypose.rendering.style import Look, UInt8, colormap_look
 from raypose.video.index import VideoIndex
 from raypose.video.pixels import FULL_RANGE, FrameConverter, output_format, plane_pixels
 from raypose.video.writer import LABELED, EncoderSettings, copy_colors
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-UInt8 = NDArray[np.uint8]
 
 _BT709 = 1
 _TEXT_PADDING = 6
@@ -39,7 +41,7 @@ def draw_labeled_video(
     out_path: str | os.PathLike[str],
     *,
     threshold: float,
-    colormap: str = "cool",
+    look: Look | None = None,
     start: int = 0,
     stop: int | None = None,
     settings: EncoderSettings = LABELED,
@@ -53,46 +55,33 @@ def draw_labeled_video(
     Args:
         xy: keypoints of the whole video in pixels of the frame as it is shown, (N, K, 2).
         likelihood: (N, K); markers are drawn where it is above `threshold`.
-        colormap: matplotlib's name of the colours of the markers.
+        look: how the keypoints are drawn; None for Lightning Pose's own markers.
 
     Raises:
-        TableError: the number of rows is not the number of frames, or there is no such colormap.
+        TableError: the number of rows is not the number of frames.
         VideoError, OutputError, CancelledError: as `snippet.cut_snippet`.
     """
     if len(xy) != index.n_frames or len(likelihood) != index.n_frames:
         message = f"the predictions have {len(xy)} rows but the video has {index.n_frames} frames"
         raise TableError(message, path=index.path, hint="Predict this video again.")
 
+    look = look or colormap_look(likelihood.shape[1])
+    strip = draw_legend(look, index.height) if look.legend else None
+    shown = index if strip is None else replace(index, width=index.width + strip.shape[1])
+
     def renderer() -> Any:
-        return FrameRenderer(index, xy, likelihood, threshold, colormap).render
+        return FrameRenderer(index, xy, likelihood, threshold, look, strip).render
 
     stop = index.n_frames if stop is None else stop
-    return encode_frames(index, start, stop, out_path, renderer, settings, **options)
-
-
-def keypoint_colors(n_keypoints: int, colormap: str) -> UInt8:
-    """RGB colours, evenly spaced on a matplotlib colormap, (n_keypoints, 3)."""
-    places = np.linspace(0, 1, n_keypoints)
-    if colormap == "cool":
-        # As matplotlib computes it (a table of 256 entries), without importing it.
-        level = np.linspace(0, 1, 256)[np.minimum((places * 256).astype(int), 255)]
-        rgb = np.stack([level, 1 - level, np.ones_like(level)], axis=1)
-    else:
-        from matplotlib import colormaps
-
-        if colormap not in colormaps:
-            hint = "Choose one of matplotlib's, for instance cool."
-            raise TableError(f"there is no colormap named {colormap}", hint=hint)
-        rgb = colormaps[colormap](places)[:, :3]
-    colors: UInt8 = (rgb * 255).astype(np.uint8)
-    return colors
+    return encode_frames(index, start, stop, out_path, renderer, settings, like=shown, **options)
 
 
 class FrameRenderer:
     """Draws frame, markers and text on a canvas in the encoder's pixel format.
 
     The canvas is one `av.VideoFrame`, drawn over for every frame: a decoder's own frames must not
-    change, since later ones refer to them. Arguments are those of `draw_labeled_video`.
+    change, since later ones refer to them. `strip` is the legend; the other arguments are those of
+    `draw_labeled_video`.
     """
 
     def __init__(
@@ -101,13 +90,15 @@ class FrameRenderer:
         xy: NDArray[np.floating[Any]],
         likelihood: NDArray[np.floating[Any]],
         threshold: float,
-        colormap: str,
+        look: Look,
+        strip: UInt8 | None = None,
     ) -> None:
         import av
 
         self._index = index
+        self._wide = index if strip is None else replace(index, width=index.width + strip.shape[1])
         self._times_s = index.times_s
-        self._colors = keypoint_colors(likelihood.shape[1], colormap)
+        self._look, self._strip = look, strip
         self._xy, self._likelihood, self._threshold = xy, likelihood, threshold
         # Markers and text are smaller in small frames, which Lightning Pose enlarges.
         side = min(index.width, index.height)
@@ -115,10 +106,22 @@ class FrameRenderer:
         pix_fmt = output_format(index)
         self._shift = 1 if pix_fmt == "yuv420p" else 0
         self._convert = FrameConverter(index)
-        width, height = index.coded_size
+        width, height = self._wide.coded_size
         self._canvas = av.VideoFrame(width, height, pix_fmt)
         self._planes = [plane_pixels(plane) for plane in self._canvas.planes]
-        self._disk = _disk(max(1, round(4 * self._scale)))
+        self._area = self._coded_area(0, index.width)
+        self._picture = self._parts_of(self._area)
+        self._disk, self._inner = _disk(max(1, round(4 * self._scale)))
+        self._lines: Lines | None = None
+        if look.trail or len(look.bones):
+            x, y = self._area[0].start, self._area[1].start
+            self._lines = Lines(
+                look,
+                self._picture,
+                self._shift,
+                lambda points: _to_coded(points, self._wide) - (x, y),
+                self._scale,
+            )
         self._flat = [np.frombuffer(plane, np.uint8) for plane in self._canvas.planes]
         self._block = (0, 0)
         self._dots: tuple[_Dots, ...] = ()
@@ -129,17 +132,60 @@ class FrameRenderer:
     def render(self, n: int, frame: Any | None) -> Any:
         """The canvas with frame `n` on it; if that is missing, with the picture before it."""
         picture = self._convert(frame)
-        if not len(self._yuv):
-            full = picture.color_range == FULL_RANGE
-            # White is 235 in limited range.
-            self._black = 0 if full else 16
-            self._yuv = _to_yuv(self._colors, picture.colorspace, full)
-            copy_colors(picture, self._canvas)
-        for plane, source in zip(self._planes, picture.planes, strict=True):
+        self._take_colors(picture)
+        for plane, source in zip(self._picture, picture.planes, strict=True):
             np.copyto(plane, plane_pixels(source))
+        if self._lines is not None:
+            self._lines.draw(n, self._xy, self._is_drawn, self._yuv)
         self._draw_markers(n)
         self._draw_text(n)
         return self._canvas
+
+    def _is_drawn(self, rows: slice) -> NDArray[np.bool_]:
+        """Whether the keypoints of some frames are drawn, (n, K)."""
+        # NaN compares as False.
+        sure = self._likelihood[rows] > self._threshold
+        drawn: NDArray[np.bool_] = sure & np.isfinite(self._xy[rows]).all(axis=2)
+        return drawn
+
+    def _coded_area(self, left: int, right: int) -> tuple[slice, slice]:
+        """Columns and rows of the canvas that show these columns of picture and legend."""
+        corners = np.array([[left, 0], [right - 1, self._index.height - 1]])
+        (x0, y0), (x1, y1) = np.sort(_to_coded(corners, self._wide), axis=0)
+        return slice(int(x0), int(x1) + 1), slice(int(y0), int(y1) + 1)
+
+    def _parts_of(self, area: tuple[slice, slice]) -> list[UInt8]:
+        """Views of an area of the canvas, of each plane."""
+        columns, rows = area
+        views = [self._planes[0][rows, columns]]
+        for plane in self._planes[1:]:
+            half = (slice(s.start >> self._shift, s.stop >> self._shift) for s in (rows, columns))
+            views.append(plane[tuple(half)])
+        return views
+
+    def _take_colors(self, frame: Any) -> None:
+        if len(self._yuv):
+            return
+        full = frame.color_range == FULL_RANGE
+        # White is 235 in limited range.
+        self._black = 0 if full else 16
+        self._yuv = _to_yuv(self._look.colors, frame.colorspace, full)
+        copy_colors(frame, self._canvas)
+        if self._strip is not None:
+            self._draw_strip(self._strip, frame.colorspace, full)
+
+    def _draw_strip(self, strip: UInt8, colorspace: int, full: bool) -> None:
+        """Draw the legend, which stays on the canvas."""
+        yuv = _to_yuv(strip.reshape(-1, 3), colorspace, full).reshape(strip.shape)
+        yuv = np.rot90(yuv, self._index.rotation // 90)
+        views = self._parts_of(self._coded_area(self._index.width, self._wide.width))
+        for channel, view in enumerate(views):
+            samples = yuv[..., channel]
+            if channel and self._shift:
+                height, width = view.shape
+                blocks = samples.reshape(height, 2, width, 2)
+                samples = blocks.mean(axis=(1, 3)).round().astype(np.uint8)
+            view[:] = samples
 
     def _draw_markers(self, n: int) -> None:
         if not self._block[0] <= n < self._block[1]:
@@ -154,17 +200,17 @@ class FrameRenderer:
     def _place_markers(self, first: int, stop: int) -> tuple[_Dots, _Dots, _Dots]:
         """Which pixels of each plane the markers of some frames cover."""
         index = self._index
-        xy, likelihood = self._xy[first:stop], self._likelihood[first:stop]
-        # NaN compares as False.
-        drawn = (likelihood > self._threshold) & np.isfinite(xy).all(axis=2)
+        xy, drawn = self._xy[first:stop], self._is_drawn(slice(first, stop))
         frames, keypoints = np.nonzero(drawn)
         limit = (index.width - 1, index.height - 1)
         # Far outside of the frame nothing shows; the limits keep integers from overflowing.
         centers = np.minimum(np.clip(xy[drawn], -1e4, 1e5).astype(np.int64), limit)
-        points = _to_coded(centers, index)[:, None, :] + self._disk
+        points = _to_coded(centers, self._wide)[:, None, :] + self._disk
         columns, rows = points[..., 0], points[..., 1]
-        width, height = index.coded_size
-        inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+        x, y = self._area
+        inside = (rows >= y.start) & (rows < y.stop) & (columns >= x.start) & (columns < x.stop)
+        if self._look.hollow.any():
+            inside &= ~(self._look.hollow[keypoints][:, None] & self._inner)
         covers = np.broadcast_to(frames[:, None], inside.shape)[inside]
         keypoints = np.broadcast_to(keypoints[:, None], inside.shape)[inside]
         rows, columns = rows[inside], columns[inside]
@@ -200,7 +246,7 @@ class FrameRenderer:
         white = 219 if self._black else 255
         at = (_TEXT_PADDING - start, _TEXT_PADDING + text_height - start)
         cv2.putText(box, text, at, font, scale, white, 1, lineType=cv2.LINE_AA)
-        corners = _to_coded(np.array([[start, start], [right - 1, bottom - 1]]), index)
+        corners = _to_coded(np.array([[start, start], [right - 1, bottom - 1]]), self._wide)
         (x0, y0), (x1, y1) = corners.min(axis=0), corners.max(axis=0) + 1
         luma, *chroma = self._planes
         turned = np.rot90(box, index.rotation // 90)
@@ -218,15 +264,17 @@ class _Dots:
     bounds: list[int]  # those of the block's frame `k` are `bounds[k]` to `bounds[k + 1]`
 
 
-def _disk(radius: int) -> NDArray[np.int64]:
-    """Offsets (x, y) of the pixels that OpenCV's filled circle covers, (n, 2)."""
+def _disk(radius: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Offsets (x, y) of the pixels that OpenCV's filled circle covers, (n, 2); and which of them a
+    ring leaves out, (n,)."""
     import cv2
 
     size = 2 * radius + 1
     image = np.zeros((size, size), np.uint8)
     cv2.circle(image, (radius, radius), radius, 1, -1)
     rows, columns = np.nonzero(image)
-    return np.stack([columns - radius, rows - radius], axis=1)
+    offsets = np.stack([columns - radius, rows - radius], axis=1)
+    return offsets, np.hypot(*offsets.T) <= radius / 2
 
 
 def _to_coded(points: NDArray[np.int64], index: VideoIndex) -> NDArray[np.int64]:

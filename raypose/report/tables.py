@@ -89,6 +89,10 @@ def _print_totals(console: Console, plan: Plan) -> None:
     console.print(f"To do for {plan.n_pending_videos} of {plan.n_videos} videos: {parts}.")
     if frames:
         console.print(f"{frames:,} frames to predict, counted once a model.")
+    if plan.estimate is not None:
+        what = "The predictions take" if plan.estimate.predictions_alone else "That takes"
+        about = duration(plan.estimate.seconds)
+        console.print(f"{what} about {about} (an estimate, from {plan.estimate.source}).")
     if plan.labeled_bytes:
         folder = as_path(plan.pending[0].outputs[0].path).parent
         free = storage.store_of(folder).free_bytes(folder)  # None of an object store

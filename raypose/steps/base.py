@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from raypose.config import RunConfig
 from raypose.errors import Failure
+from raypose.rendering.style import PLAIN, Style
 from raypose.specs import ModelSpec, Owner, VideoSpec
 from raypose.storage import digests
 from raypose.storage.layout import OutputPaths
@@ -155,6 +156,7 @@ class TableSource:
         metrics: names of the metrics that can be computed.
         labels: digest of the training labels that the PCA metrics are fitted on.
         smoothed: whether it is the smoothed ensemble's.
+        style: how its labelled videos look.
     """
 
     video: VideoSpec
@@ -165,11 +167,19 @@ class TableSource:
     metrics: tuple[str, ...] = ()
     labels: str = ""
     smoothed: bool = False
+    style: Style = PLAIN
 
     @property
     def inputs(self) -> dict[str, Any]:
         """The part of a provenance that all steps on this table share."""
         return {"table": digests.digest_of_json(self.provenance), "video": self.video.fingerprint}
+
+    @property
+    def keypoints(self) -> tuple[str, ...]:
+        """Names of its keypoints."""
+        assert self.owner.model is not None, f"{self.owner.name} is no model"
+        chosen = self.config.eks_options.keypoints if self.smoothed else ()
+        return chosen or self.owner.model.keypoint_names
 
     @property
     def data_dir(self) -> str:
@@ -210,6 +220,11 @@ class Task:
     @property
     def gpu(self) -> bool:
         return self.step.gpu
+
+    @property
+    def work(self) -> int:
+        """Its frames, counted once per result where networks run."""
+        return self.n_frames * (len(self.outputs) if self.gpu else 1)
 
 
 def io_paths(tasks: Iterable[Task]) -> IoPaths:

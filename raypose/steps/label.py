@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from raypose.rendering.style import PLAIN, Style
 from raypose.steps.base import Outcome, TableSource, TableStep
 from raypose.steps.provenance import commit_from_table
 from raypose.tables.keypoints import KeypointTable
@@ -27,15 +28,15 @@ def drawing_provenance(source: TableSource) -> dict[str, Any]:
     assert model is not None
     return {
         "threshold": model.confidence_threshold,
-        "colormap": model.colormap,
         "encoder": source.config.encoder,
+        **source.style.provenance(source.keypoints),
     }
 
 
-def draw(
-    step: TableStep, encoder: str, table: KeypointTable, output: Path, context: Context, **how: Any
-) -> int:
-    """Draw the table's keypoints on its video; `how` as in `draw_labeled_video`.
+def draw(step: Any, table: KeypointTable, output: Path, context: Context, **how: Any) -> int:
+    """Draw the table's keypoints on its video, in the step's style.
+
+    `how` as in `draw_labeled_video`.
 
     Returns the number of frames.
     """
@@ -48,8 +49,8 @@ def draw(
         table.likelihood,
         output,
         threshold=step.model.confidence_threshold,
-        colormap=step.model.colormap,
-        settings=LABELED_BY[encoder],
+        look=step.style.look(table.keypoint_names),
+        settings=LABELED_BY[step.encoder],
         threads=context.budget.draw,
         memory_bytes=context.budget.memory_bytes,
         should_stop=context.should_stop,
@@ -66,6 +67,7 @@ class Label(TableStep):
     reads_frames = True
     frame_cost = 0.4
 
+    style: Style = PLAIN
     encoder: str = "x264"
 
     @classmethod
@@ -77,6 +79,7 @@ class Label(TableStep):
             owner=source.owner,
             outputs={"labeled": str(source.paths.labeled)},
             provenance={"kind": "label", **source.inputs, **drawing_provenance(source)},
+            style=source.style,
             encoder=source.config.encoder,
         )
 
@@ -88,5 +91,5 @@ class Label(TableStep):
         (table,) = inputs
         output, report = self.outputs["labeled"], context.report
         with commit_from_table(self, table, output, context.video_check) as temporary:
-            n_frames = draw(self, self.encoder, table, temporary, context, on_progress=report)
+            n_frames = draw(self, table, temporary, context, on_progress=report)
         return Outcome([None], [output], {"n_frames": n_frames})

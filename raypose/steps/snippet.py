@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from raypose.rendering.style import PLAIN, Style
 from raypose.steps.base import Outcome, TableSource, TableStep
 from raypose.steps.label import draw, drawing_provenance, labeled_bytes
 from raypose.steps.metrics import metrics_provenance, write_metrics
@@ -23,7 +24,7 @@ _FILES = ("clip", "table", "labeled")
 class Snippet(TableStep):
     """Cut the snippet, and make of it what is made of the whole video.
 
-    `data_dir` as in `TableSource`; `encoder` is that of the labelled clip.
+    `data_dir` as in `TableSource`; `encoder` and `style` are those of the labelled clip.
     """
 
     name = "snippet"
@@ -32,6 +33,7 @@ class Snippet(TableStep):
 
     duration_s: float
     data_dir: str = ""
+    style: Style = PLAIN
     encoder: str = "x264"
 
     @classmethod
@@ -57,6 +59,7 @@ class Snippet(TableStep):
             },
             duration_s=config.snippet_s,
             data_dir=source.data_dir,
+            style=source.style,
             encoder=config.encoder,
         )
 
@@ -95,7 +98,7 @@ class Snippet(TableStep):
                 should_stop=context.should_stop,
             )
         with commit("labeled") as temporary:
-            draw(self, self.encoder, table, temporary, context, start=start, stop=stop)
+            draw(self, table, temporary, context, start=start, stop=stop)
         part = table.slice(start, stop)
         with commit("table") as temporary:
             write_csv(part, temporary, context.budget.write)

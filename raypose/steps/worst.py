@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raypose import storage
-from raypose.errors import LabelsError
+from raypose.rendering.style import PLAIN, Style
 from raypose.steps.base import Outcome, TableSource, TableStep
-from raypose.steps.label import drawing_provenance, labeled_bytes
-from raypose.steps.metrics import BYTES_PER_KEYPOINT, metrics_provenance
+from raypose.steps.label import draw, drawing_provenance, labeled_bytes
+from raypose.steps.metrics import BYTES_PER_KEYPOINT, measure, metrics_provenance
 from raypose.steps.provenance import commit_from_table
 from raypose.storage import AnyPath, as_path, records
 from raypose.worker.context import Context
@@ -41,8 +41,9 @@ class Worst(TableStep):
         n: how many at most.
         duration_s: length of a clip in seconds.
         metrics: names of the metrics that count.
-        data_dir: the user's directory of training data; empty for the one in the model's config.
-        encoder: `x264` or `nvenc`.
+        data_dir: as in `TableSource`.
+        style: how the keypoints look.
+        encoder: of the clips.
     """
 
     name = "worst"
@@ -53,6 +54,7 @@ class Worst(TableStep):
     duration_s: float
     metrics: tuple[str, ...] = ()
     data_dir: str = ""
+    style: Style = PLAIN
     encoder: str = "x264"
 
     @classmethod
@@ -80,12 +82,9 @@ class Worst(TableStep):
             duration_s=config.worst_s,
             metrics=source.metrics,
             data_dir=source.data_dir,
+            style=source.style,
             encoder=config.encoder,
         )
-
-    @property
-    def needs_gpu_encoder(self) -> bool:
-        return self.encoder == "nvenc"
 
     @property
     def disk_bytes(self) -> float:
@@ -97,13 +96,14 @@ class Worst(TableStep):
         return BYTES_PER_KEYPOINT * self.video.n_frames * len(self.model.keypoint_names)
 
     def run(self, inputs: Sequence[Any], context: Context) -> Outcome:
-        from raypose.metrics.worst import worst_moments
-        from raypose.rendering.labeled_video import draw_labeled_video
-        from raypose.video.writer import LABELED_BY
+        from raypose.metrics.worst import score_frames, worst_moments
 
         (table,) = inputs
         index = context.index(self.video)
-        scores, warnings = self._scores(table, context)
+        metrics, warnings = measure(self, table, self.metrics, context, self.data_dir)
+        keypoints = [name for name in self.model.keypoint_names if name in table.keypoint_names]
+        threshold = self.model.confidence_threshold
+        scores = score_frames(table.select(keypoints), metrics, threshold)
         moments = worst_moments(scores.total, self.n, round(self.duration_s * index.fps))
         place = as_path(self.outputs["moments"])
         stem = place.stem.removesuffix("_worst")
@@ -114,43 +114,13 @@ class Worst(TableStep):
             with commit_from_table(
                 self, table, str(clip), context.video_check, stats=stats
             ) as temporary:
-                draw_labeled_video(
-                    index,
-                    table.xy,
-                    table.likelihood,
-                    temporary,
-                    threshold=self.model.confidence_threshold,
-                    colormap=self.model.colormap,
-                    settings=LABELED_BY[self.encoder],
-                    start=start,
-                    stop=stop,
-                    threads=context.budget.draw,
-                    memory_bytes=context.budget.memory_bytes,
-                    should_stop=context.should_stop,
-                )
+                draw(self, table, temporary, context, start=start, stop=stop)
         names = [clip.name for clip in clips]
         with commit_from_table(self, table, str(place), stats={_CLIPS: names}) as temporary:
             _write_moments(temporary, moments, index.times_s, scores, names)
         _remove_old_clips(place, stem, names)
         made = [*map(str, clips), str(place)]
         return Outcome([None], made, {"n_moments": len(clips)}, warnings)
-
-    def _scores(self, table: KeypointTable, context: Context) -> tuple[FrameScores, list[str]]:
-        """The score of each frame, and what could not be counted."""
-        from raypose.metrics.compute import TEMPORAL_NORM, compute_metrics
-        from raypose.metrics.worst import score_frames
-
-        pca, warnings = None, []
-        if set(self.metrics) - {TEMPORAL_NORM}:
-            try:
-                pca = context.pca(self.model, self.data_dir, str(self.provenance["labels"]))
-            except LabelsError as error:
-                warnings.append(f"the worst moments are found without PCA errors: {error}")
-        names = [name for name in self.model.keypoint_names if name in table.keypoint_names]
-        metrics = compute_metrics(table, self.model, pca)
-        return score_frames(
-            table.select(names), metrics, self.model.confidence_threshold
-        ), warnings
 
 
 def clip_range(
@@ -197,5 +167,5 @@ def _remove_old_clips(moments: AnyPath, stem: str, clips: Sequence[str]) -> None
     for path in storage.list_files(moments.parent):
         if pattern.fullmatch(path.name) and path.name not in clips:
             if not records.check(path, {}).untracked:
-                storage.remove(path)
-                storage.remove(records.record_path(path))
+                storage.store_of(path).remove(path)
+                storage.store_of(path).remove(records.record_path(path))

@@ -11,6 +11,7 @@ import pytest
 
 from raypose.demo import DemoResult, figure, run_demo
 from raypose.demo import project as files
+from raypose.demo.contact_sheet import write_contact_sheet
 from raypose.errors import UsageError
 from raypose.pipeline import RunResult
 from raypose.planning import Plan
@@ -135,6 +136,21 @@ class TestProject:
         picture.unlink()
         assert files.make_labels(project)
         assert picture.read_bytes() == before
+
+
+def test_the_contact_sheet_shows_every_video(project: files.Project, tmp_path: Path) -> None:
+    out = tmp_path / "sheet.png"
+    write_contact_sheet(project.videos[:2], out, side=figure.SIZE, n_moments=3)
+    sheet = cv2.imread(str(out))[..., ::-1]
+    height, width = sheet.shape[:2]
+    assert width == 8 + 3 * (figure.SIZE + 8)
+    assert height == 2 * (24 + figure.SIZE + 8)
+    with av.open(str(project.videos[1])) as container:
+        frames = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
+    # The second of three moments is the middle of the 200 frames.
+    top, left = height // 2 + 24, 8 + figure.SIZE + 8
+    shown = sheet[top : top + figure.SIZE, left : left + figure.SIZE]
+    assert np.abs(shown.astype(int) - frames[99]).mean() < 3
 
 
 class TestPlace:

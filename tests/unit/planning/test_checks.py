@@ -121,12 +121,13 @@ class TestModels:
     def test_a_colormap_that_does_not_exist(self, project: Project) -> None:
         set_config(project.models[1], eval={"colormap": "coool"})
         assert not project.plan().problems, "nothing is drawn"
+        assert not project.plan(label=("full",)).problems, "colours are those of the names"
         for label in ("full", "snippet"):
             with pytest.raises(ModelError, match="'coool'") as caught:
-                project.plan(label=(label,))
+                project.plan(label=(label,), colors="colormap")
             assert caught.value.path == str(project.models[1] / "config.yaml")
         set_config(project.models[1], eval={"colormap": "viridis"})
-        assert not project.plan(label=("full",)).problems
+        assert not project.plan(label=("full",), colors="colormap").problems
 
 
 class TestLengths:

@@ -14,7 +14,8 @@ import pytest
 from raypose.errors import CancelledError, TableError, VideoError
 from raypose.rendering import encoding
 from raypose.rendering.encoding import part_bounds
-from raypose.rendering.labeled_video import FrameRenderer, draw_labeled_video, keypoint_colors
+from raypose.rendering.labeled_video import FrameRenderer, draw_labeled_video
+from raypose.rendering.style import colormap_colors
 from raypose.video.index import VideoIndex, index_video
 from raypose.video.reader import FrameReader
 from tests.videos import damage_packets, make_video
@@ -49,12 +50,12 @@ def drawn_mask(height: int, width: int, centers: np.ndarray) -> np.ndarray:
 def test_colours_are_upstreams(n: int, name: str) -> None:
     matplotlib = pytest.importorskip("matplotlib")
     table = matplotlib.colormaps[name](np.linspace(0, 1, n))
-    np.testing.assert_array_equal(keypoint_colors(n, name), (table[:, :3] * 255).astype(np.uint8))
+    np.testing.assert_array_equal(colormap_colors(n, name), (table[:, :3] * 255).astype(np.uint8))
 
 
 def test_an_unknown_colormap() -> None:
     with pytest.raises(TableError, match="no colormap named nope"):
-        keypoint_colors(3, "nope")
+        colormap_colors(3, "nope")
 
 
 KINDS = {
@@ -83,7 +84,7 @@ def test_markers_are_where_they_belong_and_nothing_else_changes(name: str, tmp_p
     assert made.rotation == index.rotation
     assert made.fps == pytest.approx(index.fps)
     before, after = read(source).astype(int), read(tmp_path / "out.mp4").astype(int)
-    for (x, y), color in zip(PLACES.astype(int), keypoint_colors(3, "cool"), strict=True):
+    for (x, y), color in zip(PLACES.astype(int), colormap_colors(3, "cool"), strict=True):
         center = after[:, y - 1 : y + 2, x - 1 : x + 2].mean(axis=(0, 1, 2))
         assert np.abs(center - color).max() < 30, (center, color)
     elsewhere = ~drawn_mask(index.height, index.width, PLACES)
@@ -122,7 +123,7 @@ def test_markers_on_the_border_are_cut_off(tmp_path: Path) -> None:
     corners = np.array([[0, HEIGHT - 1], [WIDTH - 1, HEIGHT - 1], [WIDTH + 40, 120]], np.float32)
     xy = np.tile(corners, (3, 1, 1))
     draw_labeled_video(index, xy, np.ones((3, 3)), tmp_path / "out.mp4", threshold=0.5)
-    colors = keypoint_colors(3, "cool").astype(int)
+    colors = colormap_colors(3, "cool").astype(int)
     frame = read(tmp_path / "out.mp4")[1].astype(int)
     assert np.abs(frame[-2, 1] - colors[0]).max() < 40
     assert np.abs(frame[-2, -2] - colors[1]).max() < 40
@@ -140,7 +141,7 @@ def test_a_part_of_the_video(tmp_path: Path) -> None:
     )
     frames = read(tmp_path / "out.mp4").astype(int)
     assert len(frames) == 8
-    color = keypoint_colors(3, "cool")[1]
+    color = colormap_colors(3, "cool")[1]
     near = [np.abs(frame[100:103, 149:152].mean(axis=(0, 1)) - color).max() for frame in frames]
     assert min(near[:2]) > 40 > max(near[2:])
 
@@ -344,7 +345,7 @@ def test_small_frames_have_small_markers_and_text(tmp_path: Path) -> None:
     xy = np.tile(np.array([[70.0, 30.0]]), (3, 1, 1))
     draw_labeled_video(index, xy, np.ones((3, 1)), tmp_path / "out.mp4", threshold=0.5)
     frame = read(tmp_path / "out.mp4")[2].astype(int)
-    color = keypoint_colors(1, "cool")[0]
+    color = colormap_colors(1, "cool")[0]
     assert np.abs(frame[30, 70] - color).max() < 60
     assert np.abs(frame[36, 70] - color).max() > 60
 

@@ -1,0 +1,79 @@
+"""`raypose doctor`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from raypose.cli.base import app, command, console
+from raypose.cli.options import Device, ScratchDir
+from raypose.text import json_text, markup
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from raypose.doctor import Finding
+
+_COLORS = {"ok": "green", "warning": "yellow", "problem": "red"}
+_WIDTH = max(map(len, _COLORS))
+_NAME_WIDTH = 13
+
+
+@app.command("doctor")
+@command
+def doctor(
+    model: Annotated[
+        str | None, typer.Argument(help="Model directory: is it usable?", show_default=False)
+    ] = None,
+    video: Annotated[
+        str | None,
+        typer.Argument(
+            help="Video: with a model, a trial of ten seconds tells how fast a run will be.",
+            show_default=False,
+        ),
+    ] = None,
+    device: Device = None,
+    scratch_dir: ScratchDir = None,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json", help="Print JSON for a bug report, without names of user and machine."
+        ),
+    ] = False,
+) -> int:
+    """Check this machine: GPUs, Ray, disks, limits, versions; and time a model on a video."""
+    from raypose import doctor
+
+    asked = doctor.Asked(model or "", video or "", scratch_dir or "", device or "auto")
+    findings = []
+    out = console()
+    for finding in doctor.examine(asked):
+        findings.append(finding)
+        if not as_json:
+            _print(out, finding)
+    n_problems = sum(finding.status == "problem" for finding in findings)
+    if as_json:
+        sys.stdout.write(json_text(doctor.as_json(findings), indent=1) + "\n")
+    elif n_problems:
+        out.print(f"[red]{n_problems} of {len(findings)} checks found a problem.[/]")
+    return 1 if n_problems else 0
+
+
+def _print(out: Console, finding: Finding) -> None:
+    from rich.table import Table
+
+    status = f"[{_COLORS[finding.status]}]{finding.status:<{_WIDTH}}[/]"
+    name = f"{finding.name:<{_NAME_WIDTH}}"
+    advice = f"→ {finding.advice}" if finding.advice else ""
+    if not out.is_terminal:  # lines of a file are not broken
+        out.print(f"{status}  {name}  {markup(finding.found)}")
+        if advice:
+            out.print(f"{'':<{_WIDTH}}  {'':<{_NAME_WIDTH}}  {markup(advice)}")
+        return
+    line = Table.grid(padding=(0, 2))
+    line.add_row(status, name, markup(finding.found))
+    if advice:
+        line.add_row("", "", markup(advice))
+    out.print(line)
