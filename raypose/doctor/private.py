@@ -18,7 +18,7 @@ from raypose.doctor.findings import Finding
 _COMMON = {"root", "user", "users", "home", "localhost"}
 """Names that tell nothing, and that other words of a report are made of."""
 _SHORTEST = 6
-"""Characters of the shortest value of a variable that is replaced; words hold shorter ones."""
+"""Characters of the shortest value that is replaced; many words hold shorter ones."""
 
 
 def as_json(findings: Sequence[Finding]) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def anonymous(value: Any, values: Mapping[str, str], names: Mapping[str, str]) -
         return value
     for secret, word in values.items():
         # Not in the middle of a longer name: /home/al is no part of /home/alice.
-        value = re.sub(rf"{re.escape(secret)}(?![A-Za-z0-9])", lambda _, word=word: word, value)  # type: ignore[misc]
+        value = re.sub(rf"{re.escape(secret)}(?![A-Za-z0-9])", word, value)
     for name, word in names.items():
         value = re.sub(rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9])", word, value)
     return value
