@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from raypose.errors import CancelledError, Failure, VideoError
-from raypose.inference.frame_source import fill_gaps
 from raypose.inference.loop import MemberResult
 from raypose.inference.predictor import Predictor
 from raypose.inference.windows import frames_to_read
@@ -238,17 +237,6 @@ def test_undecodable_frames_keep_their_rows(
         assert not np.isnan(result.values[ok]).any()
     rows = values(predict_video(damaged, [heatmap]))[0]
     np.testing.assert_allclose(rows[:9], whole[:9], atol=2e-3)
-
-
-def test_gaps_are_filled_from_their_neighbours() -> None:
-    frames = np.arange(5, dtype=np.uint8)[:, None, None, None].repeat(3, axis=3)
-    ok = np.array([False, True, False, False, True])
-    held = fill_gaps(frames, ok, None)
-    assert frames[:, 0, 0, 0].tolist() == [1, 1, 1, 1, 4]
-    frames = np.zeros((2, 1, 1, 3), np.uint8)
-    held = fill_gaps(frames, np.array([False, False]), held)
-    assert frames[:, 0, 0, 0].tolist() == [4, 4]
-    assert held is not None
 
 
 def test_frames_that_windows_need() -> None:
