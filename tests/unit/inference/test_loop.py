@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from raypose.errors import CancelledError, Failure, VideoError
+from raypose.inference import collectors
 from raypose.inference.loop import MemberResult
 from raypose.inference.predictor import Predictor
 from raypose.inference.windows import frames_to_read
@@ -181,6 +182,29 @@ def test_boxes_follow_their_frames(video: Path, heatmap: Predictor, context: Pre
         np.testing.assert_allclose(
             rows, predict_frames(predictor, frames, used).numpy(), atol=2e-3
         )
+
+
+def test_large_frames_give_the_same_sampled_and_whole(
+    tmp_path: Path, heatmap: Predictor, context: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clouds = smooth_frames(N, 320, 400)
+    whole = make_video(
+        tmp_path / "v.mp4",
+        n_frames=N,
+        width=400,
+        height=320,
+        gop=1,
+        picture=lambda i, *_: clouds[i],
+    )
+    video = damage_packets(whole, tmp_path / "damaged.mp4", [4, 5, N - 1])
+    boxes = np.stack([7 * np.arange(N), 5 * np.arange(N), 90 + np.arange(N), 99 - np.arange(N)], 1)
+    for bboxes in (None, boxes.astype(float)):
+        found = []
+        for pays in (0, np.inf):
+            monkeypatch.setattr(collectors, "_PAYS", pays)
+            found.append(values(predict_video(video, [heatmap, context], bboxes=bboxes)))
+        for sampled, rows in zip(*found, strict=True):
+            np.testing.assert_array_equal(sampled, rows)
 
 
 def test_one_member_fails_alone(
