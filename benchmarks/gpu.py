@@ -7,7 +7,8 @@ nor Lightning Pose:
     python benchmarks/gpu.py measure DIR     # there, with this repository on PYTHONPATH
 
 ResNet-50 at 256 px with random weights and 17 keypoints, H.264 at 640×480 and 1920×1080. Ceilings
-are decoding alone, and networks alone on images that lie on the device. Before a time counts, the
+are decoding alone, up to what the networks take of each frame, and networks alone on images that
+lie on the device. Before a time counts, the
 keypoints of the loop are compared with those of the same frames predicted by themselves.
 `measure --peer` also times Lightning Pose, where it is installed.
 """
@@ -115,15 +116,15 @@ def measure_video(
     """One video: the loop with 1 and 3 members, and the ceilings."""
     import torch
 
+    from raypose.inference.frame_source import FrameSource
     from raypose.inference.loop import MemberResult
-    from raypose.inference.nvdec import open_reader
-    from raypose.inference.preprocess import FrameBatch
+    from raypose.inference.preprocess import FrameBatch, RgbFrames
     from raypose.video.index import index_video
     from raypose.video.reader import FrameReader
     from raypose.worker.budget import Budget
     from tests.predictions import predict_frames, predict_video
 
-    index = index_video(video)
+    index, spec = index_video(video), predictors[0].spec
     batch_size = min(predictor.batch_size for predictor in predictors)
     on_gpu = predictors[0].network.device.type == "cuda"
     threads = Budget.of_process(on_gpu=on_gpu).reader
@@ -133,16 +134,25 @@ def measure_video(
             torch.cuda.synchronize()
 
     def decode() -> None:
-        device = predictors[0].network.device
-        with open_reader(index, decoder, device, batch_size=batch_size, threads=threads) as reader:
-            for _ in reader:
-                continue
+        source = FrameSource(
+            [index],
+            0,
+            index.n_frames,
+            images=[(spec.image_height, spec.image_width)],
+            has_context=False,
+            bboxes=None,
+            decoder=decoder,
+            device=predictors[0].network.device,
+            threads=threads,
+        )
+        for _ in source.batches(batch_size):
+            continue
         synchronize()
 
     with FrameReader(index, stop=min(batch_size, index.n_frames), batch_size=batch_size) as reader:
         pixels = next(iter(reader)).frames
     n_batches = -(-index.n_frames // len(pixels))
-    images = predictors[0].prepare(FrameBatch((torch.from_numpy(pixels),)))
+    images = predictors[0].prepare(FrameBatch((RgbFrames(torch.from_numpy(pixels)),)))
     sizes = ((index.height, index.width),)
     stats: dict[str, Any] = {"frames": index.n_frames, "batch_size": batch_size}
     stats["decode_alone_fps"] = index.n_frames / median_s(decode, repeats)

@@ -1,9 +1,10 @@
-"""Memory of a run against the length of the video: what grows, and what must not.
+"""Memory of a run against the length of the video and the size of its frames: what must not grow.
 
 First part: whole runs with Ray of one video of tiny frames and a tiny model, each longer than the
 one before; the peaks of the GPU worker, the CPU actors, the driver and the object store are read
 from /proc while it goes on. Second part: EKS and metrics of three members' tables in memory, in a
-child process. Linux only.
+child process. Third part: inference on the CPU, in a child process, of videos of large frames;
+what it takes beyond the loaded model. Linux only.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -29,6 +31,9 @@ MILLION = 1_000_000
 SIZE = 64
 SEGMENT = 1000
 CHUNK_FRAMES = 50_000
+FRAMES = {"640x480": (640, 480), "1920x1080": (1920, 1080), "3840x2160": (3840, 2160)}
+N_FRAMES = 60
+PARTS = ("tables", "runs", "growth", "large_frames")
 
 
 # --- a run with Ray --------------------------------------------------------------------------
@@ -75,11 +80,11 @@ def run_raypose(root: Path, model: Path, cache: Path, n_frames: int) -> dict[str
     }
 
 
-def make_model(directory: Path) -> Path:
+def make_model(directory: Path, side: int = 32) -> Path:
     from tests import models
 
     return models.make_model(
-        directory, keypoint_names=KEYPOINTS, height=32, width=32, downsample_factor=3
+        directory, keypoint_names=KEYPOINTS, height=side, width=side, downsample_factor=3
     )
 
 
@@ -144,24 +149,67 @@ def run_tables(n_frames: int, root: Path) -> dict[str, Any]:
     return {"frames": n_frames, "keypoints": 17, "members": 3, "peak_mib": peak, **result}
 
 
+# --- frames of any size ----------------------------------------------------------------------
+
+
+def predict_and_measure(directory: Path) -> None:
+    """In a child: predict each video; prints the peak of each beyond the loaded model."""
+    from raypose.inference.predictor import Predictor
+    from raypose.inputs.models import open_model
+    from raypose.worker.memory import limit_arenas
+    from tests.predictions import predict_video
+
+    limit_arenas()  # as workers do
+    predictor = Predictor(open_model(directory / "model"))
+    report = {}
+    Path("/proc/self/clear_refs").write_text("5")
+    loaded = status_mib("self")["VmHWM"]
+    for video in sorted(directory.glob("*.mp4")):
+        Path("/proc/self/clear_refs").write_text("5")
+        predict_video(video, [predictor])
+        report[video.stem] = round(status_mib("self")["VmHWM"] - loaded)
+    sys.stdout.write(json.dumps(report) + "\n")
+
+
+def run_frames(model: Path, cache: Path, root: Path, *, tiny_size: bool) -> dict[str, Any]:
+    """MiB beyond the model, by the size of the frames."""
+    from tests.videos import make_video
+
+    root.mkdir()
+    (root / "model").symlink_to(model)
+    sizes = {"320x240": (320, 240)} if tiny_size else FRAMES
+    for name, (width, height) in sizes.items():
+        make_video(root / f"{name}.mp4", n_frames=N_FRAMES, width=width, height=height)
+    command = [sys.executable, __file__, "--frames-of", str(root)]
+    environment = {**os.environ, "RAYPOSE_CACHE_DIR": str(cache)}
+    ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
+    beyond: dict[str, int] = json.loads(ran.stdout.strip().splitlines()[-1])
+    assert max(beyond.values()) < 2560, beyond
+    return {"frames": N_FRAMES, "beyond_model_mib": beyond}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tiny", action="store_true", help="a small size, nothing is saved")
     parser.add_argument("--frames", type=int, nargs="+", default=[20_000, 100_000, MILLION])
-    parser.add_argument("--part", choices=("run", "tables"), help="only this part")
+    parser.add_argument("--part", choices=("run", "tables", "frames"), help="only this part")
     parser.add_argument("--project", type=Path, help="with --tiny: what tiny.py made")
     parser.add_argument("--tables", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--directory", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--frames-of", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    if args.frames_of:
+        predict_and_measure(args.frames_of)
+        return
     if args.tables:
         smooth_and_measure(args.tables, args.directory)
         return
-    sys.path.insert(0, str(Path(__file__).parents[1]))
     lengths = [500] if args.tiny else args.frames
     result: dict[str, Any] = {}
     with contextlib.ExitStack() as stack:
         root = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        if args.part != "run":
+        if args.part in (None, "tables"):
             result["tables"] = run_tables(2_000 if args.tiny else MILLION, root)
         if args.part != "tables":
             if args.tiny:
@@ -169,9 +217,14 @@ def main() -> None:
                 model, cache = project.model, project.cache
             else:
                 model, cache = make_model(root / "model"), root / "cache"
-                run_raypose(
-                    root, model, cache, 100
-                )  # builds the network, in a child of the driver
+        if args.part in (None, "frames"):
+            takes = model if args.tiny else make_model(root / "larger model", 256)
+            of_frames = run_frames(takes, cache, root / "frames", tiny_size=args.tiny)
+            result["large_frames"] = of_frames
+        if args.part in (None, "run"):
+            if not args.tiny:
+                # Builds the network, in a child of the driver.
+                run_raypose(root, model, cache, 100)
             result["runs"] = [run_raypose(root, model, cache, n) for n in lengths]
             if len(result["runs"]) > 1:
                 result["growth"] = growth(result["runs"])
@@ -183,12 +236,13 @@ def save(result: dict[str, Any], *, tiny: bool) -> None:
     path = harness.RESULTS / "memory.json"
     if not tiny and path.exists():
         before = json.loads(path.read_text())
-        result = {**{k: before[k] for k in ("tables", "runs", "growth") if k in before}, **result}
+        result = {**{k: before[k] for k in PARTS if k in before}, **result}
     lengths = [run["frames"] for run in result.get("runs", [])]
     result["work"] = (
         f"raypose run on Ray, CPU, one video of {SIZE}×{SIZE} of "
         f"{', '.join(f'{n:,}' for n in lengths)} frames in ranges of {CHUNK_FRAMES:,}, resnet18 "
-        "at 32 px with 17 keypoints, metrics on; EKS and metrics of tables in memory"
+        "at 32 px with 17 keypoints, metrics on; EKS and metrics of tables in memory; "
+        f"inference of {N_FRAMES} large frames by resnet18 at 256 px, beyond the loaded model"
     )
     if lengths and max(lengths) < MILLION:
         result["work"] += "; a whole run of 1,000,000 frames was not made on this machine"

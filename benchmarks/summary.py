@@ -169,8 +169,8 @@ def notes(found: list[Row]) -> str:
         text += f" Not measured: memory of {'; '.join(dict.fromkeys(missing))}."
     if not load("gpu"):
         text += (
-            "\n\nNot measured: anything on a GPU (inference with 1 and 3 models, its share of "
-            "decoding and networks alone, GPU memory)."
+            "\n\nNothing here was measured on a GPU; [On a GPU](docs/gpu.md) has the figures of "
+            "one H100."
         )
     return text
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from raypose.errors import Failure
 from raypose.inference.loop import MemberResult, predict_views
 from raypose.inference.predictor import Predictor
-from raypose.inference.preprocess import FrameBatch, sliced
+from raypose.inference.preprocess import FrameBatch, RgbFrames, sliced
 from raypose.inference.windows import CONTEXT, Windows, with_edges
 from raypose.video.index import VideoIndex, index_video
 
@@ -49,7 +49,8 @@ def predict_frames(
     """
     views = [frames] if isinstance(frames, np.ndarray) else frames
     boxes = (bboxes,) if isinstance(bboxes, np.ndarray) else bboxes and tuple(bboxes)
-    batch = FrameBatch(tuple(torch.from_numpy(np.ascontiguousarray(v)) for v in views), boxes)
+    whole = tuple(RgbFrames(torch.from_numpy(np.ascontiguousarray(view))) for view in views)
+    batch = FrameBatch(whole, boxes)
     step = batch_size or predictor.batch_size
     outputs = torch.cat(
         [predictor.forward(batch.part(i, i + step)) for i in range(0, len(batch), step)]

@@ -203,7 +203,7 @@ class RunConfig(Settings):
     batch_size: Annotated[Count | None, Option(_SPEED, default="chosen")] = None
     """Frames per batch."""
     decoder: Annotated[Literal["cpu", "nvdec"], Option(_SPEED)] = "cpu"
-    """What decodes videos for the networks; nvdec, a GPU's decoder, is not yet tested on a GPU."""
+    """What decodes videos for the networks; nvdec, a GPU's decoder, is experimental."""
     encoder: Annotated[Literal["x264", "nvenc"], Option(_SPEED)] = "x264"
     """What encodes labelled videos; nvenc, a GPU's encoder, is not yet tested on a GPU."""
     chunk_frames: Annotated[Count, Option(_SPEED)] = 50_000

@@ -5,6 +5,8 @@ checkpoint (safe reading) → network (Lightning Pose's layers) → artifact (by
 exports (finds and packs what Lightning Pose exported) → exported (runs it)
 artifact or exported → predictor (preprocess, network, subpixel) → loop
 loop: frame_source → batch_executor → one result per model and view
+frame_source: decoded frames → collectors, uploads or nvdec (samples) → batches
+sampling, colours: which pixels of a frame are samples, and what images they give
 ```
 `device` says where. Nothing here knows of runs, files of results or Ray.
 """

@@ -72,6 +72,28 @@ def _map_on_gpus(
         yield result
 
 
+@contextlib.contextmanager
+def on_own_stream(device: torch.device) -> Iterator[None]:
+    """Let networks run on a stream of their own: FFmpeg decodes on the GPU's default stream."""
+    if device.type != "cuda":
+        yield
+        return
+    before, own = torch.cuda.current_stream(device), _stream(device)
+    own.wait_stream(before)
+    try:
+        with torch.cuda.stream(own):
+            yield
+    finally:
+        before.wait_stream(own)
+
+
+@functools.cache
+def _stream(device: torch.device) -> Any:
+    """One for all videos: torch keeps free memory by stream."""
+    cuda: Any = torch.cuda  # its streams have no types
+    return cuda.Stream(device)
+
+
 @functools.cache
 def _thread_pool(n_threads: int) -> ThreadPoolExecutor:
     """A pool that lives as long as the process.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,14 @@ from numpy.typing import NDArray
 
 from raypose.errors import VideoError
 from raypose.inference import nvdec
+from raypose.inference.collectors import Image, host_collector
 from raypose.inference.preprocess import Bboxes, FrameBatch, Sizes, clamp_bboxes, sliced
+from raypose.inference.uploads import UploadCollector
 from raypose.inference.windows import frames_to_read
-from raypose.video.frames import Statuses, without_picture
+from raypose.video.frames import Statuses
 from raypose.video.index import VideoIndex
-from raypose.video.reader import ReaderThreads
+from raypose.video.pixels import Collector
+from raypose.video.reader import FrameReader, ReaderThreads
 
 
 class FrameSource:
@@ -40,6 +44,7 @@ class FrameSource:
         start: int,
         stop: int,
         *,
+        images: Sequence[Image],
         has_context: bool,
         bboxes: Sequence[NDArray[np.float64]] | None,
         decoder: str,
@@ -59,7 +64,8 @@ class FrameSource:
             self.first, self._stop = frames_to_read(start, stop, n_frames)
         self._indexes = indexes
         self._device = device
-        self._threads = threads
+        self._images = images
+        self._threads = threads or ReaderThreads()
         # A frame without a picture is in the way where other frames or views depend on it.
         self._fill_gaps = has_context or len(indexes) > 1
         self._statuses: list[list[Statuses]] = [[np.zeros(0, np.int8)] for _ in indexes]
@@ -80,13 +86,8 @@ class FrameSource:
 
     def batches(self, batch_size: int) -> Generator[FrameBatch]:
         """All frames, `batch_size` at a time; close it to stop the readers."""
-        last_good: list[Any] = [None] * len(self._indexes)
-        how = {"start": self.first, "stop": self._stop, "batch_size": batch_size}
         with contextlib.ExitStack() as stack:
-            readers = [
-                nvdec.open_reader(index, self._decoder, self._device, self._threads, **how)
-                for index in self._indexes
-            ]
+            readers = [self._reader(v, batch_size) for v in range(len(self._indexes))]
             lockstep = zip(*map(stack.enter_context, readers), strict=True)
             while True:
                 begun = time.perf_counter()
@@ -96,31 +97,37 @@ class FrameSource:
                     return
                 for v, view in enumerate(views):
                     self._statuses[v].append(view.statuses)
-                    if self._fill_gaps:
-                        ok = ~without_picture(view.statuses)
-                        last_good[v] = fill_gaps(view.frames, ok, last_good[v])
                 at = views[0].first - self.first
                 bboxes = sliced(self.bboxes, at, at + len(views[0]))
-                yield FrameBatch(tuple(torch.as_tensor(view.frames) for view in views), bboxes)
+                yield FrameBatch(tuple(view.frames for view in views), bboxes)
+
+    def _reader(self, view: int, batch_size: int) -> FrameReader:
+        index, device, threads = self._indexes[view], self._device, self._threads
+        options: dict[str, Any] = {
+            "first": self.first,
+            "bboxes": None if self.bboxes is None else self.bboxes[view],
+            "n_threads": threads.convert,
+            "fills_gaps": self._fill_gaps,
+        }
+        hwaccel = None
+        collector: Collector
+        if self._decoder == "nvdec":
+            hwaccel, threads = nvdec.nvdec(device), replace(threads, decode=1)
+            collector = nvdec.SurfaceCollector(index, self._images, device, **options)
+        elif device.type == "cuda":
+            collector = UploadCollector(index, self._images, device, **options)
+        else:
+            collector = host_collector(index, self._images, **options)
+        return FrameReader(
+            index,
+            start=self.first,
+            stop=self._stop,
+            batch_size=batch_size,
+            threads=threads,
+            collector=collector,
+            hwaccel=hwaccel,
+        )
 
     def statuses(self, view: int) -> Statuses:
         """The status of every frame of a view that has been read."""
         return np.concatenate(self._statuses[view])
-
-
-def fill_gaps(frames: Any, ok: NDArray[np.bool_], last_good: Any) -> Any:
-    """Replace frames (B, H, W, 3) without a picture by the last good one; return the last of all.
-
-    Their neighbours and the other views should see something like them, not a broken frame. At
-    the beginning the next good frame serves.
-    """
-    good = np.flatnonzero(ok)
-    for i in np.flatnonzero(~ok):
-        before = good[good < i]
-        if len(before):
-            frames[i] = frames[before[-1]]
-        elif last_good is not None:
-            frames[i] = last_good
-        elif len(good):
-            frames[i] = frames[good[0]]
-    return frames[good[-1:]][0] if len(good) else last_good  # a copy: the index is an array

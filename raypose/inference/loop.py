@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from raypose.errors import CancelledError, Failure, RayposeError, VideoError
-from raypose.inference.batch_executor import map_batches
+from raypose.inference.batch_executor import map_batches, on_own_stream
 from raypose.inference.frame_source import FrameSource
 from raypose.inference.predictor import Predictor, SharedImages
 from raypose.inference.preprocess import FrameBatch, sliced
@@ -92,14 +92,16 @@ def predict_views(
         CancelledError: `should_stop` returned True.
     """
     stop = indexes[0].n_frames if stop is None else stop
+    device = predictors[0].network.device if predictors else torch.device("cpu")
     source = FrameSource(
         indexes,
         start,
         stop,
+        images=sorted({(p.spec.image_height, p.spec.image_width) for p in predictors}),
         has_context=any(predictor.network.heads for predictor in predictors),
         bboxes=bboxes,
         decoder=decoder,
-        device=predictors[0].network.device if predictors else torch.device("cpu"),
+        device=device,
         threads=reader_threads,
     )
     size = batch_size or min((p.batch_size for p in predictors), default=1)
@@ -107,8 +109,9 @@ def predict_views(
     members = [_Member(predictor) for predictor in predictors]
     n_wanted = stop - start
     report = on_progress and (lambda n_done: on_progress(min(n_done, n_wanted)))
-    _predict_all(batches, members, source, compute_threads, report)
-    return [_results(member, source, indexes, start, stop) for member in members]
+    with on_own_stream(device):
+        _predict_all(batches, members, source, compute_threads, report)
+        return [_results(member, source, indexes, start, stop) for member in members]
 
 
 def _until_stopped(

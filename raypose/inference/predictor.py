@@ -99,9 +99,9 @@ class Predictor:
         device, dtype = self.network.device, self.network.dtype
         with torch.inference_mode():
             images = [
-                prepare_images(pixels, *size, device=device, dtype=dtype, bboxes=crops)
-                for pixels, crops in zip(
-                    batch.pixels, batch.bboxes or [None] * len(batch.pixels), strict=True
+                prepare_images(frames, *size, device=device, dtype=dtype, bboxes=crops)
+                for frames, crops in zip(
+                    batch.views, batch.bboxes or [None] * len(batch.views), strict=True
                 )
             ]
             if self.network.architecture.n_views == 1:

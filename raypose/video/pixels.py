@@ -3,55 +3,62 @@
 from __future__ import annotations
 
 import collections
+import math
 import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from raypose.video.frames import FrameStatus
 from raypose.video.index import VideoIndex
 
 FULL_RANGE = 2
 _BICUBIC = 4
 
 
-class RgbWorkers:
-    """Converts decoded frames to the RGB values that OpenCV would give, as they are shown.
+class Workers:
+    """Threads that take decoded frames from the decoder's thread; with one, that thread works."""
 
-    With one thread, the caller's does it.
-    """
-
-    def __init__(self, index: VideoIndex, n_threads: int) -> None:
-        self._size = index.coded_size
-        self._turns = index.rotation // 90
+    def __init__(self, n_threads: int) -> None:
         self._n_threads = n_threads
-        self._local = threading.local()
-        self._pool = ThreadPoolExecutor(n_threads, "raypose-rgb") if n_threads > 1 else None
+        self._pool = ThreadPoolExecutor(n_threads, "raypose-pixels") if n_threads > 1 else None
         self._jobs: collections.deque[Future[None]] = collections.deque()
 
-    def __enter__(self) -> RgbWorkers:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown()
-
-    def convert(self, frame: Any, out: NDArray[np.uint8]) -> None:
-        """Write a frame into `out`, uint8, shape (H, W, 3), at the latest when `wait` returns."""
+    def submit(self, work: Callable[..., None], *arguments: Any) -> None:
+        """Call `work`; it is done at the latest when `wait` returns."""
         if self._pool is None:
-            self._convert(frame, out)
+            work(*arguments)
             return
-        self._jobs.append(self._pool.submit(self._convert, frame, out))
+        self._jobs.append(self._pool.submit(work, *arguments))
         # Waiting frames hold the decoder's memory.
         self.wait(2 * self._n_threads)
 
     def wait(self, n_left: int = 0) -> None:
-        """Return when every frame but `n_left` is converted."""
+        """Return when all work but the last `n_left` pieces is done; an error is raised here."""
         while len(self._jobs) > n_left:
             self._jobs.popleft().result()
 
-    def _convert(self, frame: Any, out: NDArray[np.uint8]) -> None:
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown()
+
+
+class RgbConverter:
+    """Decoded frames to the RGB values that OpenCV would give, in any thread.
+
+    All are brought to one width and height, those of the video's first frame.
+    """
+
+    def __init__(self, width: int, height: int) -> None:
+        self._size = width, height
+        self._local = threading.local()
+
+    def __call__(self, frame: Any) -> NDArray[np.uint8]:
+        """A frame as it is coded, not turned: (H, W, 3), a view of FFmpeg's memory."""
         from av.video.reformatter import VideoReformatter
 
         # A reformatter keeps state and serves one thread.
@@ -67,11 +74,108 @@ class RgbWorkers:
         plane: Any = rgb.planes[0]
         rows = np.frombuffer(plane, np.uint8).reshape(height, plane.line_size)
         image = rows[:, : 3 * width].reshape(height, width, 3)
-        if deep:
-            image = image[..., ::-1]
-        if self._turns:
-            image = np.rot90(image, -self._turns)
-        np.copyto(out, image)
+        return image[..., ::-1] if deep else image
+
+
+class Collector(ABC):
+    """What becomes of decoded frames: the pixels of a batch.
+
+    Args:
+        n_threads: that take pixels from frames; with 1, the decoder's thread does.
+        fills_gaps: a frame without a picture (corrupt or missing) gets the one of the last frame
+            that has one, for those who look at its neighbours too; at the beginning, that of the
+            next one in its batch.
+    """
+
+    def __init__(self, n_threads: int = 1, *, fills_gaps: bool = False) -> None:
+        self._workers = Workers(n_threads)
+        self._fills_gaps = fills_gaps
+        self._last_good: Any = None
+        self._waiting: list[int] = []
+
+    @property
+    @abstractmethod
+    def bytes_per_frame(self) -> int:
+        """Memory that a frame of a batch takes."""
+
+    @abstractmethod
+    def begin(self, first: int, size: int) -> None:
+        """Begin a batch of `size` frames, the first of which has that number."""
+
+    @abstractmethod
+    def _put(self, k: int, frame: Any) -> None:
+        """Take the pixels of the decoded `frame` for frame `k` of the batch, or submit that."""
+
+    @abstractmethod
+    def _blank(self, k: int) -> None:
+        """Make frame `k` of the batch black."""
+
+    @abstractmethod
+    def _finished(self) -> Any:
+        """The pixels of the batch."""
+
+    def add(self, k: int, frame: Any | None, status: FrameStatus) -> None:
+        """Take frame `k` of the batch; None where there is no picture."""
+        good = status < FrameStatus.CORRUPT
+        if self._fills_gaps and not good and self._last_good is not None:
+            self._put(k, self._last_good)
+        elif frame is None:
+            self._blank(k)
+        else:
+            self._put(k, frame)
+        if not self._fills_gaps:
+            return
+        if good:
+            if self._waiting:
+                self._workers.wait()  # they may be about to get their own, corrupt pictures
+            for waiting in self._waiting:
+                self._put(waiting, frame)
+            self._waiting.clear()
+            self._last_good = frame
+        elif self._last_good is None:
+            self._waiting.append(k)
+
+    def finish(self) -> Any:
+        """The pixels of the batch, when all of its frames have been added."""
+        self._workers.wait()
+        self._waiting.clear()
+        return self._finished()
+
+    def close(self) -> None:
+        """Free what is held: to be called once."""
+        self._last_good = None
+        self._workers.close()
+
+
+class RgbCollector(Collector):
+    """RGB frames as they are shown: uint8, (B, H, W, 3), zeros where a frame is missing."""
+
+    def __init__(self, index: VideoIndex, n_threads: int = 1, *, fills_gaps: bool = False) -> None:
+        super().__init__(n_threads, fills_gaps=fills_gaps)
+        self._shape = index.height, index.width, 3
+        self._turns = index.rotation // 90
+        self._convert = RgbConverter(*index.coded_size)
+        self._pixels = np.empty((0, *self._shape), np.uint8)
+
+    @property
+    def bytes_per_frame(self) -> int:
+        return math.prod(self._shape)
+
+    def begin(self, first: int, size: int) -> None:
+        self._pixels = np.empty((size, *self._shape), np.uint8)
+
+    def _put(self, k: int, frame: Any) -> None:
+        self._workers.submit(self._write, frame, self._pixels[k])
+
+    def _write(self, frame: Any, out: NDArray[np.uint8]) -> None:
+        image = self._convert(frame)
+        np.copyto(out, np.rot90(image, -self._turns) if self._turns else image)
+
+    def _blank(self, k: int) -> None:
+        self._pixels[k] = 0
+
+    def _finished(self) -> NDArray[np.uint8]:
+        return self._pixels
 
 
 def output_format(index: VideoIndex) -> str:

@@ -1,8 +1,9 @@
 """Frames of a video, in order, decoded ahead of their use.
 
-`FrameReader` yields batches of RGB arrays for the network, from any frame on. RGB values are those
-of `cv2.VideoCapture`, bit for bit, rotation included, because networks were trained on frames that
-OpenCV read. Nothing is resized or normalised here.
+`FrameReader` yields batches from any frame on. What a batch holds of its frames is up to the
+`pixels.Collector`: RGB arrays, or whatever inference takes of a frame while the decoder holds it.
+RGB values are those of `cv2.VideoCapture`, bit for bit, rotation included, because networks were
+trained on frames that OpenCV read.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from raypose.errors import VideoError
 from raypose.video.decoding import check_range, iter_frames
 from raypose.video.frames import FrameStatus, Statuses
 from raypose.video.index import VideoIndex, index_video
-from raypose.video.pixels import RgbWorkers
+from raypose.video.pixels import Collector, RgbCollector
 
 T = TypeVar("T")
 
@@ -35,7 +36,7 @@ class ReaderThreads:
     """Threads that read a video."""
 
     decode: int = 1  # threads of the decoder
-    convert: int = 1  # threads that convert frames to RGB; with 1, the reading thread does it
+    convert: int = 1  # threads that take pixels from frames; with 1, the reading thread does it
     ahead: bool = True  # the reading thread is one of its own, which works ahead of the caller
 
 
@@ -44,8 +45,7 @@ class Batch:
     """Consecutive frames."""
 
     first: int  # number of the first frame
-    # RGB, uint8, (B, H, W, 3); zeros where a frame is missing. A tensor where a GPU has decoded.
-    frames: Any
+    frames: Any  # what the collector makes of them; by default RGB, uint8, (B, H, W, 3)
     statuses: Statuses  # (B,)
 
     def __len__(self) -> int:
@@ -80,7 +80,7 @@ def read_ahead(items: Generator[T], n_ahead: int) -> Iterator[Iterator[T]]:
 
 
 class FrameReader:
-    """Batches of RGB frames of a range of a video, decoded in the background.
+    """Batches of frames of a range of a video, decoded in the background.
 
     Args:
         video: a file, or its index (which saves reading the packets again).
@@ -88,6 +88,9 @@ class FrameReader:
         stop: frame after the last; None for the end.
         batch_size: frames per batch; the last one may be shorter.
         threads: that it may use; by default one, ahead of the caller.
+        collector: takes pixels from the decoded frames; by default all of them, as RGB. The
+            reader closes it.
+        hwaccel: PyAV's settings of hardware that decodes; None for the CPU.
 
     Raises:
         VideoError: the file can't be opened, or not one frame of the range can be decoded.
@@ -102,12 +105,16 @@ class FrameReader:
         stop: int | None = None,
         batch_size: int = 32,
         threads: ReaderThreads | None = None,
+        collector: Collector | None = None,
+        hwaccel: Any = None,
     ) -> None:
         self.index = video if isinstance(video, VideoIndex) else index_video(video)
         self.start, self.stop = check_range(self.index, start, stop)
         self.batch_size = batch_size
         self._threads = threads or ReaderThreads()
-        batch_bytes = 3 * self.index.width * self.index.height * batch_size
+        self._collector = collector or RgbCollector(self.index, self._threads.convert)
+        self._hwaccel = hwaccel
+        batch_bytes = self._collector.bytes_per_frame * batch_size
         n_ahead = max(1, min(_MAX_AHEAD, _MAX_AHEAD_BYTES // batch_bytes))
         self._n_ahead = n_ahead if self._threads.ahead else 0
         self._open = contextlib.ExitStack()
@@ -132,20 +139,16 @@ class FrameReader:
             raise VideoError(message, path=self.index.path, hint=hint)
 
     def _decoded(self) -> Iterator[Batch]:
-        """All batches; another decoder overrides this."""
-        threads = self._threads
-        frames = iter_frames(self.index, self.start, self.stop, threads=threads.decode)
-        shape = (self.index.height, self.index.width, 3)
-        with RgbWorkers(self.index, threads.convert) as workers:
+        collector, threads = self._collector, self._threads.decode
+        frames = iter_frames(
+            self.index, self.start, self.stop, threads=threads, hwaccel=self._hwaccel
+        )
+        with contextlib.closing(collector), contextlib.closing(frames):
             for first in range(self.start, self.stop, self.batch_size):
                 size = min(self.batch_size, self.stop - first)
-                pixels = np.empty((size, *shape), np.uint8)
                 statuses = np.zeros(size, np.int8)
+                collector.begin(first, size)
                 for k, (_, frame, status) in enumerate(itertools.islice(frames, size)):
                     statuses[k] = status
-                    if frame is None:
-                        pixels[k] = 0
-                    else:
-                        workers.convert(frame, pixels[k])
-                workers.wait()
-                yield Batch(first, pixels, statuses)
+                    collector.add(k, frame, status)
+                yield Batch(first, collector.finish(), statuses)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from raypose.errors import CancelledError, Failure, VideoError
-from raypose.inference.frame_source import fill_gaps
+from raypose.inference import collectors
 from raypose.inference.loop import MemberResult
 from raypose.inference.predictor import Predictor
 from raypose.inference.windows import frames_to_read
@@ -184,6 +184,29 @@ def test_boxes_follow_their_frames(video: Path, heatmap: Predictor, context: Pre
         )
 
 
+def test_large_frames_give_the_same_sampled_and_whole(
+    tmp_path: Path, heatmap: Predictor, context: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clouds = smooth_frames(N, 320, 400)
+    whole = make_video(
+        tmp_path / "v.mp4",
+        n_frames=N,
+        width=400,
+        height=320,
+        gop=1,
+        picture=lambda i, *_: clouds[i],
+    )
+    video = damage_packets(whole, tmp_path / "damaged.mp4", [4, 5, N - 1])
+    boxes = np.stack([7 * np.arange(N), 5 * np.arange(N), 90 + np.arange(N), 99 - np.arange(N)], 1)
+    for bboxes in (None, boxes.astype(float)):
+        found = []
+        for pays in (0, np.inf):
+            monkeypatch.setattr(collectors, "_PAYS", pays)
+            found.append(values(predict_video(video, [heatmap, context], bboxes=bboxes)))
+        for sampled, rows in zip(*found, strict=True):
+            np.testing.assert_array_equal(sampled, rows)
+
+
 def test_one_member_fails_alone(
     video: Path, heatmap: Predictor, make_spec: Callable[..., ModelSpec]
 ) -> None:
@@ -238,17 +261,6 @@ def test_undecodable_frames_keep_their_rows(
         assert not np.isnan(result.values[ok]).any()
     rows = values(predict_video(damaged, [heatmap]))[0]
     np.testing.assert_allclose(rows[:9], whole[:9], atol=2e-3)
-
-
-def test_gaps_are_filled_from_their_neighbours() -> None:
-    frames = np.arange(5, dtype=np.uint8)[:, None, None, None].repeat(3, axis=3)
-    ok = np.array([False, True, False, False, True])
-    held = fill_gaps(frames, ok, None)
-    assert frames[:, 0, 0, 0].tolist() == [1, 1, 1, 1, 4]
-    frames = np.zeros((2, 1, 1, 3), np.uint8)
-    held = fill_gaps(frames, np.array([False, False]), held)
-    assert frames[:, 0, 0, 0].tolist() == [4, 4]
-    assert held is not None
 
 
 def test_frames_that_windows_need() -> None:

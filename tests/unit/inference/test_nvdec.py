@@ -1,4 +1,4 @@
-"""What decoding on a GPU shares with a CPU: colours, batches, the comparison, the fallback."""
+"""What decoding on a GPU shares with a CPU: the comparison, the fallback, whole predictions."""
 
 from __future__ import annotations
 
@@ -6,31 +6,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
 import torch
 
 from raypose.inference import nvdec
 from raypose.inference.loop import MemberResult
-from raypose.inference.nvdec import DeviceReader, disagreement, unsupported_reason
+from raypose.inference.nvdec import disagreement, unsupported_reason
 from raypose.inference.predictor import Predictor
-from raypose.inference.preprocess import nv12_to_rgb
 from raypose.specs import ModelSpec
-from raypose.video.index import VideoIndex, index_video
-from raypose.video.reader import FrameReader
+from raypose.video.decoding import iter_frames
+from raypose.video.index import index_video
 from tests.predictions import predict_video
 from tests.unit.inference.conftest import smooth_frames
 from tests.videos import damage_packets, make_video
 
 CPU = torch.device("cpu")
-COLOURS: dict[str, dict[str, Any]] = {
-    "plain": {},
-    "709": {"colorspace": 1},
-    "full": {"color_range": 2},
-    "full709": {"color_range": 2, "colorspace": 1},
-    "turned": {"rotation": 90},
-}
 
 
 def clouds(path: Path, **options: Any) -> Path:
@@ -40,61 +31,20 @@ def clouds(path: Path, **options: Any) -> Path:
     )
 
 
-def read(index: VideoIndex, **options: int) -> tuple[np.ndarray, np.ndarray]:
-    with DeviceReader(index, CPU, None, **options) as reader:
-        batches = list(reader)
-    assert [batch.first for batch in batches] == list(
-        range(options.get("start", 0), options.get("stop", 20), options["batch_size"])
-    )
-    return (
-        torch.cat([batch.frames for batch in batches]).numpy(),
-        np.concatenate([batch.statuses == 0 for batch in batches]),
-    )
-
-
-@pytest.mark.parametrize("kind", COLOURS)
-def test_colours_are_opencvs(kind: str, tmp_path: Path) -> None:
-    index = index_video(clouds(tmp_path / "clouds.mp4", bframes=2, **COLOURS[kind]))
-    with FrameReader(index) as reader:
-        expected = next(iter(reader)).frames
-    got, ok = read(index, batch_size=7)
-    assert ok.all()
-    apart = np.abs(expected.astype(int) - got)
-    assert apart.max() <= 1
-    assert apart.mean() < 0.01
-    part, _ = read(index, start=5, stop=12, batch_size=3)
-    np.testing.assert_array_equal(part, got[5:12])
-
-
-def test_without_colour_nothing_differs(tmp_path: Path) -> None:
-    ramp = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16)
-    grey = torch.full((1, 8, 8, 2), 128, dtype=torch.uint8)
-    frame = av.VideoFrame(16, 16, "gray").reformat(format="yuv420p")
-    np.frombuffer(frame.planes[0], np.uint8).reshape(16, -1)[:, :16] = ramp[0].numpy()
-    for plane in frame.planes[1:]:
-        np.frombuffer(plane, np.uint8)[:] = 128
-    got = nv12_to_rgb(ramp, grey, full_range=False, bt709=False)[0].numpy()
-    np.testing.assert_array_equal(got, frame.to_ndarray(format="rgb24"))
-
-
-def test_a_lost_frame_keeps_its_place(tmp_path: Path) -> None:
-    whole = clouds(tmp_path / "whole.mp4", gop=1)
-    index = index_video(damage_packets(whole, tmp_path / "damaged.mp4", [3, 9]))
-    frames, ok = read(index, batch_size=8)
-    assert np.flatnonzero(~ok).tolist() == [3, 9]
-    assert not frames[[3, 9]].any()
-    assert disagreement(index, DeviceReader(index, CPU, None, stop=4)) == ""
-
-
 def test_frames_that_differ_are_noticed(tmp_path: Path) -> None:
-    index = index_video(clouds(tmp_path / "clouds.mp4"))
-    assert disagreement(index, DeviceReader(index, CPU, None, stop=4)) == ""
+    index = index_video(clouds(tmp_path / "clouds.mp4", colorspace=1, color_range=2))
+    assert disagreement(index, iter_frames(index, 0, 4), CPU) == ""
     dark = smooth_frames(20, 80, 112) // 2
     other = make_video(
         tmp_path / "dark.mp4", n_frames=20, width=112, height=80, picture=lambda i, w, h: dark[i]
     )
-    reader = DeviceReader(index_video(other), CPU, None, stop=4)
-    assert "differ by up to" in disagreement(index, reader)
+    found = disagreement(index, iter_frames(index_video(other), 0, 4), CPU)
+    assert "differ by up to" in found
+    small = index_video(make_video(tmp_path / "small.mp4"))
+    assert "differ by up to 255" in disagreement(index, iter_frames(small, 0, 4), CPU)
+    lost = damage_packets(clouds(tmp_path / "intra.mp4", gop=1), tmp_path / "bad.mp4", [2])
+    frames = iter_frames(index_video(lost), 0, 4)
+    assert "loses frames" in disagreement(index_video(tmp_path / "intra.mp4"), frames, CPU)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +63,7 @@ def test_why_not(options: dict[str, Any], device: str, reason: str, tmp_path: Pa
 def test_a_video_is_compared_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     index = index_video(make_video(tmp_path / "video.mp4"))
     compared = []
-    monkeypatch.setattr(nvdec, "disagreement", lambda index, _: compared.append(index) or "no")
+    monkeypatch.setattr(nvdec, "disagreement", lambda index, *_: compared.append(index) or "no")
     assert [unsupported_reason(index, torch.device("cuda:0")) for _ in range(3)] == ["no"] * 3
     assert compared == [index]
 
@@ -152,6 +102,7 @@ def test_predictions_from_such_frames(
     (expected,) = predict_video(video, [predictor])
     monkeypatch.setattr(nvdec, "unsupported_reason", lambda index, device: "")
     monkeypatch.setattr(nvdec, "nvdec", lambda device: None)
+    monkeypatch.setattr(nvdec, "is_surface", lambda frame: True)
     (got,) = predict_video(video, [predictor], decoder="nvdec", batch_size=6)
     assert isinstance(expected, MemberResult)
     assert isinstance(got, MemberResult)

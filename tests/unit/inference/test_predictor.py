@@ -14,7 +14,7 @@ from raypose.inference import artifact
 from raypose.inference.artifact import build_artifact, cached_artifact, is_cached, load_network
 from raypose.inference.network import load_module, offline_backbones
 from raypose.inference.predictor import Predictor, batch_size_that_fits
-from raypose.inference.preprocess import FrameBatch, clamp_bboxes
+from raypose.inference.preprocess import FrameBatch, RgbFrames, clamp_bboxes
 from raypose.inputs.models import open_model
 from raypose.specs import ModelSpec
 from tests.models import make_model
@@ -291,5 +291,6 @@ def test_shared_models_agree_with_expected_images(shared_data: Path) -> None:
         heatmaps = module(upstream_images(frames, 128, 128))
     predictor = Predictor(spec)
     with torch.inference_mode():
-        got = predictor.network.forward(predictor.prepare(FrameBatch((torch.from_numpy(frames),))))
+        batch = FrameBatch((RgbFrames(torch.from_numpy(frames)),))
+        got = predictor.network.forward(predictor.prepare(batch))
     torch.testing.assert_close(got, heatmaps, atol=1e-5, rtol=0)

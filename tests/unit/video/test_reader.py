@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 from collections.abc import Generator
@@ -15,9 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from raypose.errors import VideoError
+from raypose.video.frames import FrameStatus
 from raypose.video.index import index_video
-from raypose.video.pixels import RgbWorkers
-from raypose.video.reader import FrameReader, iter_frames, read_ahead
+from raypose.video.pixels import RgbCollector
+from raypose.video.reader import FrameReader, ReaderThreads, iter_frames, read_ahead
 from tests.videos import (
     damage_packets,
     edit_list,
@@ -270,11 +272,32 @@ def test_the_shared_video_equals_opencv(shared_data: Path) -> None:
 
 def test_several_threads_convert_alike(tmp_path: Path) -> None:
     index = index_video(make_video(tmp_path / "v.mp4", n_frames=40, rotation=90, bframes=2))
-    expected = read_with_opencv(tmp_path / "v.mp4")
-    for n_threads in (0, 3):
-        out = np.zeros_like(expected)
-        with RgbWorkers(index, n_threads) as workers:
-            for n, frame, _ in iter_frames(index):
-                workers.convert(frame, out[n])
-            workers.wait()
-        np.testing.assert_array_equal(out, expected)
+    threads = ReaderThreads(convert=3)
+    with FrameReader(index, batch_size=40, threads=threads) as reader:
+        (batch,) = reader
+    np.testing.assert_array_equal(batch.frames, read_with_opencv(tmp_path / "v.mp4"))
+
+
+def test_gaps_are_filled_from_their_neighbours(tmp_path: Path) -> None:
+    index = index_video(make_video(tmp_path / "v.mp4", n_frames=8))
+    frames = [frame for _, frame, _ in iter_frames(index)]
+    shown = read_with_opencv(tmp_path / "v.mp4")
+    ok, corrupt, missing = FrameStatus.OK, FrameStatus.CORRUPT, FrameStatus.MISSING
+    for n_threads in (1, 3):
+        collector = RgbCollector(index, n_threads, fills_gaps=True)
+        with contextlib.closing(collector):
+            collector.begin(0, 5)
+            for k, status in enumerate((corrupt, ok, missing, corrupt, ok)):
+                collector.add(k, None if status is missing else frames[k], status)
+            np.testing.assert_array_equal(collector.finish(), shown[[1, 1, 1, 1, 4]])
+            collector.begin(5, 2)
+            collector.add(0, None, missing)
+            collector.add(1, frames[6], corrupt)
+            np.testing.assert_array_equal(collector.finish(), shown[[4, 4]])
+    with contextlib.closing(RgbCollector(index)) as plain:
+        plain.begin(0, 2)
+        plain.add(0, None, missing)
+        plain.add(1, frames[1], corrupt)
+        pixels = plain.finish()
+        assert not pixels[0].any()
+        np.testing.assert_array_equal(pixels[1], shown[1])
