@@ -14,6 +14,7 @@ from raypose.cli.base import app
 # isort: off
 from raypose.cli import run  # noqa: F401
 from raypose.cli import pose_app  # noqa: F401
+from raypose.cli import report  # noqa: F401
 from raypose.cli import cluster  # noqa: F401
 from raypose.cli import demo  # noqa: F401
 # isort: on

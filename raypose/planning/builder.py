@@ -230,6 +230,7 @@ class RecordingBuilder:
             metrics=metrics,
             labels=self.labels[model.name],
             smoothed=smoothed,
+            stills=smoothed if self.eks else model is next(iter(self.owners)),
         )
 
     def _output(

@@ -1,7 +1,7 @@
 """The tasks of a plan, with their dependencies.
 
 ```
-predict (GPU, one or more ranges) ─ table ┬ metrics
+predict (GPU, one or more ranges) ─ table ┬ metrics, quality, review
                                           ├ timestamps
                                           ├ label
                                           ├ snippet

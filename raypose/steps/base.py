@@ -169,6 +169,7 @@ class TableSource:
         metrics: names of the metrics that can be computed.
         labels: digest of the training labels that the PCA metrics are fitted on.
         smoothed: whether it is the smoothed ensemble's.
+        stills: whether the report shows pictures of it: of each video's tables, one does.
     """
 
     video: VideoSpec
@@ -179,6 +180,7 @@ class TableSource:
     metrics: tuple[str, ...] = ()
     labels: str = ""
     smoothed: bool = False
+    stills: bool = False
 
     @property
     def inputs(self) -> dict[str, Any]:

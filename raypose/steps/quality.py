@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from raypose.errors import LabelsError
 from raypose.steps.base import Outcome, TableSource, TableStep
-from raypose.steps.metrics import BYTES_PER_KEYPOINT, metrics_provenance
+from raypose.steps.metrics import BYTES_PER_KEYPOINT, compute, metrics_provenance
 from raypose.steps.provenance import commit_from_table
 from raypose.text import json_text
 from raypose.worker.context import Context
@@ -59,17 +58,8 @@ class Quality(TableStep):
         return BYTES_PER_KEYPOINT * self.video.n_frames * len(self.model.keypoint_names)
 
     def run(self, inputs: Sequence[Any], context: Context) -> Outcome:
-        from raypose.metrics.compute import TEMPORAL_NORM, compute_metrics
-
         (table,) = inputs
-        pca, warnings = None, []
-        if set(self.metrics) - {TEMPORAL_NORM}:
-            try:
-                pca = context.pca(self.model, self.data_dir, str(self.provenance["labels"]))
-            except LabelsError as error:
-                warnings.append(f"PCA errors are left out: {error}")
-        computed = compute_metrics(table, self.model, pca)
-        metrics = {name: computed[name] for name in self.metrics if name in computed}
+        metrics, warnings = compute(self, table, self.metrics, context, self.data_dir)
         output = self.outputs["quality"]
         with commit_from_table(self, table, output) as temporary:
             # The metrics have the model's keypoints, in its order.
