@@ -32,14 +32,17 @@ class FrameScores:
         total: mean of the parts, (n_frames,); NaN in frames that are not ok.
         parts: what it is made of: `disagreement`, `low_likelihood`, and each metric by its name;
             (n_frames,) each. NaN where there is no value, as for the first frame's temporal norm.
+        usual: median of each part over all frames.
     """
 
     total: FloatArray
     parts: Mapping[str, FloatArray]
+    usual: Mapping[str, float]
 
     def main_part(self, frame: int) -> str:
-        """The part that adds most to the score of a frame; empty where the frame has none."""
-        known = {name: part[frame] for name, part in self.parts.items() if part[frame] > 0}
+        """The part that is highest above what is usual; empty where none is above it."""
+        above = {name: part[frame] - self.usual[name] for name, part in self.parts.items()}
+        known = {name: value for name, value in above.items() if value > 0}
         return max(known, key=lambda name: known[name]) if known else ""
 
 
@@ -75,7 +78,8 @@ def score_frames(
         parts[name] = _mean_of_keypoints(_far(values, half_px))
     for part in parts.values():
         part[~table.is_ok] = np.nan
-    return FrameScores(_mean_of_keypoints(np.stack(list(parts.values()), axis=1)), parts)
+    usual = {name: _median(part) for name, part in parts.items()}
+    return FrameScores(_mean_of_keypoints(np.stack(list(parts.values()), axis=1)), parts, usual)
 
 
 def animal_size(table: KeypointTable, threshold: float) -> float:
@@ -144,9 +148,14 @@ def _unlikely(likelihood: FloatArray, threshold: float) -> FloatArray:
     return np.clip(1 - known / np.float32(threshold), 0, 1)
 
 
+def _median(part: FloatArray) -> float:
+    known = part[np.isfinite(part)]
+    return float(np.median(known)) if known.size else 0.0
+
+
 def _mean_of_keypoints(values: npt.NDArray[np.floating]) -> FloatArray:
     """Mean of each row's numbers, (n_rows,); NaN where a row has none."""
     known = np.isfinite(values)
     n = known.sum(axis=1)
     total = np.where(known, values, 0).sum(axis=1)
-    return np.where(n > 0, total / np.maximum(n, 1), np.nan).astype(np.float32)
+    return np.asarray(np.where(n > 0, total / np.maximum(n, 1), np.nan), np.float32)

@@ -65,10 +65,22 @@ def read_frames(
     return found
 
 
-def thumbnail(index: VideoIndex, threads: int = 1) -> bytes:
-    """A small WebP picture of the keyframe next to the middle; empty if that can't be decoded."""
-    behind = np.searchsorted(index.keyframes, index.n_frames // 2, side="right")
-    number = int(index.keyframes[max(0, int(behind) - 1)])
+def thumbnail(index: VideoIndex, is_ok: NDArray[np.bool_], threads: int = 1) -> bytes:
+    """A small WebP picture of the keyframe next to the middle, of those that are undamaged.
+
+    Args:
+        index: the video.
+        is_ok: whether each frame is undamaged, (n_frames,).
+        threads: of the decoder.
+
+    Returns:
+        The picture; empty where all keyframes are damaged.
+    """
+    keyframes = index.keyframes[index.keyframes < len(is_ok)]
+    keyframes = keyframes[is_ok[keyframes]]
+    if not len(keyframes):
+        return b""
+    number = int(keyframes[np.abs(keyframes - index.n_frames // 2).argmin()])
     pictures = read_frames(index, [number], width=THUMBNAIL_WIDTH, threads=threads)
     return _webp(pictures[number], _THUMBNAIL_QUALITY) if pictures else b""
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from raypose.metrics.compute import PCA_MULTIVIEW, PCA_SINGLEVIEW, TEMPORAL_NORM
 
@@ -30,6 +30,14 @@ FAILED = 100.0
 """Score of a video without any predictions."""
 
 
+class Spread(NamedTuple):
+    """Two numbers of many: the median tells a video that is odd as a whole, the percentile one
+    that is odd now and then."""
+
+    median: float
+    p99: float
+
+
 @dataclass(frozen=True, slots=True)
 class Numbers:
     """The numbers of one table, from its quality; None where there is none.
@@ -38,19 +46,19 @@ class Numbers:
         n_frames: rows of the table.
         damage: share of the frames that are corrupt or missing, and half of those suspect.
         unlikely: share of keypoints below the confidence threshold.
-        temporal_norm, pca_singleview, pca_multiview: 99th percentile, in pixels.
-        disagreement: standard deviation among the members, 99th percentile, in pixels; of the
-            smoothed ensemble alone.
+        temporal_norm, pca_singleview, pca_multiview: in pixels.
+        disagreement: standard deviation among the members, in pixels; of the smoothed ensemble
+            alone.
         not_ok: frames of each status that is not ok.
     """
 
     n_frames: int | None = None
     damage: float | None = None
     unlikely: float | None = None
-    temporal_norm: float | None = None
-    pca_singleview: float | None = None
-    pca_multiview: float | None = None
-    disagreement: float | None = None
+    temporal_norm: Spread | None = None
+    pca_singleview: Spread | None = None
+    pca_multiview: Spread | None = None
+    disagreement: Spread | None = None
     not_ok: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
@@ -61,16 +69,16 @@ class Numbers:
             for word, n in _mapping(quality.get("frames")).items()
             if isinstance(n, int) and n >= 0
         }
-        variance = _p99(quality, "ensemble_variance")
+        variance = _spread(quality, "ensemble_variance")
         n_frames = quality.get("n_frames")
         return cls(
             n_frames=n_frames if isinstance(n_frames, int) else sum(counts.values()) or None,
             damage=_share_damaged(counts),
             unlikely=_number(_mapping(quality.get("below_threshold")).get("share")),
-            temporal_norm=_p99(quality, TEMPORAL_NORM),
-            pca_singleview=_p99(quality, PCA_SINGLEVIEW),
-            pca_multiview=_p99(quality, PCA_MULTIVIEW),
-            disagreement=None if variance is None else math.sqrt(max(0.0, variance)),
+            temporal_norm=_spread(quality, TEMPORAL_NORM),
+            pca_singleview=_spread(quality, PCA_SINGLEVIEW),
+            pca_multiview=_spread(quality, PCA_MULTIVIEW),
+            disagreement=variance and Spread(*(math.sqrt(max(0.0, value)) for value in variance)),
             not_ok={word: n for word, n in counts.items() if word != "ok" and n},
         )
 
@@ -82,12 +90,14 @@ class Part:
     Attributes:
         points: what it adds to the score.
         value: the number behind it, as in `Numbers`; None where nothing is known.
+        of: `median` or `p99`, where the number is one of these.
         usual: the median of the run, where `value` counts relative to it.
         owner: name of the model whose table has it.
     """
 
     points: float = 0.0
     value: float | None = None
+    of: str = ""
     usual: float | None = None
     owner: str = ""
 
@@ -117,20 +127,30 @@ _RELATIVE = {
 }
 
 
-def _usual(videos: Sequence[Tables]) -> dict[tuple[str, str], float]:
-    """The median over the videos of each owner's numbers that count relative to it."""
-    found: dict[tuple[str, str], list[float]] = defaultdict(list)
+_Key = tuple[str, str, str]
+"""Owner, field of `Numbers`, and field of its spread."""
+
+
+def _relative(tables: Tables, fields: Sequence[str]) -> Iterator[tuple[_Key, float]]:
+    """The numbers of some fields that count relative to the usual."""
+    for owner, numbers in tables.items():
+        for name in fields:
+            spread: Spread | None = getattr(numbers, name)
+            if spread is not None:
+                yield from (((owner, name, of), v) for of, v in spread._asdict().items())
+
+
+def _usual(videos: Sequence[Tables]) -> dict[_Key, float]:
+    """The median over the videos of each number that counts relative to it."""
+    found: dict[_Key, list[float]] = defaultdict(list)
     for tables in videos:
-        for owner, numbers in tables.items():
-            for fields in _RELATIVE.values():
-                for name in fields:
-                    value = getattr(numbers, name)
-                    if value is not None:
-                        found[owner, name].append(value)
+        for fields in _RELATIVE.values():
+            for key, value in _relative(tables, fields):
+                found[key].append(value)
     return {key: statistics.median(values) for key, values in found.items()}
 
 
-def _parts(tables: Tables, usual: Mapping[tuple[str, str], float]) -> dict[str, Part]:
+def _parts(tables: Tables, usual: Mapping[_Key, float]) -> dict[str, Part]:
     if not tables:
         return {}
     parts: dict[str, list[Part]] = {name: [Part()] for name in WEIGHTS}
@@ -142,14 +162,11 @@ def _parts(tables: Tables, usual: Mapping[tuple[str, str], float]) -> dict[str, 
         for name, share, half in shares:
             if share is not None:
                 points = WEIGHTS[name] * share / (share + half)
-                parts[name].append(Part(points, share, None, owner))
-        for name, fields in _RELATIVE.items():
-            for field_name in fields:
-                value = getattr(numbers, field_name)
-                if value is not None:
-                    median = usual[owner, field_name]
-                    points = WEIGHTS[name] * _excess(value, median)
-                    parts[name].append(Part(points, value, median, owner))
+                parts[name].append(Part(points, share, owner=owner))
+    for name, fields in _RELATIVE.items():
+        for key, value in _relative(tables, fields):
+            points = WEIGHTS[name] * _excess(value, usual[key])
+            parts[name].append(Part(points, value, key[2], usual[key], key[0]))
     return {name: max(found, key=_weight_of) for name, found in parts.items()}
 
 
@@ -170,8 +187,10 @@ def _share_damaged(counts: Mapping[str, int]) -> float | None:
     return bad / total
 
 
-def _p99(quality: Mapping[str, Any], name: str) -> float | None:
-    return _number(_mapping(quality.get(name)).get("p99"))
+def _spread(quality: Mapping[str, Any], name: str) -> Spread | None:
+    known = _mapping(quality.get(name))
+    median, p99 = _number(known.get("median")), _number(known.get("p99"))
+    return None if median is None or p99 is None else Spread(median, p99)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

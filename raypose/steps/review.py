@@ -114,4 +114,4 @@ class Review(TableStep):
             )
             for n, picture in pictures.items()
         }
-        return {"stills": stills, "thumbnail": thumbnail(index, threads)}
+        return {"stills": stills, "thumbnail": thumbnail(index, table.is_ok, threads)}

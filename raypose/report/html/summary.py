@@ -8,15 +8,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from raypose.report.html.outputs import TableFacts, VideoFacts
-from raypose.report.ranking import WEIGHTS, Part, score
+from raypose.report.ranking import WEIGHTS, Part, Spread, score
 from raypose.text import shown
 from raypose.video.frames import WORDS
+
+_SPREADS = ("temporal_norm", "pca_singleview", "pca_multiview", "disagreement")
 
 COLUMNS = (
     *("rank", "score", "video", "model", "path", "n_frames", "fps"),
     *WORDS,
-    *("below_threshold", "temporal_norm_p99_px", "pca_singleview_p99_px"),
-    *("pca_multiview_p99_px", "disagreement_p99_px"),
+    "below_threshold",
+    *(f"{name}_{of}_px" for name in _SPREADS for of in Spread._fields),
     *(f"points_{name}" for name in WEIGHTS),
     *("worst_frame", "worst_time_s", "error"),
 )
@@ -56,16 +58,16 @@ def _row(table: TableFacts) -> dict[str, Any]:
         counts = {word: numbers.not_ok.get(word, 0) for word in WORDS[1:]}
         counts["ok"] = numbers.n_frames - sum(counts.values())
     moments = table.review.facts["moments"] if table.review else []
-    row = {
+    row: dict[str, Any] = {
         "model": shown(table.owner),
         "n_frames": numbers.n_frames,
         **counts,
         "below_threshold": numbers.unlikely,
-        "temporal_norm_p99_px": numbers.temporal_norm,
-        "pca_singleview_p99_px": numbers.pca_singleview,
-        "pca_multiview_p99_px": numbers.pca_multiview,
-        "disagreement_p99_px": numbers.disagreement,
     }
+    for name in _SPREADS:
+        spread = getattr(numbers, name)
+        if spread is not None:
+            row |= {f"{name}_{of}_px": value for of, value in spread._asdict().items()}
     if moments:
         row |= {"worst_frame": moments[0]["frame"], "worst_time_s": moments[0]["time_s"]}
     return {

@@ -28,7 +28,15 @@ def test_the_frames_are_those_that_were_asked_for(tmp_path: Path) -> None:
 def test_wide_frames_are_made_smaller(tmp_path: Path) -> None:
     index = index_video(make_video(tmp_path / "v.mp4", n_frames=5, width=640, height=480))
     assert read_frames(index, [0], width=320)[0].shape == (240, 320, 3)
-    assert decode(thumbnail(index)).shape == (90, 120, 3)
+    assert decode(thumbnail(index, np.ones(5, np.bool_))).shape == (90, 120, 3)
+
+
+def test_the_thumbnail_is_no_damaged_frame(tmp_path: Path) -> None:
+    index = index_video(make_video(tmp_path / "v.mp4", n_frames=40, gop=10, width=120))
+    is_ok = np.ones(40, np.bool_)
+    is_ok[20:31] = False
+    assert read_number(decode(thumbnail(index, is_ok))) == 10
+    assert thumbnail(index, np.zeros(40, np.bool_)) == b""
 
 
 def test_a_run_that_stops_reads_no_further(tmp_path: Path) -> None:

@@ -6,12 +6,17 @@ from typing import Any
 
 import pytest
 
-from raypose.report.ranking import FAILED, WEIGHTS, Numbers, rank, score
+from raypose.report.ranking import FAILED, WEIGHTS, Numbers, Spread, rank, score
 
 
 def numbers(**values: Any) -> Numbers:
+    """The numbers of a table; of distances the 99th percentile, whose median is half of it."""
     usual = {"damage": 0.0, "unlikely": 0.0, "temporal_norm": 4.0, "pca_singleview": 2.0}
-    return Numbers(n_frames=100, **{**usual, **values})
+    given = {**usual, **values}
+    for name in {"temporal_norm", "pca_singleview", "disagreement"} & set(given):
+        if isinstance(given[name], float):
+            given[name] = Spread(given[name] / 2, given[name])
+    return Numbers(n_frames=100, **given)
 
 
 def scores(*videos: dict[str, Numbers]) -> list[float]:
@@ -36,6 +41,7 @@ def test_what_is_usual_and_whole_has_no_points() -> None:
         ({"temporal_norm": 400.0}, 15 * 0.99),
         ({"temporal_norm": 1.0}, 0),
         ({"pca_singleview": 4.0}, 7.5),
+        ({"pca_singleview": Spread(4.0, 2.0)}, 11.25),
     ],
 )
 def test_points_of_each_part(values: dict[str, float], points: float) -> None:
@@ -88,14 +94,14 @@ def test_numbers_of_a_quality_file() -> None:
             "n_frames": 10,
             "frames": {"ok": 6, "suspect": 2, "missing": 2},
             "below_threshold": {"share": 0.25},
-            "temporal_norm": {"p99": 7.0},
-            "pca_multiview_error": {"p99": None},
-            "ensemble_variance": {"p99": 16.0},
+            "temporal_norm": {"median": 2.0, "p99": 7.0},
+            "pca_multiview_error": {"median": None, "p99": None},
+            "ensemble_variance": {"median": 4.0, "p99": 16.0},
         }
     )
     assert read.damage == 0.3 and read.not_ok == {"suspect": 2, "missing": 2}
-    assert (read.unlikely, read.temporal_norm, read.pca_multiview) == (0.25, 7.0, None)
-    assert read.disagreement == 4.0
+    assert (read.unlikely, read.temporal_norm, read.pca_multiview) == (0.25, (2, 7), None)
+    assert read.disagreement == (2, 4)
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@
   const percent = (share) => `${share === 0 ? 0 : share < 0.01 ? (100 * share).toFixed(2) : Math.round(100 * share)} %`;
   const pixels = (value) => `${value < 10 ? value.toFixed(1) : Math.round(value)} px`;
   const isShare = (name) => ["damage", "likelihood", "unlikely"].includes(name);
+  const spread = (value) => Array.isArray(value) ? `${pixels(value[0])}, ${pixels(value[1])}` : percent(value);
   const inWords = (name, value) => value === null ? "–" : isShare(name) ? percent(value) : pixels(value);
   function clock(seconds, digits = 1) {
     const hours = Math.floor(seconds / 3600), minutes = Math.floor(seconds / 60) % 60;
@@ -102,7 +103,7 @@
     parent.append(place);
     const width = Math.max(200, parent.clientWidth);
     const plot = new uPlot({
-      width, height: options.height, legend: { show: false }, padding: [8, 12, 0, 0],
+      width, height: options.height, legend: { show: false }, padding: [8, 20, 0, 0],
       cursor: { y: false, drag: { x: true, y: false }, ...(sync ? { sync: { key: "time" } } : {}) },
       ...options,
       hooks: sync ? {
@@ -188,7 +189,7 @@
     const parts = Object.entries(video.parts).map(([name, part]) => make("div", { className: part.points >= part.most / 2 ? "warn" : "" },
       make("dt", {}, WORDS[name]),
       make("dd", {}, inWords(name, part.value), make("small", {},
-        `+${part.points.toFixed(0)} of ${part.most} points` + (part.usual === null ? "" : `; usual ${pixels(part.usual)}`) + (part.owner ? `; ${part.owner}` : "")))));
+        `+${part.points.toFixed(0)} of ${part.most} points` + (part.usual === null ? "" : `; ${part.of === "p99" ? "99th percentile" : "median"}, usual ${pixels(part.usual)}`) + (part.owner ? `; ${part.owner}` : "")))));
     const length = video.fps > 0 ? `, ${clock(video.n_frames / video.fps)} at ${Number(video.fps.toFixed(2))} frames/s` : "";
     return [
       make("nav", { "aria-label": "Videos" }, make("a", { href: "#" }, "← All videos"), to(video.number - 1, "← Before in rank"), to(video.number + 1, "Next in rank →")),
@@ -211,8 +212,8 @@
       make("tbody", {}, ...video.models.map((model) => make("tr", {},
         make("th", { scope: "row" }, model.owner === "eks" ? "eks, the smoothed ensemble" : model.owner),
         make("td", {}, model.frames || "–"),
-        ...names.map((name) => make("td", {}, inWords(name, model.numbers[name])))))))),
-      make("p", { className: "quiet" }, "Low likelihood is the share of keypoints below the model's confidence threshold; the others are 99th percentiles."));
+        ...names.map((name) => make("td", {}, model.numbers[name] === null ? "–" : spread(model.numbers[name])))))))),
+      make("p", { className: "quiet" }, "Low likelihood is the share of keypoints below the model's confidence threshold; the others are median and 99th percentile over all keypoints and frames."));
   }
 
   function tracesPart(video) {
@@ -365,7 +366,7 @@
     return make("li", {},
       picture ? make("img", { src: picture, alt: `Frame ${moment.frame} with the predictions of ${model.owner}`, loading: "lazy" }) : null,
       make("div", {}, make("b", {}, `Frame ${moment.frame.toLocaleString("en")}`), ` · ${clock(moment.time_s, 2)}`,
-        make("small", {}, `score ${moment.score.toFixed(2)}: ${why}`), charts.some((c) => c.sync) ? show : null));
+        make("small", {}, `score ${moment.score.toFixed(2)}${why ? `: ${why}` : ""}`), charts.some((c) => c.sync) ? show : null));
   }
 
   function showMoment(video, time) {
