@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,11 @@ POSTERIOR_ROWS = ("x_sd", "y_sd")
 """Rows of the traces of a keypoint; of a smoothed table also the posterior's standard deviation,
 of each bucket the largest."""
 
-_STILL = "still_"
-_THUMBNAIL = "thumbnail"
+_PICTURES = "pictures"
+"""In the facts of a file: frame and number of bytes of each picture, −1 for the thumbnail. The
+pictures are one array, one after the other: files of many arrays take several times as long."""
+
+_THUMBNAIL = -1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,15 +69,16 @@ class Review:
 
     def write(self, path: Path) -> None:
         """Write it as an uncompressed NumPy archive."""
+        pictures = {_THUMBNAIL: self.thumbnail, **self.stills}
+        facts = {**self.facts, _PICTURES: [[n, len(p)] for n, p in pictures.items()]}
         arrays = {
-            "facts": np.frombuffer(json_text(self.facts).encode(), np.uint8),
+            "facts": np.frombuffer(json_text(facts).encode(), np.uint8),
             "times_s": self.times_s,
             "statuses": self.statuses,
             "scores": self.scores,
             "codes": self.traces.codes,
             "ends": self.traces.ends,
-            _THUMBNAIL: np.frombuffer(self.thumbnail, np.uint8),
-            **{f"{_STILL}{n}": np.frombuffer(p, np.uint8) for n, p in self.stills.items()},
+            _PICTURES: np.frombuffer(b"".join(pictures.values()), np.uint8),
         }
         with path.open("wb") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
@@ -91,19 +95,15 @@ class Review:
                 facts = json.loads(bytes(arrays["facts"]))
                 if not isinstance(facts, dict) or facts.get("version") != VERSION:
                     raise ValueError("it is of another version of raypose")
-                stills = {
-                    int(name.removeprefix(_STILL)): bytes(arrays[name])
-                    for name in arrays.files
-                    if name.startswith(_STILL)
-                }
+                pictures = _split(bytes(arrays[_PICTURES]), facts.pop(_PICTURES))
                 review = cls(
                     facts,
                     arrays["times_s"],
                     arrays["statuses"],
                     arrays["scores"],
                     Codes(arrays["codes"], arrays["ends"]),
-                    bytes(arrays[_THUMBNAIL]),
-                    stills,
+                    pictures.pop(_THUMBNAIL),
+                    pictures,
                 )
                 n_rows = len(facts["keypoints"]) * len(facts["rows"])
         except (
@@ -118,6 +118,15 @@ class Review:
         if review.traces.codes.shape != (n_rows, len(review.times_s)):
             raise ValueError("its traces do not fit its keypoints")
         return review
+
+
+def _split(content: bytes, sizes: Iterable[tuple[int, int]]) -> dict[int, bytes]:
+    """The pictures in an array, by frame."""
+    pictures, start = {}, 0
+    for frame, size in sizes:
+        pictures[int(frame)] = content[start : start + size]
+        start += size
+    return pictures
 
 
 def review_table(
@@ -165,7 +174,7 @@ def _traces(
     """Names of the rows of a keypoint, and (n_keypoints · n_rows, n_buckets) numbers."""
     low, high = extremes(table.values[..., :3], starts)
     columns = [side[..., i] for i in range(3) for side in (low, high)]
-    names = ROWS
+    names: tuple[str, ...] = ROWS
     if "x_posterior_var" in table.coords:
         names += POSTERIOR_ROWS
         for axis in "xy":

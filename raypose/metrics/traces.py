@@ -80,4 +80,4 @@ def coarser(codes: npt.NDArray[np.uint16], factor: int, *, highest: bool) -> npt
         return np.maximum.reduceat(codes, starts, axis=-1)
     # 0 is no value, and less than none.
     lowest = np.minimum.reduceat(codes - np.uint16(1), starts, axis=-1)
-    return lowest + np.uint16(1)
+    return np.asarray(lowest + np.uint16(1))

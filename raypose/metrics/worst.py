@@ -145,7 +145,7 @@ def _unlikely(likelihood: FloatArray, threshold: float) -> FloatArray:
     known = np.nan_to_num(likelihood, nan=0.0)
     if threshold <= 0:
         return np.zeros_like(known)
-    return np.clip(1 - known / np.float32(threshold), 0, 1)
+    return np.asarray(np.clip(1 - known / np.float32(threshold), 0, 1), np.float32)
 
 
 def _median(part: FloatArray) -> float:

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from raypose import storage
@@ -19,11 +20,11 @@ from raypose.metrics.review import Review
 from raypose.report.html.run_facts import Failed, RunFacts
 from raypose.report.ranking import Numbers
 from raypose.storage import AnyPath, as_path, records
-from raypose.storage.layout import HIDDEN, METRICS, OutputPaths
+from raypose.storage.layout import HIDDEN, METRICS, Layout, OutputPaths
 
-_AT_ONCE = 8
+_AT_ONCE_IN_STORE = 16  # a store answers slowly; with local files, threads are in each other's way
 _MAX_QUALITY_BYTES, _MAX_REVIEW_BYTES = 16 << 20, 64 << 20
-_LAYOUTS = {"video_preds": "app", "video_preds_infer": "pose-app"}
+_LAYOUTS: Mapping[str, Layout] = {"video_preds": "app", "video_preds_infer": "pose-app"}
 _TABLES = ("predictions", "smoothed")
 
 
@@ -95,8 +96,10 @@ def find_videos(run: RunFacts, base: AnyPath | None) -> list[VideoFacts]:
         for place, (key, owner) in places.items()
         if place in names.below(_root_of(as_path(place)))
     ]
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="report") as pool:
-        read = list(pool.map(lambda found: _read_table(*found, names), present))
+    is_local = all(isinstance(path, Path) for path, _, _ in present)
+    n_threads = 1 if is_local else _AT_ONCE_IN_STORE
+    with ThreadPoolExecutor(n_threads, thread_name_prefix="report") as pool:
+        read = list(pool.map(lambda at: _read_table(at[0], at[1], at[2], names), present))
     for (_, key, _), (table, source) in zip(present, read, strict=True):
         video = videos.setdefault(key, VideoFacts(key))
         video.path = video.path or source
@@ -190,13 +193,8 @@ def _read_table(path: AnyPath, key: str, owner: str, names: _Names) -> tuple[Tab
     """What is known of a table, and the path of its video."""
     table = TableFacts(owner, path)
     root = _root_of(path)
-    paths = OutputPaths(
-        path.parent,
-        path.stem,
-        _LAYOUTS.get(root.name, "app"),
-        root.parent,
-        key,  # type: ignore[arg-type]
-    )
+    layout = _LAYOUTS.get(root.name, "app")
+    paths = OutputPaths(path.parent, path.stem, layout, root.parent, key)
     there = names.below(root)
     table.files = {what: place for what, place in _files(paths) if str(place) in there}
     record = records.read_record(path) or {}
@@ -227,14 +225,15 @@ def _files(paths: OutputPaths) -> Iterator[tuple[str, AnyPath]]:
 def _review(path: AnyPath, recipe: str, there: set[str]) -> tuple[Review | None, str]:
     """The review of the table that was made as `recipe` says, or why there is none."""
     if str(path) not in there:
-        return None, "made without --report: run the same command again"
+        return None, "It was made without a report: run the same command again."
     known = records.recorded(path)
     if known is None or known.made_from.get("table") != recipe:
-        return None, "the table is newer than its report data: run the same command again"
+        return None, "The table is newer than its report data: run the same command again."
     try:
         return Review.read(storage.read_bytes(path, _MAX_REVIEW_BYTES)), ""
     except (OSError, ValueError, RayposeError) as error:
-        return None, f"its report data can't be read ({error}): run it again with --overwrite"
+        hint = "remove the file and run the same command again"
+        return None, f"Its report data, {path.name}, can't be read ({error}): {hint}."
 
 
 def _quality(path: AnyPath | None) -> Any:

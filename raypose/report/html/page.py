@@ -93,15 +93,15 @@ def render(
     for i, (video, of_video) in enumerate(zip(videos, parts, strict=True)):
         rows.append(_row(i, video, of_video))
         traces = payload.traces_of(video, detail) if i < detail.n_videos else {}
-        content = {"data": payload.packed(_section(video, of_video, traces, folder))}
-        content["pictures"] = {
+        of_owners = {
             shown(owner): {frame: payload.picture_url(p) for frame, p in of_owner.items()}
             for owner, of_owner in pictures[i].items()
         }
-        rows[-1]["content"] = _inline_json(content)
+        section = payload.packed(_section(video, of_video, traces, folder))
+        rows[-1]["content"] = _inline_json({"data": section, "pictures": of_owners})
     scripts, styles = ([_asset(name) for name in names] for names in (_SCRIPTS, _STYLES))
     name, why = bottleneck(run)
-    return _template().render(
+    html: str = _template().render(
         version=__version__,
         policy=_policy(scripts, styles),
         scripts=scripts,
@@ -114,7 +114,7 @@ def render(
         workers=_workers(run),
         kinds=[
             (kind, run.tasks[kind], seconds, seconds / (sum(run.seconds.values()) or 1.0))
-            for kind, seconds in run.seconds.most_common()
+            for kind, seconds in sorted(run.seconds.items(), key=lambda item: -item[1])
         ],
         rows=rows,
         weights=WEIGHTS,
@@ -123,6 +123,7 @@ def render(
         ),
         duration=duration,
     )
+    return html
 
 
 def _overview(run: RunFacts, videos: Sequence[VideoFacts]) -> dict[str, Any]:
@@ -260,7 +261,9 @@ def _inline_json(content: Mapping[str, Any]) -> str:
 
 @cache
 def _asset(name: str) -> str:
-    return resources.files(__package__).joinpath("assets", name).read_text(encoding="utf-8")
+    return (
+        resources.files(__package__).joinpath("assets").joinpath(name).read_text(encoding="utf-8")
+    )
 
 
 @cache

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raypose.metrics.review import Review
-from raypose.metrics.traces import N_BUCKETS, coarser
+from raypose.metrics.traces import N_BUCKETS, Codes, coarser
 from raypose.report.html.outputs import TableFacts, VideoFacts
 from raypose.text import json_text, shown
 
@@ -100,7 +100,8 @@ def traces_of(video: VideoFacts, detail: Detail) -> dict[str, Any]:
 
     Returns:
         `keypoints` (the chosen ones), `n_keypoints` (of all), and for each owner: `times_s`,
-        `statuses`, `scores`, `rows` and `traces`, keypoint → row → codes and ends.
+        `statuses`, `scores`, `rows` and `traces`, keypoint → row → codes and ends. Times are
+        float64 in base 64.
     """
     reviews = {o: t.review for o, t in video.tables.items() if t.review is not None}
     names = list(dict.fromkeys(n for r in reviews.values() for n in r.facts["keypoints"]))
@@ -123,28 +124,24 @@ def _of_review(review: Review, keypoints: Sequence[str], factor: int) -> dict[st
     places = np.arange(0, len(review.times_s), factor)
     statuses = np.maximum.reduceat(review.statuses, places) if len(places) else review.statuses
     scores = np.fmax.reduceat(review.scores, places) if len(places) else review.scores
+    scored = Codes.of(scores[None])
     rows, all_names = review.facts["rows"], review.facts["keypoints"]
+    codes, ends = review.traces.codes, review.traces.ends
     traces = {}
     for name in keypoints:
         if name in all_names:
             first = all_names.index(name) * len(rows)
             traces[shown(name)] = [
-                {
-                    "codes": _base64(
-                        coarser(
-                            review.traces.codes[first + r],
-                            factor,
-                            highest=not row.endswith("_min"),
-                        ).astype("<u2")
-                    ),
-                    "ends": [float(end) for end in review.traces.ends[first + r]],
-                }
+                _coded(
+                    coarser(codes[first + r], factor, highest=not row.endswith("_min")),
+                    ends[first + r],
+                )
                 for r, row in enumerate(rows)
             ]
     return {
-        "times_s": [round(float(t), 3) for t in review.times_s[places]],
+        "times_s": _base64(review.times_s[places].astype("<f8")),
         "statuses": statuses.tolist(),
-        "scores": [round(float(s), 3) if np.isfinite(s) else None for s in scores],
+        "scores": _coded(scored.codes[0], scored.ends[0]),
         "rows": list(rows),
         "traces": traces,
         "distributions": review.facts["distributions"],
@@ -165,6 +162,10 @@ def _worst_keypoints(reviews: Mapping[str, Review], names: Sequence[str]) -> lis
 def packed(content: Mapping[str, Any]) -> str:
     """JSON, compressed, in base 64."""
     return base64.b64encode(gzip.compress(json_text(content).encode(), 6, mtime=0)).decode()
+
+
+def _coded(codes: npt.NDArray[Any], ends: npt.NDArray[Any]) -> dict[str, Any]:
+    return {"codes": _base64(codes.astype("<u2")), "ends": ends.tolist()}
 
 
 def _base64(array: npt.NDArray[Any]) -> str:

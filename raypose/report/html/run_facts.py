@@ -62,17 +62,22 @@ class RunFacts:
     notes: list[tuple[str, str]] = field(default_factory=list)  # subject, sentence
     n_skipped: int = 0  # steps that were not tried because of a failure
     workers: dict[str, Worker] = field(default_factory=lambda: defaultdict(Worker))
-    seconds: Counter[str] = field(default_factory=Counter)  # by kind of step, over all workers
+    seconds: dict[str, float] = field(
+        default_factory=lambda: defaultdict(float)
+    )  # by kind of step, over all workers
     tasks: Counter[str] = field(default_factory=Counter)  # by kind of step
-    parts: Counter[str] = field(default_factory=Counter)  # of predictions: decode, network, …
+    parts: dict[str, float] = field(
+        default_factory=lambda: defaultdict(float)
+    )  # of predictions: decode, network, …
     gpu: bool = False  # whether networks ran on a GPU
 
     @property
     def output_dir(self) -> str:
         """The directory of all outputs (`-o`) when it ran; empty where there was none."""
         config = self.description.get("config")
-        places = ("output_dir", "eks_dir") if isinstance(config, dict) else ()
-        return next((str(config[name]) for name in places if config.get(name)), "")
+        if not isinstance(config, dict):
+            return ""
+        return str(config.get("output_dir") or config.get("eks_dir") or "")
 
     @property
     def among_outputs(self) -> bool:
@@ -166,9 +171,9 @@ def bottleneck(facts: RunFacts) -> tuple[str, str]:
     busy = max((w.busy_s / running_s for w in predicting), default=0.0)
     if predicting and busy > 2 * _MUCH:
         return _of_prediction(facts, busy)
-    others = Counter({kind: s for kind, s in facts.seconds.items() if kind != "predict"})
+    others = {kind: seconds for kind, seconds in facts.seconds.items() if kind != "predict"}
     if others:
-        kind, seconds = others.most_common(1)[0]
+        kind, seconds = max(others.items(), key=lambda item: item[1])
         share = seconds / sum(facts.seconds.values())
         return kind, f"This step took {share:.0%} of all workers' time."
     return _of_prediction(facts, busy)
@@ -185,7 +190,7 @@ def _of_prediction(facts: RunFacts, busy: float) -> tuple[str, str]:
     total = sum(facts.parts.values())
     if not total:
         return "predictions", f"The busiest worker was predicting for {busy:.0%} of the time."
-    part, seconds = facts.parts.most_common(1)[0]
+    part, seconds = max(facts.parts.items(), key=lambda item: item[1])
     name, what = names[part]
     where = " on the GPU" if facts.gpu and part == "network_s" else ""
     sentence = f"Of the time of predictions, {seconds / total:.0%} {what}{where}."

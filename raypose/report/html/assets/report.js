@@ -154,6 +154,13 @@
     });
   }
 
+  /** The arrays of a table as lists of numbers; those of keypoints are read when they are shown. */
+  function readTable(table) {
+    const view = new DataView(bytes(table.times_s).buffer);
+    const times = Array.from({ length: view.byteLength / 8 }, (_, i) => view.getFloat64(8 * i, true));
+    return { ...table, times_s: times, scores: numbers(table.scores) };
+  }
+
   const page = find("video");
   let opened = null;
 
@@ -164,6 +171,7 @@
   async function open(number) {
     const { data, pictures } = JSON.parse(find(`data-${number}`).textContent);
     const video = { ...await unpack(data), pictures, number };
+    for (const [owner, table] of Object.entries(video.traces.tables ?? {})) video.traces.tables[owner] = readTable(table);
     clearCharts();
     observer.disconnect();
     page.replaceChildren(...head(video));
@@ -211,7 +219,7 @@
       make("thead", {}, make("tr", {}, column("Model"), column("Frames"), ...names.map((name) => column(WORDS[name])))),
       make("tbody", {}, ...video.models.map((model) => make("tr", {},
         make("th", { scope: "row" }, model.owner === "eks" ? "eks, the smoothed ensemble" : model.owner),
-        make("td", {}, model.frames || "–"),
+        make("td", { className: "words" }, model.frames || "–"),
         ...names.map((name) => make("td", {}, model.numbers[name] === null ? "–" : spread(model.numbers[name])))))))),
       make("p", { className: "quiet" }, "Low likelihood is the share of keypoints below the model's confidence threshold; the others are median and 99th percentile over all keypoints and frames."));
   }

@@ -70,7 +70,7 @@ def test_report_data_of_an_older_table_are_not_shown(tmp_path: Path) -> None:
     with commits.committing(table, {"kind": "predictions", "model": "newer"}) as file:
         file.touch()
     facts = find(tmp_path)["cam"].tables["m"]
-    assert facts.review is None and "newer" in facts.note
+    assert facts.review is None and "is newer" in facts.note
 
 
 def test_report_data_that_are_broken_are_named(tmp_path: Path) -> None:
