@@ -48,7 +48,7 @@ class OutputPaths:
     @property
     def review(self) -> AnyPath:
         """What the report shows of the table."""
-        return self.folder / "report" / f"{self.stem}_review.npz"
+        return self.folder / "report" / f"{self.stem}_review.arrow"
 
     @property
     def labeled(self) -> AnyPath:

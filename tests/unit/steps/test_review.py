@@ -59,7 +59,7 @@ def test_it_is_committed_with_pictures_of_the_worst_moments(tmp_path: Path) -> N
     step = planned(tmp_path, stills=True)
     assert step is not None
     review = run(step)
-    assert step.outputs == {"review": str(tmp_path / "o/video_preds/report/cam_review.npz")}
+    assert step.outputs == {"review": str(tmp_path / "o/video_preds/report/cam_review.arrow")}
     assert review.facts["moments"][0]["frame"] == 17
     assert set(review.stills) == {moment["frame"] for moment in review.facts["moments"]}
     assert review.thumbnail[8:12] == b"WEBP"

@@ -75,7 +75,7 @@ def test_report_data_of_an_older_table_are_not_shown(tmp_path: Path) -> None:
 
 def test_report_data_that_are_broken_are_named(tmp_path: Path) -> None:
     commit_table(tmp_path, "m", "cam", make_review(make_table()))
-    (tmp_path / "m" / "video_preds" / "report" / "cam_review.npz").write_bytes(b"PK")
+    (tmp_path / "m" / "video_preds" / "report" / "cam_review.arrow").write_bytes(b"ARROW1")
     facts = find(tmp_path)["cam"].tables["m"]
     assert facts.review is None and "can't be read" in facts.note
 
