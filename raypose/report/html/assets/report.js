@@ -323,7 +323,7 @@
     const worst = tables[0].statuses.map((_, i) => Math.max(...tables.map((t) => t.statuses[i] ?? 0)));
     const present = STATUSES.map((_, s) => s).filter((s) => s > 0 && worst.includes(s));
     if (!present.length) {
-      chart(place, "Time", { scales: { x: { time: false }, y: { range: [0, 1] } }, axes: [timeAxis(true), { ...axis(null), values: () => [], grid: { show: false } }], height: 44, series: [{}, {}] },
+      chart(place, "Time", { scales: { x: { time: false }, y: { range: [0, 1] } }, axes: [timeAxis(true), { ...axis(" "), values: () => [], grid: { show: false } }], height: 44, series: [{}, {}] },
         [tables[0].times_s, worst.map(() => null)], true);
       caption(place, "Frames: all are ok.");
       return;
@@ -337,7 +337,7 @@
     })));
     chart(place, `Frame statuses over time: ${told}`, {
       scales: { x: { time: false }, y: { range: [0, 1] } }, height: 80,
-      axes: [timeAxis(true), { ...axis(null), values: (self, ticks) => ticks.map(() => ""), grid: { show: false }, ticks: { show: false } }],
+      axes: [timeAxis(true), { ...axis(" "), values: (self, ticks) => ticks.map(() => ""), grid: { show: false }, ticks: { show: false } }],
       series: [{}, ...present.map((s) => ({ stroke: style(`--${STATUSES[s]}`), fill: style(`--${STATUSES[s]}`), width: 0, points: { show: false }, paths: uPlot.paths.bars({ size: [1, 1000, 2], align: 1, gap: 0 }) }))],
     }, [tables[0].times_s, ...present.map((s) => worst.map((w) => w === s ? 1 : null))], true);
   }
