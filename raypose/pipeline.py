@@ -16,7 +16,7 @@ from typing import Any
 
 from raypose._version import __version__
 from raypose.config import RunConfig, Settings, SmoothConfig
-from raypose.errors import Failure, StorageError
+from raypose.errors import Failure, RayposeError, StorageError
 from raypose.execution.base import Executor
 from raypose.inputs.ensembles import describe_ensemble
 from raypose.inputs.videos import Unusable
@@ -149,7 +149,19 @@ def _execute_plan(made: Plan, display: Display | None) -> RunResult:
         result.seconds = time.perf_counter() - began
         log.event("ended", seconds=round(result.seconds, 2), failures=len(result.failures))
         log.close()
+    if made.config.report:
+        _write_report(result)
     return result
+
+
+def _write_report(result: RunResult) -> None:
+    """Write the report of a run that has ended; a run without the one it asked for has failed."""
+    from raypose.report.html import write_report
+
+    try:
+        result.report, _ = write_report(result.run_dir)
+    except (OSError, RayposeError) as error:
+        result.failures.append(replace(Failure.of("report", error), subject="report"))
 
 
 def make_executor(config: Settings) -> Executor:
@@ -192,6 +204,7 @@ def _description(made: Plan) -> dict[str, Any]:
     return {
         "raypose": __version__,
         "config": made.config.model_dump(mode="json"),
+        "run_dir": str(made.run_dir),
         "models": [
             {
                 "name": model.name,

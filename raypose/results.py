@@ -54,6 +54,7 @@ class RunResult:
         gpu_s: seconds of prediction on GPUs, without loading models, summed over workers.
         gpu_waited_s: of those, seconds in which a network waited for frames.
         seconds: wall time, without that of the plan.
+        report: the HTML file that shows which videos need a look; None where none was written.
     """
 
     plan: Plan
@@ -67,6 +68,7 @@ class RunResult:
     gpu_s: float = 0.0
     gpu_waited_s: float = 0.0
     seconds: float = 0.0
+    report: Path | None = None
 
     @property
     def ok(self) -> bool:

@@ -36,6 +36,7 @@ GROUPS = (
     "tests/faults/",
     "tests/cluster/",
     "tests/benchmarks/",
+    "tests/browser/",
 )
 """Paths of tests that share what is expensive to set up, in the order in which they start.
 

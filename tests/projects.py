@@ -85,6 +85,7 @@ class Project:
             "videos": (str(self.videos),),
             "models": tuple(map(str, self.models)),
             "output_dir": self.out,
+            "report": values.get("metrics", True),  # without metrics a test wants tables alone
             **values,
         }
         return plan_run(RunConfig(**given), run_dir=self.root / "run")

@@ -38,6 +38,10 @@ COMMANDS = {
         "doctor",
         "Check this machine: GPUs, Ray, disks, limits, versions; and time a model on a video.",
     ),
+    "report": (
+        "report",
+        "Write the report of a run: which videos and moments need a look, as one HTML file.",
+    ),
     "suggest": (
         "labels",
         "Choose the frames of a finished run whose labels would help most, and write them as a "

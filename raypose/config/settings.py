@@ -70,6 +70,8 @@ class Settings(Checked):
     """Directory of the run's log and state."""
     layout: Annotated[Layout, Option(OUTPUTS)] = "app"
     """File names of the Lightning Pose app or of the Pose-app."""
+    report: Annotated[Flag, Option(OUTPUTS, ("--report/--no-report",))] = True
+    """Write a report of the run: report.html in the run directory."""
     overwrite: Annotated[Flag, Option(OUTPUTS)] = False
     """Redo finished outputs."""
 

@@ -200,11 +200,11 @@ def _network(index: VideoIndex, predictor: Predictor, budget: Budget, seconds: f
     import torch
 
     from raypose.inference.batch_executor import map_batches
-    from raypose.inference.preprocess import FrameBatch
+    from raypose.inference.preprocess import FrameBatch, RgbFrames
     from raypose.video.reader import FrameReader
 
     with FrameReader(index, batch_size=predictor.batch_size) as reader:
-        pixels = torch.from_numpy(next(iter(reader)).frames)
+        pixels = RgbFrames(torch.from_numpy(next(iter(reader)).frames))
     batch = FrameBatch((pixels,) * predictor.network.architecture.n_views)
 
     def predict(batch: FrameBatch) -> Any:

@@ -213,6 +213,7 @@ class RecordingBuilder:
             labels=self.labels[model.name],
             style=self.styles[model.name],
             smoothed=smoothed,
+            stills=smoothed if self.eks else model is next(iter(self.owners)),
         )
 
     def _output(

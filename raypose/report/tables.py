@@ -133,6 +133,8 @@ def print_result(console: Console, result: RunResult) -> None:
         f"{_count(n_made, 'file')} in {duration(result.seconds)}{speed}. "
         f"Log: {markup(str(result.run_dir))}"
     )
+    if result.report is not None:
+        console.print(f"Which videos need a look: {markup(str(result.report))}")
     if result.gpu_s > _LONG_S and result.gpu_waited_s > _MUCH * result.gpu_s:
         console.print(
             f"[yellow]note[/] networks on GPUs waited for frames {result.gpu_waited_s:.0f} of "

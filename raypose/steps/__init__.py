@@ -6,6 +6,7 @@ from raypose.steps.load import Load
 from raypose.steps.metrics import Metrics
 from raypose.steps.predict import Predict
 from raypose.steps.quality import Quality
+from raypose.steps.review import Review
 from raypose.steps.smooth import Smooth
 from raypose.steps.snippet import Snippet
 from raypose.steps.table import Table
@@ -20,6 +21,7 @@ __all__ = [
     "Metrics",
     "Predict",
     "Quality",
+    "Review",
     "Smooth",
     "Snippet",
     "Step",
@@ -30,7 +32,15 @@ __all__ = [
     "Worst",
 ]
 
-TABLE_STEPS: tuple[type[TableStep], ...] = (Metrics, Quality, Timestamps, Label, Snippet, Worst)
+TABLE_STEPS: tuple[type[TableStep], ...] = (
+    Metrics,
+    Quality,
+    Review,
+    Timestamps,
+    Label,
+    Snippet,
+    Worst,
+)
 """What can be made from a table of keypoints, in the order in which it is planned."""
 
 _ALL: tuple[type[Step], ...] = (Predict, Table, Load, Smooth, *TABLE_STEPS)

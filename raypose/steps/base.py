@@ -157,6 +157,7 @@ class TableSource:
         labels: digest of the training labels that the PCA metrics are fitted on.
         smoothed: whether it is the smoothed ensemble's.
         style: how its labelled videos look.
+        stills: whether the report shows pictures of it: of each video's tables, one does.
     """
 
     video: VideoSpec
@@ -168,6 +169,7 @@ class TableSource:
     labels: str = ""
     smoothed: bool = False
     style: Style = PLAIN
+    stills: bool = False
 
     @property
     def inputs(self) -> dict[str, Any]:

@@ -39,6 +39,11 @@ class OutputPaths:
         return self.folder / f"{self.stem}_{name}.csv"
 
     @property
+    def review(self) -> AnyPath:
+        """What the report shows of the table."""
+        return self.folder / "report" / f"{self.stem}_review.arrow"
+
+    @property
     def labeled(self) -> AnyPath:
         if self.layout == "pose-app":
             return self.folder / f"{self.stem}.labeled.mp4"

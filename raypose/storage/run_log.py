@@ -24,6 +24,7 @@ HEARTBEAT_S = 15.0
 
 _ERRORS = "surrogateescape"  # names of files need not be UTF-8
 _EVENTS = "events.jsonl"
+DESCRIPTION = "run.json"
 
 
 class RunLog:
@@ -48,7 +49,7 @@ class RunLog:
 
     def describe(self, content: Mapping[str, Any]) -> None:
         """Write `run.json`: what was asked for, and what was planned."""
-        path = self.directory / "run.json"
+        path = self.directory / DESCRIPTION
         with self._writing(path):
             write_text(path, json_text(content, indent=1, default=str))
 

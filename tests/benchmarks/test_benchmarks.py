@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "benchmarks"
 ALONE = (
     "labeled_video",
+    "report",
     pytest.param("scheduling", marks=pytest.mark.ray),
     "simulation",
     "smoothing",

@@ -108,7 +108,13 @@ def job(
     )
     out = tmp_path_factory.mktemp("undisturbed")
     config = project.config(
-        out, videos=(str(video),), inline=True, label=(), metrics=False, chunk_frames=CHUNK
+        out,
+        videos=(str(video),),
+        inline=True,
+        label=(),
+        metrics=False,
+        report=False,
+        chunk_frames=CHUNK,
     )
     result = run(config)
     assert result.ok, json.dumps([str(failed) for failed in result.failures])

@@ -40,7 +40,9 @@ def result(
     ray_cluster: Any, project: Project, tmp_path_factory: pytest.TempPathFactory
 ) -> RunResult:
     """A run that nothing disturbs."""
-    result = run(project.config(tmp_path_factory.mktemp("out"), label=(), metrics=False))
+    result = run(
+        project.config(tmp_path_factory.mktemp("out"), label=(), metrics=False, report=False)
+    )
     assert result.ok
     return result
 
@@ -68,7 +70,7 @@ def test_tasks_are_pinned_and_models_stay_warm(result: RunResult) -> None:
 
 
 def test_workers_share_a_gpu(project: Project, tmp_path: Path) -> None:
-    config = project.config(tmp_path / "out", label=(), metrics=False, eks=False)
+    config = project.config(tmp_path / "out", label=(), metrics=False, report=False, eks=False)
     result = run(config.model_copy(update={"gpus": 1, "workers_per_gpu": 2}))
     assert result.ok
     workers = {event["worker"] for event in finished(result, "predict")}
@@ -113,7 +115,9 @@ def test_a_killed_worker_costs_nothing_but_time(
     project: Project, tmp_path: Path, finished_run: RunResult
 ) -> None:
     display = KillOnce()
-    result = run(project.config(tmp_path / "out", label=(), metrics=False), display=display)
+    result = run(
+        project.config(tmp_path / "out", label=(), metrics=False, report=False), display=display
+    )
     assert display.killed and result.ok
     reference = finished_run.plan.config.output_dir
     assert reference is not None
@@ -135,7 +139,7 @@ def test_a_stalled_worker_is_replaced(project: Project, tmp_path: Path) -> None:
                 self.killed.append(pid)
 
     display = StopOnce()
-    config = project.config(tmp_path / "out", label=(), metrics=False, eks=False)
+    config = project.config(tmp_path / "out", label=(), metrics=False, report=False, eks=False)
     result = run(config.model_copy(update={"gpus": 1, "stall_timeout_s": 15.0}), display=display)
     assert display.killed and result.ok
     assert len(result.made["table"]) == 2 * len(N_FRAMES)
@@ -174,7 +178,13 @@ def test_a_video_that_kills_its_worker_fails_by_name(project: Project, tmp_path:
     shutil.copytree(project.videos, videos)
     make_video(videos / "long.mp4", n_frames=4000)  # seconds of work: it is alive when we strike
     config = project.config(
-        tmp_path / "out", videos=(str(videos),), label=(), metrics=False, eks=False, gpus=1
+        tmp_path / "out",
+        videos=(str(videos),),
+        label=(),
+        metrics=False,
+        report=False,
+        eks=False,
+        gpus=1,
     )
 
     class KillAtOneVideo(KillOnce):

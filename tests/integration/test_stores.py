@@ -133,6 +133,7 @@ def test_faults_on_the_way_stay_with_their_video(
         eks=False,
         label=(),
         metrics=False,
+        report=False,
         inline=True,
     )
     result = run(config, display=Planned(meanwhile))

@@ -275,14 +275,16 @@ def test_a_checkpoint_swapped_at_every_stage(
     """Nothing of this model is in the cache when a run starts: what is built is what counts."""
 
     def config(out: str) -> RunConfig:
-        return inputs.config(tmp_path / out, metrics=False)
+        return inputs.config(tmp_path / out, metrics=False, report=False)
 
     def use_cache(name: object) -> None:
         monkeypatch.setenv("RAYPOSE_CACHE_DIR", str(tmp_path / f"cache-{name}"))
 
     use_cache("of-b")
     inputs.put()
-    run(inputs.config(tmp_path / "b", metrics=False, models=(str(inputs.models[1]),)))
+    run(
+        inputs.config(tmp_path / "b", metrics=False, report=False, models=(str(inputs.models[1]),))
+    )
     use_cache("clean")
     clean = []
     for version in range(2):
@@ -325,7 +327,9 @@ def test_a_calibration_swapped_at_every_stage(inputs: Inputs, tmp_path: Path) ->
         os.utime(path, ns=(10**18, 10**18))
     inputs.put()
     predicted = run(
-        inputs.config(tmp_path / "p", videos=(str(videos),), views=views, metrics=False)
+        inputs.config(
+            tmp_path / "p", videos=(str(videos),), views=views, metrics=False, report=False
+        )
     )
     assert predicted.ok, failures(predicted)
 

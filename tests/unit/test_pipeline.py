@@ -7,7 +7,9 @@ from pathlib import Path
 import yaml
 
 from raypose import pipeline
+from raypose.results import RunResult
 from tests.projects import Project
+from tests.reports import describe_run
 
 
 def test_the_file_of_an_ensemble_keeps_its_options(tmp_path: Path) -> None:
@@ -23,3 +25,16 @@ def test_the_file_of_an_ensemble_keeps_its_options(tmp_path: Path) -> None:
     (path,) = (tmp_path / "out").rglob("ensemble.yaml")
     written = yaml.safe_load(path.read_text())
     assert (written["smooth_param"], written["quantile_keep_pca"]) == (4, 50)
+
+
+def test_a_run_without_the_report_that_it_asked_for_has_failed(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.video()
+    result = RunResult(project.plan(), describe_run(tmp_path / "out", ["cam"], ["a"]))
+    pipeline._write_report(result)
+    assert result.ok and result.report == result.run_dir / "report.html"
+    result.report.unlink()
+    result.report.mkdir()  # in its way
+    pipeline._write_report(result)
+    (failure,) = result.failures
+    assert failure.step == "report" and result.exit_code == 1

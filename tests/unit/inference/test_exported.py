@@ -263,7 +263,12 @@ def test_a_run_takes_no_results_of_another_runtime(exported: Path, tmp_path: Pat
     video = make_video(tmp_path / "cam.mp4", n_frames=9)
 
     def config(**options: Any) -> RunConfig:
-        values = {"output_dir": tmp_path / "out", "metrics": False, "inline": True}
+        values = {
+            "output_dir": tmp_path / "out",
+            "metrics": False,
+            "report": False,
+            "inline": True,
+        }
         return RunConfig(videos=[str(video)], models=[str(exported)], **values, **options)
 
     first = run(config(runtime="onnx", device="cpu"))

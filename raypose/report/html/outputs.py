@@ -1,0 +1,245 @@
+"""The tables of a run with their numbers, as the report shows them; tables are not read for it.
+
+`run.json` names the videos and outputs of the last run; tables of earlier runs in the same
+directory are found by their records. What a report says of a table comes from the file that
+`steps.review` made of it, else from its quality file, else from its record.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from raypose import storage
+from raypose.errors import RayposeError
+from raypose.metrics.review import Review
+from raypose.report.html.run_facts import Failed, RunFacts
+from raypose.report.ranking import Numbers
+from raypose.storage import AnyPath, as_path, records
+from raypose.storage.layout import HIDDEN, METRICS, Layout, OutputPaths
+
+_AT_ONCE_IN_STORE = 16  # a store answers slowly; with local files, threads are in each other's way
+_MAX_QUALITY_BYTES, _MAX_REVIEW_BYTES = 16 << 20, 64 << 20
+_LAYOUTS: Mapping[str, Layout] = {"video_preds": "app", "video_preds_infer": "pose-app"}
+_TABLES = ("predictions", "smoothed")
+
+
+@dataclass(slots=True)
+class TableFacts:
+    """One table of keypoints.
+
+    Attributes:
+        owner: the model's name, or `eks`.
+        path: of the table.
+        numbers: from its quality.
+        review: what the report shows of it; None where it was made without.
+        note: why there is no review; empty where there is one.
+        files: what the file is, for people → path; those that exist.
+    """
+
+    owner: str
+    path: AnyPath
+    numbers: Numbers = field(default_factory=Numbers)
+    review: Review | None = None
+    note: str = ""
+    files: dict[str, AnyPath] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class VideoFacts:
+    """A video of the run with its tables, by owner, the smoothed ensemble last."""
+
+    key: str
+    path: str = ""
+    n_frames: int = 0
+    fps: float = 0.0
+    tables: dict[str, TableFacts] = field(default_factory=dict)
+    failures: list[Failed] = field(default_factory=list)
+
+
+class _Names:
+    """Which files there are; each folder is listed once."""
+
+    def __init__(self) -> None:
+        self._folders: dict[str, set[str]] = {}
+
+    def below(self, folder: AnyPath) -> set[str]:
+        name = str(folder)
+        if name not in self._folders:
+            found = storage.list_files(folder, recursive=True)
+            self._folders[name] = {str(path) for path in found}
+        return self._folders[name]
+
+
+def find_videos(run: RunFacts, base: AnyPath | None) -> list[VideoFacts]:
+    """The videos of a run, with what is known of their tables.
+
+    Args:
+        run: the run.
+        base: the directory of all outputs, which may have moved since; None where there is none.
+
+    Raises:
+        StorageError: a store can't be asked.
+    """
+    names = _Names()
+    videos = {video.key: video for video in _described(run)}
+    places = dict(_recorded_places(run, videos, base))
+    if base is not None:
+        for place, key, owner in _tables_below(base, names):
+            places.setdefault(place, (key, owner))
+    present = [
+        (as_path(place), key, owner)
+        for place, (key, owner) in places.items()
+        if place in names.below(_root_of(as_path(place)))
+    ]
+    is_local = all(isinstance(path, Path) for path, _, _ in present)
+    n_threads = 1 if is_local else _AT_ONCE_IN_STORE
+    with ThreadPoolExecutor(n_threads, thread_name_prefix="report") as pool:
+        read = list(pool.map(lambda at: _read_table(at[0], at[1], at[2], names), present))
+    for (_, key, _), (table, source) in zip(present, read, strict=True):
+        video = videos.setdefault(key, VideoFacts(key))
+        video.path = video.path or source
+        video.tables[table.owner] = table
+    for video in videos.values():
+        video.tables = dict(sorted(video.tables.items(), key=lambda item: item[0] == "eks"))
+        _complete(video)
+        video.failures = [failed for failed in run.failures if _is_of(failed, video)]
+    return list(videos.values())
+
+
+def _complete(video: VideoFacts) -> None:
+    """What the run's description does not say, from the tables."""
+    for table in video.tables.values():
+        facts = table.review.facts if table.review else {}
+        video.n_frames = video.n_frames or table.numbers.n_frames or 0
+        video.fps = video.fps or float(facts.get("fps") or 0.0)
+
+
+def _is_of(failed: Failed, video: VideoFacts) -> bool:
+    names = (video.key, video.path)
+    return failed.path == video.path != "" or any(
+        name and (failed.subject == name or failed.subject.endswith(f" · {name}"))
+        for name in names
+    )
+
+
+def _described(run: RunFacts) -> Iterator[VideoFacts]:
+    listed = run.description.get("videos")
+    for video in listed if isinstance(listed, list) else ():
+        if isinstance(video, dict) and isinstance(video.get("key"), str):
+            n_frames, fps = video.get("n_frames"), video.get("fps")
+            yield VideoFacts(
+                video["key"],
+                str(video.get("path", "")),
+                n_frames if isinstance(n_frames, int) else 0,
+                float(fps) if isinstance(fps, int | float) else 0.0,
+            )
+
+
+def _recorded_places(
+    run: RunFacts, videos: Mapping[str, VideoFacts], base: AnyPath | None
+) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Path of each table that the run names → key of its video, and its owner."""
+    listed = run.description.get("outputs")
+    for output in listed if isinstance(listed, list) else ():
+        if not isinstance(output, dict) or output.get("kind") not in ("table", "smooth"):
+            continue
+        paths, owner = output.get("paths"), str(output.get("owner", ""))
+        for name, path in (paths if isinstance(paths, dict) else {}).items():
+            if not str(name).startswith("table"):
+                continue
+            key = str(output.get("video", ""))
+            if output["kind"] == "smooth":  # the tables of all views
+                key = next((k for k in videos if str(path).endswith(f"/{k}.csv")), key)
+            yield _moved(str(path), run.output_dir, base), (key, owner)
+
+
+def _moved(path: str, old: str, base: AnyPath | None) -> str:
+    """Where a file is now that lay below the directory of all outputs."""
+    inside = old and path.startswith(f"{old}/")
+    return f"{base}/{path[len(old) + 1 :]}" if inside and base is not None else path
+
+
+def _tables_below(base: AnyPath, names: _Names) -> Iterator[tuple[str, str, str]]:
+    """Path, key and owner of everything below a folder that looks like a table with a record."""
+    start = len(str(base)) + 1
+    for path in sorted(names.below(base)):
+        parts = path[start:].split("/")
+        if len(parts) < 3:
+            continue
+        *above, hidden, name = parts
+        place = next((i for i, part in enumerate(above) if part in _LAYOUTS), None)
+        if hidden != HIDDEN or place is None or not name.endswith(f".csv{records.SUFFIX}"):
+            continue
+        stem = name.removesuffix(f".csv{records.SUFFIX}")
+        inside = above[place + 1 :]
+        if stem.endswith((*METRICS, ".short")) or inside[-1:] in (["snippets"], ["frames"]):
+            continue
+        key = "/".join((*inside, stem))
+        owner = "/".join(above[:place]) or base.name
+        yield "/".join((str(base), *above, f"{stem}.csv")), key, owner
+
+
+def _root_of(table: AnyPath) -> AnyPath:
+    """The folder in which all files of its owner are."""
+    return next((p for p in table.parents if p.name in _LAYOUTS), table.parent)
+
+
+def _read_table(path: AnyPath, key: str, owner: str, names: _Names) -> tuple[TableFacts, str]:
+    """What is known of a table, and the path of its video."""
+    table = TableFacts(owner, path)
+    root = _root_of(path)
+    layout = _LAYOUTS.get(root.name, "app")
+    paths = OutputPaths(path.parent, path.stem, layout)
+    there = names.below(root)
+    table.files = {what: place for what, place in _files(paths) if str(place) in there}
+    record = records.read_record(path) or {}
+    facts = record.get("facts", {})
+    table.review, table.note = _review(paths.review, str(record.get("recipe", "")), there)
+    if table.review is not None:
+        quality = table.review.facts.get("quality")
+    else:
+        quality = _quality(table.files.get("quality"))
+    if not isinstance(quality, dict):
+        quality = {"n_frames": facts.get("n_rows"), "frames": facts.get("frames")}
+    table.numbers = Numbers.of(quality)
+    return table, str(record.get("source", ""))
+
+
+def _files(paths: OutputPaths) -> Iterator[tuple[str, AnyPath]]:
+    yield "predictions", paths.predictions
+    yield "labelled video", paths.labeled
+    yield "labelled snippet", paths.snippet_labeled
+    yield "snippet", paths.snippet
+    yield "snippet's predictions", paths.snippet_predictions
+    for name in METRICS:
+        yield name.replace("_", " "), paths.metric(name)
+    yield "frames", paths.frames
+    yield "quality", paths.metric("quality").with_suffix(".json")
+
+
+def _review(path: AnyPath, recipe: str, there: set[str]) -> tuple[Review | None, str]:
+    """The review of the table that was made as `recipe` says, or why there is none."""
+    if str(path) not in there:
+        return None, "It was made without a report: run the same command again."
+    record = records.read_record(path)
+    if record is None or record["made_from"].get("table") != recipe:
+        return None, "The table is newer than its report data: run the same command again."
+    try:
+        return Review.read(storage.read_head(path, _MAX_REVIEW_BYTES)), ""
+    except (OSError, ValueError, RayposeError) as error:
+        hint = "remove the file and run the same command again"
+        return None, f"Its report data, {path.name}, can't be read ({error}): {hint}."
+
+
+def _quality(path: AnyPath | None) -> Any:
+    if path is None:
+        return None
+    try:
+        return json.loads(storage.read_head(path, _MAX_QUALITY_BYTES))
+    except (OSError, ValueError, RecursionError, RayposeError):
+        return None
