@@ -24,6 +24,8 @@ from raypose.storage.layout import HIDDEN, METRICS, Layout, OutputPaths
 
 _AT_ONCE_IN_STORE = 16  # a store answers slowly; with local files, threads are in each other's way
 _MAX_QUALITY_BYTES, _MAX_REVIEW_BYTES = 16 << 20, 64 << 20
+_KINDS = ("predictions", "smoothed")
+"""What records call the making of tables of keypoints."""
 _LAYOUTS: Mapping[str, Layout] = {"video_preds": "app", "video_preds_infer": "pose-app"}
 _TABLES = ("predictions", "smoothed")
 
@@ -99,8 +101,11 @@ def find_videos(run: RunFacts, base: AnyPath | None) -> list[VideoFacts]:
     is_local = all(isinstance(path, Path) for path, _, _ in present)
     n_threads = 1 if is_local else _AT_ONCE_IN_STORE
     with ThreadPoolExecutor(n_threads, thread_name_prefix="report") as pool:
-        read = list(pool.map(lambda at: _read_table(at[0], at[1], at[2], names), present))
-    for (_, key, _), (table, source) in zip(present, read, strict=True):
+        read = list(pool.map(lambda at: _read_table(at[0], at[2], names), present))
+    for (_, key, _), found in zip(present, read, strict=True):
+        if found is None:
+            continue
+        table, source = found
         video = videos.setdefault(key, VideoFacts(key))
         video.path = video.path or source
         video.tables[table.owner] = table
@@ -177,8 +182,6 @@ def _tables_below(base: AnyPath, names: _Names) -> Iterator[tuple[str, str, str]
             continue
         stem = name.removesuffix(f".csv{records.SUFFIX}")
         inside = above[place + 1 :]
-        if stem.endswith((*METRICS, ".short")) or inside[-1:] in (["snippets"], ["frames"]):
-            continue
         key = "/".join((*inside, stem))
         owner = "/".join(above[:place]) or base.name
         yield "/".join((str(base), *above, f"{stem}.csv")), key, owner
@@ -189,15 +192,17 @@ def _root_of(table: AnyPath) -> AnyPath:
     return next((p for p in table.parents if p.name in _LAYOUTS), table.parent)
 
 
-def _read_table(path: AnyPath, key: str, owner: str, names: _Names) -> tuple[TableFacts, str]:
-    """What is known of a table, and the path of its video."""
+def _read_table(path: AnyPath, owner: str, names: _Names) -> tuple[TableFacts, str] | None:
+    """What is known of a table, and the path of its video; None for a table of something else."""
+    record = records.read_record(path) or {}
+    if record and record["made_from"].get("kind") not in _KINDS:
+        return None
     table = TableFacts(owner, path)
     root = _root_of(path)
     layout = _LAYOUTS.get(root.name, "app")
     paths = OutputPaths(path.parent, path.stem, layout)
     there = names.below(root)
     table.files = {what: place for what, place in _files(paths) if str(place) in there}
-    record = records.read_record(path) or {}
     facts = record.get("facts", {})
     table.review, table.note = _review(paths.review, str(record.get("recipe", "")), there)
     if table.review is not None:

@@ -49,7 +49,7 @@ def test_tables_of_earlier_runs_are_found_by_their_records(tmp_path: Path) -> No
 
 def test_files_beside_a_table_are_no_tables(tmp_path: Path) -> None:
     table = commit_table(tmp_path, "m", "cam", None)
-    others = ("cam_temporal_norm.csv", "snippets/cam.short.csv", "frames/cam_frames.csv")
+    others = ("cam_temporal_norm.csv", "snippets/cam.short.csv", "worst/cam_worst.csv")
     for name in others:
         with commits.committing(table.parent / name, {"kind": "other"}) as file:
             file.touch()
