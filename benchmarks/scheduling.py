@@ -80,7 +80,7 @@ def measure(n_gpus: int, n_pairs: int, repeats: int) -> tuple[list[float], list[
     """Seconds of each repetition, and the most memory of each GPU worker in MiB."""
     config = RunConfig(videos=("v",), models=("m",), device="cpu", output_dir=Path("unused"))
     executor = RayExecutor(config, worker_class=Stub)
-    assert executor.start([]) == n_gpus
+    assert executor.start([], 0, lambda what: None) == n_gpus
     seconds = []
     for _ in range(repeats):
         count = Count()

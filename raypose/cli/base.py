@@ -12,7 +12,7 @@ import functools
 import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
@@ -157,22 +157,40 @@ _CONFIG_HELP = "YAML file with these settings; what the command line says wins o
 _ConfigFile = Annotated[str | None, typer.Option("--config", metavar="PATH", help=_CONFIG_HELP)]
 
 
-def with_run_options(function: Callable[[RunConfig], int]) -> Callable[..., None]:
-    """A command with the options of a run, around a function of the `RunConfig` they make."""
+_JSON = "Write one event per line to the standard output, for programs; see docs/events.md."
+_QUIET = "Write nothing but errors."
+SHOWN = {
+    "json_lines": Annotated[bool | None, typer.Option("--json", help=_JSON)],
+    "quiet": Annotated[bool | None, typer.Option("--quiet", "-q", help=_QUIET)],
+}
+"""The options that say what a command shows of a run."""
+
+
+def with_run_options(
+    function: Callable[..., int], more: Mapping[str, Any] | None = None
+) -> Callable[..., None]:
+    """A command with the options of a run, around a function of the `RunConfig` they make.
+
+    `more` are further options, which the function takes by their names.
+    """
+    more = more or {}
 
     def call(config: str | None = None, **values: Any) -> int:
-        return function(config_of(config, values))
+        others = {name: value for name in more if (value := values.pop(name)) is not None}
+        return function(config_of(config, values), **others)
 
-    return _with_options(call, {**_OF_RUN, "config": _ConfigFile}, function.__doc__)
+    return _with_options(call, {**_OF_RUN, "config": _ConfigFile, **more}, function.__doc__)
 
 
-def with_smooth_options(function: Callable[[SmoothConfig], int]) -> Callable[..., None]:
-    """A command with the options of EKS alone, around a function of their `SmoothConfig`."""
+def with_smooth_options(function: Callable[..., int]) -> Callable[..., None]:
+    """A command with the options of EKS alone, around a function of their `SmoothConfig`, which
+    also takes those of `SHOWN`."""
 
     def call(**values: Any) -> int:
-        return function(SmoothConfig(**{"tables": (), **given(values)}))
+        shown = {name: value for name in SHOWN if (value := values.pop(name)) is not None}
+        return function(SmoothConfig(**{"tables": (), **given(values)}), **shown)
 
-    return _with_options(call, _parameters(SmoothConfig), function.__doc__)
+    return _with_options(call, {**_parameters(SmoothConfig), **SHOWN}, function.__doc__)
 
 
 def _with_options(

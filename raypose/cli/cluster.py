@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from raypose.cli.base import app, command, complain, config_of, console, given
+from raypose.cli.base import SHOWN, app, command, complain, config_of, console, given
 from raypose.errors import ClusterError, UsageError
 from raypose.text import markup
 
@@ -131,17 +131,24 @@ def stop(job_id: JobId, address: Address) -> int:
 @command
 def status(
     run_dir: Annotated[
-        Path,
-        typer.Argument(
-            metavar="RUN_DIR", help="The run's directory: raypose/ in its -o, or its --run-dir."
-        ),
+        Path, typer.Argument(metavar="DIR", help="The run's -o, or its --run-dir.")
     ],
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Follow the run until it is over.")
+    ] = False,
 ) -> int:
     """Show the progress of a run, on this machine or another."""
-    from raypose.report.status import print_status, read_status
+    from raypose.report.status import read_status
+    from raypose.report.status_view import follow_status, print_status
 
-    found = read_status(run_dir)
-    print_status(console(), found)
+    if watch:
+        try:
+            found = follow_status(console(), run_dir)
+        except KeyboardInterrupt:
+            return 130  # the run goes on, and its state was on the screen
+    else:
+        found = read_status(run_dir)
+        print_status(console(), found)
     return 1 if found.failures or found.state == "dead" else 0
 
 
@@ -158,6 +165,7 @@ def _run_config(arguments: list[str]) -> RunConfig:
             raise
         raise UsageError(error.format_message(), hint="See raypose run --help") from None
     config_file = values.pop("config", None)
+    values = {name: value for name, value in values.items() if name not in SHOWN}
     config = config_of(config_file, values)
     _check_paths(config_file, given(values))
     if config.output_dir is None and config.run_dir is None:

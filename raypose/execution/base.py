@@ -6,7 +6,7 @@ runs, by `raypose.steps.execute`, passes results on, and informs the observer.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from raypose.specs import ModelSpec, Progress
@@ -23,6 +23,10 @@ class Observer(Protocol):
         """A task has ended, successfully or not; called once per task."""
 
 
+Wait = Callable[[str], None]
+"""Is told what the run waits for, in words: `Starting Ray`."""
+
+
 class Executor(Protocol):
     """Runs the tasks of a plan.
 
@@ -32,12 +36,13 @@ class Executor(Protocol):
 
     description: str
 
-    def start(self, models: Sequence[ModelSpec], task_bytes: int = 0) -> int:
+    def start(self, models: Sequence[ModelSpec], task_bytes: int, on_wait: Wait) -> int:
         """Prepare to run; returns the number of GPU workers.
 
         Args:
             models: those that will predict.
             task_bytes: memory that the largest task without a GPU needs.
+            on_wait: is called with what the start waits for.
 
         At least 1, or 0 where nothing is predicted and only CPUs are used.
 

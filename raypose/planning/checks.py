@@ -117,7 +117,8 @@ def read_labels(models: Sequence[ModelSpec], config: RunConfig) -> Labels:
         except LabelsError as error:
             if config.metrics:
                 message = f"PCA metrics are left out: {error.message} ({error.path})"
-                labels.problems.append(Problem(model.name, message, error.hint))
+                problem = Problem(model.name, message, error.hint, lasting=True)
+                labels.problems.append(problem)
     return labels
 
 

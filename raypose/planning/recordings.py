@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -78,14 +78,18 @@ class Files:
     listed: Grouping | None = None
 
 
-def find_files(config: RunConfig) -> Files:
-    """The videos of a run; none of them is opened.
+def find_files(config: RunConfig, only: Collection[str] | None = None) -> Files:
+    """The videos of a run, or `only` some of them; none of them is opened.
 
     Raises:
         UsageError: an argument stands for nothing, or the list of sessions can't be read.
     """
     if config.sessions is None:
-        return Files(find_videos(config.videos, recursive=config.recursive))
+        found = find_videos(config.videos, recursive=config.recursive)
+        if only is not None:
+            videos = tuple(video for video in found.videos if str(video.path) in only)
+            found = replace(found, videos=videos)
+        return Files(found)
     listed = read_session_list(config.sessions)
     paths = [path for recording in listed.recordings for _, path in recording.files]
     records = RecordedFiles()

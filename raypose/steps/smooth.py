@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from raypose.config import EksOptions
 from raypose.errors import Failure, SmoothingError
 from raypose.specs import VideoSpec
-from raypose.steps.base import Outcome, OutputStep
+from raypose.steps.base import NOTES, Outcome, OutputStep
 from raypose.steps.provenance import of_members
 from raypose.storage import as_path, commits, digests
 from raypose.storage.digests import verified
@@ -142,6 +142,7 @@ class Smooth(OutputStep):
             f"EKS went on without {who}: it {why}" for who, why in members.excluded.items()
         ]
         outcome.warnings += members.notes
+        said = list(outcome.warnings)
         damaged: dict[str, Mapping[str, int]] = {}
         for video, path in zip(self.videos, self.tables, strict=True):
             provenance = made_from[video]
@@ -149,6 +150,8 @@ class Smooth(OutputStep):
             origin = Origin(digests.digest_of_json(provenance), read)
             table = replace(result.tables[video.view], origin=origin, frames=frames)
             noted: dict[str, Any] = {"n_rows": table.n_frames, **stats, **left_out}
+            if said:
+                noted[NOTES] = said
             if frames is not None:
                 damaged[video.path] = noted[COUNTS] = frames.counts
                 if self.final:  # otherwise those who predicted have said so

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from raypose.steps.base import Outcome, OutputStep, Step
+from raypose.steps.base import NOTES, Outcome, OutputStep, Step
 from raypose.steps.load import Load
 from raypose.steps.provenance import joined
 from raypose.storage import as_path, commits, digests, records
@@ -68,20 +68,21 @@ class Table(OutputStep):
         output = as_path(self.outputs["table"])
         source = self.video.path
         made = commit_frames(output, provenance, frames, source=source, videos=read)
-        with commits.committing(
-            output, provenance, source=source, stats=stats, videos=lambda: read
-        ) as temporary:
-            write_csv(table, temporary, context.budget.write)
-        remove_ranges(output.parent / HIDDEN / "ranges" / output.stem)
         warnings = []
-        if not frames.all_ok:
-            stats["damaged"] = {source: frames.counts}
-            warnings.append(describe(frames.counts))
         if table.n_frames != self.video.n_frames:
             warnings.append(
                 f"the container lists {self.video.n_frames} frames, {table.n_frames} came out; "
                 "the table has those"
             )
+        recorded = {**stats, NOTES: list(warnings)} if warnings else stats
+        with commits.committing(
+            output, provenance, source=source, stats=recorded, videos=lambda: read
+        ) as temporary:
+            write_csv(table, temporary, context.budget.write)
+        remove_ranges(output.parent / HIDDEN / "ranges" / output.stem)
+        if not frames.all_ok:
+            stats["damaged"] = {source: frames.counts}
+            warnings.append(describe(frames.counts))
         return Outcome([table], [*self.tables, *made], stats, warnings)
 
     def _joined(
