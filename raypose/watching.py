@@ -25,6 +25,7 @@ SETTLE_S = 30.0
 """For how long a file must not have changed, unless something else is asked for."""
 
 _LOOKS = 5  # while a file settles
+_LEAST_SLEEP_S = 0.5
 _MOST_NAMED = 2
 
 
@@ -57,6 +58,7 @@ def watch(
     _check_places(config)
     arrivals = Arrivals(verdict_of, settle_s=settle_s)
     waiting: Display | None = None
+    has_views = bool(config.views or config.calibration)
     with _cluster(config), sigterm_interrupts():
         try:
             while True:
@@ -65,29 +67,26 @@ def watch(
                     if waiting is not None:
                         waiting.ended()
                         waiting = None
-                    result = _run(config, ready, arrivals.taken, display())
+                    # A recording may lack a view in one run and have it in the next.
+                    videos = arrivals.taken if has_views else ready
+                    result = _run(config, videos, display())
                     if result is not None:
+                        has_views |= any(model.takes_views for model in result.plan.models)
                         on_result(result)
                     continue
                 waiting = waiting or display()
                 if waiting is not None:
                     waiting.waiting(_in_words(arrivals))
-                sleep(settle_s / _LOOKS)
+                sleep(max(_LEAST_SLEEP_S, settle_s / _LOOKS))
         finally:
             if waiting is not None:
                 waiting.ended()
 
 
-def _run(
-    config: RunConfig, ready: list[str], taken: list[str], display: Display | None
-) -> RunResult | None:
-    """Run the videos that are ready, with the earlier ones where recordings have several views.
-
-    None where they are gone again.
-    """
-    several = bool(config.views or config.calibration)
+def _run(config: RunConfig, videos: list[str], display: Display | None) -> RunResult | None:
+    """Run these videos; None where they are gone again."""
     try:
-        return pipeline.run_some(config, taken if several else ready, display)
+        return pipeline.run_some(config, videos, display)
     except UsageError:
         if _files(config):
             raise

@@ -87,11 +87,14 @@ def command(function: Callable[P, int]) -> Callable[P, None]:
     return wrapped
 
 
-def complain(word: str, sentence: str) -> None:
+def complain(word: str, text: str) -> None:
+    """Say something on the standard error."""
     from rich.console import Console
 
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
-    console.print(f"[red]{word}:[/] {markup(sentence)}")
+    from raypose.report.terminal import sentence
+
+    console = Console(stderr=True, soft_wrap=not sys.stderr.isatty(), highlight=False)
+    console.print(sentence(f"{word}:", "red", text))
 
 
 def console() -> Console:

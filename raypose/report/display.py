@@ -52,7 +52,7 @@ class RunDisplay:
         subject = self._names.subject(task.subject)
         for failure in dict.fromkeys(summary.failures):
             if not failure.skipped:
-                what = f"{task.step.name} {subject}: {self._names.sentence(failure)}"
+                what = self._names.sentence(failure, task.step.name, task.subject)
                 self._console.print(sentence("failed", "red", what))
         for warning in summary.warnings:
             # The end table counts the others of the same words.

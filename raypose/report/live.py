@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _PER_S = 4  # times that it is drawn
 _WIDE = 110  # from this width, a line has a bar and numbers of frames
+_WIDEST = 140  # in wider ones, an eye would lose the line
 _BAR = 20
 _OTHER_LINES = 5  # of the terminal, beside those of workers
 
@@ -74,9 +75,9 @@ class LiveDisplay(RunDisplay):
             self._live = None
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        width = options.max_width
+        width = min(options.max_width, _WIDEST)
         if self._has_started:
-            yield self._overall()
+            yield self._overall(width)
             yield Text(_fitting(self._numbers(), width - _INDENT), no_wrap=True)
             yield from self._workers(width, max(1, console.height - _OTHER_LINES))
         if self._waits_for:
@@ -84,9 +85,10 @@ class LiveDisplay(RunDisplay):
             since = f" ({duration(waited_s)})" if waited_s >= 1 else ""
             yield Text(_middle(f"{shown(self._waits_for)} …{since}", width), no_wrap=True)
 
-    def _overall(self) -> Table:
+    def _overall(self, width: int) -> Table:
         share = self._tally.share
         line = Table.grid(padding=(0, 1), expand=True)
+        line.width = width
         line.add_column()
         line.add_column(ratio=1)
         line.add_column(justify="right")

@@ -60,9 +60,13 @@ class ShortNames:
             return f"{len(models)} models{between}{rest}"
         return " + ".join(map(self.model, models)) + between + rest
 
-    def sentence(self, failure: Failure) -> str:
-        """A failure in one line."""
-        return one_line(self.path(failure.path), failure.message, failure.hint)
+    def sentence(self, failure: Failure, step: str = "", subject: str = "") -> str:
+        """A failure in one line, with the step and what it is about where that says more."""
+        said = one_line(self.path(failure.path), failure.message, failure.hint)
+        step, subject = step or failure.step, subject or failure.subject
+        if step == "plan" and failure.path.endswith(subject):
+            return said
+        return f"{step} {self.subject(subject)}: {said}"
 
 
 def shared_prefix(names: Sequence[str]) -> str:

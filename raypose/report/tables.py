@@ -124,8 +124,7 @@ def print_result(console: Console, result: RunResult) -> None:
     _print_notes(console, result, names)
     print_problems(console, [p for p in plan.problems if p.lasting], names)
     for failure in result.failures:
-        what = f"{failure.step} {names.subject(failure.subject)}: {names.sentence(failure)}"
-        console.print(sentence("failed", "red", what))
+        console.print(sentence("failed", "red", names.sentence(failure)))
     if result.skipped:
         steps = _count(result.skipped, "later step")
         console.print(f"Because of these, {steps} could not run.")

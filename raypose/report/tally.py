@@ -21,18 +21,26 @@ def work_of(task: Task) -> float:
 
 @dataclass
 class Running:
-    """A running task, and how far it was when it last reported."""
+    """A running task, and how far it was when it first and last reported frames."""
 
     task: Task
     worker: str
-    since: float
     n_done: int = 0
     at: float = 0.0
+    n_first: int = 0
+    first_at: float = 0.0
+
+    def reported(self, n_done: int, at: float) -> None:
+        """It has come so far."""
+        if not self.n_first:
+            self.n_first, self.first_at = n_done, at
+        self.n_done, self.at = n_done, at
 
     @property
     def frames_per_s(self) -> float:
-        """Since it started; 0 where it is not known yet."""
-        return self.n_done / (self.at - self.since) if self.at > self.since else 0.0
+        """Without the time that the network takes to load; 0 where it is not known yet."""
+        seconds = self.at - self.first_at
+        return (self.n_done - self.n_first) / seconds if seconds > 0 else 0.0
 
     @property
     def share(self) -> float:
@@ -59,6 +67,9 @@ class Tally:
         self._began = clock()
         self._total = self._done = 0.0
         self._n_predicted = 0
+        self._first: tuple[float, float] | None = (
+            None  # when work was first reported, and how much
+        )
 
     def start(self, tasks: Sequence[Task]) -> None:
         """The workers are ready, and these are all tasks."""
@@ -73,9 +84,10 @@ class Tally:
         if running is None or running.worker != progress.worker:
             if running is not None:
                 self.workers.pop(running.worker, None)  # it was lost, and its task with it
-            running = self.running[task.id] = Running(task, progress.worker, now)
+            running = self.running[task.id] = Running(task, progress.worker)
             self.workers[progress.worker] = task.id
-        running.n_done, running.at = progress.n_done, now
+        running.reported(progress.n_done, now)
+        self._note_first()
 
     def finish(self, task: Task, summary: Summary) -> None:
         """A task has ended, whatever came of it."""
@@ -88,6 +100,11 @@ class Tally:
         if task.gpu:
             n_members = max(0, len(task.outputs) - len(summary.failures))
             self._n_predicted += n_members * int(summary.stats.get("n_frames", 0))
+        self._note_first()
+
+    def _note_first(self) -> None:
+        if self._first is None and (share := self.share):
+            self._first = self.clock(), share
 
     @property
     def share(self) -> float:
@@ -102,11 +119,15 @@ class Tally:
 
     @property
     def left_s(self) -> float | None:
-        """Seconds to go at the pace so far; None where it is too early to say."""
-        share, elapsed_s = self.share, self.elapsed_s
-        if share == 0 or elapsed_s < _FIRST_ESTIMATE_S:
+        """Seconds to go at the pace so far, without the time until the first frames; None where it
+        is too early to say."""
+        if self._first is None:
             return None
-        return elapsed_s * (1 - share) / share
+        since, before = self._first
+        seconds, done = self.clock() - since, self.share - before
+        if seconds < _FIRST_ESTIMATE_S or done <= 0:
+            return None
+        return seconds * (1 - self.share) / done
 
     @property
     def frames_per_s(self) -> float:

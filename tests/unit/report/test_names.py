@@ -47,7 +47,10 @@ def test_subjects_and_failures() -> None:
     assert names.subject("eks · cam") == "eks · cam"
     assert names.subject("cam.mp4") == "cam.mp4"
     failure = Failure("label", "is broken", "/out/run_a/x.mp4", "Copy it again.")
-    assert names.sentence(failure) == "run_a/x.mp4: is broken. Copy it again."
+    said = "run_a/x.mp4: is broken. Copy it again."
+    assert names.sentence(failure, subject="run_b · x") == f"label b · x: {said}"
+    planned = Failure("plan", "is broken", "/out/run_a/x.mp4", "Copy it again.", subject="x.mp4")
+    assert names.sentence(planned) == said
 
 
 def test_workers_on_one_machine() -> None:

@@ -102,9 +102,9 @@ def test_plain_lines(plan: Plan) -> None:
     display.planned(plan)
     predict, label = task("predict"), task("label")
     display.started("this process, on cpu", [predict, label])
-    display.progress(predict, Progress(predict.id, 0, 100))
+    display.progress(predict, Progress(predict.id, 10, 100))
     clock.now_s += 61
-    display.progress(predict, Progress(predict.id, 50, 100))
+    display.progress(predict, Progress(predict.id, 71, 100))
     display.finished(predict, Summary(predict.id, warnings=("3 frames [odd]",)))
     failure = Failure("label", "the disk is full", "/o/x", "Free some space.")
     display.finished(label, Summary(label.id, failures=(failure, failure)))
@@ -116,9 +116,9 @@ def test_plain_lines(plan: Plan) -> None:
     assert "empty.mp4: the file is empty" in text
     assert "1 of 1 videos to do" in text
     assert "Running on this process, on cpu: 2 tasks" in text
-    share = terminal_share(50, predict, label)
+    share = terminal_share(71, predict, label)
     line = f"after 1 min 01 s: {share}, 0 of 2 tasks, about"
-    assert line in text and "| predict a · [1] 50 of 100 frames, 1 frames/s" in text
+    assert line in text and "| predict a · [1] 71 of 100 frames, 1 frames/s" in text
     assert "note a · [1]: 3 frames [odd]" in text
     assert text.count("failed label a · [1]: /o/x: the disk is full. Free some space.") == 1
     assert "after 2 min 01 s: 100%, 2 of 2 tasks, 1 failed" in text
@@ -200,14 +200,17 @@ def test_a_line_per_worker(width: int) -> None:
     display.started("2 GPUs", [predict, label])
     display.progress(label, worker("node:12", label, 0))
     display.progress(predict, worker("node:10 gpu 0", predict, 0))
-    clock.now_s += 10
+    clock.now_s += 10  # in which the network is loaded
+    display.progress(predict, worker("node:10 gpu 0", predict, 10))
+    display.progress(label, worker("node:12", label, 4))
+    clock.now_s += 8
     display.progress(predict, worker("node:10 gpu 0", predict, 50))
     display.progress(label, worker("node:12", label, 20))
     overall, numbers, gpu, cpu = drawn(display, width)
     assert all(len(line) <= width for line in (overall, numbers, gpu, cpu))
     share = terminal_share(50, predict, label)[:1]
     assert overall.startswith("overall ") and share in overall and overall.endswith("%")
-    assert "0 of 2 tasks, about" in numbers and "left, 10 s so far, 10 frames/s" in numbers
+    assert "0 of 2 tasks, about 12 s left, 18 s so far, 6 frames/s" in numbers
     assert gpu.startswith("GPU 0    predict a · [1]") and gpu.endswith("5 frames/s")
     assert cpu.startswith("worker 1 label a · [1]") and cpu.endswith("2 frames/s")
     assert ("50%" in gpu) == (width == 80)
