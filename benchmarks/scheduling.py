@@ -56,6 +56,8 @@ class Count:
         assert not summary.failures, summary.failures
         self.finished_tasks.append(summary.task)
 
+    def lost(self, worker: str, reason: str) -> None: ...
+
 
 def recordings(n_pairs: int) -> list[tuple[Task, ...]]:
     result = []

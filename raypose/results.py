@@ -42,6 +42,9 @@ class Display(Protocol):
     def finished(self, task: Task, summary: Summary) -> None:
         """A task has ended."""
 
+    def lost(self, worker: str, reason: str) -> None:
+        """A worker is gone; what it did is tried again."""
+
     def ended(self) -> None:
         """The run is over, whatever the reason."""
 
@@ -166,6 +169,11 @@ class Recorder:
         self._running[task.id] = progress, time.monotonic()
         if self._display is not None:
             self._display.progress(task, progress)
+
+    def lost(self, worker: str, reason: str) -> None:
+        self._log.event("worker lost", **events.worker_lost(worker, reason))
+        if self._display is not None:
+            self._display.lost(worker, reason)
 
     def finished(self, summary: Summary) -> None:
         task, result = self._tasks[summary.task], self._result

@@ -22,6 +22,9 @@ class Observer(Protocol):
     def finished(self, summary: Summary) -> None:
         """A task has ended, successfully or not; called once per task."""
 
+    def lost(self, worker: str, reason: str) -> None:
+        """A worker is gone; what it did is tried again elsewhere, or fails in the end."""
+
 
 Wait = Callable[[str], None]
 """Is told what the run waits for, in words: `Starting Ray`."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from raypose.report.names import ShortNames
+from raypose.report.names import ShortNames, worker_labels
 from raypose.report.tally import Tally
 from raypose.report.terminal import print_problems, sentence
 from raypose.specs import Progress
@@ -59,6 +59,12 @@ class RunDisplay:
             if warning not in self._told:
                 self._told.add(warning)
                 self._console.print(sentence("note", "yellow", f"{subject}: {warning}"))
+
+    def lost(self, worker: str, reason: str) -> None:
+        label = worker_labels([*self._tally.workers, worker])[worker]
+        self._tally.lose(worker)
+        said = f"{label} was lost: {reason}. Its task is tried again."
+        self._console.print(sentence("note", "yellow", said))
 
     def ended(self) -> None:
         """Nothing is held open."""

@@ -61,6 +61,11 @@ def progressed(task: Task, progress: Progress) -> dict[str, Any]:
     return {"task": task.id, **far, "n_outputs": len(task.outputs), "worker": progress.worker}
 
 
+def worker_lost(worker: str, reason: str) -> dict[str, Any]:
+    """A worker is gone; its task begins again elsewhere."""
+    return {"worker": worker, "reason": reason}
+
+
 def task_finished(task: Task, summary: Summary, failures: Sequence[Failure]) -> dict[str, Any]:
     """What came of a task; `failures` are its own, with the subject of each."""
     event: dict[str, Any] = {
@@ -146,6 +151,9 @@ class JsonDisplay:
     def finished(self, task: Task, summary: Summary) -> None:
         self._last.pop(task.id, None)
         self.write("task finished", task_finished(task, summary, summary.failures))
+
+    def lost(self, worker: str, reason: str) -> None:
+        self.write("worker lost", worker_lost(worker, reason))
 
     def ended(self) -> None:
         """The command writes the result."""

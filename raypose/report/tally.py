@@ -67,9 +67,8 @@ class Tally:
         self._began = clock()
         self._total = self._done = 0.0
         self._n_predicted = 0
-        self._first: tuple[float, float] | None = (
-            None  # when work was first reported, and how much
-        )
+        # When work was first reported, and which share of all.
+        self._first: tuple[float, float] | None = None
 
     def start(self, tasks: Sequence[Task]) -> None:
         """The workers are ready, and these are all tasks."""
@@ -82,12 +81,14 @@ class Tally:
         now = self.clock()
         running = self.running.get(task.id)
         if running is None or running.worker != progress.worker:
-            if running is not None:
-                self.workers.pop(running.worker, None)  # it was lost, and its task with it
             running = self.running[task.id] = Running(task, progress.worker)
             self.workers[progress.worker] = task.id
         running.reported(progress.n_done, now)
         self._note_first()
+
+    def lose(self, worker: str) -> None:
+        """A worker is gone, and what it ran begins again elsewhere."""
+        self.running.pop(self.workers.pop(worker, None) or "", None)
 
     def finish(self, task: Task, summary: Summary) -> None:
         """A task has ended, whatever came of it."""

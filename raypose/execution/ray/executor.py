@@ -76,6 +76,7 @@ class RayExecutor:
         self._connection: Connection | None = None
         self._coordinator: Any = None
         self._artifacts: dict[str, Any] = {}
+        self._observer: MeteredObserver | None = None
         self._uses_scratch = False
         self._watched = 0.0
 
@@ -217,7 +218,8 @@ class RayExecutor:
         places = io_paths(task.step for task in tasks)
         self._uses_scratch = bool(places.in_stores)
         self._submissions = Submissions(self.pool, self._coordinator, self._artifacts, tasks)
-        self._observer: Observer = MeteredObserver(observer, tasks)
+        run = "" if self._log is None else str(self._log.parent)
+        self._observer = MeteredObserver(observer, tasks, run)
         with sigterm_interrupts(), ExitStack() as held:
             try:
                 if not self._is_local:
@@ -227,7 +229,7 @@ class RayExecutor:
                     *self.pool.open(None if self._is_local else places),
                     events.TasksAdded(tasks),
                 )
-                self._loop()
+                self._loop(self._observer)
             except KeyboardInterrupt:
                 self._stop()
                 raise
@@ -242,7 +244,7 @@ class RayExecutor:
         if self._connection is not None:
             self._connection.check()
 
-    def _loop(self) -> None:
+    def _loop(self, observer: Observer) -> None:
         """Translate what happens into events until every task has ended."""
         reported = time.monotonic()
         while not self._scheduler.is_done:
@@ -253,13 +255,13 @@ class RayExecutor:
             if lost or time.monotonic() - reported > _POLL_S:
                 # Which task was running must be known before a loss is counted.
                 reported = time.monotonic()
-                self._report_progress()
+                self._report_progress(observer)
             for event, summary in ended:
                 self._handle(
                     *(self.pool.lost(event) if isinstance(event, events.WorkersLost) else [event])
                 )
                 if summary is not None:
-                    self._observer.finished(summary)
+                    observer.finished(summary)
             self._handle(*self.pool.events())
             self._watch(None if self._is_local else self._sizes)
 
@@ -267,23 +269,29 @@ class RayExecutor:
         """Look every few seconds for lost nodes and, with sizes, for room for CPU workers."""
         if time.monotonic() - self._watched > _WATCH_S:
             self._watched = time.monotonic()
+            if self._observer is not None:
+                self._observer.refresh()
             self._handle(*self.pool.watch(sizes), events.TimePassed(self._watched))
 
-    def _report_progress(self) -> None:
+    def _report_progress(self, observer: Observer) -> None:
         # If the driver's node is lost, Ray waits for ever to restart the coordinator there.
         polled = self._coordinator.poll_progress.remote()
         latest: list[tuple[Progress, int]] = ray.get(polled, timeout=_CLUSTER_S)
         for progress, attempt in latest:
             if self._submissions.is_current(progress.task, attempt):
                 self._handle(events.Progressed(progress.task, attempt))
-                self._observer.progress(progress)
+                observer.progress(progress)
 
     def _handle(self, *happened: events.Event) -> None:
         """Pass events to the scheduler, and execute its actions."""
         for event in happened:
-            self._execute(self._scheduler.handle(event))
+            reason = f"it gave no sign of life for {self._config.stall_timeout_s:.0f} s"
+            if isinstance(event, events.WorkersLost):
+                reason = event.reason
+            self._execute(self._scheduler.handle(event), reason)
 
-    def _execute(self, actions: Sequence[events.Action]) -> None:
+    def _execute(self, actions: Sequence[events.Action], reason: str = "") -> None:
+        """Do what the scheduler says; `reason` is why a worker is stopped."""
         for action in actions:
             match action:
                 case events.Submit():
@@ -296,9 +304,13 @@ class RayExecutor:
                 case events.StartWorker(number, gpu):
                     self.pool.start(number, gpu)
                 case events.StopWorker(number):
+                    info = self.pool[number].info
                     self.pool.stop(number)
+                    if info is not None and self._observer is not None:
+                        self._observer.lost(info.name, reason)
                 case events.Abandon():
-                    if summary := self._submissions.abandon(action):
+                    summary = self._submissions.abandon(action)
+                    if summary is not None and self._observer is not None:
                         self._observer.finished(summary)
                 case events.GiveUp(reason):
                     raise self._no_workers(reason)

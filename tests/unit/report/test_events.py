@@ -47,6 +47,7 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]
     failure = Failure("predict", "no\\nframes", "/v/\udce9.mp4")
     stats = {"n_frames": 100}
     summary = Summary(task.id, ("/o/x.csv",), stats, (failure,), ("odd",), 2.5, "lab:7 gpu 0")
+    display.lost("lab:9", "its worker process died")
     display.finished(task, summary)
     display.ended()
     result = RunResult(plan, plan.run_dir, {"table": ["/o/x.csv"]}, [failure], n_frames=100)
@@ -56,15 +57,17 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]
 
 def test_one_event_per_line(told: list[dict[str, Any]]) -> None:
     assert [event["event"] for event in told] == [
-        "waiting", "planned", "started", "task started", "progress", "task finished", "result",
+        "waiting", "planned", "started", "task started", "progress", "worker lost",
+        "task finished", "result",
     ]  # fmt: skip
-    waiting, planned, started, begun, progress, finished, result = told
+    waiting, planned, started, begun, progress, lost, finished, result = told
     assert waiting["what"] == "Starting Ray"
     assert (planned["n_videos"], planned["n_pending_videos"]) == (1, 1)
     assert [problem["message"] for problem in planned["problems"]] == ["the file is empty"]
     assert (started["n_tasks"], started["n_frames"]) == (1, 100)
     assert (begun["kind"], begun["worker"]) == ("predict", "lab:7 gpu 0")
     assert (progress["n_done"], progress["n_total"]) == (20, 100)
+    assert lost["reason"] == "its worker process died"
     assert finished["failures"][0]["path"] == "/v/\udce9.mp4"
     assert (finished["made"], finished["warnings"]) == (["/o/x.csv"], ["odd"])
     assert (result["exit_code"], result["made"]) == (1, {"table": ["/o/x.csv"]})

@@ -218,11 +218,14 @@ def test_a_line_per_worker(width: int) -> None:
 
 
 def test_a_worker_without_work_and_one_that_was_lost() -> None:
-    display = LiveDisplay(console(is_terminal=True)[0])
+    out, file = console(is_terminal=True)
+    display = LiveDisplay(out)
     predict, label = task("predict"), task("label")
     display.started("2 GPUs", [predict, label])
     display.progress(predict, worker("node:10 gpu 0", predict, 0))
     display.progress(label, worker("node:12", label, 3))
+    display.lost("node:10 gpu 0", "its worker process died")
+    assert "note GPU 0 was lost: its worker process died. Its task is tried again." in plain(file)
     display.progress(predict, worker("node:11 gpu 1", predict, 0))
     display.finished(label, Summary(label.id))
     lines = drawn(display, 80)[2:]

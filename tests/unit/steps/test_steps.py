@@ -524,6 +524,9 @@ class Listener:
     def finished(self, summary: Summary) -> None:
         self.summaries.append(summary)
 
+    def lost(self, worker: str, reason: str) -> None:
+        raise AssertionError("one process loses no worker")
+
 
 @pytest.mark.slow
 def test_inline_executor_does_a_whole_session(

@@ -28,11 +28,14 @@ class Sink:
 
     def set(self, value: float, tags: dict[str, str]) -> None:
         assert set(tags) == set(self._keys)
-        Sink.values[(self._name, *tags.values())] = value
+        assert tags["run"] == "/out/raypose"
+        Sink.values[self._key(tags)] = value
 
     def inc(self, value: float, tags: dict[str, str]) -> None:
-        before = Sink.values.get((self._name, *tags.values()), 0)
-        self.set(before + value, tags)
+        self.set(Sink.values.get(self._key(tags), 0) + value, tags)
+
+    def _key(self, tags: dict[str, str]) -> tuple[str, ...]:
+        return (self._name, *(tags[name] for name in self._keys if name != "run"))
 
 
 class Told:
@@ -46,6 +49,9 @@ class Told:
 
     def finished(self, summary: Summary) -> None:
         self.calls["finished"] += 1
+
+    def lost(self, worker: str, reason: str) -> None:
+        self.calls["lost"] += 1
 
 
 @pytest.fixture
@@ -62,10 +68,11 @@ def test_tasks_frames_and_failures(values: dict[tuple[str, ...], float]) -> None
     predict = make_task("predict/v", gpu=True, outputs=("a", "b"), n_frames=100)
     tables = [make_task(name, inputs=("a",)) for name in ("load/1", "load/2")]
     told = Told()
-    observer = MeteredObserver(told, [predict, *tables])
+    observer = MeteredObserver(told, [predict, *tables], "/out/raypose")
     assert values["raypose_tasks", "predict", "waiting"] == 1
     for n_done in (0, 30, 70):
         observer.progress(Progress(predict.id, n_done, 100, "lab:7 gpu 0"))
+    observer.refresh()
     assert values["raypose_tasks", "predict", "running"] == 1
     assert values["raypose_tasks", "predict", "waiting"] == 0
     assert values["raypose_frames", "lab:7 gpu 0"] == 2 * 70
@@ -77,6 +84,7 @@ def test_tasks_frames_and_failures(values: dict[tuple[str, ...], float]) -> None
     observer.finished(Summary("load/1", failures=(failure,)))
     observer.finished(Summary("load/2", failures=(failure.as_skipped("load"),)))
     assert values["raypose_failures", "load"] == 1
+    observer.refresh()
     states = {s: values["raypose_tasks", "load", s] for s in metrics.STATES}
     assert states == {"waiting": 0, "running": 0, "done": 0, "failed": 1, "skipped": 1}
     assert told.calls == {"progress": 3, "finished": 3}
@@ -86,7 +94,7 @@ def test_a_task_that_moves_to_another_worker_counts_its_frames_there(
     values: dict[tuple[str, ...], float],
 ) -> None:
     task = make_task("predict/v", gpu=True, n_frames=100)
-    observer = MeteredObserver(Told(), [task])
+    observer = MeteredObserver(Told(), [task], "/out/raypose")
     for n_done, worker in ((0, "a"), (60, "a"), (0, "b"), (50, "b")):
         observer.progress(Progress(task.id, n_done, 100, worker))
     assert (values["raypose_frames", "a"], values["raypose_frames", "b"]) == (60, 50)
