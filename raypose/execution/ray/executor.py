@@ -248,8 +248,8 @@ class RayExecutor:
         """Translate what happens into events until every task has ended."""
         reported = time.monotonic()
         while not self._scheduler.is_done:
-            self._check_cluster()
             _wait([*self._submissions.references, *self.pool.pending])
+            self._check_cluster()  # before the workers that died with it are counted as lost
             ended = list(self._submissions.ended())
             lost = any(isinstance(event, events.WorkersLost) for event, _ in ended)
             if lost or time.monotonic() - reported > _POLL_S:
