@@ -30,7 +30,7 @@ class Stub(Worker):
     """A worker whose GPU tasks sleep; other tasks return their inputs' names."""
 
     def describe(self) -> WorkerInfo:
-        return WorkerInfo(ray.get_runtime_context().get_node_id(), "cpu")
+        return WorkerInfo(self.name, ray.get_runtime_context().get_node_id(), "cpu")
 
     def run_task(self, task: Task, attempt: int, shared: Shared, *inputs: Any) -> tuple[Any, ...]:
         progress = Progress(task.id, 0, task.n_frames, self.name)
@@ -56,6 +56,8 @@ class Count:
         assert not summary.failures, summary.failures
         self.finished_tasks.append(summary.task)
 
+    def lost(self, worker: str, reason: str) -> None: ...
+
 
 def tasks(n_pairs: int) -> list[Task]:
     result: list[Task] = []
@@ -79,7 +81,7 @@ def measure(n_gpus: int, n_pairs: int, repeats: int) -> tuple[list[float], list[
     """Seconds of each repetition, and the most memory of each GPU worker in MiB."""
     config = RunConfig(videos=("v",), models=("m",), device="cpu", output_dir=Path("unused"))
     executor = RayExecutor(config, worker_class=Stub)
-    assert executor.start([]) == n_gpus
+    assert executor.start([], 0, lambda what: None) == n_gpus
     seconds = []
     for _ in range(repeats):
         count = Count()

@@ -6,10 +6,9 @@ nothing else.
 
 from __future__ import annotations
 
-import os
-import socket
 import time
-from collections import Counter
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from raypose.inputs.ensembles import describe_ensemble
 from raypose.inputs.videos import Unusable
 from raypose.planning import Plan, plan_run, plan_smoothing, plan_tasks
 from raypose.planning.estimate import estimate
+from raypose.report import events
 from raypose.results import Display, Recorder, RunResult
 from raypose.specs import VideoSpec
 from raypose.steps import Load
@@ -30,6 +30,9 @@ from raypose.storage import AnyPath, as_path, local_path, run_log, scratch, temp
 from raypose.worker.storage_check import check_storage
 
 __all__ = ["Display", "RunResult", "plan", "run", "smooth"]
+
+RAY_LOG = "ray.log"
+"""File in the run directory with what Ray printed, if anything."""
 
 _FORMAT = ("codec", "pix_fmt", "rotation", "is_vfr")
 
@@ -41,7 +44,7 @@ def plan(config: RunConfig) -> Plan:
         RayposeError: the configuration or a model can't be used.
     """
     with scratch.used(config.scratch_dir, config.scratch_gb):
-        made = plan_run(config, run_dir=_run_directory(config, config.output_dir))
+        made = plan_run(config, run_dir=run_directory(config, config.output_dir))
         return replace(made, estimate=estimate(made))
 
 
@@ -60,9 +63,18 @@ def run(config: RunConfig, *, display: Display | None = None, quiet: bool = Fals
         RayposeError: nothing could be run at all.
         KeyboardInterrupt: it was stopped; finished outputs stay.
     """
+    with _shown(display, quiet) as shown:
+        return run_some(config, None, shown)
+
+
+def run_some(
+    config: RunConfig, videos: Collection[str] | None, display: Display | None
+) -> RunResult:
+    """`run` with these videos alone, of all that the arguments stand for; None for all."""
     with scratch.used(config.scratch_dir, config.scratch_gb):
-        made = plan_run(config, run_dir=_run_directory(config, config.output_dir))
-        result = _execute_plan(made, _display(display, quiet))
+        run_dir = run_directory(config, config.output_dir)
+        made = plan_run(config, run_dir=run_dir, only=videos)
+        result = _execute_plan(made, display)
         if result.made.get("smooth"):
             _describe_ensemble(made)
         return result
@@ -75,20 +87,29 @@ def smooth(
 
     Arguments, result and errors are those of `run`.
     """
-    with scratch.used(config.scratch_dir, config.scratch_gb):
-        made = plan_smoothing(config, run_dir=_run_directory(config, config.eks_dir))
-        return _execute_plan(made, _display(display, quiet))
+    with _shown(display, quiet) as shown, scratch.used(config.scratch_dir, config.scratch_gb):
+        made = plan_smoothing(config, run_dir=run_directory(config, config.eks_dir))
+        return _execute_plan(made, shown)
 
 
-def _display(display: Display | None, quiet: bool) -> Display | None:
-    if display is not None or quiet:
-        return display
-    from raypose.report.terminal import live_display, stdout_console
+@contextmanager
+def _shown(display: Display | None, quiet: bool) -> Iterator[Display | None]:
+    """The display of a run, which ends with the block; None for none."""
+    if display is None and not quiet:
+        from raypose.report.terminal import live_display, stdout_console
 
-    return live_display(stdout_console())
+        display = live_display(stdout_console())
+    if display is None:
+        yield None
+        return
+    try:
+        display.planning()
+        yield display
+    finally:
+        display.ended()
 
 
-def _run_directory(config: Settings, output_dir: AnyPath | None) -> Path:
+def run_directory(config: Settings, output_dir: AnyPath | None) -> Path:
     """Where the run's log goes: `--run-dir`, else below `-o`, else one by date and time.
 
     With `-o` in a store it is the last: a log that grows line by line needs a file system.
@@ -97,7 +118,7 @@ def _run_directory(config: Settings, output_dir: AnyPath | None) -> Path:
         return config.run_dir
     local = None if output_dir is None else local_path(output_dir)
     if local is not None:
-        return local / "raypose"
+        return local / run_log.DIRECTORY
     return Path.cwd() / "raypose-runs" / time.strftime("%Y-%m-%dT%H-%M-%S")
 
 
@@ -112,13 +133,7 @@ def _describe_ensemble(made: Plan) -> None:
 def _execute_plan(made: Plan, display: Display | None) -> RunResult:
     """Do what a plan says; raises as `run`."""
     began = time.perf_counter()
-    result = RunResult(made, made.run_dir)
-    result.failures += [
-        Failure("plan", p.message, p.subject, p.hint, subject=Path(p.subject).name)
-        for p in made.problems
-        if p.fatal
-    ]
-    result.damaged.update(made.damaged)
+    result = RunResult.of(made)
     if display is not None:
         display.planned(made)
     if made.done:
@@ -126,17 +141,10 @@ def _execute_plan(made: Plan, display: Display | None) -> RunResult:
         return result
     temporary_files.remove_leftovers(made.output_folders)
     log = run_log.RunLog(made.run_dir)
-    executor = make_executor(made.config)
+    executor = make_executor(made.config, made.run_dir)
     try:
         log.describe(_description(made))
-        log.event(
-            "planned",
-            n_recordings=len(made.recordings),
-            n_pending=len(made.pending),
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            damaged=dict(result.damaged),
-        )
+        log.event("planned", **events.planned(made))
         _execute_tasks(executor, result, log, display)
     except BaseException as error:
         log.event("stopped", error=f"{type(error).__name__}: {error}")
@@ -164,7 +172,7 @@ def _write_report(result: RunResult) -> None:
         result.failures.append(replace(Failure.of("report", error), subject="report"))
 
 
-def make_executor(config: Settings) -> Executor:
+def make_executor(config: Settings, run_dir: Path) -> Executor:
     """The executor that the configuration asks for; ray is imported only where it is used."""
     if config.inline:
         from raypose.execution.inline import InlineExecutor
@@ -172,26 +180,21 @@ def make_executor(config: Settings) -> Executor:
         return InlineExecutor(config)
     from raypose.execution.ray import RayExecutor
 
-    return RayExecutor(config)
+    return RayExecutor(config, log=run_dir / RAY_LOG)
 
 
 def _execute_tasks(
     executor: Executor, result: RunResult, log: run_log.RunLog, display: Display | None
 ) -> None:
     plan = result.plan
-    recordings = plan_tasks(plan, executor.start(plan.models, plan.task_bytes))
+    on_wait = (lambda what: None) if display is None else display.waiting
+    recordings = plan_tasks(plan, executor.start(plan.models, plan.task_bytes, on_wait))
     tasks = {task.id: task for recording in recordings for task in recording}
     in_stores = io_paths(tasks.values()).in_stores
     refused = None if in_stores is None else check_storage(in_stores)
     if refused is not None:
         raise StorageError(refused.message, path=refused.path, hint=refused.hint)
-    log.event(
-        "started",
-        on=executor.description,
-        n_tasks=len(tasks),
-        tasks=Counter(task.step.name for task in tasks.values()),
-        n_frames=sum(task.n_frames * len(task.outputs) for task in tasks.values() if task.gpu),
-    )
+    log.event("started", **events.started(executor.description, list(tasks.values())))
     if display is not None:
         display.started(executor.description, list(tasks.values()))
     recorder = Recorder(tasks, result, log, display)

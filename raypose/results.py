@@ -6,13 +6,15 @@ log of the run, and to a `Display`, so that a notebook, a terminal and a log fil
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from raypose.errors import Failure
-from raypose.planning import Plan
+from raypose.planning import Plan, Problem
+from raypose.report import events
 from raypose.specs import Progress
 from raypose.steps import Summary, Task
 from raypose.storage.run_log import RunLog
@@ -20,6 +22,13 @@ from raypose.storage.run_log import RunLog
 
 class Display(Protocol):
     """Shows a run while it goes on."""
+
+    def planning(self) -> None:
+        """Inputs and finished outputs are being compared."""
+
+    def waiting(self, what: str) -> None:
+        """What the run waits for, before its tasks or for one of them, until something else is
+        said: `Starting Ray`."""
 
     def planned(self, plan: Plan) -> None:
         """The plan is made; nothing has started."""
@@ -32,6 +41,9 @@ class Display(Protocol):
 
     def finished(self, task: Task, summary: Summary) -> None:
         """A task has ended."""
+
+    def lost(self, worker: str, reason: str) -> None:
+        """A worker is gone; what it did is tried again."""
 
     def ended(self) -> None:
         """The run is over, whatever the reason."""
@@ -47,10 +59,11 @@ class RunResult:
         made: committed files by the name of the step that made them.
         failures: what failed, at the step where it failed; what only depended on it is counted.
         skipped: number of steps that were not tried because one before them had failed.
-        warnings: `(subject, sentence)`.
+        warnings: `(subject, sentence)`, also on outputs that an earlier run has finished.
         damaged: videos with frames that are not ok, found now or by an earlier run: path → number
             of frames of each status (`ok`, `suspect`, `corrupt`, `missing`).
         n_frames: frames predicted, counted once per model.
+        precisions: in which networks computed, now or in an earlier run: `fp32`, `bf16`, `fp16`.
         gpu_s: seconds of prediction on GPUs, without loading models, summed over workers.
         gpu_waited_s: of those, seconds in which a network waited for frames.
         seconds: wall time, without that of the plan.
@@ -65,10 +78,23 @@ class RunResult:
     warnings: list[tuple[str, str]] = field(default_factory=list)
     damaged: dict[str, Mapping[str, int]] = field(default_factory=dict)
     n_frames: int = 0
+    precisions: set[str] = field(default_factory=set)
     gpu_s: float = 0.0
     gpu_waited_s: float = 0.0
     seconds: float = 0.0
     report: Path | None = None
+
+    @classmethod
+    def of(cls, plan: Plan) -> RunResult:
+        """That of a run that has not begun: with its errors, and what earlier runs found."""
+        return cls(
+            plan,
+            plan.run_dir,
+            failures=[_as_failure(problem) for problem in plan.problems if problem.fatal],
+            warnings=plan.notes,
+            damaged=dict(plan.damaged),
+            precisions=plan.precisions,
+        )
 
     @property
     def ok(self) -> bool:
@@ -98,6 +124,11 @@ class RunResult:
         return as_html(lambda console: print_result(console, self))
 
 
+def _as_failure(problem: Problem) -> Failure:
+    subject = Path(problem.subject).name
+    return Failure("plan", problem.message, problem.subject, problem.hint, subject=subject)
+
+
 class Recorder:
     """Listens to an executor."""
 
@@ -108,28 +139,39 @@ class Recorder:
         self._result = result
         self._log = log
         self._display = display
-        self._running: dict[str, Progress] = {}
+        self._running: dict[str, tuple[Progress, float]] = {}  # with when it was reported
 
     def running(self) -> dict[str, Any]:
-        """What runs at the moment, as `[frames done, frames to do, outputs]` of each task."""
+        """What runs at the moment, and for how many seconds each task has been silent."""
+        now = time.monotonic()
         return {
-            name: [progress.n_done, progress.n_total, len(self._tasks[name].outputs)]
-            for name, progress in dict(self._running).items()
+            name: {
+                **events.progressed(self._tasks[name], progress),
+                "silent_s": round(now - reported, 1),
+            }
+            for name, (progress, reported) in dict(self._running).items()
         }
 
     def progress(self, progress: Progress) -> None:
         task = self._tasks[progress.task]
-        self._running[task.id] = progress
-        if progress.n_done == 0:
-            self._log.event("task started", task=task.id, worker=progress.worker)
+        before = self._running.get(task.id)
+        if before is None or before[0].worker != progress.worker:
+            self._log.event("task started", **events.task_started(task, progress))
+        self._running[task.id] = progress, time.monotonic()
         if self._display is not None:
             self._display.progress(task, progress)
+
+    def lost(self, worker: str, reason: str) -> None:
+        self._log.event("worker lost", **events.worker_lost(worker, reason))
+        if self._display is not None:
+            self._display.lost(worker, reason)
 
     def finished(self, summary: Summary) -> None:
         task, result = self._tasks[summary.task], self._result
         self._running.pop(task.id, None)
         result.made.setdefault(task.step.name, []).extend(summary.made)
         result.warnings += [(task.subject, warning) for warning in summary.warnings]
+        result.precisions.update(summary.stats.get("precisions", ()))
         if task.gpu:
             n_members = len(task.outputs) - len(summary.failures)
             result.n_frames += n_members * int(summary.stats.get("n_frames", 0))
@@ -142,27 +184,6 @@ class Recorder:
         failures = [replace(f, subject=task.subject) for f in dict.fromkeys(summary.failures)]
         result.failures += [failure for failure in failures if not failure.skipped]
         result.skipped += sum(failure.skipped for failure in failures)
-        self._log.event("task finished", **_event(task, summary, failures))
+        self._log.event("task finished", **events.task_finished(task, summary, failures))
         if self._display is not None:
             self._display.finished(task, summary)
-
-
-def _event(task: Task, summary: Summary, failures: Sequence[Failure]) -> dict[str, Any]:
-    found = {
-        "damaged": summary.stats.get("damaged"),
-        "warnings": summary.warnings,
-        "failures": [asdict(failure) for failure in failures],
-    }
-    return {
-        "task": task.id,
-        "kind": task.step.name,
-        "recording": task.recording,
-        "subject": task.subject,
-        "n_outputs": len(task.outputs),
-        "work": task.work,
-        "seconds": round(summary.seconds, 3),
-        "worker": summary.worker,
-        "made": summary.made,
-        "facts": dict(summary.stats),
-        **{name: value for name, value in found.items() if value},
-    }

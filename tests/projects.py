@@ -41,8 +41,13 @@ def read_of(video: VideoSpec, *, n_bad: int = 0) -> VideoRead:
     return VideoRead(video.fingerprint, video.identity, content, n_bad)
 
 
-def commit_all(recording: RecordingPlan, *, n_bad: int = 0) -> list[Path]:
-    """Commit something under every output of a recording, as a run would; returns the paths."""
+def commit_all(
+    recording: RecordingPlan, *, n_bad: int = 0, stats: dict[str, Any] | None = None
+) -> list[Path]:
+    """Commit something under every output of a recording, as a run would; returns the paths.
+
+    `stats` is recorded of each.
+    """
     made: dict[Path, None] = {}
     reads = {plan.video: read_of(plan.video, n_bad=n_bad) for plan in recording.videos}
     for output in recording.outputs:
@@ -54,7 +59,11 @@ def commit_all(recording: RecordingPlan, *, n_bad: int = 0) -> list[Path]:
                 if Path(path) in made:
                     continue
                 with commits.committing(
-                    Path(path), provenance, source=video.path, videos=lambda read=behind: read
+                    Path(path),
+                    provenance,
+                    source=video.path,
+                    stats=stats,
+                    videos=lambda read=behind: read,
                 ) as temporary:
                     temporary.write_text(f"{output.owner.name} {path}\n" * 20)
                 made[Path(path)] = None
@@ -91,4 +100,6 @@ class Project:
         return plan_run(RunConfig(**given), run_dir=self.root / "run")
 
     def finish(self, **values: Any) -> list[Path]:
-        return [path for s in self.plan(**values).recordings for path in commit_all(s)]
+        stats = values.pop("stats", None)
+        recordings = self.plan(**values).recordings
+        return [path for s in recordings for path in commit_all(s, stats=stats)]

@@ -17,7 +17,6 @@ from typer.core import TyperCommand, TyperGroup
 
 from raypose._version import __version__
 from raypose.errors import Failure, UsageError
-from raypose.text import markup
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,6 +25,7 @@ COMMANDS = {
     "run": ("run", "Run every model on every video: predictions, metrics, labelled videos, EKS."),
     "plan": ("run", "Show what run would do with the same arguments, without changing anything."),
     "smooth": ("run", "Smooth existing tables of predictions, of any tool, with EKS."),
+    "watch": ("run", "Stay, and run every model on each new video as soon as it is complete."),
     "process-videos": (
         "pose_app",
         "Run one model on a directory of videos, with the Pose-app's arguments and file names.",
@@ -140,11 +140,14 @@ def command(function: Callable[P, int]) -> Callable[P, None]:
     return wrapped
 
 
-def complain(word: str, sentence: str) -> None:
+def complain(word: str, text: str) -> None:
+    """Say something on the standard error."""
     from rich.console import Console
 
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
-    console.print(f"[red]{word}:[/] {markup(sentence)}")
+    from raypose.report.terminal import sentence
+
+    console = Console(stderr=True, soft_wrap=not sys.stderr.isatty(), highlight=False)
+    console.print(sentence(f"{word}:", "red", text))
 
 
 def console() -> Console:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from raypose.cli.base import app, command, complain, console
-from raypose.cli.options import config_of, given
+from raypose.cli.options import SHOWN, config_of, given
 from raypose.config import RunConfig, read_yaml
 from raypose.errors import ClusterError, UsageError
 from raypose.text import markup
@@ -132,17 +132,24 @@ def stop(job_id: JobId, address: Address) -> int:
 @command
 def status(
     run_dir: Annotated[
-        Path,
-        typer.Argument(
-            metavar="RUN_DIR", help="The run's directory: raypose/ in its -o, or its --run-dir."
-        ),
+        Path, typer.Argument(metavar="DIR", help="The run's -o, or its --run-dir.")
     ],
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Follow the run until it is over.")
+    ] = False,
 ) -> int:
     """Show the progress of a run, on this machine or another."""
-    from raypose.report.status import print_status, read_status
+    from raypose.report.status import read_status
+    from raypose.report.status_view import follow_status, print_status
 
-    found = read_status(run_dir)
-    print_status(console(), found)
+    if watch:
+        try:
+            found = follow_status(console(), run_dir)
+        except KeyboardInterrupt:
+            return 130  # the run goes on, and its state was on the screen
+    else:
+        found = read_status(run_dir)
+        print_status(console(), found)
     return 1 if found.failures or found.state == "dead" else 0
 
 
@@ -159,6 +166,7 @@ def _run_config(arguments: list[str]) -> RunConfig:
             raise
         raise UsageError(error.format_message(), hint="See raypose run --help") from None
     config_file = values.pop("config_file", None)
+    values = {name: value for name, value in values.items() if name not in SHOWN}
     config: RunConfig = config_of(config_file, values)
     # A relative path would be relative to another directory on the cluster.
     written = {**(read_yaml(config_file) if config_file is not None else {}), **given(values)}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -77,14 +77,29 @@ _CONFIG_HELP = "YAML file with these settings; what the command line says wins o
 _ConfigFile = Annotated[str | None, typer.Option("--config", metavar="PATH", help=_CONFIG_HELP)]
 
 
-def with_options(config: type[Settings], function: Callable[[Any], int]) -> Callable[..., None]:
-    """A command with the options of a config, around a function of the config that they make."""
-    options = _parameters(config)
-    if config is RunConfig:
-        options["config_file"] = _ConfigFile
+_JSON = "Write one event per line to the standard output, for programs; see docs/events.md."
+_QUIET = "Write nothing but errors."
+SHOWN = {
+    "json_lines": Annotated[bool | None, typer.Option("--json", help=_JSON)],
+    "quiet": Annotated[bool | None, typer.Option("--quiet", "-q", help=_QUIET)],
+}
+"""The options that say what a command shows of a run."""
+
+
+def with_options(
+    config: type[Settings], function: Callable[..., int], more: Mapping[str, Any] | None = None
+) -> Callable[..., None]:
+    """A command with the options of a config, around a function of the config that they make.
+
+    `more` are further options, which the function takes by their names.
+    """
+    more = more or {}
+    of_file = {"config_file": _ConfigFile} if config is RunConfig else {}
+    options = {**_parameters(config), **of_file, **more}
 
     def call(config_file: str | None = None, **values: Any) -> int:
-        return function(config_of(config_file, values, config))
+        others = {name: value for name in more if (value := values.pop(name)) is not None}
+        return function(config_of(config_file, values, config), **others)
 
     wrapped = command(call)
     of = functools.partial(inspect.Parameter, kind=inspect.Parameter.KEYWORD_ONLY, default=None)

@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING
 
 from raypose import import_path
 from raypose.errors import Failure, ModelChangedError, ModelError, UnsafeCheckpointError
+from raypose.execution.base import Wait
 from raypose.specs import ModelSpec
 
 if TYPE_CHECKING:
     from raypose.inference.artifact import NetworkArtifact
 
 _WHOLE = "--whole"
+_LOOK_EVERY_S = 0.5
 
 
 class ArtifactBuilder:
@@ -58,8 +60,8 @@ class ArtifactBuilder:
             self._process.wait()
             self._temporary.cleanup()
 
-    def artifacts(self) -> Iterator[tuple[ModelSpec, NetworkArtifact]]:
-        """Each model with its artifact; waits for those that are being built.
+    def artifacts(self, on_wait: Wait) -> Iterator[tuple[ModelSpec, NetworkArtifact]]:
+        """Each model with its artifact; waits for those that are being built, and says so.
 
         A model that changed after the run was planned is skipped: the others go on, and each task
         that needs it fails by name, because its worker finds no artifact and the same change.
@@ -67,11 +69,22 @@ class ArtifactBuilder:
         from raypose.inference.artifact import cached_artifact
 
         if self._process is not None:
-            self._process.wait()
+            while self._process.poll() is None:
+                on_wait(self._in_words())
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(_LOOK_EVERY_S)
             self._raise_failure()
         for model in self._models:
             with contextlib.suppress(ModelChangedError):
                 yield model, cached_artifact(model, allow_unsafe=self._allow_unsafe)
+
+    def _in_words(self) -> str:
+        """Which network is being built."""
+        from raypose.inference.artifact import is_cached
+
+        n = len(self._missing)
+        number = min(n, 1 + sum(map(is_cached, self._missing)))
+        return f"Preparing network {number} of {n}, first time only"
 
     def _raise_failure(self) -> None:
         answer = self._folder / "answer"

@@ -6,7 +6,7 @@ and informs the observer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from raypose.specs import ModelSpec, Progress
@@ -22,6 +22,13 @@ class Observer(Protocol):
     def finished(self, summary: Summary) -> None:
         """A task has ended, successfully or not; called once per task."""
 
+    def lost(self, worker: str, reason: str) -> None:
+        """A worker is gone; what it did is tried again elsewhere, or fails in the end."""
+
+
+Wait = Callable[[str], None]
+"""Is told what the run waits for, in words: `Starting Ray`."""
+
 
 class Executor(Protocol):
     """Runs the tasks of a plan.
@@ -32,10 +39,11 @@ class Executor(Protocol):
 
     description: str
 
-    def start(self, models: Sequence[ModelSpec], task_bytes: int = 0) -> int:
+    def start(self, models: Sequence[ModelSpec], task_bytes: int, on_wait: Wait) -> int:
         """Prepare to run; returns the number of GPU workers, 0 where nothing is predicted.
 
-        `task_bytes` is the memory that the largest task without a GPU needs.
+        `task_bytes` is the memory that the largest task without a GPU needs; `on_wait` is called
+        with what the start waits for.
 
         Raises:
             DeviceError: a GPU is present or requested, but can't be used.

@@ -7,10 +7,10 @@ import socket
 from collections import deque
 from collections.abc import Sequence
 from contextlib import closing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raypose.config import Settings
-from raypose.execution.base import Observer
+from raypose.execution.base import Observer, Wait
 from raypose.execution.events import Finished, Forget, StartWorker, Submit, TasksAdded, WorkerUp
 from raypose.execution.scheduler import Scheduler
 from raypose.specs import ModelSpec, Progress
@@ -19,6 +19,9 @@ from raypose.steps.execute import execute
 from raypose.worker.budget import Budget
 from raypose.worker.context import Context
 
+if TYPE_CHECKING:
+    from raypose.inference.artifact import NetworkArtifact
+
 
 class InlineExecutor:
     """Runs one task after the other, on one device."""
@@ -26,8 +29,10 @@ class InlineExecutor:
     def __init__(self, config: Settings) -> None:
         self._config = config
         self.description = "this process"
+        self._on_wait: Wait = lambda what: None
 
-    def start(self, models: Sequence[ModelSpec], task_bytes: int = 0) -> int:
+    def start(self, models: Sequence[ModelSpec], task_bytes: int, on_wait: Wait) -> int:
+        self._on_wait = on_wait
         if not self._config.predicts:
             return 0
         from raypose.inference import passive_threads
@@ -39,13 +44,12 @@ class InlineExecutor:
 
     def run(self, tasks: Sequence[Task], observer: Observer) -> None:
         from raypose.inference import passive_threads
-        from raypose.inference.artifact import cached_artifact
         from raypose.inputs.probe import known_index
 
         allow_unsafe = self._config.allow_unsafe_checkpoint
         context = Context(
             device=self._config.device,
-            graph=lambda model: cached_artifact(model, allow_unsafe=allow_unsafe),
+            graph=self._artifact,
             index=known_index,
             report=observer.progress,
             should_stop=lambda: False,  # Ctrl-C interrupts the process itself
@@ -55,6 +59,13 @@ class InlineExecutor:
         )
         with passive_threads(), closing(context.staging):
             _run(tasks, context, observer)
+
+    def _artifact(self, model: ModelSpec) -> NetworkArtifact:
+        from raypose.inference.artifact import cached_artifact, is_cached
+
+        if not is_cached(model):
+            self._on_wait(f"Preparing the network {model.name}, first time only")
+        return cached_artifact(model, allow_unsafe=self._config.allow_unsafe_checkpoint)
 
     def close(self) -> None:
         """There is nothing to release."""

@@ -107,7 +107,7 @@ def read_labels(
         except LabelsError as error:
             if config.metrics:
                 message = f"PCA metrics are left out: {error.message} ({error.path})"
-                problems.append(Problem(model.name, message, error.hint))
+                problems.append(Problem(model.name, message, error.hint, lasting=True))
     return found, problems
 
 

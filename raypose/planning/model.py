@@ -53,6 +53,7 @@ class Planned:
         clash: path of an output that holds the results of another video, and that video.
         digests: path of each finished table → digest of its bytes.
         damage: path of each finished table → frames of each status, where any is not ok.
+        notes: what was recorded of its finished outputs, as sentences for people.
     """
 
     step: Step
@@ -61,6 +62,7 @@ class Planned:
     clash: tuple[str, str] | None = None
     digests: Mapping[str, str] = field(default_factory=dict)
     damage: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def outputs(self) -> Mapping[str, str]:
@@ -289,6 +291,22 @@ class Plan:
                 known = found.get(path, output.damage)
                 found[path] = min(known, output.damage, key=lambda counts: counts.get("ok", 0))
         return found
+
+    @property
+    def notes(self) -> list[tuple[str, str]]:
+        """What was recorded of finished outputs: the subject and a sentence."""
+        return [
+            (f"{owner} · {planned.step.video.key}", note)
+            for owner, planned in self.steps
+            for note in planned.notes
+        ]
+
+    @property
+    def precisions(self) -> set[str]:
+        """The precisions in which networks computed the finished tables."""
+        done = (output.table.step for output in self.outputs if output.table.done)
+        found = (step.provenance for step in done if isinstance(step, OutputStep))
+        return {str(made_from["precision"]) for made_from in found if "precision" in made_from}
 
     @property
     def frames_to_predict(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -30,8 +30,13 @@ from raypose.storage import as_path
 _AT_ONCE = 16
 
 
-def plan_run(config: RunConfig, *, run_dir: Path) -> Plan:
+def plan_run(config: RunConfig, *, run_dir: Path, only: Collection[str] | None = None) -> Plan:
     """Open, look and compare; see `raypose.planning`.
+
+    Args:
+        config: what was asked for.
+        run_dir: where the run's log goes.
+        only: paths of the videos to plan, of those that the arguments stand for; None for all.
 
     Raises:
         UsageError: an argument stands for nothing, or does not fit the others.
@@ -39,7 +44,7 @@ def plan_run(config: RunConfig, *, run_dir: Path) -> Plan:
     """
     config = with_members(config)
     check_options(config)
-    files, listed = find_files(config)
+    files, listed = find_files(config, only)
     models = _open_models(config)
     check_models(models, config)
     fitting, member_problems = _members(models, config)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -45,14 +45,20 @@ class Group:
     wrong: str = ""
 
 
-def find_files(config: RunConfig) -> tuple[FoundVideos, Grouping | None]:
-    """The videos of a run, and how a list of sessions groups them; none of them is opened.
+def find_files(
+    config: RunConfig, only: Collection[str] | None = None
+) -> tuple[FoundVideos, Grouping | None]:
+    """The videos of a run, or `only` some, and how a list of sessions groups them; none is opened.
 
     Raises:
         UsageError: an argument stands for nothing, or the list of sessions can't be read.
     """
     if config.sessions is None:
-        return find_videos(config.videos, recursive=config.recursive), None
+        found = find_videos(config.videos, recursive=config.recursive)
+        if only is not None:
+            videos = tuple(video for video in found.videos if str(video.path) in only)
+            found = replace(found, videos=videos)
+        return found, None
     listed = read_session_list(config.sessions)
     paths = [path for recording in listed.recordings for _, path in recording.files]
     records = RecordedFiles()

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from raypose.planning.model import OutputPlan, Planned, Problem, RecordingPlan
-from raypose.steps.base import OutputStep
+from raypose.steps.base import NOTES, OutputStep
 from raypose.steps.frame_files import frames_provenance, recorded_damage
 from raypose.storage import as_path, exists, records
 from raypose.storage.layout import frames_beside
@@ -39,11 +39,13 @@ def planned(
     reason, clash = "", None
     digests: dict[str, str] = {}
     damage: dict[str, Mapping[str, int]] = {}
+    notes: dict[str, None] = {}
     accepted: Provenance | None = None
     for path, provenance, video in step.expected():
         output = as_path(path)
         found = records.check(output, provenance, *alternatives, why_stale=why_stale)
         why = found.reason
+        notes.update(dict.fromkeys(recorded_notes(found)))
         if alternatives:
             accepted = found.provenance
         is_other = found.source not in ("", video.path)
@@ -61,9 +63,20 @@ def planned(
         reason = reason or why
     if reason:
         return Planned(step, False, reason, clash, damage=damage)
-    return Planned(
-        replace(step, provenance=accepted) if accepted else step, True, "", None, digests, damage
-    )
+    if accepted:
+        step = replace(step, provenance=accepted)
+    return Planned(step, True, "", None, digests, damage, tuple(notes))
+
+
+def recorded_notes(of: records.Status) -> list[str]:
+    """What the record of a finished output says for people: its notes, and the decoder used."""
+    said = (of.stats or {}).get(NOTES)
+    notes = [str(note) for note in said] if isinstance(said, list) else []
+    made_from = of.provenance or {}
+    if made_from.get("decoder_asked") == "nvdec":
+        part = "partly " if "nvdec" in str(made_from.get("decoder")) else ""
+        notes.append(f"{part}decoded on the CPU, though NVDEC was asked for")
+    return notes
 
 
 def damage_problems(recording: RecordingPlan, *, strict: bool) -> list[Problem]:

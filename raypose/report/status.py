@@ -18,16 +18,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from rich.console import Console
-from rich.table import Table
 
 from raypose.errors import one_line
-from raypose.report.terminal import duration
-from raypose.storage.run_log import HEARTBEAT_S, read_events
-from raypose.text import markup, shown
-from raypose.video.frames import describe
+from raypose.storage import run_log
 
-_SILENT_S = 8 * HEARTBEAT_S
+_SILENT_S = 8 * run_log.HEARTBEAT_S
+_STALLED_S = 90.0  # three of the signs that a worker gives while it is busy
 
 State = Literal["starting", "running", "ended", "stopped", "dead"]
 _Number = Annotated[int, Field(ge=0, le=2**53)]
@@ -55,12 +51,21 @@ class _Started(_Event):
     n_frames: _Number = 0
 
 
+class _Running(_Strict):
+    n_done: _Number
+    n_total: _Number
+    n_outputs: _Number = 1
+    worker: str = ""
+    silent_s: Annotated[float, Field(ge=0, le=1e9)] = 0.0
+
+
 class _Alive(_Event):
-    running: dict[str, Annotated[list[_Number], Field(min_length=3, max_length=3)]]
+    running: dict[str, _Running]
 
 
 class _TaskStarted(_Event):
     task: str
+    worker: str = ""
 
 
 class _Failed(_Strict):
@@ -92,6 +97,16 @@ _SCHEMAS: Mapping[str, type[_Event]] = {
 }
 
 
+@dataclass(frozen=True)
+class RunningTask:
+    """A task that runs, as last heard of; frames are 0 where they are not known."""
+
+    n_done: int = 0
+    n_total: int = 0
+    worker: str = ""
+    silent_s: float = 0.0  # since its worker said anything
+
+
 @dataclass
 class RunStatus:
     """How far a run is. Times are seconds since the epoch; tasks are counted by kind."""
@@ -102,19 +117,34 @@ class RunStatus:
     began: float = 0.0
     last: float = 0.0  # when it was last heard of
     total: Counter[str] = field(default_factory=Counter)
-    done: Counter[str] = field(default_factory=Counter)  # well
-    failed: Counter[str] = field(default_factory=Counter)  # or skipped because of one that failed
-    running: dict[str, tuple[int, int]] = field(default_factory=dict)  # frames done, to do
+    ended: dict[str, tuple[str, bool]] = field(default_factory=dict)  # tasks: kind, and if well
+    running: dict[str, RunningTask] = field(default_factory=dict)
     n_frames: int = 0  # to predict, counted once per model
-    n_predicted: int = 0  # so far, those of running tasks included
+    predicted: dict[str, int] = field(default_factory=dict)  # frames of each task so far
     failures: list[str] = field(default_factory=list)  # sentences, in the order of events
     n_unreadable: int = 0  # lines of the log that are no events, and are left out
     damaged: dict[str, Mapping[str, int]] = field(default_factory=dict)  # frames of each status
 
     @property
+    def done(self) -> Counter[str]:
+        """Tasks that have ended well, by kind."""
+        return Counter(kind for kind, well in self.ended.values() if well)
+
+    @property
+    def failed(self) -> Counter[str]:
+        """Tasks that have failed, or were skipped because of one that failed, by kind."""
+        return Counter(kind for kind, well in self.ended.values() if not well)
+
+    @property
     def left(self) -> Counter[str]:
         """Tasks that are still to do, by kind."""
         return self.total - self.done - self.failed
+
+    @property
+    def n_predicted(self) -> int:
+        """Frames predicted so far. A task that is redone counts once."""
+        n = sum(self.predicted.values())
+        return min(n, self.n_frames) if self.n_frames else n
 
     @property
     def frames_per_s(self) -> float:
@@ -129,16 +159,30 @@ class RunStatus:
             return None
         return (self.n_frames - self.n_predicted) / self.frames_per_s
 
+    @property
+    def is_over(self) -> bool:
+        return self.state not in ("starting", "running")
+
+    def stalled_s(self, task: RunningTask, now: float) -> float:
+        """For how many seconds a worker has given no sign of life; 0 where that means nothing.
+
+        A worker on Ray gives one at least every half minute while it computes, reads or writes.
+        """
+        silent_s = task.silent_s + max(0.0, now - self.last)
+        is_inline = self.on.startswith("this process")
+        return silent_s if silent_s > _STALLED_S and not is_inline else 0.0
+
 
 def read_status(run_dir: Path, *, now: float | None = None) -> RunStatus:
     """The status of the latest run in a run directory; an OutputError if it is none.
 
-    `now` is in seconds since the epoch; the present where None.
+    `run_dir` is the directory with `events.jsonl`, or the `-o` that it lies in. `now` is in
+    seconds since the epoch; the present where None.
     """
+    run_dir = run_log.find_run_dir(run_dir)
     status, driver = RunStatus(run_dir), _Planned(event="", time=0.0)
-    in_flight: dict[str, int] = {}
     unreadable: list[object] = []
-    for content in read_events(run_dir, unreadable.append):
+    for content in run_log.read_events(run_dir, unreadable.append):
         try:
             event = _SCHEMAS.get(content["event"], _Event).model_validate(content)
         except ValidationError:
@@ -146,14 +190,12 @@ def read_status(run_dir: Path, *, now: float | None = None) -> RunStatus:
             continue
         if isinstance(event, _Planned):
             status, driver = RunStatus(run_dir, began=event.time), event
-            in_flight.clear()
             unreadable.clear()
         status.last = event.time
         status.damaged.update(event.damaged)
-        _apply(event, status, in_flight)
+        _apply(event, status)
     status.n_unreadable = len(unreadable)
-    status.n_predicted += sum(in_flight.values())
-    if status.state in ("starting", "running"):
+    if not status.is_over:
         silent_s = (time.time() if now is None else now) - status.last
         if silent_s > _SILENT_S or _is_gone(driver):
             status.state = "dead"
@@ -162,28 +204,28 @@ def read_status(run_dir: Path, *, now: float | None = None) -> RunStatus:
     return status
 
 
-def _apply(event: _Event, status: RunStatus, in_flight: dict[str, int]) -> None:
-    """Bring a status up to date, and the frames that running tasks have predicted."""
+def _apply(event: _Event, status: RunStatus) -> None:
+    """Bring a status up to date."""
     match event:
         case _Started():
             status.state, status.on, status.began = "running", event.on, event.time
             status.total, status.n_frames = Counter(event.tasks), event.n_frames
         case _Alive():
-            in_flight.clear()
             status.running.clear()
-            for task, (n_done, n_total, n_outputs) in event.running.items():
-                status.running[task] = n_done, n_total
-                if task.startswith("predict/"):
-                    in_flight[task] = n_done * n_outputs
+            for name, task in event.running.items():
+                status.running[name] = RunningTask(
+                    task.n_done, task.n_total, task.worker, task.silent_s
+                )
+                if name.startswith("predict/") and name not in status.ended:
+                    status.predicted[name] = task.n_done * task.n_outputs
         case _TaskStarted():
-            status.running.setdefault(event.task, (0, 0))
+            status.running.setdefault(event.task, RunningTask(worker=event.worker))
         case _TaskFinished():
             status.running.pop(event.task, None)
-            in_flight.pop(event.task, None)
-            (status.failed if event.failures else status.done)[event.kind] += 1
+            status.ended[event.task] = event.kind, not event.failures
             if event.kind == "predict":
                 n_members = max(0, event.n_outputs - len(event.failures))
-                status.n_predicted += n_members * event.facts.n_frames
+                status.predicted[event.task] = n_members * event.facts.n_frames
             status.failures += [
                 f"{event.subject}: {one_line(failed.path, failed.message, failed.hint)}"
                 for failed in event.failures
@@ -204,45 +246,3 @@ def _is_gone(driver: _Planned) -> bool:
     except OSError as error:
         return isinstance(error, ProcessLookupError)
     return False
-
-
-_WORDS: Mapping[State, str] = {
-    "starting": "is starting",
-    "running": "is running",
-    "ended": "has ended",
-    "stopped": "was stopped; the same command goes on from there",
-    "dead": "has died; the same command goes on from there",
-}
-
-
-def print_status(console: Console, status: RunStatus) -> None:
-    """A line on the whole, a table by kind of task, what runs, and what failed."""
-    where = f" on {status.on}" if status.on and status.state == "running" else ""
-    console.print(shown(f"{status.run_dir} {_WORDS[status.state]}{where}"), markup=False)
-    if status.state in ("starting", "running", "dead"):
-        ago = max(0.0, time.time() - status.last)
-        console.print(f"last heard of {duration(ago)} ago")
-    if status.n_frames:
-        remaining = status.remaining_s
-        left = "" if remaining is None else f", about {duration(remaining)} left"
-        console.print(
-            f"{status.n_predicted:,} of {status.n_frames:,} frames predicted, "
-            f"{status.frames_per_s:,.0f} frames/s{left}"
-        )
-    if status.total:
-        table = Table("task", "done", "failed", "left", box=None)
-        for kind in status.total:
-            counts = (status.done[kind], status.failed[kind], status.left[kind])
-            table.add_row(markup(kind), *map(str, counts))
-        console.print(table)
-    for task, (n_done, n_total) in status.running.items():
-        far = f" {n_done:,}/{n_total:,} frames" if n_total else ""
-        console.print(f"  {markup(task)}{far}")
-    for path, frames in status.damaged.items():
-        console.print(f"[yellow]damaged[/] {markup(f'{path}: {describe(frames)}')}")
-    if status.n_unreadable:
-        lines = "1 line" if status.n_unreadable == 1 else f"{status.n_unreadable} lines"
-        missing = f"{lines} of the log can't be read; what they said is missing"
-        console.print(f"[yellow]note[/] {missing}")
-    for failure in status.failures:
-        console.print(f"[red]failed[/] {markup(failure)}")

@@ -11,17 +11,21 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from raypose import storage
-from raypose.report.terminal import duration, print_problems
+from raypose.report.folding import Folded
+from raypose.report.names import ShortNames
+from raypose.report.terminal import duration, print_problems, sentence
 from raypose.steps import STEPS, Smooth
 from raypose.storage import as_path
-from raypose.text import markup
-from raypose.video.frames import WORDS
+from raypose.text import markup, shown
+from raypose.video.frames import WORDS, describe
 
 if TYPE_CHECKING:
     from raypose.planning import OutputPlan, Plan, VideoPlan
     from raypose.results import RunResult
 
 _MOST_ROWS = 40
+_MOST_NAMED = 3
+_PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 # When it is worth telling that GPUs waited: in a run that took this long, for this share of it.
 _LONG_S, _MUCH = 60.0, 0.3
 
@@ -38,7 +42,7 @@ def print_plan(console: Console, plan: Plan) -> None:
     if len(videos) > _MOST_ROWS:
         console.print(f"… and {len(videos) - _MOST_ROWS} more videos")
     _print_recordings(console, plan)
-    print_problems(console, plan.problems)
+    print_problems(console, plan.problems, ShortNames.of(plan))
     _print_totals(console, plan)
 
 
@@ -106,60 +110,72 @@ def _print_totals(console: Console, plan: Plan) -> None:
 
 
 def print_result(console: Console, result: RunResult) -> None:
-    """The files made and their folders; the failures and their reasons."""
+    """The files made and their folders; failures, damage and notes; what it took."""
+    plan, names = result.plan, ShortNames.of(result.plan)
     if any(result.made.values()):
-        console.print(_made_table(result))
+        console.print(_made_table(result, names))
     if result.damaged:
-        console.print(_damaged_table(result))
-    if result.failures:
-        names = ("what", "step", "why, and what to do")
-        columns = [Column(name, overflow="fold") for name in names]
-        table = Table(*columns, box=box.SIMPLE_HEAD, title="failed", title_justify="left")
-        for failure in result.failures:
-            table.add_row(markup(failure.subject), markup(failure.step), markup(str(failure)))
-        console.print(table)
-        if result.skipped:
-            steps = _count(result.skipped, "later step")
-            console.print(f"Because of these, {steps} could not run.")
+        console.print(_damaged_table(result, names))
+    _print_notes(console, result, names)
+    print_problems(console, [p for p in plan.problems if p.lasting], names)
+    for failure in result.failures:
+        console.print(sentence("failed", "red", names.sentence(failure)))
+    if result.skipped:
+        steps = _count(result.skipped, "later step")
+        console.print(f"Because of these, {steps} could not run.")
+    precisions = " and ".join(_PRECISIONS.get(name, name) for name in sorted(result.precisions))
+    computed = f" Networks computed in {precisions}." if precisions else ""
     if result.nothing_to_do:
-        if n := result.plan.n_videos:
-            of = _count(n, "video")
-            console.print(f"Nothing to do: all outputs of {of} exist and are verified.")
+        if plan.n_videos:
+            n = _count(plan.n_videos, "video")
+            console.print(f"Nothing to do: all outputs of {n} exist and are verified.{computed}")
         return
-    print_problems(console, [p for p in result.plan.problems if p.lasting])
     n_made = sum(len(paths) for paths in result.made.values())
     speed = f", {result.n_frames:,} frames predicted" if result.n_frames else ""
-    console.print(
-        f"{_count(n_made, 'file')} in {duration(result.seconds)}{speed}. "
-        f"Log: {markup(str(result.run_dir))}"
-    )
+    took = f"{_count(n_made, 'file')} in {duration(result.seconds)}{speed}.{computed}"
+    console.print(Folded(f"{took} Log: {shown(names.from_here(str(result.run_dir)))}"))
     if result.report is not None:
-        console.print(f"Which videos need a look: {markup(str(result.report))}")
+        report = shown(names.from_here(str(result.report)))
+        console.print(Folded(f"Which videos need a look: {report}"))
     if result.gpu_s > _LONG_S and result.gpu_waited_s > _MUCH * result.gpu_s:
-        console.print(
-            f"[yellow]note[/] networks on GPUs waited for frames {result.gpu_waited_s:.0f} of "
+        waited = (
+            f"networks on GPUs waited for frames {result.gpu_waited_s:.0f} of "
             f"{result.gpu_s:.0f} s: decoding is what limits them. --decoder nvdec decodes on the "
             "GPU; with --workers-per-gpu 2 two workers share it."
         )
+        console.print(sentence("note", "yellow", waited))
 
 
-def _made_table(result: RunResult) -> Table:
-    files, where = Column("files", justify="right"), Column("where", overflow="fold")
-    table = Table("made", files, where, box=box.SIMPLE_HEAD)
+def _print_notes(console: Console, result: RunResult, names: ShortNames) -> None:
+    """Each sentence once, with those it is about; what the table of damage says is left out."""
+    damage = tuple(map(describe, result.damaged.values()))
+    about: dict[str, list[str]] = {}
+    for subject, note in result.warnings:
+        if not note.endswith(damage):
+            about.setdefault(note, []).append(names.subject(subject))
+    for note, subjects in about.items():
+        first = ", ".join(dict.fromkeys(subjects[:_MOST_NAMED]))
+        more = f" and {len(subjects) - _MOST_NAMED} more" if len(subjects) > _MOST_NAMED else ""
+        console.print(sentence("note", "yellow", f"{first}{more}: {note}"))
+
+
+def _made_table(result: RunResult, names: ShortNames) -> Table:
+    table = Table("made", Column("files", justify="right"), "where", box=box.SIMPLE_HEAD)
     folders: Counter[tuple[str, str]] = Counter()
     for name, paths in result.made.items():
         folders.update((name, os.path.dirname(path)) for path in paths)
     for (name, folder), n in folders.items():
-        table.add_row(STEPS[name].title, str(n), markup(folder))
+        table.add_row(STEPS[name].title, str(n), Folded(shown(names.path(folder))))
     return table
 
 
-def _damaged_table(result: RunResult) -> Table:
+def _damaged_table(result: RunResult, names: ShortNames) -> Table:
     """Frames of each status, of the videos that have damaged ones."""
-    columns = [Column("video", overflow="fold"), *(Column(w, justify="right") for w in WORDS)]
-    table = Table(*columns, box=box.SIMPLE_HEAD, title="damaged", title_justify="left")
+    counted = (Column(word, justify="right") for word in WORDS)
+    table = Table("video", *counted, box=box.SIMPLE_HEAD, title="damaged", title_justify="left")
     for path, counts in result.damaged.items():
-        table.add_row(markup(path), *(f"{counts.get(word, 0):,}" for word in WORDS))
+        cells = (f"{counts.get(word, 0):,}" for word in WORDS)
+        table.add_row(Folded(shown(names.path(path))), *cells)
     return table
 
 

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from raypose.worker.context import Context
 
 
+NOTES = "notes"
+"""Name of the sentences for people among what is recorded of an output."""
+
+
 @dataclass
 class Outcome:
     """What a step returns.

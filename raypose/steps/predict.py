@@ -120,6 +120,7 @@ class Predict(Step):
                 COUNTS: count(np.concatenate([view.frames.statuses for view in member])),
                 "n_loaded": context.n_loaded - n_loaded_before,
                 "device": str(predictors[0].network.device),
+                "precisions": sorted({p.precision for p in predictors}),
                 "predict_s": took_s,
                 **member[0].seconds,
             }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from raypose.config import EksOptions
 from raypose.errors import Failure, SmoothingError
 from raypose.specs import VideoSpec
-from raypose.steps.base import Outcome, OutputStep
+from raypose.steps.base import NOTES, Outcome, OutputStep
 from raypose.steps.frame_files import commit_table, frames_of_members
 from raypose.steps.provenance import of_members
 from raypose.storage import as_path, commits, digests
@@ -137,6 +137,7 @@ class Smooth(OutputStep):
             f"EKS went on without {who}: it {why}" for who, why in members.excluded.items()
         ]
         outcome.warnings += members.notes
+        noted = {NOTES: list(outcome.warnings)} if outcome.warnings else {}
         damaged: dict[str, Mapping[str, int]] = {}
         for video, path in zip(self.videos, self.tables, strict=True):
             provenance = made_from[video]
@@ -148,7 +149,7 @@ class Smooth(OutputStep):
                 if self.final:  # otherwise those who predicted have said so
                     outcome.warnings.append(f"{video.key}: {describe(frames.counts)}")
             outcome.made += commit_table(
-                table, frames, path, provenance, video, {**stats, **left_out}, n_threads
+                table, frames, path, provenance, video, {**stats, **left_out, **noted}, n_threads
             )
             outcome.results.append(table)
         outcome.stats = {"n_rows": outcome.results[0].n_frames, **stats, "damaged": damaged}

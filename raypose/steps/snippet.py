@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from raypose.rendering.style import PLAIN, Style
-from raypose.steps.base import Outcome, TableSource, TableStep
+from raypose.steps.base import NOTES, Outcome, TableSource, TableStep
 from raypose.steps.label import draw, drawing_provenance, labeled_bytes
 from raypose.steps.metrics import metrics_provenance, write_metrics
 from raypose.steps.provenance import commit_from_table
@@ -81,11 +81,17 @@ class Snippet(TableStep):
             threshold=self.model.confidence_threshold,
             is_ok=table.is_ok,
         )
+        part = table.slice(start, stop)
         stats: dict[str, Any] = {"start": start, "stop": stop}
+        warnings = []
+        if part.frames is not None:
+            damage = describe(part.frames.counts)
+            warnings.append(f"no window of the video is without damage; of the snippet, {damage}")
+        recorded = {**stats, NOTES: warnings} if warnings else stats
 
         def commit(name: str) -> AbstractContextManager[Path]:
             output, video_check = self.outputs[name], context.video_check
-            return commit_from_table(self, table, output, video_check, stats=stats)
+            return commit_from_table(self, table, output, video_check, stats=recorded)
 
         with commit("clip") as temporary:
             cut_snippet(
@@ -99,14 +105,9 @@ class Snippet(TableStep):
             )
         with commit("labeled") as temporary:
             draw(self, table, temporary, context, start=start, stop=stop)
-        part = table.slice(start, stop)
         with commit("table") as temporary:
             write_csv(part, temporary, context.budget.write)
         metrics = {name: path for name, path in self.outputs.items() if name not in _FILES}
         measured = write_metrics(self, part, metrics, context, self.data_dir)
-        warnings = list(measured.warnings)
-        if part.frames is not None:
-            damage = describe(part.frames.counts)
-            warnings.append(f"no window of the video is without damage; of the snippet, {damage}")
         made = [self.outputs[name] for name in ("clip", "labeled", "table")] + measured.made
-        return Outcome([None], made, stats, warnings)
+        return Outcome([None], made, stats, [*measured.warnings, *warnings])

@@ -19,6 +19,9 @@ from raypose.storage import regular_files
 from raypose.storage.files import write_text
 from raypose.text import json_text
 
+DIRECTORY = "raypose"
+"""Name of the run directory in the output directory."""
+
 HEARTBEAT_S = 15.0
 """Seconds between two heartbeats in the log of a run."""
 
@@ -102,6 +105,12 @@ def heartbeat(
         thread.join()
 
 
+def find_run_dir(place: Path) -> Path:
+    """The run directory that a place stands for: itself, or the one in an output directory."""
+    below = place / DIRECTORY
+    return below if not (place / _EVENTS).exists() and (below / _EVENTS).exists() else place
+
+
 def read_events(
     directory: Path, on_unreadable: Callable[[bytes], None] | None = None
 ) -> Iterator[dict[str, Any]]:
@@ -119,7 +128,7 @@ def read_events(
                 elif on_unreadable is not None and line.endswith(b"\n") and line.strip():
                     on_unreadable(line)
     except OSError as error:
-        hint = "Give the raypose/ folder below -o, or the --run-dir of the run."
+        hint = "Give the -o or the --run-dir of the run."
         raise OutputError("is not the directory of a run", path=directory, hint=hint) from error
 
 

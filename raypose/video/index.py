@@ -35,6 +35,9 @@ from raypose.video.packets import (
 INDEX_VERSION = 3
 """Raised when the index of an unchanged file differs from what it was before."""
 
+TRUNCATED = "it is truncated"
+"""What the note says on a file that ends before the frames that its header promises."""
+
 SAMPLE_BYTES = 1 << 20
 _N_SAMPLES = 16
 
@@ -187,8 +190,8 @@ def _packet_notes(packets: Packets, promised: int) -> list[str]:
     notes = []
     if promised > len(packets.pts):
         notes.append(
-            f"the header promises {promised} frames but the file holds {len(packets.pts)}: it is "
-            "truncated, and what is there is used"
+            f"the header promises {promised} frames but the file holds {len(packets.pts)}: "
+            f"{TRUNCATED}, and what is there is used"
         )
     if packets.n_cut:
         notes.append(

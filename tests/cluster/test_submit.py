@@ -283,7 +283,7 @@ class TestOnACluster:
         sent = raypose(head, "submit", *address, *waits)
         assert sent.stdout is not None
         job_id = sent.stdout.readline().split()[-1]
-        while "to do; starting" not in sent.stdout.readline():
+        while "videos to do" not in sent.stdout.readline():
             assert sent.poll() is None
         os.killpg(sent.pid, signal.SIGINT)
         code, output = finish(sent, 30)
@@ -293,7 +293,7 @@ class TestOnACluster:
         assert code == 0 and job_id in output
         follower = raypose(head, *way_back.split())
         assert follower.stdout is not None
-        while "to do; starting" not in follower.stdout.readline():  # from its first line
+        while "videos to do" not in follower.stdout.readline():  # from its first line
             assert follower.poll() is None
         code, output = finish(raypose(head, "stop", job_id, *address), 60)
         assert code == 0 and "is stopped" in output

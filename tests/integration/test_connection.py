@@ -36,7 +36,7 @@ def start(address=None):
         def describe(self):
             from raypose.execution.ray.worker import WorkerInfo
 
-            return WorkerInfo(ray.get_runtime_context().get_node_id(), "cpu")
+            return WorkerInfo("stub", ray.get_runtime_context().get_node_id(), "cpu")
 
         def check_storage(self, places):
             return None
@@ -47,7 +47,7 @@ def start(address=None):
     before = dict(os.environ)
     executor = RayExecutor(config, worker_class=Stub)
     try:
-        executor.start([])
+        executor.start([], 0, lambda what: None)
         mode = ("disabled", "token")[ray._raylet.get_authentication_mode()]
         print("joined", executor.description, mode, len(os.environ.get("RAY_AUTH_TOKEN", "")))
         executor.run([], None)

@@ -7,15 +7,13 @@ import shutil
 import signal
 import time
 from collections import defaultdict
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from raypose.pipeline import RunResult, run
-from raypose.planning import Plan
+from raypose.pipeline import Display, RunResult, run
 from raypose.specs import Progress
 from raypose.steps import Summary, Task
 from raypose.storage.run_log import read_events
@@ -89,25 +87,17 @@ def test_smoothing_waits_on_its_members_futures(result: RunResult) -> None:
     assert not any(task.startswith("load/") for task in order)
 
 
-class KillOnce:
+class KillOnce(Display):
     """A display that kills the worker of the first GPU task that reports progress."""
 
     def __init__(self) -> None:
         self.killed: list[int] = []
-
-    def planned(self, plan: Plan) -> None: ...
-
-    def started(self, description: str, tasks: Sequence[Task]) -> None: ...
 
     def progress(self, task: Task, progress: Progress) -> None:
         if task.gpu and not self.killed:
             pid = int(progress.worker.split(":")[1].split()[0])
             os.kill(pid, signal.SIGKILL)
             self.killed.append(pid)
-
-    def finished(self, task: Task, summary: Summary) -> None: ...
-
-    def ended(self) -> None: ...
 
 
 @pytest.mark.slow

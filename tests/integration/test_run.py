@@ -19,9 +19,9 @@ from rich.console import Console
 from raypose import pipeline
 from raypose.inputs.ensembles import with_members
 from raypose.pipeline import RunResult, plan, run
+from raypose.report.plain import PlainDisplay
 from raypose.report.status import print_status, read_status
 from raypose.report.tables import print_plan, print_result
-from raypose.report.terminal import PlainDisplay
 from raypose.tables.keypoints import read_csv
 from tests.integration.conftest import N_FRAMES, Project
 from tests.models import export_onnx

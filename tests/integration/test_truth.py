@@ -24,10 +24,10 @@ import numpy as np
 import pytest
 
 from raypose.config import RunConfig, SmoothConfig
-from raypose.pipeline import RunResult, run, smooth
+from raypose.pipeline import Display, RunResult, run, smooth
 from raypose.planning import Plan
 from raypose.specs import Progress
-from raypose.steps import Summary, Task
+from raypose.steps import Task
 from tests.models import make_model
 from tests.unit.eks.ensembles import write_calibration
 from tests.videos import make_video, numbered_picture
@@ -43,7 +43,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @dataclass
-class Swapper:
+class Swapper(Display):
     """A display that exchanges files when something happens for the n-th time."""
 
     at: int = -1
@@ -63,12 +63,6 @@ class Swapper:
 
     def progress(self, task: Task, progress: Progress) -> None:
         self._happens(f"{task.step.name} at {progress.n_done}")
-
-    def finished(self, task: Task, summary: Summary) -> None:
-        return  # whatever comes next begins at once
-
-    def ended(self) -> None:
-        return
 
 
 def by_replacing(path: Path, other: Path) -> None:

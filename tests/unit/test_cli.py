@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -226,6 +228,63 @@ class TestExitCode1:
         project.video()
         with pytest.raises(ModelError):
             invoke("--debug", "run", project.videos, "-m", project.videos)
+
+
+class TestOutput:
+    def test_json_is_one_event_per_line(self, project: Project) -> None:
+        project.video()
+        project.finish()
+        arguments = ["run", project.videos, *models(project), "-o", project.out, "--json"]
+        code, text = invoke(*arguments)
+        assert code == 0
+        events = [json.loads(line) for line in text.splitlines()]
+        assert [event["event"] for event in events] == ["planned", "result"]
+        assert events[1]["exit_code"] == 0 and events[1]["made"] == {}
+
+    def test_an_error_is_an_event_and_a_sentence(self, project: Project) -> None:
+        project.video()
+        process = subprocess.run(
+            [sys.executable, "-m", "raypose", "run", project.videos, "-m", "nowhere", "--json"],
+            capture_output=True,
+            text=True,
+        )
+        assert process.returncode == 1
+        (event,) = map(json.loads, process.stdout.splitlines())
+        assert (event["event"], event["kind"]) == ("error", "ModelError")
+        assert process.stderr == f"error: {event['message']}\n"
+
+    def test_quiet_says_nothing_but_errors(self, project: Project) -> None:
+        project.video()
+        project.finish()
+        arguments = ["run", project.videos, *models(project), "-o", project.out, "--quiet"]
+        assert invoke(*arguments) == (0, "")
+        (project.videos / "empty.mp4").touch()
+        code, text = invoke(*arguments)
+        assert code == 1
+        (line,) = text.splitlines()
+        assert line.startswith("failed: plan empty.mp4: ") and "the file is empty" in line
+
+    def test_both_make_no_sense(self, project: Project) -> None:
+        project.video()
+        code, text = invoke("run", project.videos, *models(project), "--json", "--quiet")
+        assert code == 2
+        assert "give one of them" in text
+
+    def test_watch_ends_with_130_and_says_how_to_go_on(self, project: Project) -> None:
+        command = [sys.executable, "-m", "raypose", "watch", project.videos, *models(project)]
+        process = subprocess.Popen(
+            [*command, "-o", project.out, "--inline"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "Waiting for videos, 0 processed\n"
+        process.send_signal(signal.SIGINT)
+        _, complaint = process.communicate(timeout=30)
+        assert process.returncode == 130
+        assert "the same command continues from there" in complaint
+        assert not project.out.exists()
 
 
 class TestConfigFile:

@@ -9,7 +9,10 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -20,8 +23,10 @@ from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 from raypose.errors import ClusterError, RayposeError
 from raypose.execution.ray.environment import MODE, TOKEN, RayEnvironment, user_token
 from raypose.execution.ray.isolation import JobPath
+from raypose.execution.ray.output import RayOutput
 from raypose.worker.budget import usable_cores
 
+_VITAL = ("gcs_server", "raylet")
 _ANSWER_S = 10.0
 _ASK_AGAIN_S = 0.5
 _TOKEN_HINT = f"Put the cluster's token into ~/.ray/auth_token or {TOKEN}."
@@ -36,26 +41,48 @@ class Connection:
     # given: other machines may have joined it.
     is_local: bool
     environment: RayEnvironment | None = None  # to restore; None if it was connected before
+    output: RayOutput | None = None  # to restore; None if it was connected before
+
+    def check(self) -> None:
+        """Raises ClusterError where a process that this machine's Ray needs has died.
+
+        Ray itself would wait for a minute, and then end this process.
+        """
+        node = ray._private.worker._global_node
+        if not self.is_local or node is None:
+            return
+        dead = [kind for kind, _ in node.dead_processes() if kind in _VITAL]
+        if dead:
+            raise ClusterError(
+                f"Ray on this machine has died (its process {dead[0]} ended)",
+                hint="Run the same command again: finished outputs are kept. If memory is short, "
+                "--cpus and --gpus make it smaller; --inline runs without Ray.",
+            )
 
     def close(self) -> None:
         if self.environment is not None:
             ray.shutdown()
             self.environment.restore()
+        if self.output is not None:
+            self.output.restore()
 
 
-def connect(address: str | None, gpus: int | None, cpus: int | None = None) -> Connection:
+def connect(
+    address: str | None, gpus: int | None, cpus: int | None = None, log: Path | None = None
+) -> Connection:
     """Join the cluster, or start one on this machine; a connected process keeps its connection.
 
     Args:
         address: `HOST:PORT`, `auto`, or `local` or None for this machine.
         gpus: how many this machine has; None for what Ray finds.
         cpus: cores of this machine to use; None for all that this process may use.
+        log: file for what Ray prints in this process; None drops it.
     """
     if ray.is_initialized():
         return _joined_before(address)
     if address == "local":
         address = None
-    environment = RayEnvironment()
+    environment, output = RayEnvironment(), RayOutput(log)
     options: dict[str, Any] = {
         "log_to_driver": False,
         "logging_level": "ERROR",
@@ -65,21 +92,37 @@ def connect(address: str | None, gpus: int | None, cpus: int | None = None) -> C
     try:
         if address is None:
             environment.own_cluster()
+            output.redirect()
             options |= {"num_gpus": gpus, "num_cpus": min(cpus or usable_cores(), usable_cores())}
             ray.init(address="local", include_dashboard=False, **options)
-            return Connection("Ray on this machine", True, environment)
+            return Connection("Ray on this machine", True, environment, output)
         where = _canonical(address)
         has_token = _wants_token(where, address)
         environment.joined_cluster(has_token=has_token)
+        output.redirect()
         ray.init(address=where, **options)
     except BaseException as error:  # Ray also raises bare ones, if a node is slow to start
         ray.shutdown()
         environment.restore()
+        output.restore()
         if isinstance(error, RayposeError) or not isinstance(error, Exception):
             raise
         raise _cluster_error(error, address) from error
     open_to_all = "" if has_token else " (which asks no one for a token)"
-    return Connection(f"the Ray cluster {address}{open_to_all}", False, environment)
+    return Connection(f"the Ray cluster {address}{open_to_all}", False, environment, output)
+
+
+@contextmanager
+def held_open(
+    address: str | None, gpus: int | None, cpus: int | None, log: Path
+) -> Iterator[None]:
+    """A connection that all runs inside the block join; see `connect`."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    connection = connect(address, gpus, cpus, log)
+    try:
+        yield
+    finally:
+        connection.close()
 
 
 def _joined_before(address: str | None) -> Connection:

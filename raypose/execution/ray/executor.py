@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
-import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -18,9 +17,11 @@ from raypose.config import Settings
 from raypose.errors import ClusterError, DeviceError
 from raypose.execution import events
 from raypose.execution.artifacts import ArtifactBuilder
-from raypose.execution.base import Observer
+from raypose.execution.base import Observer, Wait
+from raypose.execution.interrupts import sigterm_interrupts
 from raypose.execution.ray.connection import Connection, connect, first_line
 from raypose.execution.ray.isolation import start_actor
+from raypose.execution.ray.metrics import MeteredObserver
 from raypose.execution.ray.pool import WorkerPool
 from raypose.execution.ray.sizes import Sizes, node_resources, sizes_of
 from raypose.execution.ray.submissions import Submissions
@@ -57,25 +58,32 @@ def on_this_node() -> NodeAffinitySchedulingStrategy:
 class RayExecutor:
     """Runs the tasks on Ray; see the package's docstring.
 
-    `worker_class` is that of the actors; the benchmark of scheduling passes a stub.
+    `worker_class` is that of the actors; the benchmark of scheduling passes a stub. What Ray
+    prints in this process goes to the file `log`; None drops it.
     """
 
-    def __init__(self, config: Settings, *, worker_class: type = Worker) -> None:
+    def __init__(
+        self, config: Settings, *, worker_class: type = Worker, log: Path | None = None
+    ) -> None:
         self.description = ""
         self.pool = WorkerPool(self._start_worker)
         self._config = config
         self._worker_class = worker_class
+        self._log = log
         self._connection: Connection | None = None
         self._coordinator: Any = None
         self._artifacts: dict[str, Any] = {}
+        self._observer: MeteredObserver | None = None
         self._uses_scratch = False
         self._watched = 0.0
 
-    def start(self, models: Sequence[ModelSpec], task_bytes: int = 0) -> int:
+    def start(self, models: Sequence[ModelSpec], task_bytes: int, on_wait: Wait) -> int:
         config = self._config
         # What the cache lacks is built in another process while Ray and the workers start.
         with ArtifactBuilder(models, allow_unsafe=config.allow_unsafe_checkpoint) as builder:
-            self._connection = connect(config.address, config.gpus, config.cpus)
+            joins = config.address not in (None, "local")
+            on_wait(f"Joining the Ray cluster {config.address}" if joins else "Starting Ray")
+            self._connection = connect(config.address, config.gpus, config.cpus, self._log)
             self._is_local = self._connection.is_local
             nodes = list(node_resources().values())
             self._sizes = sizes_of(nodes, config, is_local=self._is_local, task_bytes=task_bytes)
@@ -86,9 +94,9 @@ class RayExecutor:
                 n_gpu, n_cpu, stall_timeout_s=config.stall_timeout_s, wait_limit_s=wait_limit_s()
             )
             self._execute(self._scheduler.start())
-            for model, artifact in builder.artifacts():
+            for model, artifact in builder.artifacts(on_wait):
                 self._artifacts[model.fingerprint] = ray.put(artifact)
-        info = self._wait_for_workers()
+        info = self._wait_for_workers(on_wait)
         self.description = f"{self._connection.name}, {self._describe_workers(info, n_cpu)}"
         return n_gpu
 
@@ -115,7 +123,7 @@ class RayExecutor:
         options = {"max_restarts": 0, "scheduling_strategy": "SPREAD", **self._sizes.options(gpu)}
         return start_actor(self._worker_class, number, gpu, self._settings, **options)
 
-    def _wait_for_workers(self) -> WorkerInfo:
+    def _wait_for_workers(self, on_wait: Wait) -> WorkerInfo:
         """Wait until all GPU workers have started, or one has and the others are late.
 
         Returns the first one: a CPU worker where no GPU workers are wanted.
@@ -124,9 +132,7 @@ class RayExecutor:
         began = time.monotonic()
         first: WorkerInfo | None = None
         while True:
-            _wait(self.pool.pending)
-            self._handle(*self.pool.events())
-            self._watch(None)
+            self._check_cluster()
             infos = [w.info for w in self.pool if w.gpu == bool(n_gpu) and w.info]
             if infos and first is None:
                 first, began = infos[0], time.monotonic()
@@ -135,6 +141,11 @@ class RayExecutor:
                 return first
             if first is None and waited_s > wait_limit_s():
                 raise self._no_workers(f"no worker could be started within {waited_s:.0f} s")
+            kind = "with GPUs" if self._sizes.on_gpus else "on CPUs"
+            on_wait(f"Starting workers {kind}, {len(infos)} of {max(1, n_gpu)} ready")
+            _wait(self.pool.pending)
+            self._handle(*self.pool.events())
+            self._watch(None)
 
     def _no_workers(self, what: str) -> ClusterError:
         asked = f" (--gpus {self._config.gpus} was given)" if self._config.gpus else ""
@@ -203,8 +214,9 @@ class RayExecutor:
         places = io_paths(tasks)
         self._uses_scratch = bool(places.in_stores)
         self._submissions = Submissions(self.pool, self._coordinator, self._artifacts, tasks)
-        self._observer: Observer = observer
-        with _sigterm_interrupts(), ExitStack() as held:
+        run = "" if self._log is None else str(self._log.parent)
+        self._observer = MeteredObserver(observer, tasks, run)
+        with sigterm_interrupts(), ExitStack() as held:
             try:
                 if not self._is_local:
                     held.enter_context(marker_files(places))
@@ -213,33 +225,39 @@ class RayExecutor:
                     *self.pool.open(None if self._is_local else places),
                     events.TasksAdded(tuple(tasks)),
                 )
-                self._loop()
+                self._loop(self._observer)
             except KeyboardInterrupt:
                 self._stop()
                 raise
             except ray.exceptions.RayError as error:
+                self._check_cluster()
                 raise ClusterError(
                     f"the run lost the Ray cluster ({first_line(error)})",
                     hint="Run the same command again: finished outputs are kept.",
                 ) from error
 
-    def _loop(self) -> None:
+    def _check_cluster(self) -> None:
+        if self._connection is not None:
+            self._connection.check()
+
+    def _loop(self, observer: Observer) -> None:
         """Translate what happens into events until every task has ended."""
         reported = time.monotonic()
         while not self._scheduler.is_done:
             _wait([*self._submissions.references, *self.pool.pending])
+            self._check_cluster()  # before the workers that died with it are counted as lost
             ended = list(self._submissions.ended())
             lost = any(isinstance(event, events.WorkersLost) for event, _ in ended)
             if lost or time.monotonic() - reported > _POLL_S:
                 # Which task was running must be known before a loss is counted.
                 reported = time.monotonic()
-                self._report_progress()
+                self._report_progress(observer)
             for event, summary in ended:
                 self._handle(
                     *(self.pool.lost(event) if isinstance(event, events.WorkersLost) else [event])
                 )
                 if summary is not None:
-                    self._observer.finished(summary)
+                    observer.finished(summary)
             self._handle(*self.pool.events())
             self._watch(None if self._is_local else self._sizes)
 
@@ -247,23 +265,29 @@ class RayExecutor:
         """Look every few seconds for lost nodes and, with sizes, for room for CPU workers."""
         if time.monotonic() - self._watched > _WATCH_S:
             self._watched = time.monotonic()
+            if self._observer is not None:
+                self._observer.refresh()
             self._handle(*self.pool.watch(sizes), events.TimePassed(self._watched))
 
-    def _report_progress(self) -> None:
+    def _report_progress(self, observer: Observer) -> None:
         # If the driver's node is lost, Ray waits for ever to restart the coordinator there.
         polled = self._coordinator.poll_progress.remote()
         latest: list[tuple[Progress, int]] = ray.get(polled, timeout=_CLUSTER_S)
         for progress, attempt in latest:
             if self._submissions.is_current(progress.task, attempt):
                 self._handle(events.Progressed(progress.task, attempt))
-                self._observer.progress(progress)
+                observer.progress(progress)
 
     def _handle(self, *happened: events.Event) -> None:
         """Pass events to the scheduler, and execute its actions."""
         for event in happened:
-            self._execute(self._scheduler.handle(event))
+            reason = f"it gave no sign of life for {self._config.stall_timeout_s:.0f} s"
+            if isinstance(event, events.WorkersLost):
+                reason = event.reason
+            self._execute(self._scheduler.handle(event), reason)
 
-    def _execute(self, actions: Sequence[events.Action]) -> None:
+    def _execute(self, actions: Sequence[events.Action], reason: str = "") -> None:
+        """Do what the scheduler says; `reason` is why a worker is stopped."""
         for action in actions:
             match action:
                 case events.Submit():
@@ -276,9 +300,13 @@ class RayExecutor:
                 case events.StartWorker(number, gpu):
                     self.pool.start(number, gpu)
                 case events.StopWorker(number):
+                    info = self.pool[number].info
                     self.pool.stop(number)
+                    if info is not None and self._observer is not None:
+                        self._observer.lost(info.name, reason)
                 case events.Abandon():
-                    if summary := self._submissions.abandon(action):
+                    summary = self._submissions.abandon(action)
+                    if summary is not None and self._observer is not None:
                         self._observer.finished(summary)
                 case events.GiveUp(reason):
                     raise self._no_workers(reason)
@@ -304,17 +332,3 @@ def _wait(references: list[Any]) -> None:
         ray.wait(references, num_returns=1, timeout=_POLL_S)
     else:
         time.sleep(_POLL_S)
-
-
-@contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """SIGTERM ends a run as Ctrl-C does. Set after `ray.init`, which installs a handler too."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        if previous is not None:  # None where it was not set from Python
-            signal.signal(signal.SIGTERM, previous)

@@ -98,6 +98,7 @@ class WorkerSettings:
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
+    name: str  # `host:pid gpu 0`
     node: str  # id of its node
     device: str = ""  # torch's name of the device; empty where it runs no networks
 
@@ -160,7 +161,7 @@ class Worker:
                 return Failure.of("start", error)
             self._context.budget = self._budget(on_gpu=device != "cpu")
             torch.set_num_threads(self._context.budget.compute)
-        return WorkerInfo(self._node, device)
+        return WorkerInfo(self.name, self._node, device)
 
     def _budget(self, *, on_gpu: bool) -> Budget:
         here = node_resources().get(self._node, {})

@@ -28,13 +28,13 @@ def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_artifacts_of_all_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     specs = [open_model(make_model(tmp_path / str(seed), seed=seed)) for seed in range(2)]
     with ArtifactBuilder(specs, allow_unsafe=False) as builder:
-        made = list(builder.artifacts())
+        made = list(builder.artifacts(lambda what: None))
     assert [spec for spec, _ in made] == specs
     assert all(is_cached(spec) for spec in specs)
     assert load_network(made[0][1]).architecture.backbone == "resnet18"
     monkeypatch.setattr(sys, "executable", "/nowhere")  # no process is needed
     with ArtifactBuilder(specs, allow_unsafe=False) as builder:
-        assert list(builder.artifacts()) == made
+        assert list(builder.artifacts(lambda what: None)) == made
 
 
 def test_what_is_wrong_is_told(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_what_is_wrong_is_told(tmp_path: Path) -> None:
         ArtifactBuilder([open_model(directory)], allow_unsafe=False) as builder,
         pytest.raises(ModelError, match="3 keypoints, and the config names 2"),
     ):
-        list(builder.artifacts())
+        list(builder.artifacts(lambda what: None))
 
 
 def test_a_model_that_changed_after_the_plan_is_skipped(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_a_model_that_changed_after_the_plan_is_skipped(tmp_path: Path) -> None:
     specs = [open_model(make_model(tmp_path / str(seed), seed=seed)) for seed in range(2)]
     shutil.copy(specs[1].checkpoint, specs[0].checkpoint)
     with ArtifactBuilder(specs, allow_unsafe=False) as builder:
-        made = list(builder.artifacts())
+        made = list(builder.artifacts(lambda what: None))
     assert [spec for spec, _ in made] == specs[1:]
     assert not is_cached(specs[0])
     with pytest.raises(ModelChangedError):

@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from raypose.errors import OutputError
-from raypose.report.status import print_status, read_status
+from raypose.report.status import RunningTask, read_status
+from raypose.report.status_view import follow_status, print_status
 from raypose.storage import run_log
 
 
@@ -36,6 +37,10 @@ def finished(kind: str, **values: Any) -> dict[str, Any]:
         **values,
     }
     return event
+
+
+def far(n_done: int, n_total: int, **values: Any) -> dict[str, Any]:
+    return {"n_done": n_done, "n_total": n_total, **values}
 
 
 def failure(**values: Any) -> dict[str, Any]:
@@ -59,12 +64,12 @@ def test_a_run_that_goes_on(log: run_log.RunLog) -> None:
     log.event("task started", task="predict/a")
     log.event("task finished", **finished("predict", facts={"n_frames": 60}, n_outputs=2))
     log.event("task started", task="predict/b")
-    log.event("alive", running={"predict/b": [10, 40, 2]})
+    log.event("alive", running={"predict/b": far(10, 40, n_outputs=2)})
     status = read_status(log.directory)
     assert status.state == "running" and status.on == "one GPU"
     assert (status.done["predict"], status.left) == (1, {"predict": 1, "table": 2})
     assert status.n_predicted == 2 * 60 + 2 * 10
-    assert status.running == {"predict/b": (10, 40)}
+    assert status.running == {"predict/b": RunningTask(10, 40)}
 
 
 def test_pace_and_time_to_go(log: run_log.RunLog, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,7 +169,7 @@ def test_a_heartbeat_tells_what_runs(log: run_log.RunLog) -> None:
         b'{"event": "alive", "time": 1e999, "running": {}}',
         b'{"event": "alive", "time": 5, "running": []}',
         b'{"event": "alive", "time": 5, "running": {"predict/a": [1]}}',
-        b'{"event": "alive", "time": 5, "running": {"predict/a": ["x", 2, 3]}}',
+        b'{"event": "alive", "time": 5, "running": {"predict/a": {"n_done": "x", "n_total": 3}}}',
         b'{"event": "task finished", "time": 5, "task": "x"}',
         b'{"event": "task finished", "time": 5, "task": "x", "kind": "predict", "subject": "a", '
         b'"facts": {"n_frames": "many"}}',
@@ -205,7 +210,10 @@ EVENTS = st.fixed_dictionaries(
         "tasks": st.dictionaries(st.text(max_size=3), st.integers(0, 9) | JSON, max_size=2),
         "n_frames": st.integers(0, 99) | JSON,
         "running": st.dictionaries(
-            st.text(max_size=3), st.lists(st.integers(-1, 9), max_size=4) | JSON, max_size=2
+            st.text(max_size=3),
+            st.fixed_dictionaries({"n_done": st.integers(-1, 9), "n_total": st.integers(0, 9)})
+            | JSON,
+            max_size=2,
         ),
         "task": st.text(max_size=3) | JSON,
         "kind": st.sampled_from(["predict", "table"]) | JSON,
@@ -239,3 +247,72 @@ def test_damaged_frames_are_told(log: run_log.RunLog) -> None:
     print_status(Console(file=out, width=200), status)
     assert "damaged /v/a.mp4: 10 of 100 frames are suspect" in out.getvalue()
     assert "damaged /v/b.mp4: 1 of 100 frames is missing, 2 corrupt" in out.getvalue()
+
+
+def test_frames_are_never_more_than_there_are(log: run_log.RunLog) -> None:
+    """A task that is redone, and one that ends after another run has taken its place."""
+    start(log)
+    for _ in range(3):
+        log.event("task started", task="predict/a", worker="lab:7 gpu 0")
+        log.event("alive", running={"predict/a": far(150, 150)})
+        log.event("task finished", **finished("predict", facts={"n_frames": 150}))
+    log.event("alive", running={"predict/a": far(100, 150), "predict/b": far(80, 50)})
+    status = read_status(log.directory)
+    assert (status.n_predicted, status.n_frames) == (200, 200)
+    assert status.done == {"predict": 1} and status.left == {"predict": 1, "table": 2}
+    assert status.remaining_s in (0.0, None)
+    out = io.StringIO()
+    print_status(Console(file=out, width=200), status)
+    assert "predict/b 50 of 50 frames" in out.getvalue()
+
+
+def test_a_busy_worker_and_one_that_hangs(
+    log: run_log.RunLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: 1000.0)
+    start(log, host="elsewhere", pid=1)
+    busy, hangs = (far(10, 40, worker=f"lab:{n}", silent_s=s) for n, s in ((7, 25.0), (8, 300.0)))
+    log.event("alive", running={"predict/a": busy, "predict/b": hangs})
+    status = read_status(log.directory, now=1010.0)
+    out = io.StringIO()
+    print_status(Console(file=out, width=200), status, now=1010.0)
+    (line_a,) = (line for line in out.getvalue().splitlines() if "predict/a" in line)
+    (line_b,) = (line for line in out.getvalue().splitlines() if "predict/b" in line)
+    assert line_a.strip() == "predict/a 10 of 40 frames on lab:7"
+    assert line_b.endswith("on lab:8  no sign of life for 5 min 10 s: it may hang")
+
+
+def test_a_run_in_one_process_says_nothing_while_it_reads(log: run_log.RunLog) -> None:
+    start(log)
+    log.event("started", on="this process, on cpu", tasks={"table": 1})
+    log.event("alive", running={"table/a": far(0, 40, silent_s=300.0)})
+    status = read_status(log.directory)
+    (task,) = status.running.values()
+    assert status.stalled_s(task, status.last) == 0
+
+
+def test_the_output_directory_is_enough(tmp_path: Path) -> None:
+    log = run_log.RunLog(tmp_path / "out" / "raypose")
+    start(log)
+    log.close()
+    assert read_status(tmp_path / "out").run_dir == tmp_path / "out" / "raypose"
+    assert read_status(tmp_path / "out" / "raypose").total == {"predict": 2, "table": 2}
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_following_ends_with_the_run(log: run_log.RunLog, is_terminal: bool) -> None:
+    start(log, host=socket.gethostname(), pid=os.getpid())
+    now, n_sleeps = time.time(), itertools.count()
+
+    def sleep(seconds: float) -> None:
+        if next(n_sleeps) == 40:
+            log.event("ended", seconds=3, failures=0)
+
+    out = io.StringIO()
+    console = Console(file=out, width=100, force_terminal=is_terminal, _environ={})
+    clock = itertools.count(int(now), 2)
+    status = follow_status(console, log.directory, clock=lambda: next(clock), sleep=sleep)
+    assert status.state == "ended" and next(n_sleeps) == 41
+    assert "has ended" in out.getvalue()
+    if not is_terminal:
+        assert out.getvalue().count("is running: 0 of 4 tasks, 0 of 200 frames") == 2

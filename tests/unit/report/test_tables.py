@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,11 @@ from raypose.pipeline import _description
 from raypose.planning import Plan
 from raypose.report.tables import print_plan, print_result
 from raypose.results import RunResult
-from tests.projects import Project
+from raypose.steps.base import OutputStep
+from raypose.storage import commits
+from raypose.storage.provenance import as_done
+from raypose.video.frames import describe
+from tests.projects import Project, read_of
 
 
 @pytest.fixture
@@ -38,7 +43,7 @@ def shown(plan: Plan) -> str:
 
 def ended(plan: Plan, **values: Any) -> str:
     out, file = console()
-    print_result(out, RunResult(plan, plan.run_dir, **values))
+    print_result(out, replace(RunResult.of(plan), **values))
     return file.getvalue()
 
 
@@ -147,34 +152,63 @@ class TestEnd:
         project.video()
         project.finish()
         text = ended(project.plan())
-        assert text == "Nothing to do: all outputs of 1 video exist and are verified.\n"
+        said = "Nothing to do: all outputs of 1 video exist and are verified."
+        assert text == f"{said} Networks computed in float32.\n"
 
-    def test_nothing_to_do_beside_a_bad_video(self, project: Project) -> None:
+    def test_notes_of_an_earlier_run_are_said_again(self, project: Project) -> None:
+        project.video("cam1.mp4")
+        project.video("cam2.mp4")
+        project.finish(metrics=False, stats={"notes": ["EKS went on [without] c"]})
+        plan = project.plan(metrics=False)
+        assert plan.done
+        text = ended(plan)
+        assert "note a · cam1, b · cam1, a · cam2 and 1 more: EKS went on [without] c" in text
+
+    def test_a_decoder_that_fell_back_in_an_earlier_run(self, project: Project) -> None:
         project.video()
-        (project.videos / "empty.mp4").touch()
-        project.finish()
-        plan = project.plan()
-        problem = plan.problems[0]
-        failure = Failure("plan", problem.message, problem.subject, problem.hint)
-        text = ended(plan, failures=[failure])
-        assert "the file is empty" in text
-        assert "Nothing to do: all outputs of 1 video" in text
-        assert "Log" not in text, "nothing ran, so there is none"
+        (recording,) = project.plan(decoder="nvdec", metrics=False).recordings
+        for output in recording.outputs:
+            step = output.table.step
+            assert isinstance(step, OutputStep)
+            made_from = as_done(step.provenance, precision="fp32", decoder="cpu")
+            read = [read_of(output.video)]
+            with commits.committing(
+                Path(output.path), made_from, videos=lambda read=read: read
+            ) as temporary:
+                temporary.write_text("a table")
+        plan = project.plan(decoder="nvdec", metrics=False)
+        assert plan.done
+        assert "note a · cam, b · cam: decoded on the CPU, though NVDEC was" in ended(plan)
 
-
-def test_what_was_left_out_is_said_again_at_the_end(project: Project) -> None:
-    project.video()
-    (project.videos / "index.ts").write_text("export {};")
-    plan = project.plan()
-    assert "1 file is left out: no video track in them (index.ts)" in shown(plan)
-    assert "1 file is left out: no video track in them (index.ts)" in ended(plan)
-
-
-class TestDamage:
-    def test_the_end_table_counts_frames_of_each_status(self, project: Project) -> None:
+    def test_notes_come_once_and_damage_is_not_said_twice(self, project: Project) -> None:
         project.video()
-        plan = project.plan()
-        text = ended(plan, damaged={"/v/[b] cam.mp4": {"ok": 1200, "suspect": 3, "missing": 1}})
-        assert ["video", "ok", "suspect", "corrupt", "missing"] in rows(text)
-        assert ["/v/[b]", "cam.mp4", "1,200", "3", "0", "1"] in rows(text)
-        assert "damaged" not in ended(plan)
+        counts = {"ok": 90, "suspect": 10}
+        about = [(f"a · cam{i}", "PCA metrics are left out") for i in range(5)]
+        warnings = [*about, ("a · cam0", describe(counts))]
+        text = ended(project.plan(), warnings=warnings, damaged={"/v/cam0.mp4": counts})
+        assert "note a · cam0, a · cam1, a · cam2 and 2 more: PCA metrics are left out" in text
+        assert "are suspect" not in text
+        assert ["/v/cam0.mp4", "90", "10", "0", "0"] in rows(text)
+
+    def test_paths_are_those_below_the_output_directory(self, project: Project) -> None:
+        project.video()
+        made = {"table": [str(project.out / "a" / "video_preds" / "cam.csv")]}
+        failure = Failure("label", "is full", str(project.out / "b" / "x.mp4"), subject="b · cam")
+        text = ended(project.plan(), made=made, failures=[failure])
+        assert ["predictions", "1", "a/video_preds"] in rows(text)
+        assert "failed label b · cam: b/x.mp4: is full" in text
+
+    @pytest.mark.parametrize("width", [80, 200])
+    def test_no_path_is_broken_in_the_middle_of_a_word(self, project: Project, width: int) -> None:
+        project.video()
+        names = [f"2026-11-0{i}_session_{i}_left_camera" for i in range(3)]
+        path = str(project.out.joinpath(*names, "mouse.mp4"))
+        failure = Failure("label", "the file is empty", path, "Copy it again.", subject="a · cam")
+        result = RunResult(project.plan(), project.root / "run", failures=[failure])
+        result.made["table"], result.damaged[path] = [path], {"ok": 1, "missing": 2}
+        out = Console(file=io.StringIO(), width=width, record=True, highlight=False, _environ={})
+        print_result(out, result)
+        text = out.export_text()
+        assert all(len(line) <= width for line in text.splitlines())
+        for word in (*names, "mouse.mp4", "predictions"):
+            assert word in text, "it is in one line"

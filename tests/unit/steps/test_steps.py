@@ -524,6 +524,9 @@ class Listener:
     def finished(self, summary: Summary) -> None:
         self.summaries.append(summary)
 
+    def lost(self, worker: str, reason: str) -> None:
+        raise AssertionError("one process loses no worker")
+
 
 @pytest.mark.slow
 def test_inline_executor_does_a_whole_session(
@@ -541,7 +544,7 @@ def test_inline_executor_does_a_whole_session(
     )
     plan = plan_run(config, run_dir=tmp_path / "run")
     executor = InlineExecutor(config)
-    assert executor.start(plan.models) == 1
+    assert executor.start(plan.models, 0, lambda what: None) == 1
     assert executor.description == "this process, on cpu"
     (tasks,) = plan_tasks(plan, 1)
     assert sum(task.gpu for task in tasks) == 2, "the video is longer than a chunk"

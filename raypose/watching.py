@@ -1,0 +1,146 @@
+"""`raypose watch`: a run over the videos that are there, then over each new one.
+
+Nothing is remembered between two starts: the records of the outputs say what is finished, as for
+any run. Ray stays up while the watch waits; its GPUs are free meanwhile.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+from raypose import pipeline, storage
+from raypose.config import RunConfig
+from raypose.errors import StorageError, UsageError
+from raypose.execution.interrupts import sigterm_interrupts
+from raypose.inputs.arrivals import Arrivals, verdict_of
+from raypose.inputs.videos import find_videos
+from raypose.results import Display, RunResult
+from raypose.storage.identity import Identity
+
+SETTLE_S = 30.0
+"""For how long a file must not have changed, unless something else is asked for."""
+
+_LOOKS = 5  # while a file settles
+_LEAST_SLEEP_S = 0.5
+_MOST_NAMED = 2
+
+
+def watch(
+    config: RunConfig,
+    *,
+    settle_s: float = SETTLE_S,
+    display: Callable[[], Display | None],
+    on_result: Callable[[RunResult], None],
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Process videos as they arrive, until it is interrupted.
+
+    Args:
+        config: what to make of each video; as for a run.
+        settle_s: seconds that a file must not have changed.
+        display: makes the display of a run, and of a time of waiting; gives None for none.
+        on_result: is told what came of each run.
+        sleep: waits.
+        clock: seconds, from any beginning.
+
+    Raises:
+        RayposeError: nothing can be run.
+        KeyboardInterrupt: it was stopped; finished outputs stay.
+    """
+    if config.sessions is not None:
+        hint = "Give directories or globs instead, with --views."
+        raise UsageError("--sessions lists videos, and watch looks for new ones", hint=hint)
+    _check_places(config)
+    arrivals = Arrivals(verdict_of, settle_s=settle_s)
+    waiting: Display | None = None
+    has_views = bool(config.views or config.calibration)
+    with _cluster(config), sigterm_interrupts():
+        try:
+            while True:
+                arrivals.look(_files(config), clock())
+                if ready := arrivals.take(clock()):
+                    if waiting is not None:
+                        waiting.ended()
+                        waiting = None
+                    # A recording may lack a view in one run and have it in the next.
+                    videos = arrivals.taken if has_views else ready
+                    result = _run(config, videos, display())
+                    if result is not None:
+                        has_views |= any(model.takes_views for model in result.plan.models)
+                        on_result(result)
+                    continue
+                waiting = waiting or display()
+                if waiting is not None:
+                    waiting.waiting(_in_words(arrivals))
+                sleep(max(_LEAST_SLEEP_S, settle_s / _LOOKS))
+        finally:
+            if waiting is not None:
+                waiting.ended()
+
+
+def _run(config: RunConfig, videos: list[str], display: Display | None) -> RunResult | None:
+    """Run these videos; None where they are gone again."""
+    try:
+        return pipeline.run_some(config, videos, display)
+    except UsageError:
+        if _files(config):
+            raise
+        return None
+    finally:
+        if display is not None:
+            display.ended()
+
+
+def _files(config: RunConfig) -> dict[str, Identity]:
+    """The videos that there are now, and what tells whether they change."""
+    try:
+        found = find_videos(config.videos, recursive=config.recursive).videos
+    except UsageError:
+        return {}  # there is none yet
+    files = {}
+    for video in found:
+        try:
+            files[str(video.path)] = storage.identity_of(video.path)
+        except (OSError, StorageError):
+            continue  # it is gone again, or its store does not answer now
+    return files
+
+
+def _check_places(config: RunConfig) -> None:
+    """Raises UsageError where a place to watch does not exist."""
+    for argument in config.videos:
+        path = storage.local_path(argument)
+        if path is not None and not os.path.lexists(path) and not glob.has_magic(argument):
+            raise UsageError("no such file or directory", path=argument, hint="Check the path.")
+
+
+def _cluster(config: RunConfig) -> AbstractContextManager[None]:
+    """Ray for all runs; nothing where they run without it."""
+    if config.inline:
+        return nullcontext()
+    from raypose.execution.ray.connection import held_open
+
+    log = pipeline.run_directory(config, config.output_dir) / pipeline.RAY_LOG
+    return held_open(config.address, config.gpus, config.cpus, log)
+
+
+def _in_words(arrivals: Arrivals) -> str:
+    """What the watch waits for."""
+    parts = []
+    if changing := arrivals.changing:
+        parts.append(f"{len(changing)} still changing ({_named(changing)})")
+    if unfinished := arrivals.unfinished:
+        named = [f"{os.path.basename(p)}: {why}" for p, why in unfinished.items()]
+        parts.append(f"{len(unfinished)} not finished ({'; '.join(named[:_MOST_NAMED])})")
+    done = f"{len(arrivals.taken)} processed"
+    return f"Waiting for videos, {', '.join([done, *parts])}"
+
+
+def _named(paths: list[str]) -> str:
+    names = ", ".join(os.path.basename(path) for path in paths[:_MOST_NAMED])
+    return f"{names}, …" if len(paths) > _MOST_NAMED else names
