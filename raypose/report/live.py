@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from raypose.report.display import RunDisplay
+from raypose.report.folding import Folded
 from raypose.report.names import worker_labels
 from raypose.report.tally import Running
 from raypose.report.terminal import duration
@@ -83,7 +84,7 @@ class LiveDisplay(RunDisplay):
         if self._waits_for:
             waited_s = self._clock() - self._waits_since
             since = f" ({duration(waited_s)})" if waited_s >= 1 else ""
-            yield Text(_middle(f"{shown(self._waits_for)} …{since}", width), no_wrap=True)
+            yield Folded(f"{shown(self._waits_for)} …{since}", hanging=True)
 
     def _overall(self, width: int) -> Table:
         share = self._tally.share

@@ -101,29 +101,3 @@ def test_killed_again_and_again_until_it_is_done(
         theirs = read_csv(undisturbed / owner / "video_preds" / "long.csv").values
         np.testing.assert_allclose(ours, theirs, atol=1e-3)
     assert temporaries(out) == [] and not list(out.rglob("*.parquet"))
-
-
-def child_of(process: subprocess.Popen[str], program: str) -> int:
-    """The process of this program that another one has started."""
-    for children in Path(f"/proc/{process.pid}/task").glob("*/children"):
-        for pid in children.read_text().split():
-            command = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-            if command[0].endswith(f"/{program}"):
-                return int(pid)
-    raise AssertionError(f"no {program} was started")
-
-
-@pytest.mark.ray
-@pytest.mark.parametrize("program", ["raylet", "gcs_server"])
-def test_ray_that_dies_ends_the_run_with_a_sentence(
-    project: Project, long_video: Path, tmp_path: Path, program: str
-) -> None:
-    out = tmp_path / "out"
-    process = start(project, long_video, out)
-    wait_for_ranges(out, 1, process)
-    os.kill(child_of(process, program), signal.SIGKILL)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 1
-    (error,) = (line for line in output.splitlines() if line.startswith("error"))
-    assert f"Ray on this machine has died (its process {program} ended)" in error
-    assert "state-dump" not in output and "Traceback" not in output and "[20" not in output

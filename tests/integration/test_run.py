@@ -20,7 +20,8 @@ from raypose import pipeline
 from raypose.inputs.ensembles import with_members
 from raypose.pipeline import RunResult, plan, run
 from raypose.report.plain import PlainDisplay
-from raypose.report.status import print_status, read_status
+from raypose.report.status import read_status
+from raypose.report.status_view import print_status
 from raypose.report.tables import print_plan, print_result
 from raypose.tables.keypoints import read_csv
 from tests.integration.conftest import N_FRAMES, Project

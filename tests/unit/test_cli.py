@@ -277,6 +277,8 @@ class TestOutput:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # A shell starts what runs in its background deaf to Ctrl-C, and so would be this.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         assert process.stdout is not None
         assert process.stdout.readline() == "Waiting for videos, 0 processed\n"
