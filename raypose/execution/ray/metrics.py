@@ -33,7 +33,8 @@ class MeteredObserver:
         self._states = {task.id: "waiting" for task in tasks}
         self._counts = Counter((task.step.name, "waiting") for task in tasks)
         self._running: dict[str, tuple[Progress, float]] = {}  # the latest, and when it came
-        self._run = {"run": run}
+        # Ray takes nothing but ASCII.
+        self._run = {"run": run.encode("ascii", "backslashreplace").decode()}
         self._n_tasks = metrics.Gauge(
             "raypose_tasks", "Tasks of the run, by step and state.", ("run", "step", "state")
         )

@@ -28,7 +28,7 @@ class Sink:
 
     def set(self, value: float, tags: dict[str, str]) -> None:
         assert set(tags) == set(self._keys)
-        assert tags["run"] == "/out/raypose"
+        assert tags["run"] in ("/out/raypose", r"/out/\xfc\udcff/raypose")
         Sink.values[self._key(tags)] = value
 
     def inc(self, value: float, tags: dict[str, str]) -> None:
@@ -62,6 +62,12 @@ def values(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, ...], float]:
     clock = iter(range(1000))
     monkeypatch.setattr(metrics.time, "monotonic", lambda: float(next(clock)))
     return Sink.values
+
+
+def test_a_run_directory_of_any_name(values: dict[tuple[str, ...], float]) -> None:
+    predict = make_task("predict/v", gpu=True, outputs=("a",), n_frames=100)
+    MeteredObserver(Told(), [predict], "/out/\xfc\udcff/raypose")
+    assert values["raypose_tasks", "predict", "waiting"] == 1
 
 
 def test_tasks_frames_and_failures(values: dict[tuple[str, ...], float]) -> None:
