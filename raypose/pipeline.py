@@ -15,7 +15,7 @@ from typing import Any
 
 from raypose._version import __version__
 from raypose.config import RunConfig, Settings, SmoothConfig
-from raypose.errors import Failure, RayposeError, StorageError
+from raypose.errors import Failure, StorageError
 from raypose.execution.base import Executor
 from raypose.inputs.ensembles import describe_ensemble
 from raypose.inputs.videos import Unusable
@@ -150,9 +150,11 @@ def _execute_plan(made: Plan, display: Display | None) -> RunResult:
         log.event("stopped", error=f"{type(error).__name__}: {error}")
         raise
     finally:
-        if display is not None:
-            display.ended()
-        executor.close()
+        try:
+            if display is not None:
+                display.ended()
+        finally:
+            executor.close()
         temporary_files.remove_leftovers(made.output_folders)
         result.seconds = time.perf_counter() - began
         log.event("ended", seconds=round(result.seconds, 2), failures=len(result.failures))
@@ -168,7 +170,7 @@ def _write_report(result: RunResult) -> None:
 
     try:
         result.report, _ = write_report(result.run_dir)
-    except (OSError, RayposeError) as error:
+    except Exception as error:  # the outputs are there, whatever the report met
         result.failures.append(replace(Failure.of("report", error), subject="report"))
 
 

@@ -162,6 +162,7 @@ class Recorder:
             self._display.progress(task, progress)
 
     def lost(self, worker: str, reason: str) -> None:
+        self._running = {n: at for n, at in self._running.items() if at[0].worker != worker}
         self._log.event("worker lost", **events.worker_lost(worker, reason))
         if self._display is not None:
             self._display.lost(worker, reason)

@@ -10,7 +10,8 @@ import glob
 import os
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
+from typing import TYPE_CHECKING
 
 from raypose import pipeline, storage
 from raypose.config import RunConfig
@@ -20,6 +21,9 @@ from raypose.inputs.arrivals import Arrivals, verdict_of
 from raypose.inputs.videos import find_videos
 from raypose.results import Display, RunResult
 from raypose.storage.identity import Identity
+
+if TYPE_CHECKING:
+    from raypose.execution.ray.connection import Connection
 
 SETTLE_S = 30.0
 """For how long a file must not have changed, unless something else is asked for."""
@@ -59,10 +63,11 @@ def watch(
     arrivals = Arrivals(verdict_of, settle_s=settle_s)
     waiting: Display | None = None
     has_views = bool(config.views or config.calibration)
-    with _cluster(config), sigterm_interrupts():
+    with _cluster(config) as connection, sigterm_interrupts():
         try:
             while True:
-                arrivals.look(_files(config), clock())
+                with suppress(StorageError):  # it does not answer now: what is known stays
+                    arrivals.look(_files(config), clock())
                 if ready := arrivals.take(clock()):
                     if waiting is not None:
                         waiting.ended()
@@ -72,11 +77,14 @@ def watch(
                     result = _run(config, videos, display())
                     if result is not None:
                         has_views |= any(model.takes_views for model in result.plan.models)
-                        on_result(result)
+                        with nullcontext() if connection is None else connection.shows_errors():
+                            on_result(result)
                     continue
                 waiting = waiting or display()
                 if waiting is not None:
                     waiting.waiting(_in_words(arrivals))
+                if connection is not None:
+                    connection.check()
                 sleep(max(_LEAST_SLEEP_S, settle_s / _LOOKS))
         finally:
             if waiting is not None:
@@ -86,6 +94,8 @@ def watch(
 def _run(config: RunConfig, videos: list[str], display: Display | None) -> RunResult | None:
     """Run these videos; None where they are gone again."""
     try:
+        if display is not None:
+            display.planning()
         return pipeline.run_some(config, videos, display)
     except UsageError:
         if _files(config):
@@ -99,7 +109,7 @@ def _run(config: RunConfig, videos: list[str], display: Display | None) -> RunRe
 def _files(config: RunConfig) -> dict[str, Identity]:
     """The videos that there are now, and what tells whether they change."""
     try:
-        found = find_videos(config.videos, recursive=config.recursive).videos
+        found = find_videos(config.videos, recursive=config.recursive, may_lack=True).videos
     except UsageError:
         return {}  # there is none yet
     files = {}
@@ -119,7 +129,7 @@ def _check_places(config: RunConfig) -> None:
             raise UsageError("no such file or directory", path=argument, hint="Check the path.")
 
 
-def _cluster(config: RunConfig) -> AbstractContextManager[None]:
+def _cluster(config: RunConfig) -> AbstractContextManager[Connection | None]:
     """Ray for all runs; nothing where they run without it."""
     if config.inline:
         return nullcontext()

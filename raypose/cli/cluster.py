@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import shlex
 import time
 from pathlib import Path
@@ -158,6 +159,7 @@ def _run_config(arguments: list[str]) -> RunConfig:
     if arguments[:1] != ["run"]:
         hint = "Write the run after two dashes: raypose submit --address URL -- run …"
         raise UsageError("there is no run to send", hint=hint)
+    importlib.import_module("raypose.cli.run")  # its command, not the stub of `--help`
     run_command: Any = typer.main.get_command(app).commands["run"]  # type: ignore[attr-defined]
     try:
         values = run_command.make_context("raypose run", arguments[1:]).params
@@ -166,6 +168,8 @@ def _run_config(arguments: list[str]) -> RunConfig:
             raise
         raise UsageError(error.format_message(), hint="See raypose run --help") from None
     config_file = values.pop("config_file", None)
+    if any(values.get(name) for name in SHOWN):
+        raise UsageError("--json and --quiet show a run here; a job's output is its log")
     values = {name: value for name, value in values.items() if name not in SHOWN}
     config: RunConfig = config_of(config_file, values)
     # A relative path would be relative to another directory on the cluster.

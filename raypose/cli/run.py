@@ -11,7 +11,7 @@ import typer
 from raypose.cli.base import app, complain, console
 from raypose.cli.options import SHOWN, with_options
 from raypose.config import RunConfig, SmoothConfig
-from raypose.errors import UsageError
+from raypose.errors import RayposeError, UsageError
 
 if TYPE_CHECKING:
     from raypose.results import Display, RunResult
@@ -66,6 +66,11 @@ def _show(execute: Callable[..., RunResult], config: RunConfig | SmoothConfig, o
     display = out.display()
     try:
         result = execute(config, display=display, quiet=display is None)
+    except BrokenPipeError as error:
+        hint = "Finished outputs are kept; run the same command again."
+        raise RayposeError(
+            "the run was stopped, as the reader of its output ended", hint=hint
+        ) from error
     except BaseException as error:
         out.error(error)
         raise

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from raypose.storage.trials import Trial, remember_trial
 
 if TYPE_CHECKING:
     from raypose.inference.predictor import Predictor
+    from raypose.inference.preprocess import FrameBatch
     from raypose.specs import ModelSpec, VideoSpec
     from raypose.video.index import VideoIndex
     from raypose.worker.budget import Budget
@@ -131,8 +132,7 @@ def measure(
         VideoError: the video can't be decoded.
         DeviceError: the network does not run.
     """
-    n_views = predictor.network.architecture.n_views
-    decoding = _decode(index, predictor.batch_size, budget, alone_s) / n_views
+    decoding = _decode(index, predictor, budget, alone_s)
     began, used = time.perf_counter(), time.process_time()
     network = _network(index, predictor, budget, alone_s)
     used = time.process_time() - used
@@ -166,7 +166,7 @@ def describe(speeds: Speeds, predictor: Predictor, video: VideoSpec) -> Finding:
         f"hour of such video {duration(hour_s)} per model. Bottleneck: {speeds.bottleneck}"
     )
     if not on_gpu and speeds.cpu_share < _LEAST_SHARE:
-        found += f". Other programs leave it {speeds.cpu_share:.0%} of the CPU"
+        found += f". Other programs were using the CPU: the trial got {speeds.cpu_share:.0%} of it"
         advice = "Try again when this machine is idle: a run alone is faster."
         return Finding("warning", found, advice, facts)
     return Finding("ok", found, _advice(speeds, on_gpu), facts)
@@ -180,14 +180,33 @@ def _advice(speeds: Speeds, on_gpu: bool) -> str:
     return "More CPU cores would make the most difference."
 
 
-def _decode(index: VideoIndex, batch_size: int, budget: Budget, seconds: float) -> float:
-    """Frames per second that a reader gives."""
-    from raypose.video.reader import FrameReader
+def _batches(
+    index: VideoIndex, predictor: Predictor, budget: Budget
+) -> contextlib.closing[Generator[FrameBatch]]:
+    """The video in batches, as a run decodes it."""
+    from raypose.inference.frame_source import FrameSource
 
+    spec, network = predictor.spec, predictor.network
+    source = FrameSource(
+        [index] * network.architecture.n_views,
+        0,
+        index.n_frames,
+        images=[(spec.image_height, spec.image_width)],
+        has_context=bool(network.heads),
+        bboxes=None,
+        decoder="cpu",
+        device=network.device,
+        threads=budget.reader,
+    )
+    return contextlib.closing(source.batches(predictor.batch_size))
+
+
+def _decode(index: VideoIndex, predictor: Predictor, budget: Budget, seconds: float) -> float:
+    """Frames per second that a reader gives, of all views together."""
     began, n_frames, elapsed = time.perf_counter(), 0, 0.0
     while elapsed < seconds:
-        with FrameReader(index, batch_size=batch_size, threads=budget.reader) as reader:
-            for batch in reader:
+        with _batches(index, predictor, budget) as batches:
+            for batch in batches:
                 n_frames += len(batch)
                 elapsed = time.perf_counter() - began
                 if elapsed >= seconds:
@@ -200,12 +219,9 @@ def _network(index: VideoIndex, predictor: Predictor, budget: Budget, seconds: f
     import torch
 
     from raypose.inference.batch_executor import map_batches
-    from raypose.inference.preprocess import FrameBatch, RgbFrames
-    from raypose.video.reader import FrameReader
 
-    with FrameReader(index, batch_size=predictor.batch_size) as reader:
-        pixels = RgbFrames(torch.from_numpy(next(iter(reader)).frames))
-    batch = FrameBatch((pixels,) * predictor.network.architecture.n_views)
+    with _batches(index, predictor, budget) as batches:
+        batch = next(batches)
 
     def predict(batch: FrameBatch) -> Any:
         outputs = predictor.forward(batch)
@@ -216,12 +232,12 @@ def _network(index: VideoIndex, predictor: Predictor, budget: Budget, seconds: f
     predict(batch)  # the first pass reserves memory
     began = time.perf_counter()
 
-    def batches() -> Iterator[FrameBatch]:
+    def repeated() -> Iterator[FrameBatch]:
         while time.perf_counter() - began < seconds:
             yield batch
 
     n_frames, last = 0, torch.empty(0)
-    for outputs in map_batches(predict, batches(), [predictor.network.device], budget.compute):
+    for outputs in map_batches(predict, repeated(), [predictor.network.device], budget.compute):
         n_frames, last = n_frames + len(batch), outputs
     last.cpu()  # waits for the GPU
     return n_frames / (time.perf_counter() - began)
@@ -235,7 +251,7 @@ def _loop(index: VideoIndex, predictor: Predictor, budget: Budget, seconds: floa
     reports = [(began, 0)]
 
     def out_of_time() -> bool:
-        return time.perf_counter() - began >= seconds
+        return time.perf_counter() - began >= seconds and reports[-1][1] > 0
 
     def report(n_before: int, n_done: int) -> None:
         reports.append((time.perf_counter(), n_before + n_done))

@@ -26,7 +26,7 @@ import torch
 
 from raypose.errors import VideoError
 from raypose.inference.collectors import Image
-from raypose.inference.colours import Kind
+from raypose.inference.colours import Kind, exact_colours
 from raypose.inference.sampling import Plane
 from raypose.inference.uploads import UploadCollector
 from raypose.video.decoding import Frame, iter_frames
@@ -68,7 +68,9 @@ def disagreement(index: VideoIndex, frames: Iterator[Frame], device: torch.devic
         iter_frames(index, 0, len(found)), found, strict=True
     ):
         if status != its_status:
-            return "NVDEC loses frames of it"
+            return "NVDEC drops some of its frames"
+        if frame is not None and exact_colours(Kind.of(frame)) is None:
+            return "its colours can't be converted on the GPU as FFmpeg converts them"
         for mine, its in zip(_values(frame), its_values, strict=True):
             if not torch.equal(mine, its):
                 return f"NVDEC's frames differ by up to {_apart(mine, its)} of 255"
@@ -105,6 +107,9 @@ class SurfaceCollector(UploadCollector):
         if not is_surface(frame):
             super()._put(k, frame)
             return
+        if (frame.width, frame.height) != self._coded:
+            hint = "Leave --decoder nvdec out."
+            raise VideoError("its pictures change their size", path=self._path, hint=hint)
         self._send()  # what has been put must not overwrite what comes later
         self._colours[k] = Kind.of(frame).colours
         luma, chroma = planes(frame)

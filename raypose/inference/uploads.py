@@ -123,7 +123,7 @@ class UploadCollector(Collector):
     ) -> None:
         super().__init__(n_threads, fills_gaps=fills_gaps)
         self._size = index.height, index.width
-        self._coded = index.coded_size
+        self._coded, self._path = index.coded_size, index.path
         self._turns = index.rotation // 90
         self._images, self._device, self._way = images, device, gpu_way()
         self._first, self._bboxes = first, bboxes

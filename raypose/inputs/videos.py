@@ -69,22 +69,25 @@ class Unusable:
     error: RayposeError
 
 
-def find_videos(arguments: Sequence[str], *, recursive: bool = False) -> FoundVideos:
+def find_videos(
+    arguments: Sequence[str], *, recursive: bool = False, may_lack: bool = False
+) -> FoundVideos:
     """The videos that files, directories, globs and URLs stand for, each once, in order.
 
     A file that is named is taken whatever its suffix; in directories and globs only those with a
     suffix of videos, and no hidden files. What raypose has made itself is never taken.
 
     Raises:
-        UsageError: an argument stands for nothing, or nothing is left to be taken.
+        UsageError: an argument stands for nothing, or nothing is left to be taken; neither where
+            videos `may_lack` because they are still to come.
         StorageError: a store can't be asked.
     """
-    finder = _Finder(recursive)
+    finder = _Finder(recursive, may_lack)
     for argument in arguments:
         finder.add(argument)
     videos, doubles = _once(list(finder.found.values()))
     excluded = (*finder.excluded.values(), *(Excluded(path, LINK) for path in doubles))
-    if not videos and not finder.search.broken:
+    if not videos and not finder.search.broken and not may_lack:
         counts = Counter(item.reason for item in excluded)
         counted = ", ".join(f"{reason} ({count})" for reason, count in counts.items())
         raise UsageError(f"no video there: {counted}", path=arguments[0])
@@ -92,8 +95,8 @@ def find_videos(arguments: Sequence[str], *, recursive: bool = False) -> FoundVi
 
 
 class _Finder:
-    def __init__(self, recursive: bool) -> None:
-        self._recursive = recursive
+    def __init__(self, recursive: bool, may_lack: bool) -> None:
+        self._recursive, self._may_lack = recursive, may_lack
         self.search = Search(_has_video_suffix, recursive=recursive)
         self._records = RecordedFiles()
         self.found: dict[str, FoundVideo] = {}
@@ -103,7 +106,7 @@ class _Finder:
         n_broken = len(self.search.broken)
         path = storage.local_path(argument)
         candidates = self._of_path(path, argument) if path else self._of_url(argument)
-        if not candidates and len(self.search.broken) == n_broken:
+        if not candidates and len(self.search.broken) == n_broken and not self._may_lack:
             hint = f"Give files, directories or globs of {', '.join(SUFFIXES)}"
             if not self._recursive:
                 hint += "; --recursive searches directories at all depths"

@@ -7,7 +7,7 @@ name its frame.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,6 +151,7 @@ def _places(
 ) -> tuple[dict[str, dict[int, int]], _Reasons]:
     """For each video the rows of its labels and their frames; and why others have none."""
     keys = {label_folder(table.key): table.key for table in tables}
+    n_keys = Counter(label_folder(key) for key in {table.key for table in tables})
     places: dict[str, dict[int, int]] = defaultdict(dict)
     reasons: _Reasons = defaultdict(dict)
     for row in labelled:
@@ -159,6 +160,8 @@ def _places(
             reasons["not named labeled-data/<video>/img<frame>.png"][row] = file.images[row]
         elif place[0] not in keys:
             reasons["of videos without predictions here"][row] = place[0]
+        elif n_keys[place[0]] > 1:
+            reasons["of a folder name that several videos share"][row] = place[0]
         else:
             places[keys[place[0]]][row] = place[1]
     return places, reasons

@@ -8,10 +8,10 @@ from pathlib import Path
 from raypose.errors import UsageError
 from raypose.steps.frame_files import with_frames
 from raypose.storage import local_path, records
+from raypose.storage.layout import owner_and_key
 from raypose.storage.records import recorded_below
 from raypose.tables.keypoints import KeypointTable, read_csv
 
-_FOLDERS = ("video_preds", "video_preds_infer")
 _SMOOTHED = "smoothed"
 
 
@@ -74,10 +74,8 @@ def label_folder(key: str) -> str:
 
 
 def _table(root: Path, name: str) -> OutputTable | None:
-    parts = name.split("/")
-    place = next((i for i, part in enumerate(parts) if part in _FOLDERS), None)
-    path = root / name
-    if place is None or not path.is_file():
+    at, path = owner_and_key(name, root.name), root / name
+    if at is None or not path.is_file():
         return None
     record = records.read_record(path)
     made_from = {} if record is None else record["made_from"]
@@ -85,8 +83,8 @@ def _table(root: Path, name: str) -> OutputTable | None:
     if record is None or kind not in ("predictions", _SMOOTHED):
         return None
     return OutputTable(
-        owner="/".join(parts[:place]) or root.name,
-        key="/".join(parts[place + 1 :]).removesuffix(".csv"),
+        owner="eks" if kind == _SMOOTHED else at[0],
+        key=at[1],
         path=path,
         is_smoothed=kind == _SMOOTHED,
         video=record["source"],

@@ -213,18 +213,20 @@ class _Pictures:
     def notes(self) -> Iterator[str]:
         """What was left out, and why."""
         if self._error:
-            yield f"{self._table.key}: left out, since {self._error}"
+            yield f"{self._table.key}: frames are left out, since {self._error}"
         for reason, n in self._left_out.items():
             yield f"{self._table.key}: {n} {'frame' if n == 1 else 'frames'} {reason}"
 
     def save(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """Save the images of candidates with their neighbours; returns those that can be used."""
+        saved: list[Candidate] = []
         try:
             index = self._opened()
+            in_order = sorted(candidates, key=lambda c: c.frame)
+            saved.extend(c for c in in_order if self._save(index, c.frame))
         except VideoError as error:
             self._error = str(error)
-            return []
-        return [c for c in sorted(candidates, key=lambda c: c.frame) if self._save(index, c.frame)]
+        return saved
 
     def _opened(self) -> VideoIndex:
         """The video's index, if it is still the video that was predicted."""

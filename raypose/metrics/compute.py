@@ -154,14 +154,17 @@ def compute_metrics(
     if damaged.any():
         for values in metrics.values():
             values[damaged] = np.nan
-        metrics[TEMPORAL_NORM][1:][damaged[:-1]] = np.nan
     return metrics
 
 
 def temporal_norm(table: KeypointTable) -> FloatArray:
-    """Distance of each keypoint from the frame before, in pixels; NaN in the first frame."""
+    """Distance of each keypoint from the frame before, in pixels.
+
+    NaN in the first frame, and in one after a frame that is damaged.
+    """
     norm = np.full(table.xy.shape[:2], np.nan, dtype=np.float32)
     norm[1:] = _norm(np.diff(table.xy, axis=0))
+    norm[1:][~table.is_ok[:-1]] = np.nan
     return norm
 
 

@@ -44,13 +44,13 @@ def plan_run(config: RunConfig, *, run_dir: Path, only: Collection[str] | None =
     """
     config = with_members(config)
     check_options(config)
-    files, listed = find_files(config, only)
+    files, listed = find_files(config, may_lack=only is not None)
     models = _open_models(config)
     check_models(models, config)
     fitting, member_problems = _members(models, config)
     if fitting:
         check_smoothing(fitting[0], config)
-    groups, videos, found_problems = find_recordings(files, listed, config, models)
+    groups, videos, found_problems = find_recordings(files, listed, config, models, only)
     labels, label_problems = read_labels(models, config)
     ensemble = fitting[0] if fitting else None
     styles, style_problems = plan_styles(models, config)

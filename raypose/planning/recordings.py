@@ -46,19 +46,17 @@ class Group:
 
 
 def find_files(
-    config: RunConfig, only: Collection[str] | None = None
+    config: RunConfig, *, may_lack: bool = False
 ) -> tuple[FoundVideos, Grouping | None]:
-    """The videos of a run, or `only` some, and how a list of sessions groups them; none is opened.
+    """The videos of a run, and how a list of sessions groups them; none is opened.
+
+    `may_lack` as in `find_videos`.
 
     Raises:
         UsageError: an argument stands for nothing, or the list of sessions can't be read.
     """
     if config.sessions is None:
-        found = find_videos(config.videos, recursive=config.recursive)
-        if only is not None:
-            videos = tuple(video for video in found.videos if str(video.path) in only)
-            found = replace(found, videos=videos)
-        return found, None
+        return find_videos(config.videos, recursive=config.recursive, may_lack=may_lack), None
     listed = read_session_list(config.sessions)
     paths = [path for recording in listed.recordings for _, path in recording.files]
     records = RecordedFiles()
@@ -77,8 +75,11 @@ def find_recordings(
     grouping: Grouping | None,
     config: RunConfig,
     models: Sequence[ModelSpec],
+    only: Collection[str] | None = None,
 ) -> tuple[list[Group], list[VideoSpec | Unusable], list[Problem]]:
-    """Group the videos of each recording, and probe those of this shard.
+    """Group the videos of each recording, and probe those of this shard, or `only` some.
+
+    All videos are named together, so that one has the same name whichever are probed.
 
     Returns:
         The recordings with at least one usable video; every video that was found, usable or not,
@@ -102,6 +103,8 @@ def find_recordings(
         index, count = config.shard
         parts = parts[index::count]
     paths = [path for part in parts for _, path in part.files]
+    if only is not None:
+        paths = [path for path in paths if str(path) in only]
     probed = probe_videos([FoundVideo(p) for p in paths], [keys[p] for p in paths])
     probed, no_videos = _without_other_files(probed, files)
     by_path = {video.path: video for video in probed}

@@ -10,7 +10,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, TextIO
 
 from raypose.errors import Failure
@@ -93,6 +93,7 @@ def result(of: RunResult) -> dict[str, Any]:
     return {
         "exit_code": of.exit_code,
         "run_dir": str(of.run_dir),
+        "report": None if of.report is None else str(of.report),
         "made": of.made,
         "failures": [asdict(failure) for failure in of.failures],
         "skipped": of.skipped,
@@ -150,7 +151,8 @@ class JsonDisplay:
 
     def finished(self, task: Task, summary: Summary) -> None:
         self._last.pop(task.id, None)
-        self.write("task finished", task_finished(task, summary, summary.failures))
+        failures = [replace(f, subject=task.subject) for f in dict.fromkeys(summary.failures)]
+        self.write("task finished", task_finished(task, summary, failures))
 
     def lost(self, worker: str, reason: str) -> None:
         self.write("worker lost", worker_lost(worker, reason))

@@ -111,12 +111,13 @@ class LiveDisplay(RunDisplay):
 
     def _workers(self, width: int, most: int) -> list[Text]:
         tally = self._tally
-        labels = worker_labels(tally.workers)
-        names = sorted(tally.workers, key=lambda name: "GPU" not in labels[name])
+        workers = dict(tally.workers)  # this runs in the thread that draws
+        labels = worker_labels(workers)
+        names = sorted(workers, key=lambda name: "GPU" not in labels[name])
         indent = max((cell_len(label) for label in labels.values()), default=0) + 1
         lines = []
         for name in names[:most]:
-            running = tally.running.get(tally.workers[name] or "")
+            running = tally.running.get(workers[name] or "")
             label = Text(set_cell_size(labels[name], indent), "cyan")
             idle = Text("waits for work", "dim")
             lines.append(

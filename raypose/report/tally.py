@@ -110,7 +110,7 @@ class Tally:
     @property
     def share(self) -> float:
         """Of all work, that of running tasks included."""
-        reached = self._done + sum(work_of(r.task) * r.share for r in self.running.values())
+        reached = self._done + sum(work_of(r.task) * r.share for r in list(self.running.values()))
         return min(1.0, reached / self._total) if self._total else 0.0
 
     @property
@@ -133,6 +133,8 @@ class Tally:
     @property
     def frames_per_s(self) -> float:
         """Frames predicted per second on all workers, counted once per model."""
-        running = sum(r.n_done * len(r.task.outputs) for r in self.running.values() if r.task.gpu)
+        running = sum(
+            r.n_done * len(r.task.outputs) for r in list(self.running.values()) if r.task.gpu
+        )
         elapsed_s = self.elapsed_s
         return (self._n_predicted + running) / elapsed_s if elapsed_s > 0 else 0.0

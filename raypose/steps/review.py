@@ -43,6 +43,7 @@ class Review(TableStep):
         model = source.owner.model
         if not source.config.report or model is None:
             return None
+        look = source.style.provenance(source.keypoints)
         return cls(
             videos=(source.video,),
             owner=source.owner,
@@ -52,7 +53,7 @@ class Review(TableStep):
                 **source.inputs,
                 **metrics_provenance(source),
                 "threshold": model.confidence_threshold,
-                "look": source.style.provenance(source.keypoints),
+                "colors": look["colors"] if source.stills else "",
                 "stills": source.stills,
             },
             metrics=source.metrics,

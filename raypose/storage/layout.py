@@ -7,6 +7,7 @@ no metric as the predictions of a video: everything else has a folder of its own
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,6 +19,9 @@ Layout = Literal["app", "pose-app"]
 
 HIDDEN = ".raypose"
 """Folder beside the outputs with their records."""
+
+FOLDERS: Mapping[str, Layout] = {"video_preds": "app", "video_preds_infer": "pose-app"}
+"""Folders of an owner's tables."""
 
 METRICS = ("temporal_norm", "pca_singleview_error", "pca_multiview_error")
 """Names of the metric tables, as upstream appends them to the stem."""
@@ -116,3 +120,12 @@ def smooth_params_path(root: AnyPath, session: str) -> AnyPath:
 
 def points_path(root: AnyPath, session: str) -> AnyPath:
     return root / "points_3d" / f"{_name_in(root, session)}.csv"
+
+
+def owner_and_key(table: str, directory: str) -> tuple[str, str] | None:
+    """Owner of a table and key of its video, by its path below a directory of this name."""
+    parts = table.removesuffix(".csv").split("/")
+    place = next((i for i, part in enumerate(parts[:-1]) if part in FOLDERS), None)
+    if place is None:
+        return None
+    return "/".join(parts[:place]) or directory, "/".join(parts[place + 1 :])

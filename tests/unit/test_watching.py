@@ -46,6 +46,8 @@ class Rig:
                 sleep=self._sleep, clock=lambda: self._now_s,
             )  # fmt: skip
 
+    def planning(self) -> None: ...
+
     def waiting(self, what: str) -> None:
         self.told.append(what)
 

@@ -10,7 +10,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,12 +59,18 @@ class Connection:
                 "--cpus and --gpus make it smaller; --inline runs without Ray.",
             )
 
+    def shows_errors(self) -> AbstractContextManager[None]:
+        """Inside the block the standard error is the user's."""
+        return nullcontext() if self.output is None else self.output.paused()
+
     def close(self) -> None:
-        if self.environment is not None:
-            ray.shutdown()
-            self.environment.restore()
-        if self.output is not None:
-            self.output.restore()
+        try:
+            if self.environment is not None:
+                ray.shutdown()
+                self.environment.restore()
+        finally:
+            if self.output is not None:
+                self.output.restore()
 
 
 def connect(
@@ -115,12 +121,12 @@ def connect(
 @contextmanager
 def held_open(
     address: str | None, gpus: int | None, cpus: int | None, log: Path
-) -> Iterator[None]:
+) -> Iterator[Connection]:
     """A connection that all runs inside the block join; see `connect`."""
     log.parent.mkdir(parents=True, exist_ok=True)
     connection = connect(address, gpus, cpus, log)
     try:
-        yield
+        yield connection
     finally:
         connection.close()
 

@@ -6,7 +6,7 @@ import os
 import secrets
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -185,14 +185,17 @@ class RayExecutor:
         return f"CPU ({n_gpu} worker{'s' if n_gpu > 1 else ''}): there is no GPU to use"
 
     def close(self) -> None:
-        if self._connection is not None:
-            if ray.is_initialized():
-                self._clean_up()
-                if self._connection.environment is None:
-                    self._kill()
-            self._connection.close()
-        self._connection = self._coordinator = None
-        self.pool = WorkerPool(self._start_worker)
+        try:
+            if self._connection is not None and ray.is_initialized():
+                with suppress(ray.exceptions.RayError):  # Ray itself may have died
+                    self._clean_up()
+                    if self._connection.environment is None:
+                        self._kill()
+        finally:
+            if self._connection is not None:
+                self._connection.close()
+            self._connection = self._coordinator = None
+            self.pool = WorkerPool(self._start_worker)
 
     def _clean_up(self) -> None:
         """Let the workers remove their scratch copies."""
@@ -276,7 +279,8 @@ class RayExecutor:
         for progress, attempt in latest:
             if self._submissions.is_current(progress.task, attempt):
                 self._handle(events.Progressed(progress.task, attempt))
-                observer.progress(progress)
+                if not self._submissions.was_reported(progress.task):
+                    observer.progress(progress)
 
     def _handle(self, *happened: events.Event) -> None:
         """Pass events to the scheduler, and execute its actions."""

@@ -91,6 +91,12 @@ class MeteredObserver:
 
     def lost(self, worker: str, reason: str) -> None:
         self._observer.lost(worker, reason)
+        for name, (last, _) in list(self._running.items()):
+            if last.worker == worker:
+                del self._running[name]
+                task = self._tasks[name]
+                self._pace.set(0.0, {**self._run, "worker": worker, "step": task.step.name})
+                self._move(task, "waiting")
 
     def _move(self, task: Task, state: str) -> None:
         step = task.step.name

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,22 @@ class RayOutput:
                 os.close(target)
         worker = ray._private.worker
         self._print, worker.print_to_stdstream = worker.print_to_stdstream, _print_to_stderr
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """The standard error is as it was, inside the block."""
+        if self._stderr is None:
+            yield
+            return
+        target = os.dup(_STDERR)
+        os.dup2(self._stderr, _STDERR)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError, ValueError):
+                sys.stderr.flush()
+            os.dup2(target, _STDERR)
+            os.close(target)
 
     def restore(self) -> None:
         """Give the standard error back; may be called at any time, and more than once."""

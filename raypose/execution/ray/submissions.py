@@ -106,6 +106,10 @@ class Submissions:
                 self._values.update(zip(task.outputs, results, strict=True))
                 yield events.Finished(task.id, attempt), self._once(summary)
 
+    def was_reported(self, task: str) -> bool:
+        """Whether a task ended once, and is redone because its results were lost."""
+        return task in self._reported
+
     def _once(self, summary: Summary) -> Summary | None:
         """The summary, unless the task was reported before its results were lost."""
         if summary.task in self._reported:

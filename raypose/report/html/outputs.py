@@ -8,7 +8,7 @@ directory are found by their records. What a report says of a table comes from t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,14 +20,13 @@ from raypose.metrics.review import Review
 from raypose.report.html.run_facts import Failed, RunFacts
 from raypose.report.ranking import Numbers
 from raypose.storage import AnyPath, as_path, records
-from raypose.storage.layout import HIDDEN, METRICS, Layout, OutputPaths
+from raypose.storage.layout import FOLDERS, HIDDEN, METRICS, OutputPaths, owner_and_key
 
 _AT_ONCE_IN_STORE = 16  # a store answers slowly; with local files, threads are in each other's way
 _MAX_QUALITY_BYTES, _MAX_REVIEW_BYTES = 16 << 20, 64 << 20
-_KINDS = ("predictions", "smoothed")
+_SMOOTHED = "smoothed"
+_KINDS = ("predictions", _SMOOTHED)
 """What records call the making of tables of keypoints."""
-_LAYOUTS: Mapping[str, Layout] = {"video_preds": "app", "video_preds_infer": "pose-app"}
-_TABLES = ("predictions", "smoothed")
 
 
 @dataclass(slots=True)
@@ -89,7 +88,7 @@ def find_videos(run: RunFacts, base: AnyPath | None) -> list[VideoFacts]:
     """
     names = _Names()
     videos = {video.key: video for video in _described(run)}
-    places = dict(_recorded_places(run, videos, base))
+    places = dict(_recorded_places(run, base))
     if base is not None:
         for place, key, owner in _tables_below(base, names):
             places.setdefault(place, (key, owner))
@@ -145,9 +144,7 @@ def _described(run: RunFacts) -> Iterator[VideoFacts]:
             )
 
 
-def _recorded_places(
-    run: RunFacts, videos: Mapping[str, VideoFacts], base: AnyPath | None
-) -> Iterator[tuple[str, tuple[str, str]]]:
+def _recorded_places(run: RunFacts, base: AnyPath | None) -> Iterator[tuple[str, tuple[str, str]]]:
     """Path of each table that the run names → key of its video, and its owner."""
     listed = run.description.get("outputs")
     for output in listed if isinstance(listed, list) else ():
@@ -159,8 +156,13 @@ def _recorded_places(
                 continue
             key = str(output.get("video", ""))
             if output["kind"] == "smooth":  # the tables of all views
-                key = next((k for k in videos if str(path).endswith(f"/{k}.csv")), key)
+                key = _key_of(as_path(str(path)))
             yield _moved(str(path), run.output_dir, base), (key, owner)
+
+
+def _key_of(table: AnyPath) -> str:
+    """The key of a table's video: where it lies below the folder of its owner's tables."""
+    return str(table)[len(str(_root_of(table))) + 1 :].removesuffix(".csv")
 
 
 def _moved(path: str, old: str, base: AnyPath | None) -> str:
@@ -173,33 +175,29 @@ def _tables_below(base: AnyPath, names: _Names) -> Iterator[tuple[str, str, str]
     """Path, key and owner of everything below a folder that looks like a table with a record."""
     start = len(str(base)) + 1
     for path in sorted(names.below(base)):
-        parts = path[start:].split("/")
-        if len(parts) < 3:
+        folder, _, name = path[start:].rpartition(f"/{HIDDEN}/")
+        if not folder or "/" in name or not name.endswith(f".csv{records.SUFFIX}"):
             continue
-        *above, hidden, name = parts
-        place = next((i for i, part in enumerate(above) if part in _LAYOUTS), None)
-        if hidden != HIDDEN or place is None or not name.endswith(f".csv{records.SUFFIX}"):
-            continue
-        stem = name.removesuffix(f".csv{records.SUFFIX}")
-        inside = above[place + 1 :]
-        key = "/".join((*inside, stem))
-        owner = "/".join(above[:place]) or base.name
-        yield "/".join((str(base), *above, f"{stem}.csv")), key, owner
+        table = f"{folder}/{name.removesuffix(records.SUFFIX)}"
+        if at := owner_and_key(table, base.name):
+            owner, key = at
+            yield f"{base}/{table}", key, owner
 
 
 def _root_of(table: AnyPath) -> AnyPath:
     """The folder in which all files of its owner are."""
-    return next((p for p in table.parents if p.name in _LAYOUTS), table.parent)
+    return next((p for p in table.parents if p.name in FOLDERS), table.parent)
 
 
 def _read_table(path: AnyPath, owner: str, names: _Names) -> tuple[TableFacts, str] | None:
     """What is known of a table, and the path of its video; None for a table of something else."""
     record = records.read_record(path) or {}
-    if record and record["made_from"].get("kind") not in _KINDS:
+    kind = record["made_from"].get("kind") if record else ""
+    if record and kind not in _KINDS:
         return None
-    table = TableFacts(owner, path)
+    table = TableFacts("eks" if kind == _SMOOTHED else owner, path)
     root = _root_of(path)
-    layout = _LAYOUTS.get(root.name, "app")
+    layout = FOLDERS.get(root.name, "app")
     paths = OutputPaths(path.parent, path.stem, layout)
     there = names.below(root)
     table.files = {what: place for what, place in _files(paths) if str(place) in there}

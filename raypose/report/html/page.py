@@ -64,6 +64,9 @@ def write_report(directory: Path, output: Path | None = None) -> tuple[Path, Pat
     videos, parts = [videos[i] for i in order], [parts[i] for i in order]
     page = run_dir / PAGE if output is None else output.absolute()
     summary = page.with_name(SUMMARY) if output is None else page.with_suffix(".csv")
+    if summary == page:
+        hint = "Give -o a name that ends with .html."
+        raise UsageError("the summary has this name", path=page, hint=hint)
     write_text(page, render(run, videos, parts, page.parent))
     write_text(summary, summary_csv(videos, parts))
     return page, summary

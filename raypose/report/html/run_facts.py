@@ -167,7 +167,7 @@ def bottleneck(facts: RunFacts) -> tuple[str, str]:
     start_up = max(0.0, facts.started - facts.began) / facts.wall_s
     if start_up > 0.5:
         return "start-up", f"Workers were ready after {start_up:.0%} of the run's time."
-    running_s = max(1e-9, facts.ended - facts.started)
+    running_s = max(1e-9, facts.ended - (facts.started or facts.began))
     busy = max((w.busy_s / running_s for w in predicting), default=0.0)
     if predicting and busy > 2 * _MUCH:
         return _of_prediction(facts, busy)

@@ -171,6 +171,7 @@
   async function open(number) {
     const { data, pictures } = JSON.parse(find(`data-${number}`).textContent);
     const video = { ...await unpack(data), pictures, number };
+    if (location.hash !== `#video-${number}`) return; // the reader has gone elsewhere meanwhile
     for (const [owner, table] of Object.entries(video.traces.tables ?? {})) video.traces.tables[owner] = readTable(table);
     clearCharts();
     observer.disconnect();
