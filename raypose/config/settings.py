@@ -177,7 +177,7 @@ class RunConfig(Settings):
     """Lines between keypoints in labelled videos: a YAML file with a list of pairs named skeleton,
     such as DeepLabCut's config.yaml."""
     trail: Annotated[Trail, Option(OUTPUTS)] = 0
-    """Frames for which labelled videos show where each keypoint has come from."""
+    """How many past frames of each keypoint's path labelled videos show."""
     colors: Annotated[Colors, Option(OUTPUTS)] = "keypoint"
     """Colours in labelled videos. keypoint: colours that colour-blind people can tell apart, the
     same for a keypoint in every video; colormap: those of eval.colormap in the model's config."""

@@ -120,6 +120,20 @@ def test_a_watch_that_is_started_again_redoes_nothing(
     assert rig.n_results == 2  # that of the finished video says so
 
 
+def test_videos_of_one_name_in_several_folders(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project.videos / "day1").mkdir()
+    (project.videos / "day2").mkdir()
+    rig = start(
+        project, monkeypatch,
+        lambda: project.video("day1/cam.mp4"), lambda: project.video("day2/cam.mp4"),
+    )  # fmt: skip
+    rig.watch(recursive=True)
+    (first,), (second,) = rig.runs
+    assert first == "cam" and second != first
+
+
 def test_views_that_arrive_one_after_the_other(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

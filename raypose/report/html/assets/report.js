@@ -25,8 +25,8 @@
   };
   const WHY = {
     low_likelihood: "low likelihood", disagreement: "members disagree",
-    temporal_norm: "far from the frame before", pca_singleview_error: "unusual pose",
-    pca_multiview_error: "views do not fit each other",
+    temporal_norm: "jumped since the previous frame", pca_singleview_error: "unusual pose",
+    pca_multiview_error: "views disagree",
   };
   const STATUSES = ["ok", "suspect", "corrupt", "missing"];
 
@@ -201,7 +201,7 @@
         `+${part.points.toFixed(0)} of ${part.most} points` + (part.usual === null ? "" : `; ${part.of === "p99" ? "99th percentile" : "median"}, usual ${pixels(part.usual)}`) + (part.owner ? `; ${part.owner}` : "")))));
     const length = video.fps > 0 ? `, ${clock(video.n_frames / video.fps)} at ${Number(video.fps.toFixed(2))} frames/s` : "";
     return [
-      make("nav", { "aria-label": "Videos" }, make("a", { href: "#" }, "← All videos"), to(video.number - 1, "← Before in rank"), to(video.number + 1, "Next in rank →")),
+      make("nav", { "aria-label": "Videos" }, make("a", { href: "#" }, "← All videos"), to(video.number - 1, "← Previous in rank"), to(video.number + 1, "Next in rank →")),
       make("h2", { id: "video-name", tabIndex: -1 }, video.name),
       make("p", { className: "quiet" }, `${video.n_frames.toLocaleString("en")} frames${length} · ${video.path}`),
       make("dl", { className: "cards" }, make("div", {}, make("dt", {}, "Score"), make("dd", {}, video.score.toFixed(0), make("small", {}, `rank ${video.number + 1} of ${rows.length}`))), ...parts),
@@ -237,7 +237,7 @@
     const readout = make("p", { className: "readout" });
     const place = make("div");
     const reset = make("button", { type: "button" }, "Whole video");
-    const some = traces.keypoints.length < traces.n_keypoints ? ` ${traces.keypoints.length} of ${traces.n_keypoints} keypoints are here, those least likely.` : "";
+    const some = traces.keypoints.length < traces.n_keypoints ? ` Only the ${traces.keypoints.length} least confident of ${traces.n_keypoints} keypoints are shown.` : "";
     page.append(make("section", {}, make("h3", {}, "Traces"),
       make("p", { className: "quiet" }, `Lowest and highest of each moment, so that no jump is lost. Drag to zoom.${some}`),
       make("form", { className: "tools" }, make("label", {}, "Keypoint ", select), make("fieldset", { className: "owners" }, make("legend", { className: "hidden" }, "Models"), ...labels), reset),
