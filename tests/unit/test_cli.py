@@ -307,7 +307,7 @@ class TestConfigFile:
             "plan", "--config", "run.yaml", "--no-metrics", "-m", project.models[0]
         )
         assert code == 0
-        assert "1 × predictions, 1 × labelled" in text
+        assert "1 × predictions, 1 × report data, 1 × labelled" in text
 
     def test_unknown_names_are_named(self, project: Project) -> None:
         (project.root / "run.yaml").write_text("videos: v\nmodels: m\nout_dir: x\n")

@@ -60,7 +60,7 @@ def test_what_a_run_will_take() -> None:
 def test_a_machine_that_others_use() -> None:
     found = describe(Speeds(400, 200, 100, cpu_share=0.4), predictor("cpu"), VIDEO)
     assert found.status == "warning"
-    assert found.found.endswith("Other programs leave it 40% of the CPU")
+    assert found.found.endswith("Other programs were using the CPU: the trial got 40% of it")
     assert (
         describe(Speeds(400, 200, 100, cpu_share=0.4), predictor("cuda:0"), VIDEO).status == "ok"
     )
