@@ -63,7 +63,7 @@ def test_tasks_read_no_packets_to_describe_a_video(
                 index.scan_packets = None  # type: ignore[assignment]
                 super().__init__(*args)
 
-        def make(config: RunConfig) -> RayExecutor:
+        def make(config: RunConfig, _: Path) -> RayExecutor:
             return RayExecutor(config, worker_class=Refusing)
 
         monkeypatch.setattr(pipeline, "make_executor", make)
