@@ -177,7 +177,7 @@ def test_a_worker_that_does_not_see_the_drivers_disk_stops_the_run(
             elsewhere = tuple(f"/elsewhere{path}" for path in places.videos)
             return super().check_storage(IoPaths(elsewhere, places.roots, places.marker))
 
-    def make(config: RunConfig) -> RayExecutor:
+    def make(config: RunConfig, _: Path) -> RayExecutor:
         return RayExecutor(config, worker_class=Elsewhere)
 
     monkeypatch.setattr(pipeline, "make_executor", make)
