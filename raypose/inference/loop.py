@@ -107,8 +107,7 @@ def predict_views(
     size = batch_size or min((p.batch_size for p in predictors), default=1)
     batches = _until_stopped(source.batches(size), should_stop)
     members = [_Member(predictor) for predictor in predictors]
-    n_wanted = stop - start
-    report = on_progress and (lambda n_done: on_progress(min(n_done, n_wanted)))
+    report = on_progress and (lambda n_done: on_progress(min(n_done, stop - start)))
     with on_own_stream(device):
         _predict_all(batches, members, source, compute_threads, report)
         return [_results(member, source, indexes, start, stop) for member in members]

@@ -79,15 +79,12 @@ def find_recordings(
 ) -> tuple[list[Group], list[VideoSpec | Unusable], list[Problem]]:
     """Group the videos of each recording, and probe those of this shard, or `only` some.
 
-    All videos are named together, so that one has the same name whichever are probed.
-
     Returns:
         The recordings with at least one usable video; every video that was found, usable or not,
         in order; errors and notes.
 
     Raises:
-        UsageError: the views of models differ from those of the recordings, or no file is a
-            video.
+        UsageError: the views of models and recordings differ, or no file is a video.
     """
     found = files.videos
     views = grouping.views if grouping is not None else _view_names(config, models)
@@ -96,6 +93,7 @@ def find_recordings(
         grouping = _grouped([video.path for video in found], views)
         if config.eks:
             grouping = _as_named_before(grouping, config)
+    # All together, so that a video has the same name whichever are probed.
     given = GivenNames(_table_folders(config, models), ".csv")
     keys = dict(zip((video.path for video in found), name_videos(found, given), strict=True))
     parts = _parts(grouping, found, keys)
