@@ -62,7 +62,7 @@ def run_raypose(root: Path, model: Path, cache: Path, n_frames: int) -> dict[str
     for role in (DRIVER, PREDICT, CPU, STORE):
         assert role in peaks, (role, peaks)
     events = [json.loads(line) for line in next((out / "raypose").glob("*.jsonl")).open()]
-    predict_s = sum(e["seconds"] for e in events if e.get("kind") == "predict")
+    predict_s = sum(e["seconds"] for e in events if e.get("kind") == "predict" and "seconds" in e)
     (owner,) = (path for path in out.iterdir() if path.name != "raypose")
     tables = {path.name: path for path in (owner / "video_preds").glob("*.csv")}
     with tables[f"{video.stem}.csv"].open("rb") as table:
