@@ -127,7 +127,8 @@ say "${run[*]}"
 touch "$folder/run.log"
 "${run[@]}" > >(tee "$folder/run.log") 2>&1 &
 submitted=$!
-wait_for "$folder/run.log" "^ *[0-9]+% .*\| predict" "$submitted"
+wait_for "$folder/run.log" "Running on the Ray cluster" "$submitted"
+sleep 5 # tasks are under way: a file of output gets a line per minute, which would be too late
 say "worker-2 is killed, worker-3 joins"
 kill_session "$doomed"
 worker worker-3
