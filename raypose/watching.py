@@ -1,4 +1,4 @@
-"""`raypose watch`: a run over the videos that are there, then over each new one.
+"""`raypose watch`: a run over the existing videos, then over each new one.
 
 Nothing is remembered between two starts: the records of the outputs say what is finished, as for
 any run. Ray stays up while the watch waits; its GPUs are free meanwhile.

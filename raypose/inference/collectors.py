@@ -30,8 +30,8 @@ Image = tuple[int, int]
 _PAYS = 5
 
 
-class SampleCollector(Collector):
-    """Samples of frames in the CPU's memory: `SampledFrames`.
+class ImageCollector(Collector):
+    """What all collectors of samples know of a video and of the images made of its frames.
 
     Args:
         index: the video.
@@ -55,18 +55,27 @@ class SampleCollector(Collector):
     ) -> None:
         super().__init__(n_threads, fills_gaps=fills_gaps)
         self._size = index.height, index.width
-        self._coded = index.coded_size
+        self._coded, self._path = index.coded_size, index.path
         self._turns = index.rotation // 90
         self._images, self._way = images, way
         self._first, self._bboxes = first, bboxes
-        self._convert = RgbConverter(*index.coded_size)
+        self._convert = RgbConverter(*self._coded)
         self._at = 0
-        self._samples: dict[Image, NDArray[np.uint8]] = {}
         self._colours: list[Colours | None] = []
 
     @property
     def bytes_per_frame(self) -> int:
         return sum(12 * height * width for height, width in self._images)
+
+
+class SampleCollector(ImageCollector):
+    """Samples of frames in the CPU's memory: `SampledFrames`."""
+
+    def __init__(
+        self, index: VideoIndex, images: Sequence[Image], way: Way, **options: Any
+    ) -> None:
+        super().__init__(index, images, way, **options)
+        self._samples: dict[Image, NDArray[np.uint8]] = {}
 
     def begin(self, first: int, size: int) -> None:
         self._at = first - self._first

@@ -26,12 +26,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from raypose.inference.collectors import Image
+from raypose.inference.collectors import Image, ImageCollector
 from raypose.inference.colours import Colours, Kind, exact_colours
 from raypose.inference.preprocess import SampledFrames, gpu_way
 from raypose.inference.sampling import Plane, as_coded, gather, pixels_read, rgb_planes
 from raypose.video.index import VideoIndex
-from raypose.video.pixels import Collector, RgbConverter
 
 # Copying from one buffer goes on while the next one is filled.
 _N_BUFFERS, _BUFFER_BYTES = 3, 32 << 20
@@ -106,39 +105,20 @@ class _Ring:
         self._buffers.append((buffer, copied))
 
 
-class UploadCollector(Collector):
-    """Samples, on a device, of frames that the CPU has decoded; for the arguments see
-    `collectors.SampleCollector`."""
+class UploadCollector(ImageCollector):
+    """Samples, on a device, of frames that the CPU has decoded; for the options see
+    `collectors.ImageCollector`."""
 
     def __init__(
-        self,
-        index: VideoIndex,
-        images: Sequence[Image],
-        device: torch.device,
-        *,
-        first: int = 0,
-        bboxes: NDArray[np.int64] | None = None,
-        n_threads: int = 1,
-        fills_gaps: bool = False,
+        self, index: VideoIndex, images: Sequence[Image], device: torch.device, **options: Any
     ) -> None:
-        super().__init__(n_threads, fills_gaps=fills_gaps)
-        self._size = index.height, index.width
-        self._coded, self._path = index.coded_size, index.path
-        self._turns = index.rotation // 90
-        self._images, self._device, self._way = images, device, gpu_way()
-        self._first, self._bboxes = first, bboxes
-        self._convert = RgbConverter(*self._coded)
+        super().__init__(index, images, gpu_way(), **options)
+        self._device = device
         self._layouts: dict[Any, _Layout] = {}
         self._ring = _Ring(device)
         self._stream: Any = None
         self._chunk: _Chunk | None = None
-        self._at = 0
         self._samples: dict[Image, torch.Tensor] = {}
-        self._colours: list[Colours | None] = []
-
-    @property
-    def bytes_per_frame(self) -> int:
-        return sum(12 * height * width for height, width in self._images)
 
     def begin(self, first: int, size: int) -> None:
         if self._device.type == "cuda" and self._stream is None:
