@@ -59,9 +59,10 @@ class Count:
     def lost(self, worker: str, reason: str) -> None: ...
 
 
-def tasks(n_pairs: int) -> list[Task]:
+def tasks(first: int, n_pairs: int) -> list[Task]:
+    """The tasks of the pairs that are numbered from `first` on."""
     result: list[Task] = []
-    for i in range(n_pairs):
+    for i in range(first, first + n_pairs):
         videos = (VideoSpec(f"/v/{i}.mp4", str(i), 1000, 640, 480, 25.0, 40.0, str(i)),)
         predict = Predict(videos=videos, members=(), start=0, stop=1000, provenances=())
         load = Load(videos=videos, path="")
@@ -83,10 +84,11 @@ def measure(n_gpus: int, n_pairs: int, repeats: int) -> tuple[list[float], list[
     executor = RayExecutor(config, worker_class=Stub)
     assert executor.start([], 0, lambda what: None) == n_gpus
     seconds = []
-    for _ in range(repeats):
+    for repeat in range(repeats):
         count = Count()
+        added = tasks(repeat * n_pairs, n_pairs)  # an executor knows an id of a task once
         began = time.perf_counter()
-        executor.run(tasks(n_pairs), count)
+        executor.run(added, count)
         seconds.append(time.perf_counter() - began)
         assert len(set(count.finished_tasks)) == 3 * n_pairs
     peaks = ray.get([worker.actor.peak_mib.remote() for worker in executor.pool if worker.gpu])
