@@ -36,6 +36,14 @@ RAY_LOG = "ray.log"
 
 _FORMAT = ("codec", "pix_fmt", "rotation", "is_vfr")
 
+_LISTS = {
+    "videos": ("key",),
+    "tables": ("path",),
+    "outputs": ("video", "owner", "kind"),
+    "problems": ("subject", "message"),
+}
+"""The lists of `run.json`, and which fields tell the items of each apart."""
+
 
 def plan(config: RunConfig) -> Plan:
     """What `run` would do, without touching anything.
@@ -64,17 +72,31 @@ def run(config: RunConfig, *, display: Display | None = None, quiet: bool = Fals
         KeyboardInterrupt: it was stopped; finished outputs stay.
     """
     with _shown(display, quiet) as shown:
-        return run_some(config, None, shown)
+        result = run_some(config, None, shown)
+        write_report(result)
+        return result
 
 
 def run_some(
-    config: RunConfig, videos: Collection[str] | None, display: Display | None
+    config: RunConfig,
+    videos: Collection[str] | None,
+    display: Display | None,
+    *,
+    continues: bool = False,
 ) -> RunResult:
-    """`run` with these videos alone, of all that the arguments stand for; None for all."""
+    """`run` without the report, for these videos out of all that the arguments name.
+
+    Args:
+        config: what to run.
+        videos: paths; None for all.
+        display: is told what happens.
+        continues: whether this is one more part of the last run in the run directory, not a new
+            run.
+    """
     with scratch.used(config.scratch_dir, config.scratch_gb):
         run_dir = run_directory(config, config.output_dir)
         made = plan_run(config, run_dir=run_dir, only=videos)
-        result = _execute_plan(made, display)
+        result = _execute_plan(made, display, continues=continues)
         if result.made.get("smooth"):
             _describe_ensemble(made)
         return result
@@ -89,7 +111,9 @@ def smooth(
     """
     with _shown(display, quiet) as shown, scratch.used(config.scratch_dir, config.scratch_gb):
         made = plan_smoothing(config, run_dir=run_directory(config, config.eks_dir))
-        return _execute_plan(made, shown)
+        result = _execute_plan(made, shown)
+        write_report(result)
+        return result
 
 
 @contextmanager
@@ -130,7 +154,7 @@ def _describe_ensemble(made: Plan) -> None:
     describe_ensemble(root, members, tuple(views), made.config.eks_options)
 
 
-def _execute_plan(made: Plan, display: Display | None) -> RunResult:
+def _execute_plan(made: Plan, display: Display | None, *, continues: bool = False) -> RunResult:
     """Do what a plan says; raises as `run`."""
     began = time.perf_counter()
     result = RunResult.of(made)
@@ -143,8 +167,8 @@ def _execute_plan(made: Plan, display: Display | None) -> RunResult:
     log = run_log.RunLog(made.run_dir)
     executor = make_executor(made.config, made.run_dir)
     try:
-        log.describe(_description(made))
-        log.event("planned", **events.planned(made))
+        log.describe(_description(made), extend=_LISTS if continues else {})
+        log.event("planned", **events.planned(made), continues=continues)
         _execute_tasks(executor, result, log, display)
     except BaseException as error:
         log.event("stopped", error=f"{type(error).__name__}: {error}")
@@ -159,17 +183,20 @@ def _execute_plan(made: Plan, display: Display | None) -> RunResult:
         result.seconds = time.perf_counter() - began
         log.event("ended", seconds=round(result.seconds, 2), failures=len(result.failures))
         log.close()
-    if made.config.report:
-        _write_report(result)
     return result
 
 
-def _write_report(result: RunResult) -> None:
-    """Write the report of a run that has ended; a run without the one it asked for has failed."""
-    from raypose.report.html import write_report
+def write_report(result: RunResult) -> None:
+    """Write the report of a run that did something, if it asked for one.
+
+    A report that can't be written is a failure of the run.
+    """
+    if result.plan.done or not result.plan.config.report:
+        return
+    from raypose.report import html
 
     try:
-        result.report, _ = write_report(result.run_dir)
+        result.report, _ = html.write_report(result.run_dir)
     except Exception as error:  # the outputs are there, whatever the report met
         result.failures.append(replace(Failure.of("report", error), subject="report"))
 

@@ -62,23 +62,32 @@ def watch(
     _check_places(config)
     arrivals = Arrivals(verdict_of, settle_s=settle_s)
     waiting: Display | None = None
+    result: RunResult | None = None  # of the last run, until it is shown
+    n_runs = 0
     has_views = bool(config.views or config.calibration)
     with _cluster(config) as connection, sigterm_interrupts():
         try:
             while True:
                 with suppress(StorageError):  # it does not answer now: what is known stays
                     arrivals.look(_files(config), clock())
-                if ready := arrivals.take(clock()):
+                ready = arrivals.take(clock())
+                if result is not None:
+                    if not ready:
+                        # It shows all videos so far, so in a backlog it is written at the end.
+                        pipeline.write_report(result)
+                    with nullcontext() if connection is None else connection.shows_errors():
+                        on_result(result)
+                    result = None
+                if ready:
                     if waiting is not None:
                         waiting.ended()
                         waiting = None
                     # A recording may lack a view in one run and have it in the next.
                     videos = arrivals.taken if has_views else ready
-                    result = _run(config, videos, display())
+                    result = _run(config, videos, display(), continues=n_runs > 0)
                     if result is not None:
+                        n_runs += 1
                         has_views |= any(model.takes_views for model in result.plan.models)
-                        with nullcontext() if connection is None else connection.shows_errors():
-                            on_result(result)
                     continue
                 waiting = waiting or display()
                 if waiting is not None:
@@ -91,12 +100,14 @@ def watch(
                 waiting.ended()
 
 
-def _run(config: RunConfig, videos: list[str], display: Display | None) -> RunResult | None:
+def _run(
+    config: RunConfig, videos: list[str], display: Display | None, *, continues: bool
+) -> RunResult | None:
     """Run these videos; None where they are gone again."""
     try:
         if display is not None:
             display.planning()
-        return pipeline.run_some(config, videos, display)
+        return pipeline.run_some(config, videos, display, continues=continues)
     except UsageError:
         if _files(config):
             raise

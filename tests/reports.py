@@ -101,6 +101,8 @@ def describe_run(
     failures: Mapping[str, str] | None = None,
     n_frames: int = 400,
     fps: float = 25.0,
+    continues: bool = False,
+    began: float = BEGAN,
 ) -> Path:
     """`run.json` and the log of a run of these; returns the run directory.
 
@@ -111,6 +113,8 @@ def describe_run(
         failures: key of a video → why it could not be predicted.
         n_frames: of every video.
         fps: of every video.
+        continues: whether it is one more part of the run before.
+        began: its first event, in seconds since the epoch.
     """
     failures = failures or {}
     log = run_log.RunLog(out / "raypose")
@@ -141,12 +145,12 @@ def describe_run(
         for event in (_predicted(key, len(models), failures.get(key), n_frames), _metrics(key))
     ]
     events = [
-        {"event": "planned", "n_recordings": len(videos)},
+        {"event": "planned", "n_recordings": len(videos), "continues": continues},
         {"event": "started", "on": "2 CPU workers", "n_tasks": len(done)},
         *({"event": "task finished", **event} for event in done),
         {"event": "ended", "failures": len(failures)},
     ]
-    lines = [json_text({"time": BEGAN + 2 * i, **event}) for i, event in enumerate(events)]
+    lines = [json_text({"time": began + 2 * i, **event}) for i, event in enumerate(events)]
     text = "\n".join(lines) + "\n"
     with (log.directory / "events.jsonl").open("a", encoding="utf-8") as file:
         file.write(text)

@@ -31,10 +31,10 @@ def test_a_run_without_the_report_that_it_asked_for_has_failed(tmp_path: Path) -
     project = Project(tmp_path)
     project.video()
     result = RunResult(project.plan(), describe_run(tmp_path / "out", ["cam"], ["a"]))
-    pipeline._write_report(result)
+    pipeline.write_report(result)
     assert result.ok and result.report == result.run_dir / "report.html"
     result.report.unlink()
     result.report.mkdir()  # in its way
-    pipeline._write_report(result)
+    pipeline.write_report(result)
     (failure,) = result.failures
     assert failure.step == "report" and result.exit_code == 1

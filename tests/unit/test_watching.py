@@ -24,11 +24,13 @@ class Rig:
 
     Attributes:
         runs: the videos of each run that had something to do, by their names.
+        reports: how many runs there had been at each report.
         told: what the display was told that the watch waits for.
     """
 
     def __init__(self, project: Project, *scenes: Callable[[], object]) -> None:
         self.runs: list[list[str]] = []
+        self.reports: list[int] = []
         self.told: list[str] = []
         self.n_results = 0
         self._project = project
@@ -54,14 +56,19 @@ class Rig:
     def ended(self) -> None:
         """Nothing to close."""
 
-    def run(self, config: RunConfig, videos: Any, display: Any) -> RunResult:
+    def run(self, config: RunConfig, videos: Any, display: Any, *, continues: bool) -> RunResult:
         """In the place of `pipeline.run_some`: commits something under every output."""
+        assert continues == (self.n_results > 0)
         plan = plan_run(config, run_dir=self._project.root / "run", only=videos)
         if plan.pending:
             self.runs.append(sorted(v.video.key for r in plan.pending for v in r.videos))
         for recording in plan.pending:
             commit_all(recording)
         return RunResult(plan, plan.run_dir)
+
+    def report(self, result: RunResult) -> None:
+        """In the place of `pipeline.write_report`."""
+        self.reports.append(len(self.runs))
 
     def _result(self, result: RunResult) -> None:
         self.n_results += 1
@@ -83,6 +90,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
 def start(project: Project, monkeypatch: pytest.MonkeyPatch, *scenes: Callable[[], object]) -> Rig:
     rig = Rig(project, *scenes)
     monkeypatch.setattr(pipeline, "run_some", rig.run)
+    monkeypatch.setattr(pipeline, "write_report", rig.report)
     return rig
 
 
@@ -103,6 +111,7 @@ def test_videos_are_processed_as_they_arrive(
     rig = start(project, monkeypatch, lambda: project.video("a.mp4"), record, finish)
     rig.watch()
     assert rig.runs == [["a"], ["late"]]
+    assert rig.reports == [1, 2]
     assert rig.told[0] == "Waiting for videos, 0 processed"
     assert any("1 still changing (late.mp4)" in text for text in rig.told)
     assert any("1 not finished (late.mp4: the recording was never" in text for text in rig.told)

@@ -148,13 +148,12 @@ def _overview(run: RunFacts, videos: Sequence[VideoFacts]) -> dict[str, Any]:
 
 
 def _workers(run: RunFacts) -> list[dict[str, Any]]:
-    running_s = max(1e-9, run.ended - (run.started or run.began))
     return [
         {
             "name": shown(name),
             "frames_per_s": worker.frames_per_s,
             "n_frames": worker.n_frames,
-            "busy": min(1.0, worker.busy_s / running_s),
+            "busy": min(1.0, worker.busy_s / run.running_s),
             "waited": worker.waited_s / worker.predict_s if worker.predict_s else None,
             "n_tasks": worker.n_tasks,
         }

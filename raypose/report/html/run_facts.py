@@ -6,7 +6,6 @@ version, torn, or another program's: what does not fit is left out.
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
@@ -15,10 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from raypose.errors import OutputError
-from raypose.storage import regular_files
-from raypose.storage.run_log import DESCRIPTION, read_events
+from raypose.storage.run_log import read_description, read_events
 
-_MAX_BYTES = 1 << 28
 _MUCH = 0.3  # the share of the time from which something limits a run
 
 
@@ -57,6 +54,7 @@ class RunFacts:
     began: float = 0.0
     started: float = 0.0  # when its workers were ready
     ended: float = 0.0
+    idle_s: float = 0.0  # between the parts of a run that waited for new videos
     state: str = ""  # `ended`, `stopped`, or empty where the log says neither
     failures: list[Failed] = field(default_factory=list)
     notes: list[tuple[str, str]] = field(default_factory=list)  # subject, sentence
@@ -87,7 +85,12 @@ class RunFacts:
 
     @property
     def wall_s(self) -> float:
-        return max(0.0, self.ended - self.began)
+        return max(0.0, self.ended - self.began - self.idle_s)
+
+    @property
+    def running_s(self) -> float:
+        """Seconds since its workers were ready, above 0."""
+        return max(1e-9, self.ended - (self.started or self.began) - self.idle_s)
 
     @property
     def n_frames(self) -> int:
@@ -96,7 +99,7 @@ class RunFacts:
 
 def read_run(run_dir: Path) -> RunFacts:
     """The last run in a directory; without facts where the directory holds none."""
-    facts = RunFacts(_description(run_dir))
+    facts = RunFacts(read_description(run_dir))
     for problem in _mappings(facts.description.get("problems")):
         words = [_text(problem, name) for name in ("subject", "message", "hint")]
         if problem.get("fatal") is True:
@@ -106,7 +109,9 @@ def read_run(run_dir: Path) -> RunFacts:
     at_planning = list(facts.failures), list(facts.notes)
     try:
         for event in read_events(run_dir):
-            if event["event"] == "planned":
+            if event["event"] == "planned" and event.get("continues") is True:
+                facts.idle_s += event["time"] - (facts.ended or event["time"])
+            elif event["event"] == "planned":
                 facts = RunFacts(facts.description, began=event["time"])
                 facts.failures, facts.notes = list(at_planning[0]), list(at_planning[1])
             _take(event, facts)
@@ -119,7 +124,8 @@ def _take(event: Mapping[str, Any], facts: RunFacts) -> None:
     facts.ended = event["time"]
     match event["event"]:
         case "started":
-            facts.on, facts.started = _text(event, "on"), event["time"]
+            facts.on = _text(event, "on")
+            facts.started = facts.started or event["time"]
         case "stopped":
             facts.state = "stopped"
         case "ended" if facts.state != "stopped":
@@ -167,8 +173,7 @@ def bottleneck(facts: RunFacts) -> tuple[str, str]:
     start_up = max(0.0, facts.started - facts.began) / facts.wall_s
     if start_up > 0.5:
         return "start-up", f"Workers were ready after {start_up:.0%} of the run's time."
-    running_s = max(1e-9, facts.ended - (facts.started or facts.began))
-    busy = max((w.busy_s / running_s for w in predicting), default=0.0)
+    busy = max((w.busy_s / facts.running_s for w in predicting), default=0.0)
     if predicting and busy > 2 * _MUCH:
         return _of_prediction(facts, busy)
     others = {kind: seconds for kind, seconds in facts.seconds.items() if kind != "predict"}
@@ -197,15 +202,6 @@ def _of_prediction(facts: RunFacts, busy: float) -> tuple[str, str]:
     if part == "decode_s" and facts.gpu:
         sentence += " --decoder nvdec decodes on the GPU; --workers-per-gpu 2 shares it."
     return name, sentence
-
-
-def _description(run_dir: Path) -> Mapping[str, Any]:
-    try:
-        content = regular_files.read_file(run_dir / DESCRIPTION, _MAX_BYTES)
-        found = json.loads(content.decode(errors="surrogateescape"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _mappings(value: Any) -> Iterator[Mapping[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from raypose.report.html.run_facts import RunFacts, Worker, bottleneck, read_run
-from tests.reports import WORKER, describe_run
+from tests.reports import BEGAN, WORKER, describe_run
 
 
 def test_times_failures_and_speed(tmp_path: Path) -> None:
@@ -32,6 +32,19 @@ def test_times_failures_and_speed(tmp_path: Path) -> None:
 def test_of_several_runs_the_last_counts(tmp_path: Path) -> None:
     describe_run(tmp_path, ["a"], ["m"], failures={"a": "is broken"})
     assert not read_run(describe_run(tmp_path, ["a"], ["m"])).failures
+
+
+def test_the_parts_of_a_run_that_waited_for_videos(tmp_path: Path) -> None:
+    for part in range(2):
+        describe_run(
+            tmp_path, ["ab"[part]], ["m"], failures={"ab"[part]: "is broken"}, continues=part > 0,
+            began=BEGAN + 1000 * part,
+        )  # fmt: skip
+    run = read_run(tmp_path / "raypose")
+    alone = read_run(describe_run(tmp_path / "alone", ["a"], ["m"], failures={"a": "is broken"}))
+    assert [failed.subject for failed in run.failures] == ["a · a", "a · b"]
+    assert run.began == BEGAN and run.wall_s == 2 * alone.wall_s
+    assert run.running_s == run.wall_s - (alone.wall_s - alone.running_s)
 
 
 def test_without_a_log_there_are_no_facts(tmp_path: Path) -> None:
