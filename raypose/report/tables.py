@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from raypose.results import RunResult
 
 _MOST_ROWS = 40
+_WIDE = 110  # columns; a narrower terminal shows less about each video
 _MOST_NAMED = 3
 _PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 # When it is worth telling that GPUs waited: in a run that took this long, for this share of it.
@@ -32,17 +33,18 @@ _LONG_S, _MUCH = 60.0, 0.3
 
 def print_plan(console: Console, plan: Plan) -> None:
     """What would run, what is finished, which problems there are, and the disk space it takes."""
+    names = ShortNames.of(plan)
     numbers = [Column(name, justify="right") for name in ("frames", "length")]
-    rest = ("size", "format", "model", "to do", "done")
-    table = Table("video", *numbers, *rest, box=box.SIMPLE_HEAD)
+    about = ("size", "format") if console.width >= _WIDE else ()
+    table = Table("video", *numbers, *about, "model", "to do", "done", box=box.SIMPLE_HEAD)
     videos = [video for recording in plan.recordings for video in recording.videos]
     for video in videos[:_MOST_ROWS]:
-        _add_video(table, video)
+        _add_video(table, video, names, 3 + len(about))
     console.print(table)
     if len(videos) > _MOST_ROWS:
         console.print(f"… and {len(videos) - _MOST_ROWS} more videos")
     _print_recordings(console, plan)
-    print_problems(console, plan.problems, ShortNames.of(plan))
+    print_problems(console, plan.problems, names)
     _print_totals(console, plan)
 
 
@@ -59,7 +61,8 @@ def _print_recordings(console: Console, plan: Plan) -> None:
         console.print(f"… and {len(several) - _MOST_ROWS} more recordings")
 
 
-def _add_video(table: Table, plan: VideoPlan) -> None:
+def _add_video(table: Table, plan: VideoPlan, names: ShortNames, n_about: int) -> None:
+    """One row per model; the first one has `n_about` cells about the video."""
     video = plan.video
     first = (
         markup(video.key),
@@ -69,11 +72,16 @@ def _add_video(table: Table, plan: VideoPlan) -> None:
         markup(video.format),
     )
     for i, output in enumerate(plan.outputs):
-        cells = first if i == 0 else ("",) * len(first)
-        table.add_row(*cells, markup(output.owner.name), *_standing(output))
+        cells = first[:n_about] if i == 0 else ("",) * n_about
+        table.add_row(*cells, markup(names.model(output.owner.name)), *_standing(output))
 
 
 def _standing(output: OutputPlan) -> tuple[str, str]:
+    """What is to do of a table's steps, and what is done."""
+    if all(planned.done for planned in output.steps):
+        return "–", "everything"
+    if all(planned.reason == "missing" for planned in output.steps):
+        return "everything", "–"
     to_do = []
     for planned in output.missing:
         why = "" if planned.reason in ("missing", "--overwrite") else f" ({planned.reason})"

@@ -59,11 +59,20 @@ class TestPlan:
         assert "1,500" in line
         assert "1 min 00 s" in line
         assert "32×32" in line
-        assert "predictions, metrics" in line and "labelled video" in line
-        assert "smoothing, metrics" in text
+        assert text.count("everything   –") == 3  # two models and EKS
         assert "To do for 1 of 1 videos: 2 × predictions, 3 × metrics" in text
+        assert "3 × labelled video" in text and "1 × smoothing" in text
         assert "3,000 frames to predict" in text
         assert "are free" in text
+
+    def test_a_narrow_terminal(self, project: Project) -> None:
+        project.video("a recording of 2026.mp4")
+        file = io.StringIO()
+        print_plan(Console(file=file, width=80, _environ={}), project.plan(eks=True))
+        lines = file.getvalue().splitlines()
+        (line,) = (line for line in lines if "recording" in line)
+        assert line.split()[:4] == ["a", "recording", "of", "2026"]
+        assert "everything" in line and "…" not in line
 
     def test_how_videos_are_coded(self, project: Project) -> None:
         project.video("a.mp4")
