@@ -69,7 +69,7 @@ def _show(execute: Callable[..., RunResult], config: RunConfig | SmoothConfig, o
     except BrokenPipeError as error:
         hint = "Finished outputs are kept; run the same command again."
         raise RayposeError(
-            "the run was stopped, as the reader of its output ended", hint=hint
+            "the run was stopped because the program that reads its output ended", hint=hint
         ) from error
     except BaseException as error:
         out.error(error)
