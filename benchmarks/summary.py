@@ -160,9 +160,8 @@ def table(found: list[Row]) -> str:
 def notes(found: list[Row]) -> str:
     """What the memory column counts, and what was not measured."""
     text = (
-        "\n\nMemory is the peak of a process. A side is one process, except where driver and "
-        "worker are named (the larger of GPU worker and CPU actor), and `generate_labeled_video`, "
-        "whose encoder, a process besides, is left out."
+        "\n\nMemory is the peak of one process; *worker* is the larger of GPU worker and CPU "
+        "actor. The encoder process of `generate_labeled_video` is not counted."
     )
     missing = [row.part for row in found if not row.memory]
     if missing:
@@ -183,11 +182,11 @@ def memory_against_length() -> str:
     short, long = recorded["runs"][0], recorded["runs"][-1]
     tables, peaks = recorded["tables"], long["peak_mib"]
     return (
-        f"\n\nOne video of {long['frames']:,} frames in a run on Ray took at most "
-        f"{peaks['GPU worker']['own']} MiB of its own in the worker, network and torch included "
+        f"\n\nWithout shared memory, one video of {long['frames']:,} frames in a run on Ray took "
+        f"at most {peaks['GPU worker']['own']} MiB in the worker, including network and torch "
         f"({short['peak_mib']['GPU worker']['own']} MiB with {short['frames']:,} frames), "
-        f"{peaks['CPU actor']['own']} MiB in a CPU actor, {peaks['driver']['own']} MiB in the "
-        f"driver and {peaks['object store']['shared']} MiB in the object store; EKS and metrics "
+        f"{peaks['CPU actor']['own']} MiB in a CPU actor and {peaks['driver']['own']} MiB in the "
+        f"driver; the object store took {peaks['object store']['shared']} MiB. EKS and metrics "
         f"of {tables['frames']:,} × {tables['keypoints']} × {tables['members']} in memory took "
         f"{tables['eks']['peak_mib']} and {tables['metrics']['peak_mib']} MiB."
     )
@@ -202,8 +201,8 @@ def startup() -> str:
     took = {name: seconds(side) for name, side in recorded["sides"].items()}
     return (
         f"\n\n`raypose --help` takes {took['help']}; `raypose plan` of {recorded['videos']:,} "
-        f"videos of {n_each:,} frames {took['plan']} the first time and {took['planned again']} "
-        "again."
+        f"videos of {n_each:,} frames takes {took['plan']} the first time and "
+        f"{took['planned again']} when repeated."
     )
 
 

@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 COMMANDS = {
     "run": ("run", "Run every model on every video: predictions, metrics, labelled videos, EKS."),
     "plan": ("run", "Show what run would do with the same arguments, without changing anything."),
-    "smooth": ("run", "Smooth existing tables of predictions, of any tool, with EKS."),
-    "watch": ("run", "Stay, and run every model on each new video as soon as it is complete."),
+    "smooth": (
+        "run",
+        "Smooth existing prediction tables of Lightning Pose, DeepLabCut or SLEAP with EKS.",
+    ),
+    "watch": ("run", "Keep running, and run every model on each new video once it is complete."),
     "process-videos": (
         "pose_app",
         "Run one model on a directory of videos, with the Pose-app's arguments and file names.",
@@ -36,20 +39,20 @@ COMMANDS = {
     ),
     "doctor": (
         "doctor",
-        "Check this machine: GPUs, Ray, disks, limits, versions; and time a model on a video.",
+        "Check this machine (GPUs, Ray, disks, limits, versions), and time a model on a video.",
     ),
     "report": (
         "report",
-        "Write the report of a run: which videos and moments need a look, as one HTML file.",
+        "Rewrite the report of a run: one HTML file with the videos and moments that need a look.",
     ),
     "suggest": (
         "labels",
         "Choose the frames of a finished run whose labels would help most, and write them as a "
-        "labelling project with the predictions as first guesses.",
+        "labelling project with predictions as first guesses.",
     ),
     "evaluate": (
         "labels",
-        "Pixel errors of each model and of the smoothed ensemble on labelled frames.",
+        "Compute pixel errors of each model and of the smoothed ensemble on labelled frames.",
     ),
     "submit": (
         "cluster",
@@ -60,7 +63,7 @@ COMMANDS = {
     "status": ("cluster", "Show the progress of a run, on this machine or another."),
     "demo": (
         "demo",
-        "Make a small example project, train two models, and do a complete run on it.",
+        "Make a small example project, train two models, and run everything on it.",
     ),
 }
 """Each command's module and what `raypose --help` says about it, in the order shown there."""
@@ -85,7 +88,7 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     cls=_Commands,
     name="raypose",
-    help="Run Lightning Pose models on many, or very large, videos, on every GPU there is.",
+    help="Run Lightning Pose models on many or very long videos, on every available GPU.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

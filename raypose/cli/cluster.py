@@ -30,7 +30,9 @@ Address = Annotated[
         show_default=False,
     ),
 ]
-JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job; see raypose jobs.")]
+JobId = Annotated[
+    str, typer.Argument(metavar="JOB", help="Id of the job, as listed by raypose jobs.")
+]
 
 # Settings that name paths, which the cluster must see as they are written.
 _PATHS = (
@@ -47,7 +49,7 @@ def submit(
         list[str] | None,
         typer.Argument(
             metavar="-- run",
-            help="The run, written as on one machine: -- run …",
+            help="The run, with the arguments of raypose run: -- run …",
             show_default=False,
         ),
     ] = None,
@@ -61,7 +63,7 @@ def submit(
         ),
     ] = None,
     no_wait: Annotated[
-        bool, typer.Option("--no-wait", help="Return once the job is sent.")
+        bool, typer.Option("--no-wait", help="Return as soon as the job is sent.")
     ] = False,
     follow: Annotated[
         str | None,
@@ -72,8 +74,8 @@ def submit(
         typer.Option(
             "--code",
             metavar="here|image",
-            help="The raypose to use: [b]here[/] sends the one of this machine, [b]image[/] uses "
-            "the one installed on the cluster.",
+            help="Which raypose to use: [b]here[/] sends this machine's, [b]image[/] uses the one "
+            "installed on the cluster.",
         ),
     ] = "here",
 ) -> int:
@@ -133,11 +135,12 @@ def stop(job_id: JobId, address: Address) -> int:
 @command
 def status(
     run_dir: Annotated[
-        Path, typer.Argument(metavar="DIR", help="The run's -o, or its --run-dir.")
+        Path,
+        typer.Argument(
+            metavar="DIR", help="Output directory (-o) of the run, or its run directory."
+        ),
     ],
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Follow the run until it is over.")
-    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow the run until it ends.")] = False,
 ) -> int:
     """Show the progress of a run, on this machine or another."""
     from raypose.report.status import read_status

@@ -15,13 +15,13 @@ from raypose.text import markup
 @app.command("demo")
 @command
 def demo(
-    directory: Annotated[Path, typer.Argument(help="Directory of the demo's project.")] = Path(
+    directory: Annotated[Path, typer.Argument(help="Directory for the example project.")] = Path(
         "raypose-demo"
     ),
     inline: Inline = None,
     device: Device = None,
 ) -> int:
-    """Make a small example project, train two models, and do a complete run on it."""
+    """Make a small example project, train two models, and run everything on it."""
     from raypose.demo import run_demo
     from raypose.report.tables import print_result
     from raypose.report.terminal import live_display

@@ -25,12 +25,12 @@ _NAME_WIDTH = 13
 @command
 def doctor(
     model: Annotated[
-        str | None, typer.Argument(help="Model directory: is it usable?", show_default=False)
+        str | None, typer.Argument(help="Model directory to check.", show_default=False)
     ] = None,
     video: Annotated[
         str | None,
         typer.Argument(
-            help="Video: with a model, a trial of ten seconds tells how fast a run will be.",
+            help="Video to check; with a model, a ten-second trial measures how fast a run is.",
             show_default=False,
         ),
     ] = None,
@@ -39,11 +39,11 @@ def doctor(
     as_json: Annotated[
         bool,
         typer.Option(
-            "--json", help="Print JSON for a bug report, without names of user and machine."
+            "--json", help="Print JSON for a bug report, without the names of user and machine."
         ),
     ] = False,
 ) -> int:
-    """Check this machine: GPUs, Ray, disks, limits, versions; and time a model on a video."""
+    """Check this machine (GPUs, Ray, disks, limits, versions), and time a model on a video."""
     from raypose import doctor
 
     asked = doctor.Asked(model or "", video or "", scratch_dir or "", device or "auto")

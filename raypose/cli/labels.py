@@ -12,7 +12,7 @@ from raypose.text import json_text
 
 _RunOutput = typer.Argument(
     metavar="DIR",
-    help="The -o of a run; a model directory, if it was run without.",
+    help="Output directory (-o) of a run; without -o, the model directory.",
 )
 
 
@@ -26,18 +26,18 @@ def suggest(
             "--output-dir",
             "-o",
             metavar="PATH",
-            help="Directory of the labelling project. It may exist; no file in it is changed, and "
-            "frames that are labelled in it are left out.",
+            help="Directory of the labelling project. If it exists, its files are not changed, "
+            "and frames near those that it lists already are left out.",
         ),
     ],
-    n: Annotated[int, typer.Option("--frames", "-n", min=1, help="How many frames.")] = 50,
+    n: Annotated[int, typer.Option("--frames", "-n", min=1, help="Number of frames.")] = 50,
     format: Annotated[
         Literal["lp", "dlc"],
-        typer.Option("--format", help="Project of Lightning Pose or of DeepLabCut."),
+        typer.Option("--format", help="Project of Lightning Pose (lp) or DeepLabCut (dlc)."),
     ] = "lp",
 ) -> int:
     """Choose the frames of a finished run whose labels would help most, and write them as a
-    labelling project with the predictions as first guesses."""
+    labelling project with predictions as first guesses."""
     from raypose.labels.suggest import suggest
     from raypose.report.labels import print_written
 
@@ -50,19 +50,24 @@ def suggest(
 def evaluate(
     labels: Annotated[
         str,
-        typer.Argument(metavar="LABELS", help="CSV of labels, as Lightning Pose's CollectedData."),
+        typer.Argument(
+            metavar="LABELS",
+            help="CSV file of labels, such as Lightning Pose's CollectedData.csv.",
+        ),
     ],
     directory: Annotated[str, _RunOutput],
     n_worst: Annotated[
-        int, typer.Option("--worst", min=0, help="How many of the worst frames to list.")
+        int, typer.Option("--worst", min=0, help="Number of worst frames to list.")
     ] = 10,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     csv: Annotated[
         Path | None,
-        typer.Option("--csv", metavar="PATH", help="Write the error of every keypoint here."),
+        typer.Option(
+            "--csv", metavar="PATH", help="Write the error of every keypoint to this file."
+        ),
     ] = None,
 ) -> int:
-    """Pixel errors of each model and of the smoothed ensemble on labelled frames."""
+    """Compute pixel errors of each model and of the smoothed ensemble on labelled frames."""
     from raypose.labels.evaluate import evaluate
     from raypose.report.labels import print_evaluation, write_errors
 

@@ -73,12 +73,12 @@ _OF_RUN = _parameters(RunConfig)
 DataDir, Inline, Device = _OF_RUN["data_dir"], _OF_RUN["inline"], _OF_RUN["device"]
 ScratchDir = _OF_RUN["scratch_dir"]
 
-_CONFIG_HELP = "YAML file with these settings; what the command line says wins over it."
+_CONFIG_HELP = "YAML file with these settings; the command line takes precedence."
 _ConfigFile = Annotated[str | None, typer.Option("--config", metavar="PATH", help=_CONFIG_HELP)]
 
 
-_JSON = "Write one event per line to the standard output, for programs; see docs/events.md."
-_QUIET = "Write nothing but errors."
+_JSON = "Print one JSON event per line, for programs; see docs/events.md."
+_QUIET = "Print nothing but errors."
 SHOWN = {
     "json_lines": Annotated[bool | None, typer.Option("--json", help=_JSON)],
     "quiet": Annotated[bool | None, typer.Option("--quiet", "-q", help=_QUIET)],

@@ -27,7 +27,7 @@ def _true_or_false(what: str) -> Any:
 
 Metrics = Annotated[Any, _true_or_false("compute temporal norm and PCA errors")]
 LabelFull = Annotated[Any, _true_or_false("draw whole labelled videos")]
-LabelSnippet = Annotated[Any, _true_or_false("draw labelled snippets (of 30 s)")]
+LabelSnippet = Annotated[Any, _true_or_false("draw labelled snippets of 30 s")]
 ComputeEks = Annotated[Any, _true_or_false("smooth the ensemble with EKS")]
 
 
@@ -64,7 +64,7 @@ def process_videos_ensemble(
     label_full: LabelFull,
     label_snippet: LabelSnippet,
     compute_eks: ComputeEks,
-    eks_dir: Annotated[Path, typer.Argument(help="Directory of the smoothed tables.")],
+    eks_dir: Annotated[Path, typer.Argument(help="Directory for the smoothed tables.")],
     inline: Inline = None,
     device: Device = None,
     data_dir: DataDir = None,

@@ -10,8 +10,8 @@ import typer
 from raypose.cli.base import app, command, console
 from raypose.text import markup
 
-_DIRECTORY = "The outputs of a run (-o), or its run directory."
-_OUTPUT = "HTML file to write; the summary goes beside it."
+_DIRECTORY = "Output directory (-o) of a run, or its run directory."
+_OUTPUT = "HTML file to write; the summary goes beside it, as .csv."
 
 
 @app.command("report")
@@ -28,7 +28,7 @@ def report(
         ),
     ] = None,
 ) -> int:
-    """Write the report of a run: which videos and moments need a look, as one HTML file."""
+    """Rewrite the report of a run: one HTML file with the videos and moments that need a look."""
     from raypose.report.html import write_report
 
     page, summary = write_report(directory, output)

@@ -69,7 +69,7 @@ def _show(execute: Callable[..., RunResult], config: RunConfig | SmoothConfig, o
     except BrokenPipeError as error:
         hint = "Finished outputs are kept; run the same command again."
         raise RayposeError(
-            "the run was stopped, as the reader of its output ended", hint=hint
+            "the run was stopped because the program that reads its output ended", hint=hint
         ) from error
     except BaseException as error:
         out.error(error)
@@ -96,20 +96,20 @@ def _plan(config: RunConfig) -> int:
 
 
 def _smooth(config: SmoothConfig, json_lines: bool = False, quiet: bool = False) -> int:
-    """Smooth existing tables of predictions, of any tool, with EKS."""
+    """Smooth existing prediction tables of Lightning Pose, DeepLabCut or SLEAP with EKS."""
     from raypose.pipeline import smooth
 
     return _show(smooth, config, Output(json_lines, quiet))
 
 
-_SETTLE = "A video is complete when it has not changed for so long. [dim]\\[30][/]"
+_SETTLE = "A video is complete when its file has not changed for this long. [dim]\\[30][/]"
 _Settle = Annotated[float | None, typer.Option("--settle", metavar="SECONDS", help=_SETTLE, min=0)]
 
 
 def _watch(
     config: RunConfig, json_lines: bool = False, quiet: bool = False, settle: float | None = None
 ) -> int:
-    """Stay, and run every model on each new video as soon as it is complete."""
+    """Keep running, and run every model on each new video once it is complete."""
     from raypose.watching import SETTLE_S, watch
 
     out = Output(json_lines, quiet)

@@ -89,9 +89,9 @@ class EksOptions(Checked):
     ] = EMPTY
     """Keypoints that share one smoothing parameter."""
     keypoints: Annotated[Names, Option(_PANEL, ("--eks-keypoints",), default="all")] = EMPTY
-    """Keypoints to smooth."""
+    """Keypoints to smooth; the smoothed table has no others."""
     mirrored: Annotated[Names, Option(_PANEL)] = EMPTY
-    """Suffixes of the keypoint names that tell mirrored views apart: with top,bot paw_top and
+    """Endings of the keypoints' names that distinguish mirrored views: with top,bot, paw_top and
     paw_bot are the same point."""
     avg_mode: Annotated[Literal["median", "mean"], Option(_PANEL)] = "median"
     """How the members' predictions are averaged."""
@@ -107,7 +107,7 @@ class EksOptions(Checked):
     n_latent: AtLeastThree = 3
     """Several views: dimensions of their common subspace."""
     min_members: Annotated[AtLeastTwo | None, Option(_PANEL, default="all")] = None
-    """Smooth a recording for which at least this many members exist."""
+    """Smooth a recording if at least this many members can be used."""
 
     @property
     def takes_calibration(self) -> bool:

@@ -65,13 +65,13 @@ class Settings(Checked):
     """Whether networks run, and GPUs are wanted."""
 
     eks_dir: Annotated[Place, Option(OUTPUTS)] = NOTHING
-    """Directory or URL of the smoothed tables."""
+    """Directory or URL for the smoothed tables."""
     run_dir: Annotated[LocalPlace, Option(OUTPUTS, default=_RUN_DIRS)] = NOTHING
-    """Directory of the run's log and state."""
+    """Directory for the run's settings, log and report."""
     layout: Annotated[Layout, Option(OUTPUTS)] = "app"
     """File names of the Lightning Pose app or of the Pose-app."""
     report: Annotated[Flag, Option(OUTPUTS, ("--report/--no-report",))] = True
-    """Write a report of the run: report.html in the run directory."""
+    """Write a report: report.html in the run directory."""
     overwrite: Annotated[Flag, Option(OUTPUTS)] = False
     """Redo finished outputs."""
 
@@ -88,13 +88,14 @@ class Settings(Checked):
         Allowed("I/N, with I from 0 to N − 1", "I/N"),
         Option(VIEWS),
     ] = NOTHING
-    """Do only part I of N equal parts of the recordings, counted from 0."""
+    """Process only part I of N of the recordings, counted from 0."""
 
     allow_unsafe_checkpoint: Annotated[Flag, Option(MODELS)] = False
-    """Load checkpoints that need full unpickling, which can run code of whoever wrote the file."""
+    """Load checkpoints that need full unpickling, which can run any code: only for files that you
+    trust."""
 
     device: Annotated[Device, Option(GPUS)] = "auto"
-    """Where networks run; auto takes a GPU if there is one."""
+    """Where networks run; auto uses a GPU if there is one."""
     gpus: Annotated[Count | None, Option(GPUS, default="all")] = None
     """Number of GPUs to use."""
     workers_per_gpu: Annotated[Count, Option(GPUS)] = 1
@@ -103,7 +104,7 @@ class Settings(Checked):
     """Ray cluster to join: HOST:PORT, or auto for the one on this machine; local starts one for
     this run."""
     cpus: Annotated[Count | None, Option(MACHINES, default="all")] = None
-    """CPU cores to use, of those that the process may use."""
+    """Number of CPU cores to use, of those available to this process."""
     inline: Annotated[Flag, Option(MACHINES)] = False
     """Run everything in this process, without Ray."""
     stall_timeout_s: Annotated[Seconds, Option(MACHINES, ("--stall-timeout",))] = 600.0
@@ -142,9 +143,9 @@ class RunConfig(Settings):
     videos: Annotated[Texts, Option("", ("videos",))] = EMPTY
     """Video files, directories, globs or URLs."""
     models: Annotated[Texts, Option(MODELS, ("--model", "-m"), repeat=True)]
-    """Directory or URL of a trained model; of each member, for an ensemble."""
+    """Directory or URL of a trained model; give each member of an ensemble."""
     data_dir: Annotated[LocalPlace, Option(MODELS)] = NOTHING
-    """The training data, which PCA metrics need, if no longer where the model's config says."""
+    """Directory of the training data, which PCA metrics need, if it has moved since training."""
     overrides: Annotated[
         Takes[tuple[str, ...], str | Iterable[str]],
         ONE_OR_MANY,
@@ -156,7 +157,7 @@ class RunConfig(Settings):
     output_dir: Annotated[
         Place, Option(OUTPUTS, ("--output-dir", "-o"), default="the model directories")
     ] = NOTHING
-    """Directory or URL of all outputs."""
+    """Directory or URL for all outputs."""
     metrics: Annotated[Flag, Option(OUTPUTS, ("--metrics/--no-metrics",))] = True
     """Compute temporal norm and PCA errors."""
     label: Annotated[
@@ -167,30 +168,30 @@ class RunConfig(Settings):
     """Labelled videos. full: the whole video with its predictions drawn; snippet: the 30 s with
     the highest motion energy."""
     worst: Annotated[Count | None, Option(OUTPUTS, default="none")] = None
-    """Cut and label clips of this many moments of each video that look worst; with --eks, in the
-    smoothed ensemble's predictions alone."""
+    """Cut and draw clips of this many of the worst-looking moments of each video; with --eks, only
+    of the smoothed predictions."""
     legend: Annotated[Flag, Option(OUTPUTS, ("--legend/--no-legend",))] = True
-    """Show the names of the keypoints beside the picture of labelled videos."""
+    """Show the names of the keypoints beside the picture in labelled videos."""
     skeleton: Annotated[LocalPlace, Option(OUTPUTS, default="data.skeleton in the config")] = (
         NOTHING
     )
-    """Lines between keypoints in labelled videos: a YAML file with a list of pairs named skeleton,
-    such as DeepLabCut's config.yaml."""
+    """Draw lines between keypoints in labelled videos: a YAML file with a list of pairs named
+    skeleton, such as DeepLabCut's config.yaml."""
     trail: Annotated[Trail, Option(OUTPUTS)] = 0
-    """How many past frames of each keypoint's path labelled videos show."""
+    """Draw the path of each keypoint over this many past frames in labelled videos."""
     colors: Annotated[Colors, Option(OUTPUTS)] = "keypoint"
     """Colours in labelled videos. keypoint: colours that colour-blind people can tell apart, the
     same for a keypoint in every video; colormap: those of eval.colormap in the model's config."""
     eks: Annotated[Flag, Option(OUTPUTS, ("--eks/--no-eks",))] = False
     """Smooth the ensemble of all models with EKS."""
     timestamps: Annotated[Flag, Option(OUTPUTS)] = False
-    """Write time and status of each frame for every video, not only for damaged ones."""
+    """Write the time and status of each frame for every video, not only for damaged ones."""
     strict: Annotated[Flag, Option(OUTPUTS)] = False
-    """Fail a video that has a suspect, corrupt or missing frame."""
+    """Fail a video that has suspect, corrupt or missing frames."""
     snippet_s: Seconds = 30.0
     """Length of a snippet in seconds."""
     worst_s: Seconds = 2.0
-    """Length of a clip of a bad moment in seconds."""
+    """Length of a clip of a worst moment in seconds."""
 
     recursive: Annotated[Flag, Option(VIEWS)] = False
     """Look for videos in subdirectories too."""
@@ -209,7 +210,7 @@ class RunConfig(Settings):
     encoder: Annotated[Literal["x264", "nvenc"], Option(_SPEED)] = "x264"
     """What encodes labelled videos; nvenc, a GPU's encoder, is not yet tested on a GPU."""
     chunk_frames: Annotated[Count, Option(_SPEED)] = 50_000
-    """Longest range of frames that is one GPU task."""
+    """Longest range of frames in one GPU task."""
 
     @property
     def gpu_encoder(self) -> bool:
@@ -283,9 +284,9 @@ class SmoothConfig(Settings):
     """Tables of Lightning Pose, DeepLabCut or SLEAP (CSV, HDF5), directories of them, model
     directories, or globs."""
     eks_dir: Annotated[Place, Option(OUTPUTS, ("--output-dir", "-o", "--eks-dir"))] = NOTHING
-    """Directory of the smoothed tables."""
+    """Directory or URL for the smoothed tables."""
     members: Annotated[Flag, Option(VIEWS)] = False
-    """All tables are of the same video, one per ensemble member, whatever their names."""
+    """Treat all tables as members of one ensemble on the same video, whatever their names."""
 
     @model_validator(mode="after")
     def _complete(self) -> SmoothConfig:
