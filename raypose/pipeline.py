@@ -7,7 +7,7 @@ nothing else.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 
 from raypose._version import __version__
 from raypose.config import RunConfig, Settings, SmoothConfig
-from raypose.errors import Failure, StorageError
+from raypose.errors import Failure, RayposeError, StorageError
 from raypose.execution.base import Executor
 from raypose.inputs.ensembles import describe_ensemble
 from raypose.inputs.videos import Unusable
@@ -35,14 +35,6 @@ RAY_LOG = "ray.log"
 """File in the run directory with what Ray printed, if anything."""
 
 _FORMAT = ("codec", "pix_fmt", "rotation", "is_vfr")
-
-_LISTS = {
-    "videos": ("key",),
-    "tables": ("path",),
-    "outputs": ("video", "owner", "kind"),
-    "problems": ("subject", "message"),
-}
-"""The lists of `run.json`, and which fields tell the items of each apart."""
 
 
 def plan(config: RunConfig) -> Plan:
@@ -73,7 +65,8 @@ def run(config: RunConfig, *, display: Display | None = None, quiet: bool = Fals
     """
     with _shown(display, quiet) as shown:
         result = run_some(config, None, shown)
-        write_report(result)
+        if not result.plan.done:
+            write_report(result)
         return result
 
 
@@ -84,21 +77,20 @@ def run_some(
     *,
     continues: bool = False,
 ) -> RunResult:
-    """`run` without the report, for these videos out of all that the arguments name.
+    """`run` without the report, for some of the videos that the arguments name.
 
     Args:
         config: what to run.
-        videos: paths; None for all.
+        videos: paths of the videos of this part of a watch; None for a run of all videos.
         display: is told what happens.
-        continues: whether this is one more part of the last run in the run directory, not a new
-            run.
+        continues: whether this part goes on with the last run in the run directory.
     """
     with scratch.used(config.scratch_dir, config.scratch_gb):
         run_dir = run_directory(config, config.output_dir)
         made = plan_run(config, run_dir=run_dir, only=videos)
-        result = _execute_plan(made, display, continues=continues)
-        if result.made.get("smooth"):
-            _describe_ensemble(made)
+        watching = videos is not None
+        result = _execute_plan(made, display, watching=watching, continues=continues)
+        _describe_ensemble(result)
         return result
 
 
@@ -112,7 +104,8 @@ def smooth(
     with _shown(display, quiet) as shown, scratch.used(config.scratch_dir, config.scratch_gb):
         made = plan_smoothing(config, run_dir=run_directory(config, config.eks_dir))
         result = _execute_plan(made, shown)
-        write_report(result)
+        if not made.done:
+            write_report(result)
         return result
 
 
@@ -146,15 +139,24 @@ def run_directory(config: Settings, output_dir: AnyPath | None) -> Path:
     return Path.cwd() / "raypose-runs" / time.strftime("%Y-%m-%dT%H-%M-%S")
 
 
-def _describe_ensemble(made: Plan) -> None:
-    smoothed = [o for o in made.outputs if o.table.step.name == "smooth"]
+def _describe_ensemble(result: RunResult) -> None:
+    """Name the members beside smoothed tables, also where an earlier run was stopped before."""
+    made = result.plan
+    smoothed = [output for output in made.outputs if output.table.step.name == "smooth"]
+    if not result.made.get("smooth") and not any(output.table.done for output in smoothed):
+        return
     views = dict.fromkeys(output.video.view for output in smoothed if output.video.view)
     members = [model.directory for model in made.models]
     root = as_path(smoothed[0].owner.root)
-    describe_ensemble(root, members, tuple(views), made.config.eks_options)
+    try:
+        describe_ensemble(root, members, tuple(views), made.config.eks_options)
+    except (OSError, RayposeError) as error:
+        result.failures.append(replace(Failure.of("smooth", error), subject=root.name))
 
 
-def _execute_plan(made: Plan, display: Display | None, *, continues: bool = False) -> RunResult:
+def _execute_plan(
+    made: Plan, display: Display | None, *, watching: bool = False, continues: bool = False
+) -> RunResult:
     """Do what a plan says; raises as `run`."""
     began = time.perf_counter()
     result = RunResult.of(made)
@@ -167,7 +169,10 @@ def _execute_plan(made: Plan, display: Display | None, *, continues: bool = Fals
     log = run_log.RunLog(made.run_dir)
     executor = make_executor(made.config, made.run_dir)
     try:
-        log.describe(_description(made), extend=_LISTS if continues else {})
+        described = _description(made)
+        if continues:
+            described = _with_earlier_parts(described, run_log.read_description(made.run_dir))
+        log.describe(described)
         log.event("planned", **events.planned(made), continues=continues)
         _execute_tasks(executor, result, log, display)
     except BaseException as error:
@@ -181,17 +186,19 @@ def _execute_plan(made: Plan, display: Display | None, *, continues: bool = Fals
             executor.close()
         temporary_files.remove_leftovers(made.output_folders)
         result.seconds = time.perf_counter() - began
-        log.event("ended", seconds=round(result.seconds, 2), failures=len(result.failures))
+        log.event(
+            "ended",
+            seconds=round(result.seconds, 2),
+            failures=len(result.failures),
+            watching=watching,
+        )
         log.close()
     return result
 
 
 def write_report(result: RunResult) -> None:
-    """Write the report of a run that did something, if it asked for one.
-
-    A report that can't be written is a failure of the run.
-    """
-    if result.plan.done or not result.plan.config.report:
+    """Write the report of a run, if it asked for one; if that fails, the run has failed."""
+    if not result.plan.config.report:
         return
     from raypose.report import html
 
@@ -270,6 +277,20 @@ def _description(made: Plan) -> dict[str, Any]:
             for p in made.problems
         ],
     }
+
+
+def _with_earlier_parts(now: dict[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """The description of the latest part of a run, extended by what earlier parts described.
+
+    A video that is described again replaces its earlier description, with its problems.
+    """
+    again = {video[name] for video in now["videos"] for name in ("key", "path")}
+    again |= {problem["subject"] for problem in now["problems"]}
+    extended = dict(now)
+    for name, subject in (("videos", "key"), ("outputs", "video"), ("problems", "subject")):
+        kept = [item for item in before.get(name, ()) if item[subject] not in again]
+        extended[name] = [*kept, *now[name]]
+    return extended
 
 
 def _video(video: VideoSpec | Unusable) -> dict[str, Any]:

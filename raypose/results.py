@@ -174,8 +174,8 @@ class Recorder:
         result.warnings += [(task.subject, warning) for warning in summary.warnings]
         result.precisions.update(summary.stats.get("precisions", ()))
         if task.gpu:
-            n_members = len(task.outputs) - len(summary.failures)
-            result.n_frames += n_members * int(summary.stats.get("n_frames", 0))
+            n_frames = int(summary.stats.get("n_frames", 0))
+            result.n_frames += summary.n_made(task) * n_frames
             if str(summary.stats.get("device", "")).startswith("cuda"):
                 result.gpu_s += summary.stats["predict_s"]
                 result.gpu_waited_s += summary.stats["decode_s"]

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 SETTLE_S = 30.0
 """For how long a file must not have changed, unless something else is asked for."""
 
+REPORT_EVERY_S = 600.0
+"""Seconds between two reports while there are always more videos to process."""
+
 _LOOKS = 5  # while a file settles
 _LEAST_SLEEP_S = 0.5
 _MOST_NAMED = 2
@@ -47,8 +50,8 @@ def watch(
     Args:
         config: what to make of each video; as for a run.
         settle_s: seconds that a file must not have changed.
-        display: makes the display of a run, and of a time of waiting; gives None for none.
-        on_result: is told what came of each run.
+        display: makes the display of a run, or of the time until the next; None shows nothing.
+        on_result: called with the result of each run.
         sleep: waits.
         clock: seconds, from any beginning.
 
@@ -60,10 +63,13 @@ def watch(
         hint = "Give directories or globs instead, with --views."
         raise UsageError("--sessions lists videos, and watch looks for new ones", hint=hint)
     _check_places(config)
+    # All parts share one run directory, also where it is named after the time.
+    run_dir = pipeline.run_directory(config, config.output_dir)
+    config = config.model_copy(update={"run_dir": run_dir})
     arrivals = Arrivals(verdict_of, settle_s=settle_s)
+    reports = _Reports(clock)
     waiting: Display | None = None
     result: RunResult | None = None  # of the last run, until it is shown
-    n_runs = 0
     has_views = bool(config.views or config.calibration)
     with _cluster(config) as connection, sigterm_interrupts():
         try:
@@ -72,9 +78,7 @@ def watch(
                     arrivals.look(_files(config), clock())
                 ready = arrivals.take(clock())
                 if result is not None:
-                    if not ready:
-                        # It shows all videos so far, so in a backlog it is written at the end.
-                        pipeline.write_report(result)
+                    reports.write(more_to_come=bool(ready))
                     with nullcontext() if connection is None else connection.shows_errors():
                         on_result(result)
                     result = None
@@ -84,9 +88,9 @@ def watch(
                         waiting = None
                     # A recording may lack a view in one run and have it in the next.
                     videos = arrivals.taken if has_views else ready
-                    result = _run(config, videos, display(), continues=n_runs > 0)
+                    result = _run(config, videos, display(), continues=reports.n_parts > 0)
                     if result is not None:
-                        n_runs += 1
+                        reports.add(result)
                         has_views |= any(model.takes_views for model in result.plan.models)
                     continue
                 waiting = waiting or display()
@@ -98,6 +102,33 @@ def watch(
         finally:
             if waiting is not None:
                 waiting.ended()
+            reports.write(more_to_come=False)
+
+
+class _Reports:
+    """Writes the report of all parts of a watch so far, when nothing more urgent is to do.
+
+    Attributes:
+        n_parts: how many parts did something.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.n_parts = 0
+        self._clock = clock
+        self._latest: RunResult | None = None  # of the parts that no report shows yet
+        self._written = clock()
+
+    def add(self, result: RunResult) -> None:
+        if not result.plan.done:
+            self.n_parts += 1
+            self._latest = result
+
+    def write(self, *, more_to_come: bool) -> None:
+        """Write it if it shows something new; while more videos wait, every ten minutes."""
+        soon = more_to_come and self._clock() - self._written < REPORT_EVERY_S
+        if self._latest is not None and not soon:
+            pipeline.write_report(self._latest)
+            self._latest, self._written = None, self._clock()
 
 
 def _run(

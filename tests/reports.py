@@ -172,7 +172,9 @@ def _predicted(key: str, n_models: int, failure: str | None, n_frames: int) -> d
         "task": f"predict/{key}",
         "kind": "predict",
         "subject": f"a · {key}",
+        "videos": [key],
         "n_outputs": n_models,
+        "n_made": n_models - (failure is not None),
         "seconds": 2.5,
         "worker": WORKER,
         "facts": {

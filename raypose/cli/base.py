@@ -129,7 +129,7 @@ def command(function: Callable[P, int]) -> Callable[P, None]:
             code = 130
         except BrokenPipeError:
             # The reader of our output has ended (`raypose plan | head`), which is no error.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            discard_output()
             code = 0
         except typer.Exit:
             raise
@@ -141,6 +141,11 @@ def command(function: Callable[P, int]) -> Callable[P, None]:
         raise typer.Exit(code)
 
     return wrapped
+
+
+def discard_output() -> None:
+    """Let nothing fail that is still written to the standard output, as its reader has ended."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def complain(word: str, text: str) -> None:

@@ -154,7 +154,7 @@ def status(
     else:
         found = read_status(run_dir)
         print_status(console(), found)
-    return 1 if found.failures or found.state == "dead" else 0
+    return 1 if found.failures or found.stopped_by or found.state == "dead" else 0
 
 
 def _run_config(arguments: list[str]) -> RunConfig:

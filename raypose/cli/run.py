@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from raypose.cli.base import app, complain, console
+from raypose.cli.base import app, complain, console, discard_output
 from raypose.cli.options import SHOWN, with_options
 from raypose.config import RunConfig, SmoothConfig
 from raypose.errors import RayposeError, UsageError
@@ -51,8 +52,21 @@ class Output:
 
             print_result(console(), result)
 
-    def error(self, error: BaseException) -> None:
-        """Why there is no result; the command says it in words."""
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Inside the block, errors are shown as events; the command says them in words."""
+        try:
+            yield
+        except BrokenPipeError as error:
+            hint = "Finished outputs are kept; run the same command again."
+            raise RayposeError(
+                "the run was stopped because the program that reads its output ended", hint=hint
+            ) from error
+        except BaseException as error:
+            self._error(error)
+            raise
+
+    def _error(self, error: BaseException) -> None:
         if self._json:
             from raypose.report.events import JsonDisplay
 
@@ -63,18 +77,13 @@ class Output:
 
 def _show(execute: Callable[..., RunResult], config: RunConfig | SmoothConfig, out: Output) -> int:
     """Execute, and show it; returns the exit code."""
-    display = out.display()
-    try:
+    with out.errors():
+        display = out.display()
         result = execute(config, display=display, quiet=display is None)
-    except BrokenPipeError as error:
-        hint = "Finished outputs are kept; run the same command again."
-        raise RayposeError(
-            "the run was stopped because the program that reads its output ended", hint=hint
-        ) from error
-    except BaseException as error:
-        out.error(error)
-        raise
-    out.result(result)
+    try:
+        out.result(result)
+    except BrokenPipeError:
+        discard_output()
     return result.exit_code
 
 
@@ -113,16 +122,13 @@ def _watch(
     from raypose.watching import SETTLE_S, watch
 
     out = Output(json_lines, quiet)
-    try:
+    with out.errors():
         watch(
             config,
             settle_s=SETTLE_S if settle is None else settle,
             display=out.display,
             on_result=out.result,
         )
-    except BaseException as error:
-        out.error(error)
-        raise
     return 0
 
 

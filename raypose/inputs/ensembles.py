@@ -70,10 +70,11 @@ def describe_ensemble(
     """
     path = folder / NAME
     try:
-        if storage.exists(path) and not storage.read_bytes(path).startswith(_OURS.encode()):
-            return
+        before = storage.read_bytes(path) if storage.exists(path) else None
     except OSError:
         return  # what can't be read may be anyone's
+    if before is not None and not before.startswith(_OURS.encode()):
+        return
     content = {
         "members": [_as_yaml(member) for member in members],
         "view_names": list(views),
@@ -81,7 +82,9 @@ def describe_ensemble(
         "quantile_keep_pca": options.quantile_keep_pca,
     }
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-    write_text(path, f"{_OURS}\n{text}")
+    text = f"{_OURS}\n{text}"
+    if before != text.encode():
+        write_text(path, text)
 
 
 def _as_yaml(directory: str) -> str:

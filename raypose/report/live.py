@@ -136,6 +136,8 @@ class LiveDisplay(RunDisplay):
         fps = f"{running.frames_per_s:,.0f} frames/s" if running.frames_per_s else ""
         if not running.n_done:
             far = "starting" if task.gpu else ""
+        elif not task.n_frames:
+            far = f"{running.n_done:,}"  # of a table whose length is not known
         elif width < _WIDE:
             far = f"{running.share:.0%}"
         else:

@@ -12,7 +12,8 @@ import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -25,7 +26,7 @@ from raypose.storage import run_log
 _SILENT_S = 8 * run_log.HEARTBEAT_S
 _STALLED_S = 90.0  # three of the signs that a worker gives while it is busy
 
-State = Literal["starting", "running", "ended", "stopped", "dead"]
+State = Literal["starting", "running", "waiting", "ended", "stopped", "dead"]
 _Number = Annotated[int, Field(ge=0, le=2**53)]
 _FrameStatus = Annotated[str, Field(pattern="^(ok|suspect|corrupt|missing)$")]
 
@@ -43,6 +44,7 @@ class _Event(_Strict):
 class _Planned(_Event):
     host: str = ""
     pid: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    continues: bool = False
 
 
 class _Started(_Event):
@@ -83,9 +85,24 @@ class _TaskFinished(_Event):
     task: str
     kind: str
     subject: str
-    n_outputs: _Number = 1
+    n_made: _Number = 1
     facts: _Facts
     failures: list[_Failed] = []
+
+
+class _Problem(_Strict):
+    subject: str
+    message: str
+    hint: str = ""
+    fatal: bool = False
+
+
+class _Stopped(_Event):
+    error: str = ""
+
+
+class _Ended(_Event):
+    watching: bool = False
 
 
 _SCHEMAS: Mapping[str, type[_Event]] = {
@@ -94,6 +111,8 @@ _SCHEMAS: Mapping[str, type[_Event]] = {
     "alive": _Alive,
     "task started": _TaskStarted,
     "task finished": _TaskFinished,
+    "stopped": _Stopped,
+    "ended": _Ended,
 }
 
 
@@ -112,7 +131,9 @@ class RunStatus:
     """How far a run is. Times are seconds since the epoch; tasks are counted by kind."""
 
     run_dir: Path
-    state: State = "starting"  # until its workers are ready; `dead`: the driver is gone silently
+    # Starting until its workers are ready; waiting for new videos; dead: the driver is gone.
+    state: State = "starting"
+    stopped_by: str = ""  # the error that stopped it; empty where a user did
     on: str = ""  # what it runs on
     began: float = 0.0
     last: float = 0.0  # when it was last heard of
@@ -121,7 +142,8 @@ class RunStatus:
     running: dict[str, RunningTask] = field(default_factory=dict)
     n_frames: int = 0  # to predict, counted once per model
     predicted: dict[str, int] = field(default_factory=dict)  # frames of each task so far
-    failures: list[str] = field(default_factory=list)  # sentences, in the order of events
+    problems: list[str] = field(default_factory=list)  # what can't be run at all, as sentences
+    failed_tasks: dict[str, list[str]] = field(default_factory=dict)  # id → sentences
     n_unreadable: int = 0  # lines of the log that are no events, and are left out
     damaged: dict[str, Mapping[str, int]] = field(default_factory=dict)  # frames of each status
 
@@ -134,6 +156,11 @@ class RunStatus:
     def failed(self) -> Counter[str]:
         """Tasks that have failed, or were skipped because of one that failed, by kind."""
         return Counter(kind for kind, well in self.ended.values() if not well)
+
+    @property
+    def failures(self) -> list[str]:
+        """Everything that failed, as sentences."""
+        return [*self.problems, *(text for of in self.failed_tasks.values() for text in of)]
 
     @property
     def left(self) -> Counter[str]:
@@ -161,7 +188,7 @@ class RunStatus:
 
     @property
     def is_over(self) -> bool:
-        return self.state not in ("starting", "running")
+        return self.state in ("ended", "stopped", "dead")
 
     def stalled_s(self, task: RunningTask, now: float) -> float:
         """For how many seconds a worker has given no sign of life; 0 where that means nothing.
@@ -189,13 +216,20 @@ def read_status(run_dir: Path, *, now: float | None = None) -> RunStatus:
             unreadable.append(content)
             continue
         if isinstance(event, _Planned):
-            status, driver = RunStatus(run_dir, began=event.time), event
+            before, status = status, RunStatus(run_dir, began=event.time)
+            if event.continues:
+                status.failed_tasks, status.damaged = before.failed_tasks, before.damaged
+            driver = event
             unreadable.clear()
         status.last = event.time
         status.damaged.update(event.damaged)
         _apply(event, status)
     status.n_unreadable = len(unreadable)
-    if not status.is_over:
+    status.problems = list(_fatal_problems(run_dir))
+    if status.state == "waiting":
+        status.running.clear()
+        status.state = "ended" if _is_gone(driver) else "waiting"
+    elif not status.is_over:
         silent_s = (time.time() if now is None else now) - status.last
         if silent_s > _SILENT_S or _is_gone(driver):
             status.state = "dead"
@@ -224,17 +258,28 @@ def _apply(event: _Event, status: RunStatus) -> None:
             status.running.pop(event.task, None)
             status.ended[event.task] = event.kind, not event.failures
             if event.kind == "predict":
-                n_members = max(0, event.n_outputs - len(event.failures))
-                status.predicted[event.task] = n_members * event.facts.n_frames
-            status.failures += [
+                status.predicted[event.task] = event.n_made * event.facts.n_frames
+            status.failed_tasks[event.task] = [
                 f"{event.subject}: {one_line(failed.path, failed.message, failed.hint)}"
                 for failed in event.failures
                 if not failed.skipped
             ]
-        case _Event(event="stopped"):
+        case _Stopped():
+            kind, _, message = event.error.partition(": ")
             status.state = "stopped"
-        case _Event(event="ended") if status.state != "stopped":
-            status.state = "ended"
+            status.stopped_by = "" if kind == KeyboardInterrupt.__name__ else message
+        case _Ended() if status.state != "stopped":
+            status.state = "waiting" if event.watching else "ended"
+
+
+def _fatal_problems(run_dir: Path) -> Iterator[str]:
+    """What could not be planned, from the description of the run."""
+    problems = run_log.read_description(run_dir).get("problems")
+    for content in problems if isinstance(problems, list) else ():
+        with suppress(ValidationError):
+            problem = _Problem.model_validate(content)
+            if problem.fatal:
+                yield one_line(problem.subject, problem.message, problem.hint)
 
 
 def _is_gone(driver: _Planned) -> bool:

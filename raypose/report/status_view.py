@@ -25,6 +25,7 @@ _TELL_EVERY_S = 60.0  # where the output is no terminal
 _WORDS: Mapping[State, str] = {
     "starting": "is starting",
     "running": "is running",
+    "waiting": "is waiting for new videos",
     "ended": "has ended",
     "stopped": "was stopped; the same command goes on from there",
     "dead": "has died; the same command goes on from there",
@@ -43,7 +44,9 @@ def status_parts(status: RunStatus, now: float) -> list[RenderableType]:
     where = f" on {status.on}" if status.on and status.state == "running" else ""
     run = names.from_here(str(status.run_dir))
     parts: list[RenderableType] = [Folded(shown(f"{run} {_WORDS[status.state]}{where}"))]
-    if status.state in ("starting", "running", "dead"):
+    if status.stopped_by:
+        parts.append(sentence("stopped by", "yellow", status.stopped_by))
+    if status.state in ("starting", "running", "waiting", "dead"):
         parts.append(f"last heard of {duration(max(0.0, now - status.last))} ago")
     if status.n_frames:
         remaining = status.remaining_s

@@ -259,3 +259,7 @@ class Summary:
     warnings: tuple[str, ...] = ()
     seconds: float = 0.0
     worker: str = ""
+
+    def n_made(self, task: Task) -> int:
+        """How many of the task's results could be made."""
+        return len(task.outputs) - len(self.failures)

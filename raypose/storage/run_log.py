@@ -9,10 +9,9 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from raypose.errors import OutputError, from_os_error
@@ -52,26 +51,11 @@ class RunLog:
             if torn:
                 self._events.write("\n")
 
-    def describe(
-        self,
-        content: Mapping[str, Any],
-        extend: Mapping[str, Sequence[str]] = MappingProxyType({}),
-    ) -> None:
-        """Write `run.json`: what was asked for, and what was planned.
-
-        Args:
-            content: what to write.
-            extend: names of lists that keep the items they have → the fields that tell items
-                apart. An item with the same fields is replaced.
-        """
+    def describe(self, content: Mapping[str, Any]) -> None:
+        """Write `run.json`: what was asked for, and what was planned."""
         path = self.directory / DESCRIPTION
-        before = read_description(self.directory) if extend else {}
-        kept = {
-            name: _extended(before.get(name), content[name], fields)
-            for name, fields in extend.items()
-        }
         with self._writing(path):
-            write_text(path, json_text({**content, **kept}, indent=1, default=str))
+            write_text(path, json_text(content, indent=1, default=str))
 
     def event(self, name: str, /, **content: Any) -> None:
         """Append one event; the system has it when this returns."""
@@ -104,16 +88,6 @@ def read_description(directory: Path) -> Mapping[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _extended(before: Any, now: Sequence[Any], fields: Sequence[str]) -> list[Any]:
-    """The items of before that have not come again, and those of now."""
-    again = {tuple(item[name] for name in fields) for item in now}
-    return [
-        *(item for item in (before if isinstance(before, list) else ())
-          if isinstance(item, dict) and tuple(map(item.get, fields)) not in again),
-        *now,
-    ]  # fmt: skip
 
 
 @contextmanager

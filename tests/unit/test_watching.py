@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from raypose import pipeline
+from raypose import pipeline, watching
 from raypose.config import RunConfig
 from raypose.errors import UsageError
 from raypose.planning import plan_run
@@ -58,7 +58,8 @@ class Rig:
 
     def run(self, config: RunConfig, videos: Any, display: Any, *, continues: bool) -> RunResult:
         """In the place of `pipeline.run_some`: commits something under every output."""
-        assert continues == (self.n_results > 0)
+        assert continues == bool(self.runs)
+        assert config.run_dir == self._project.out / "raypose"
         plan = plan_run(config, run_dir=self._project.root / "run", only=videos)
         if plan.pending:
             self.runs.append(sorted(v.video.key for r in plan.pending for v in r.videos))
@@ -79,6 +80,15 @@ class Rig:
             if not self._scenes:
                 raise KeyboardInterrupt
             self._scenes.pop(0)()
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
 
 
 @pytest.fixture
@@ -127,6 +137,30 @@ def test_a_watch_that_is_started_again_redoes_nothing(
     rig.watch()
     assert rig.runs == [["b"]]
     assert rig.n_results == 2  # that of the finished video says so
+
+
+def test_the_report_waits_for_the_end_of_a_backlog_but_not_for_long(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.video("a.mp4")
+    reports = watching._Reports(clock := Clock())
+    written: list[RunResult] = []
+    monkeypatch.setattr(pipeline, "write_report", written.append)
+    done = RunResult(project.plan(), project.root)
+    reports.write(more_to_come=False)
+    assert written == []  # nothing was done yet
+    reports.add(done)
+    reports.write(more_to_come=True)
+    assert written == []
+    clock.now_s += watching.REPORT_EVERY_S
+    reports.write(more_to_come=True)
+    assert written == [done]
+    reports.write(more_to_come=False)
+    assert written == [done]  # it shows nothing new
+    project.finish()
+    reports.add(RunResult(project.plan(), project.root))
+    reports.write(more_to_come=False)
+    assert written == [done] and reports.n_parts == 1  # the part had nothing to do
 
 
 def test_videos_of_one_name_in_several_folders(

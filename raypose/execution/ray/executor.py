@@ -24,7 +24,7 @@ from raypose.execution.ray.isolation import start_actor
 from raypose.execution.ray.metrics import MeteredObserver
 from raypose.execution.ray.pool import WorkerPool
 from raypose.execution.ray.sizes import Sizes, node_resources, sizes_of
-from raypose.execution.ray.submissions import Submissions
+from raypose.execution.ray.submissions import CLUSTER_S, Submissions
 from raypose.execution.ray.worker import Coordinator, Worker, WorkerInfo, WorkerSettings
 from raypose.execution.scheduler import Scheduler
 from raypose.specs import ModelSpec, Progress
@@ -37,7 +37,6 @@ _POLL_S = 0.25
 _WATCH_S = 2.0
 _LATE_S = 60.0
 _GRACE_S = 5.0
-_CLUSTER_S = 30.0
 """How long the coordinator may not answer, restarts included, before the cluster is lost."""
 
 
@@ -273,9 +272,8 @@ class RayExecutor:
             self._handle(*self.pool.watch(sizes), events.TimePassed(self._watched))
 
     def _report_progress(self, observer: Observer) -> None:
-        # If the driver's node is lost, Ray waits for ever to restart the coordinator there.
         polled = self._coordinator.poll_progress.remote()
-        latest: list[tuple[Progress, int]] = ray.get(polled, timeout=_CLUSTER_S)
+        latest: list[tuple[Progress, int]] = ray.get(polled, timeout=CLUSTER_S)
         for progress, attempt in latest:
             if self._submissions.is_current(progress.task, attempt):
                 self._handle(events.Progressed(progress.task, attempt))
@@ -323,7 +321,8 @@ class RayExecutor:
 
     def _stop(self) -> None:
         """Let running tasks stop at their next report; then stop the workers."""
-        ray.get(self._coordinator.stop.remote())
+        with suppress(ray.exceptions.RayError):  # without a coordinator the workers are killed
+            ray.get(self._coordinator.stop.remote(), timeout=_GRACE_S)
         if running := self._submissions.references:
             ray.wait(running, num_returns=len(running), timeout=_GRACE_S)
         self._clean_up()

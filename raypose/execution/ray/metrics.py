@@ -76,12 +76,14 @@ class MeteredObserver:
     def finished(self, summary: Summary) -> None:
         self._observer.finished(summary)
         task = self._tasks[summary.task]
-        last, _ = self._running.pop(task.id, (None, 0.0))
-        if last is not None:
-            tags = {**self._run, "worker": last.worker}
-            n_rest = int(summary.stats.get("n_frames", 0)) - last.n_done
-            if task.gpu and n_rest > 0:
-                self._n_frames.inc(n_rest * len(task.outputs), tags)
+        unseen = Progress(task.id, 0, task.n_frames, summary.worker)  # it ended at once
+        last, _ = self._running.pop(task.id, (unseen, 0.0))
+        tags = {**self._run, "worker": last.worker}
+        n_predicted = int(summary.stats.get("n_frames", 0)) * summary.n_made(task)
+        n_rest = n_predicted - last.n_done * len(task.outputs)
+        if task.gpu and n_rest > 0:
+            self._n_frames.inc(n_rest, tags)
+        if last is not unseen:
             self._pace.set(0.0, {**tags, "step": task.step.name})
         failed = [failure for failure in summary.failures if not failure.skipped]
         if failed:

@@ -17,6 +17,9 @@ from raypose.specs import VideoSpec
 from raypose.steps.base import Summary, Task
 from raypose.text import shown
 
+CLUSTER_S = 30.0
+"""Seconds within which the coordinator answers. Where its node is lost, Ray waits for ever."""
+
 _INPUT_ERRORS = (
     ray.exceptions.ObjectLostError,
     ray.exceptions.OwnerDiedError,
@@ -66,7 +69,8 @@ class Submissions:
     def withdraw(self, action: events.Cancel) -> list[events.Event]:
         """Remove a task from its worker's queue, unless it has started."""
         task, attempt = action.task.id, action.attempt
-        withdrawn = ray.get(self._coordinator.withdraw.remote(task, attempt))
+        answer = self._coordinator.withdraw.remote(task, attempt)
+        withdrawn = ray.get(answer, timeout=CLUSTER_S)
         return [events.Cancelled(task, attempt)] if withdrawn else []
 
     def forget(self, output: str) -> None:

@@ -124,10 +124,11 @@ def _complete(video: VideoFacts) -> None:
 
 
 def _is_of(failed: Failed, video: VideoFacts) -> bool:
-    names = (video.key, video.path)
-    return failed.path == video.path != "" or any(
-        name and (failed.subject == name or failed.subject.endswith(f" · {name}"))
-        for name in names
+    """Whether something failed because of a video, or its outputs lack because of it."""
+    return (
+        video.key in failed.videos
+        or (video.path != "" and video.path in (failed.path, failed.subject))
+        or failed.subject == video.key
     )
 
 

@@ -28,6 +28,8 @@ class Failed:
     message: str
     hint: str = ""
     path: str = ""
+    task: str = ""  # its id; empty where planning failed
+    videos: tuple[str, ...] = ()  # keys of those that it was about
 
 
 @dataclass(slots=True)
@@ -109,8 +111,8 @@ def read_run(run_dir: Path) -> RunFacts:
     at_planning = list(facts.failures), list(facts.notes)
     try:
         for event in read_events(run_dir):
-            if event["event"] == "planned" and event.get("continues") is True:
-                facts.idle_s += event["time"] - (facts.ended or event["time"])
+            if event["event"] == "planned" and event.get("continues") is True and facts.began:
+                facts.idle_s += event["time"] - facts.ended
             elif event["event"] == "planned":
                 facts = RunFacts(facts.description, began=event["time"])
                 facts.failures, facts.notes = list(at_planning[0]), list(at_planning[1])
@@ -146,20 +148,24 @@ def _take_task(event: Mapping[str, Any], facts: RunFacts) -> None:
     facts.seconds[kind] += seconds
     facts.tasks[kind] += 1
     if kind == "predict":
-        n_members = max(0, int(_number(event, "n_outputs")) - len(failures))
-        worker.n_frames += n_members * int(_number(said, "n_frames"))
+        worker.n_frames += int(_number(event, "n_made") * _number(said, "n_frames"))
         worker.predict_s += _number(said, "predict_s")
         worker.waited_s += _number(said, "decode_s")
         facts.gpu |= _text(said, "device").startswith("cuda")
         for name in ("decode_s", "network_s", "subpixel_s"):
             facts.parts[name] += _number(said, name)
         facts.parts["load_s"] += max(0.0, seconds - _number(said, "predict_s"))
+    task, listed = _text(event, "task"), event.get("videos")
+    videos = tuple(map(str, listed)) if isinstance(listed, list) else ()
+    if any(failed.task == task for failed in facts.failures):  # it was done again
+        facts.failures = [failed for failed in facts.failures if failed.task != task]
     for failure in failures:
         if failure.get("skipped") is True:
             facts.n_skipped += 1
             continue
-        words = [_text(failure, name) for name in ("message", "hint", "path")]
-        facts.failures.append(Failed(subject, _text(failure, "step") or kind, *words))
+        message, hint, path = (_text(failure, name) for name in ("message", "hint", "path"))
+        step = _text(failure, "step") or kind
+        facts.failures.append(Failed(subject, step, message, hint, path, task, videos))
     warnings = event.get("warnings")
     if isinstance(warnings, list):
         facts.notes += [(subject, str(warning)) for warning in warnings]
@@ -179,7 +185,7 @@ def bottleneck(facts: RunFacts) -> tuple[str, str]:
     others = {kind: seconds for kind, seconds in facts.seconds.items() if kind != "predict"}
     if others:
         kind, seconds = max(others.items(), key=lambda item: item[1])
-        share = seconds / sum(facts.seconds.values())
+        share = seconds / (sum(facts.seconds.values()) or 1.0)
         return kind, f"This step took {share:.0%} of all workers' time."
     return _of_prediction(facts, busy)
 

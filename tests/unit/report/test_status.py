@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from raypose.errors import OutputError
-from raypose.report.status import RunningTask, read_status
+from raypose.report.status import RunningTask, RunStatus, read_status
 from raypose.report.status_view import follow_status, print_status
 from raypose.storage import run_log
 
@@ -47,6 +47,12 @@ def failure(**values: Any) -> dict[str, Any]:
     return {"path": "/v/a.mp4", "message": "is broken", "hint": "", "skipped": False, **values}
 
 
+def told(status: RunStatus, *, now: float) -> str:
+    out = io.StringIO()
+    print_status(Console(file=out, width=200), status, now=now)
+    return out.getvalue()
+
+
 @pytest.fixture
 def log(tmp_path: Path) -> Iterator[run_log.RunLog]:
     opened = run_log.RunLog(tmp_path / "run")
@@ -62,7 +68,7 @@ def start(log: run_log.RunLog, **driver: Any) -> None:
 def test_a_run_that_goes_on(log: run_log.RunLog) -> None:
     start(log, host=socket.gethostname(), pid=os.getpid())
     log.event("task started", task="predict/a")
-    log.event("task finished", **finished("predict", facts={"n_frames": 60}, n_outputs=2))
+    log.event("task finished", **finished("predict", facts={"n_frames": 60}, n_made=2))
     log.event("task started", task="predict/b")
     log.event("alive", running={"predict/b": far(10, 40, n_outputs=2)})
     status = read_status(log.directory)
@@ -100,6 +106,47 @@ def test_a_stopped_run(log: run_log.RunLog) -> None:
     log.event("ended", seconds=3, failures=0)
     status = read_status(log.directory)
     assert status.state == "stopped" and status.running == {}
+    assert status.stopped_by == ""  # a user stopped it
+
+
+def test_a_run_that_an_error_stopped(log: run_log.RunLog) -> None:
+    start(log)
+    log.event("stopped", error="StorageError: s3://b/out: the store refuses the key")
+    log.event("ended", seconds=3, failures=0)
+    status = read_status(log.directory)
+    assert (status.state, status.stopped_by) == (
+        "stopped", "s3://b/out: the store refuses the key",
+    )  # fmt: skip
+    assert "stopped by s3://b/out: the store refuses the key" in told(status, now=0)
+
+
+def test_videos_that_could_not_be_planned(log: run_log.RunLog) -> None:
+    fatal = {"subject": "/v/b.mp4", "message": "is empty", "hint": "Copy it.", "fatal": True}
+    note = {"subject": "/v/a.mp4", "message": "is long", "hint": "", "fatal": False}
+    log.describe({"problems": [fatal, note, 7]})
+    start(log)
+    log.event("ended", seconds=3, failures=1)
+    assert read_status(log.directory).failures == ["/v/b.mp4: is empty. Copy it."]
+
+
+def test_the_parts_of_a_watch(log: run_log.RunLog) -> None:
+    """A later part adds to the failures, and takes back those of tasks that it did well."""
+    alive = {"host": socket.gethostname(), "pid": os.getpid()}
+    start(log, **alive)
+    log.event("task finished", **finished("predict", failures=[failure()]))
+    log.event("task finished", **finished("table", failures=[failure()]))
+    log.event("ended", seconds=3, failures=2, watching=True)
+    status = read_status(log.directory)
+    assert status.state == "waiting" and not status.is_over
+    assert "is waiting for new videos" in told(status, now=status.last + 60)
+    start(log, continues=True, **alive)
+    log.event("task finished", **finished("table"))
+    status = read_status(log.directory)
+    assert status.state == "running"
+    assert status.failures == ["model · a: /v/a.mp4: is broken"]
+    start(log, continues=True, host=socket.gethostname(), pid=2**31 - 1)
+    log.event("ended", seconds=3, failures=0, watching=True)
+    assert read_status(log.directory).state == "ended"  # its process is gone
 
 
 def test_silence_is_death(log: run_log.RunLog) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
@@ -48,18 +47,7 @@ def test_run_json(tmp_path: Path) -> None:
     log = run_log.RunLog(tmp_path)
     log.describe({"videos": [Path("/v/☃.mp4")]})
     log.close()
-    assert json.loads((tmp_path / "run.json").read_text()) == {"videos": ["/v/☃.mp4"]}
-
-
-def test_run_json_of_a_run_that_goes_on(tmp_path: Path) -> None:
-    log = run_log.RunLog(tmp_path)
-    extend = {"videos": ("key",), "problems": ("subject", "message")}
-    a, b = {"key": "a", "n": 1}, {"key": "b", "n": 1}
-    log.describe({"videos": [a, b], "problems": [], "config": 1}, extend=extend)
-    later = {"videos": [{"key": "b", "n": 2}, {"key": "c", "n": 3}], "problems": [], "config": 2}
-    log.describe(later, extend=extend)
-    log.close()
-    assert run_log.read_description(tmp_path) == {**later, "videos": [a, *later["videos"]]}
+    assert run_log.read_description(tmp_path) == {"videos": ["/v/☃.mp4"]}
 
 
 def test_a_place_that_is_a_file(tmp_path: Path) -> None:
