@@ -20,7 +20,7 @@ from raypose.metrics.review import LIKELIHOOD_EDGES, PIXEL_EDGES
 from raypose.report import ranking
 from raypose.report.html import payload
 from raypose.report.html.outputs import TableFacts, VideoFacts, find_videos
-from raypose.report.html.run_facts import RunFacts, bottleneck, read_run
+from raypose.report.html.run_facts import Failed, RunFacts, bottleneck, read_run
 from raypose.report.html.summary import summary_csv
 from raypose.report.ranking import WEIGHTS, Part
 from raypose.report.terminal import duration
@@ -111,7 +111,7 @@ def render(
         styles=styles,
         run=run,
         overview=_overview(run, videos),
-        failures=[{k: shown(v) for k, v in asdict(failed).items()} for failed in run.failures],
+        failures=list(map(_failure, run.failures)),
         notes=[(shown(subject), shown(sentence)) for subject, sentence in run.notes],
         bottleneck=(name, why),
         workers=_workers(run),
@@ -145,6 +145,11 @@ def _overview(run: RunFacts, videos: Sequence[VideoFacts]) -> dict[str, Any]:
         "n_frames": sum(video.n_frames for video in videos),
         "on": shown(run.on),
     }
+
+
+def _failure(failed: Failed) -> dict[str, str]:
+    names = ("subject", "step", "message", "hint", "path")
+    return {name: shown(getattr(failed, name)) for name in names}
 
 
 def _workers(run: RunFacts) -> list[dict[str, Any]]:
@@ -191,10 +196,7 @@ def _section(
         "fps": video.fps,
         "score": ranking.score(parts),
         "parts": {name: asdict(part) | {"most": WEIGHTS[name]} for name, part in parts.items()},
-        "failures": [
-            {key: shown(value) for key, value in asdict(failed).items()}
-            for failed in video.failures
-        ],
+        "failures": [_failure(failed) for failed in video.failures],
         "models": [_of_table(table, folder) for table in video.tables.values()],
         "traces": traces,
     }
