@@ -29,13 +29,17 @@ for _name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_ENDPO
     os.environ.pop(_name, None)
 
 GROUPS = (
-    "tests/integration/test_truth",
-    "tests/integration/test_connection",
+    "tests/integration/",  # what is not below and shares a Ray cluster
     "tests/integration/test_demo",
-    "tests/integration/",
-    "tests/faults/",
-    "tests/cluster/",
+    "tests/integration/test_truth",
     "tests/benchmarks/",
+    "tests/integration/test_interrupt",
+    "tests/cluster/",
+    "tests/faults/",
+    "tests/integration/test_connection",
+    "tests/integration/test_watch",
+    "tests/integration/test_address",
+    "tests/integration/test_decoys",
     "tests/browser/",
 )
 """Paths of tests that share what is expensive to set up, in the order in which they start.
@@ -89,6 +93,11 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return 0
 
 
+def _group_of(path: str) -> str:
+    """The longest group that a test belongs to; empty for none."""
+    return max((group for group in GROUPS if path.startswith(group)), key=len, default="")
+
+
 class _Scheduling(LoadScopeScheduling):
     """Gives each process whole groups of tests, so that their fixtures are set up once.
 
@@ -97,7 +106,7 @@ class _Scheduling(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
-        return next((group for group in GROUPS if path.startswith(group)), path)
+        return _group_of(path) or path
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Scheduling:
@@ -110,12 +119,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     Without such tests torch is not imported.
     """
-    rank = {group: i for i, group in enumerate(GROUPS)}
-    items.sort(
-        key=lambda item: next(
-            (i for group, i in rank.items() if item.nodeid.startswith(group)), len(rank)
-        )
-    )
+    rank = {group: i for i, group in enumerate((*GROUPS, ""))}
+    items.sort(key=lambda item: rank[_group_of(item.nodeid)])
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if not marked:
         return

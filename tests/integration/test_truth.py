@@ -202,6 +202,7 @@ EVERYTHING: dict[str, Any] = {
     "label": ("full", "snippet"),
     "snippet_s": 0.5,
     "timestamps": True,
+    "report": False,
 }
 
 
