@@ -15,8 +15,8 @@ from raypose.errors import SmoothingError, UsageError, VideoError
 from raypose.inference.bbox import bbox_path, read_bboxes
 from raypose.inference.device import PRECISIONS_OF_AUTO
 from raypose.inputs.sessions import find_calibration
-from raypose.metrics.compute import TEMPORAL_NORM, wanted_metrics
-from raypose.planning.checks import check_lengths
+from raypose.metrics.compute import TEMPORAL_NORM
+from raypose.planning.checks import Labels, check_lengths
 from raypose.planning.contents import Contents
 from raypose.planning.model import (
     EKS,
@@ -57,7 +57,7 @@ class RecordingBuilder:
         models: tuple[ModelSpec, ...],
         *,
         ensemble: ModelSpec | None,
-        labels: Mapping[str, str],
+        labels: Mapping[str, Labels],
         styles: Mapping[str, Style],
     ) -> None:
         self.config = config
@@ -197,12 +197,11 @@ class RecordingBuilder:
         """A table, for the steps that make something from it."""
         smoothed, model = owner is self.eks, owner.model
         assert model is not None
-        metrics: tuple[str, ...] = ()
-        if self.config.metrics:
+        labels = self.labels[model.name]
+        metrics = labels.metrics
+        if smoothed and self.config.eks_options.keypoints:
             # PCA errors need all keypoints that the model has.
-            some = smoothed and self.config.eks_options.keypoints
-            known = self.labels[model.name] and not some
-            metrics = wanted_metrics(model) if known else (TEMPORAL_NORM,)
+            metrics = tuple(name for name in metrics if name == TEMPORAL_NORM)
         return TableSource(
             video=video,
             owner=owner,
@@ -210,7 +209,7 @@ class RecordingBuilder:
             provenance=provenance,
             config=self.config,
             metrics=metrics,
-            labels=self.labels[model.name],
+            labels=labels.digest,
             style=self.styles[model.name],
             smoothed=smoothed,
             stills=smoothed if self.eks else model is next(iter(self.owners)),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from raypose import storage
 from raypose.config import EksOptions, RunConfig, option_name
@@ -84,26 +85,42 @@ def check_smoothing(ensemble: ModelSpec, config: RunConfig) -> None:
         raise UsageError(error.message, hint=error.hint) from None
 
 
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What the training labels of a model are good for.
+
+    Attributes:
+        digest: of what the PCA is fitted on; empty where they can't be used.
+        metrics: names of the metrics that can be computed, none where none were asked for.
+    """
+
+    digest: str = ""
+    metrics: tuple[str, ...] = ()
+
+
 def read_labels(
     models: Sequence[ModelSpec], config: RunConfig
-) -> tuple[dict[str, str], list[Problem]]:
-    """For each model a digest of what its PCA is fitted on, and problems of these labels.
+) -> tuple[dict[str, Labels], list[Problem]]:
+    """The training labels of each model, by its name, and problems of these.
 
-    The digest is empty where they can't be used; the PCA metrics are then left out.
+    PCA metrics that can't be fitted on them are left out.
     """
     found, problems = {}, []
     for model in models:
-        found[model.name] = ""
+        metrics = (TEMPORAL_NORM,) if config.metrics else ()
+        found[model.name] = Labels(metrics=metrics)
         try:
             if wanted_metrics(model) == (TEMPORAL_NORM,):
-                found[model.name] = "none needed"
+                found[model.name] = Labels("none needed", metrics)
             elif not config.metrics:
                 path = labels_path(model, config.data_dir)
-                found[model.name] = digests.digest_of_file(path)
+                found[model.name] = Labels(digests.digest_of_file(path))
             else:
-                fit, found[model.name] = fit_and_digest(model, config.data_dir)
+                fit, digest = fit_and_digest(model, config.data_dir)
+                found[model.name] = Labels(digest, fit.metrics)
                 if out := fit.without_image:
                     problems.append(Problem(model.name, _without_images(out)))
+                problems += [Problem(model.name, why, lasting=True) for why in fit.too_few]
         except LabelsError as error:
             if config.metrics:
                 message = f"PCA metrics are left out: {error.message} ({error.path})"
