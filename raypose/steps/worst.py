@@ -61,7 +61,7 @@ class Worst(TableStep):
     def planned(cls, source: TableSource) -> Worst | None:
         config = source.config
         # The smoothed ensemble's table says where the members disagree.
-        if config.worst is None or (config.eks and not source.smoothed):
+        if config.worst is None or source.is_member:
             return None
         path = source.paths.worst
         facts = (records.read_record(path) or {}).get("facts", {})
