@@ -142,9 +142,9 @@ def _far(distance: npt.NDArray[np.floating], half: float) -> npt.NDArray[np.floa
 
 def _unlikely(likelihood: FloatArray, threshold: float) -> FloatArray:
     """From 0 at the threshold and above to 1 for a likelihood of 0 or none at all."""
-    known = np.nan_to_num(likelihood, nan=0.0)
     if threshold <= 0:
-        return np.zeros_like(known)
+        return np.isnan(likelihood).astype(np.float32)
+    known = np.nan_to_num(likelihood, nan=0.0)
     return np.asarray(np.clip(1 - known / np.float32(threshold), 0, 1), np.float32)
 
 

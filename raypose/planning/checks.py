@@ -19,8 +19,9 @@ from raypose.metrics.compute import TEMPORAL_NORM, fit_and_digest, wanted_metric
 from raypose.metrics.labels import labels_path
 from raypose.planning.model import Plan, Problem
 from raypose.specs import ModelSpec
-from raypose.storage import AnyPath, digests
+from raypose.storage import AnyPath, as_path, digests
 from raypose.storage.records import record_path
+from raypose.text import data_size
 
 _MOST_NAMED = 3
 
@@ -169,6 +170,21 @@ def device_problems(plan: Plan, config: RunConfig) -> list[Problem]:
         hint = "Ask for no more than that, or for none to use all there are."
         problems.append(Problem(f"--gpus {asked}", message, hint, fatal=True))
     return problems
+
+
+def disk_problems(plan: Plan) -> list[Problem]:
+    """A note where the videos to be drawn may not fit on the disk; their size is an estimate."""
+    if not plan.labeled_bytes:
+        return []
+    folder = as_path(plan.pending[0].outputs[0].path).parent
+    free = storage.store_of(folder).free_bytes(folder)  # None of an object store
+    if free is None or plan.labeled_bytes <= free:
+        return []
+    message = (
+        f"labelled videos and snippets may take about {data_size(plan.labeled_bytes)}, and "
+        f"{data_size(free)} are free"
+    )
+    return [Problem(str(folder), message, "Free some space, or choose another -o.")]
 
 
 def _has_joined_a_cluster() -> bool:

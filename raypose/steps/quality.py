@@ -75,7 +75,7 @@ def summarize(
 
     Returns:
         `frames`: the number of each status; `below_threshold`: the share of keypoints that are
-        less likely, of those in frames with a picture; for each metric and, of an ensemble, for
+        not confident, of those in frames with a picture; for each metric and, of an ensemble, for
         its variance (of x plus y, in pixels squared): median and 99th percentile. What can't be
         computed is null.
     """
@@ -86,7 +86,7 @@ def summarize(
     else:
         counts = table.frames.counts
         seen = ~without_picture(table.frames.statuses)
-    low = table.likelihood[seen] < threshold
+    low = ~(table.likelihood[seen] >= threshold)  # one without a number, too, is not confident
     spreads = dict(metrics)
     if "x_ens_var" in table.coords:
         x, y = (table.coords.index(name) for name in ("x_ens_var", "y_ens_var"))

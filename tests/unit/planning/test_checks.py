@@ -14,6 +14,7 @@ from PIL import Image
 
 from raypose.errors import ModelError, UsageError
 from raypose.planning import Plan, Problem
+from raypose.storage.files import LocalStore
 from tests.projects import Project, fake_model
 
 
@@ -243,6 +244,20 @@ class TestLabels:
         )
         project.finish(**values)
         assert project.plan(**values).done
+
+
+class TestDisk:
+    def test_labelled_videos_that_may_not_fit(
+        self, project: Project, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        plan = project.plan(label=("full",))
+        assert plan.labeled_bytes > 1000 and not plan.problems
+        monkeypatch.setattr(LocalStore, "free_bytes", lambda self, folder: 1000)
+        (problem,) = project.plan(label=("full",)).problems
+        assert not problem.fatal, "the size is an estimate, and a run goes on"
+        assert problem.message.endswith("and 1 kB are free")
+        assert problem.subject == str(project.out / "a" / "video_preds")
+        assert not project.plan().problems, "nothing is drawn"
 
 
 class TestDevices:
