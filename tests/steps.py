@@ -43,7 +43,13 @@ def load_step(video: VideoSpec, path: str, **more: Any) -> Load:
 def metrics_step(
     video: VideoSpec, owner: Owner, outputs: Mapping[str, str], provenance: Provenance
 ) -> Metrics:
-    return Metrics(videos=(video,), owner=owner, outputs=outputs, provenance=provenance)
+    return Metrics(
+        videos=(video,),
+        owner=owner,
+        outputs=outputs,
+        provenance=provenance,
+        metrics=tuple(outputs),
+    )
 
 
 def snippet_step(

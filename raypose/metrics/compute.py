@@ -149,19 +149,23 @@ def wanted_metrics(spec: ModelSpec) -> tuple[str, ...]:
     return tuple(names)
 
 
+def keypoints_of(table: KeypointTable, spec: ModelSpec) -> KeypointTable:
+    """The keypoints of a table that the model has, in the model's order."""
+    return table.select([name for name in spec.keypoint_names if name in table.keypoint_names])
+
+
 def compute_metrics(
     table: KeypointTable, spec: ModelSpec, pca: PcaMetrics | None
 ) -> dict[str, FloatArray]:
     """The metrics of predictions of a model, or of an ensemble of such models, by name.
 
     Without `pca`, the fit on the model's labels, there are no PCA errors; with it, a table that
-    lacks keypoints is a TableError. Metrics have the shape (n_frames, n_keypoints), in pixels;
-    NaN where a keypoint has no value, and in frames that are not ok.
+    lacks keypoints is a TableError. Metrics have the shape (n_frames, n_keypoints), in
+    pixels, of the keypoints of `keypoints_of`; NaN where a keypoint has no value, and in frames
+    that are not ok.
     """
-    names = spec.keypoint_names
-    if pca is None:  # some of the keypoints will do
-        names = tuple(name for name in names if name in table.keypoint_names)
-    table = table.select(names)
+    # Without PCA some of the keypoints will do.
+    table = table.select(spec.keypoint_names) if pca else keypoints_of(table, spec)
     metrics = {TEMPORAL_NORM: temporal_norm(table)} | (pca.errors(table.xy) if pca else {})
     damaged = ~table.is_ok
     if damaged.any():

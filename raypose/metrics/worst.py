@@ -70,10 +70,8 @@ def score_frames(
         raise ValueError(f"{misfits[0]} is not of shape {shape}, as the table")
     half_px = _HALF * (animal_size(table, threshold) if size_px is None else size_px)
     parts = {LOW_LIKELIHOOD: _mean_of_keypoints(_unlikely(table.likelihood, threshold))}
-    if "x_ens_var" in table.coords:
-        x, y = (table.coords.index(name) for name in ("x_ens_var", "y_ens_var"))
-        spread = np.sqrt(table.values[..., x] + table.values[..., y])
-        parts[DISAGREEMENT] = _mean_of_keypoints(_far(spread, half_px))
+    if (variance := table.ensemble_variance) is not None:
+        parts[DISAGREEMENT] = _mean_of_keypoints(_far(np.sqrt(variance), half_px))
     for name, values in metrics.items():
         parts[name] = _mean_of_keypoints(_far(values, half_px))
     for part in parts.values():

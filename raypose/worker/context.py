@@ -7,11 +7,11 @@ the second video of a model pays for neither. The executor supplies what differs
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from raypose.errors import TableError
 from raypose.specs import ModelSpec, Progress, VideoSpec
@@ -77,6 +77,7 @@ class Context:
         self._allow_unsafe = allow_unsafe
         self._predictors: OrderedDict[tuple[str, str], Predictor] = OrderedDict()
         self._pca: dict[tuple[str, str, str], PcaMetrics] = {}
+        self._metrics: OrderedDict[Hashable, Any] = OrderedDict()
         self._indexes: OrderedDict[tuple[str, Identity], VideoIndex] = OrderedDict()
 
     def predictor(self, model: ModelSpec, precision: str) -> Predictor:
@@ -145,6 +146,13 @@ class Context:
                 raise TableError(message, path=labels_path(model, place), hint=RUN_AGAIN)
             self._pca[key] = fit
         return self._pca[key]
+
+    def metrics(self, of: Hashable, compute: Callable[[], V]) -> V:
+        """The metrics of a table, computed once for steps on it that come after one another.
+
+        `of` tells these metrics from all others.
+        """
+        return cast("V", _kept(self._metrics, of, compute, 1))
 
     @contextmanager
     def task(self, task_id: str, n_frames: int) -> Iterator[None]:
