@@ -142,7 +142,7 @@ def make_context(**changes: Any) -> Context:
     """A worker's context on the CPU, without a network; `changes` are fields of `Context`."""
     fields: dict[str, Any] = {
         "device": "cpu",
-        "graph": lambda model: None,
+        "artifact": lambda model: None,
         "report": lambda progress: None,
         "should_stop": lambda: False,
         "worker": "here",

@@ -41,7 +41,8 @@ class Context:
 
     Args:
         device: `auto`, `cpu` or `cuda`, as asked for; resolved when a network is first needed.
-        graph: gives the bytes of a model's graph, None where the network must be built here.
+        artifact: gives the bytes of a model's `NetworkArtifact`, None where the network must be
+            built here.
         worker: name of this process, for people.
         index: gives the frame index that the plan made of a video; None where it is not known.
 
@@ -55,7 +56,7 @@ class Context:
         self,
         *,
         device: str,
-        graph: Callable[[ModelSpec], bytes | None],
+        artifact: Callable[[ModelSpec], bytes | None],
         report: Callable[[Progress], None],
         should_stop: Callable[[], bool],
         worker: str,
@@ -69,7 +70,7 @@ class Context:
         self.staging = Staging(should_stop)
         self.video_check = VideoCheck(self.staging, should_stop)
         self._device = device
-        self._graph = graph
+        self._artifact = artifact
         self._index = index
         self._report = report
         self.budget = budget
@@ -90,7 +91,7 @@ class Context:
             self.n_loaded += 1
             return Predictor(
                 model,
-                self._graph(model),
+                self._artifact(model),
                 device=device,
                 precision=resolve_precision(precision, device),
                 allow_unsafe=self._allow_unsafe,
