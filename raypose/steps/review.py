@@ -68,25 +68,16 @@ class Review(MeasuredStep):
         return Outcome([None], [output])
 
     def _content(self, table: KeypointTable, index: VideoIndex, context: Context) -> Content:
-        import numpy as np
-
         from raypose.metrics.review import review_table
         from raypose.steps.quality import summarize
 
         measured = self.measured(table, context)
         table, metrics = measured.table, measured.metrics
         threshold = self.model.confidence_threshold
-        times_s = index.times_s
-        if len(times_s) != table.n_frames:  # the container lists other frames than it has
-            times_s = np.arange(table.n_frames) / (index.fps or 1.0)
-        review = review_table(table, metrics, threshold=threshold, times_s=times_s, fps=index.fps)
-        facts = {
-            **review.facts,
-            "duration_s": index.duration_s,
-            "width": index.width,
-            "height": index.height,
-            "quality": summarize(table, metrics, threshold),
-        }
+        review = review_table(
+            table, metrics, threshold=threshold, times_s=index.times_s, fps=index.fps
+        )
+        facts = {**review.facts, "quality": summarize(table, metrics, threshold)}
         pictures = self._pictures(review, table, index, context) if self.stills else {}
         return replace(review, facts=facts, **pictures)
 
@@ -95,7 +86,7 @@ class Review(MeasuredStep):
     ) -> dict[str, Any]:
         from raypose.rendering.stills import STILL_WIDTH, read_frames, still, thumbnail
 
-        numbers = [m["frame"] for m in review.facts["moments"] if m["frame"] < index.n_frames]
+        numbers = [moment["frame"] for moment in review.facts["moments"]]
         threads = context.budget.draw
         colors = self.style.look(table.keypoint_names).colors
         pictures = read_frames(
