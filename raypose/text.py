@@ -1,4 +1,5 @@
-"""Text that is safe to show, and JSON that any program can read, whatever a file name contains.
+"""Text that is safe to show, and JSON that any program can read, whatever a file name contains;
+numbers of bytes for people.
 
 File names may contain escape codes, line breaks, marks that change the direction of writing, and
 bytes that are not UTF-8 (Python's lone surrogates). All text for a terminal or a log passes
@@ -47,3 +48,12 @@ def json_text(value: Any, **options: Any) -> str:
     same value, lone surrogates included."""
     text = json.dumps(value, ensure_ascii=False, **options)
     return _HIDDEN_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def data_size(n_bytes: float) -> str:
+    """A number of bytes for people: `950 kB`, `1.2 TB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.0f} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.1f} TB"

@@ -55,12 +55,7 @@ def make_review(table: KeypointTable, *, pictures: bool = False, fps: float = 25
     metrics = {TEMPORAL_NORM: temporal_norm(table)}
     times_s = np.arange(table.n_frames) / fps
     review = review_table(table, metrics, threshold=0.9, times_s=times_s, fps=fps)
-    facts = {
-        **review.facts,
-        "width": 640,
-        "height": 480,
-        "quality": summarize(table, metrics, 0.9),
-    }
+    facts = {**review.facts, "quality": summarize(table, metrics, 0.9)}
     stills: dict[int, bytes] = {}
     if pictures:
         stills = {m["frame"]: make_picture(320, m["frame"]) for m in facts["moments"]}

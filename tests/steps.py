@@ -43,7 +43,13 @@ def load_step(video: VideoSpec, path: str, **more: Any) -> Load:
 def metrics_step(
     video: VideoSpec, owner: Owner, outputs: Mapping[str, str], provenance: Provenance
 ) -> Metrics:
-    return Metrics(videos=(video,), owner=owner, outputs=outputs, provenance=provenance)
+    return Metrics(
+        videos=(video,),
+        owner=owner,
+        outputs=outputs,
+        provenance=provenance,
+        metrics=tuple(outputs),
+    )
 
 
 def snippet_step(
@@ -136,7 +142,7 @@ def make_context(**changes: Any) -> Context:
     """A worker's context on the CPU, without a network; `changes` are fields of `Context`."""
     fields: dict[str, Any] = {
         "device": "cpu",
-        "graph": lambda model: None,
+        "artifact": lambda model: None,
         "report": lambda progress: None,
         "should_stop": lambda: False,
         "worker": "here",

@@ -168,8 +168,8 @@ class RunConfig(Settings):
     """Labelled videos. full: the whole video with its predictions drawn; snippet: the 30 s with
     the highest motion energy."""
     worst: Annotated[Count | None, Option(OUTPUTS, default="none")] = None
-    """Cut and draw clips of this many of the worst-looking moments of each video; with --eks, only
-    of the smoothed predictions."""
+    """Cut and draw clips of this many of the worst-looking moments of each video; with --eks, of
+    the smoothed predictions where there are any."""
     legend: Annotated[Flag, Option(OUTPUTS, ("--legend/--no-legend",))] = True
     """Show the names of the keypoints beside the picture in labelled videos."""
     skeleton: Annotated[LocalPlace, Option(OUTPUTS, default="data.skeleton in the config")] = (

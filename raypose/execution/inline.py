@@ -49,7 +49,7 @@ class InlineExecutor:
         allow_unsafe = self._config.allow_unsafe_checkpoint
         context = Context(
             device=self._config.device,
-            graph=self._artifact,
+            artifact=self._artifact,
             index=known_index,
             report=observer.progress,
             should_stop=lambda: False,  # Ctrl-C interrupts the process itself

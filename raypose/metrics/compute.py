@@ -26,7 +26,7 @@ TEMPORAL_NORM = "temporal_norm"
 PCA_SINGLEVIEW = "pca_singleview_error"
 PCA_MULTIVIEW = "pca_multiview_error"
 
-# A point in space has three coordinates, however many cameras see it.
+# A 3-D keypoint has three coordinates, however many cameras see it.
 _MULTIVIEW_COMPONENTS = 3
 
 
@@ -48,7 +48,8 @@ class Subspace:
 class PcaMetrics:
     """What the PCA errors of a model need, fitted on its training labels.
 
-    There is no subspace where the config asks for none or labels are too few.
+    There is no subspace where the config asks for none or labels are too few. `too_few` says which
+    metrics are left out for that, in sentences.
     """
 
     columns: tuple[int, ...] = ()  # keypoints of the single-view error, as in the table
@@ -57,6 +58,13 @@ class PcaMetrics:
     views: tuple[tuple[int, ...], ...] = ()  # keypoints of each mirrored view, by position
     multiview: Subspace | None = None  # of one body part in all views
     without_image: tuple[str, ...] = ()  # names of images that can't be read: not in the fit
+    too_few: tuple[str, ...] = ()
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics that can be computed, in the order of `wanted_metrics`."""
+        subspaces = {PCA_SINGLEVIEW: self.singleview, PCA_MULTIVIEW: self.multiview}
+        return (TEMPORAL_NORM, *(name for name, found in subspaces.items() if found is not None))
 
     @classmethod
     def fit(cls, spec: ModelSpec, data_dir: Path | None = None) -> PcaMetrics:
@@ -70,6 +78,7 @@ class PcaMetrics:
         labels, without_image = read_training_labels(spec, data_dir)
         loss = section(section(spec.config, "losses"), "pca_singleview")
         singleview = multiview = None
+        too_few = []
         centering = loss.get("centering_method") or ""
         try:
             if PCA_SINGLEVIEW in wanted:
@@ -77,10 +86,14 @@ class PcaMetrics:
                 # Upstream leaves this metric out where there are fewer labels than coordinates.
                 if len(poses) >= poses.shape[1]:
                     singleview = _fit(poses, loss.get("components_to_keep", 0.99))
+                else:
+                    too_few.append(_lacking(PCA_SINGLEVIEW, "labelled frames", poses))
             if PCA_MULTIVIEW in wanted:
                 points = _points_in_views(labels, views)
                 if len(points) >= points.shape[1]:
                     multiview = _fit(points, _MULTIVIEW_COMPONENTS)
+                else:
+                    too_few.append(_lacking(PCA_MULTIVIEW, "labelled keypoints", points))
         except (IndexError, ValueError) as error:
             raise LabelsError(
                 f"PCA can't be fitted on the labels: {error}",
@@ -88,7 +101,7 @@ class PcaMetrics:
                 hint="Check columns_for_singleview_pca, mirrored_column_matches and "
                 "components_to_keep in this config.",
             ) from error
-        return cls(columns, singleview, centering, views, multiview, without_image)
+        return cls(columns, singleview, centering, views, multiview, without_image, tuple(too_few))
 
     def errors(self, xy: FloatArray) -> dict[str, FloatArray]:
         """The PCA errors of keypoints (n_frames, n_keypoints, 2), by name."""
@@ -136,19 +149,23 @@ def wanted_metrics(spec: ModelSpec) -> tuple[str, ...]:
     return tuple(names)
 
 
+def keypoints_of(table: KeypointTable, spec: ModelSpec) -> KeypointTable:
+    """The keypoints of a table that the model has, in the model's order."""
+    return table.select([name for name in spec.keypoint_names if name in table.keypoint_names])
+
+
 def compute_metrics(
     table: KeypointTable, spec: ModelSpec, pca: PcaMetrics | None
 ) -> dict[str, FloatArray]:
     """The metrics of predictions of a model, or of an ensemble of such models, by name.
 
     Without `pca`, the fit on the model's labels, there are no PCA errors; with it, a table that
-    lacks keypoints is a TableError. Metrics have the shape (n_frames, n_keypoints), in pixels;
-    NaN where a keypoint has no value, and in frames that are not ok.
+    lacks keypoints is a TableError. Metrics have the shape (n_frames, n_keypoints), in
+    pixels, of the keypoints of `keypoints_of`; NaN where a keypoint has no value, and in frames
+    that are not ok.
     """
-    names = spec.keypoint_names
-    if pca is None:  # some of the keypoints will do
-        names = tuple(name for name in names if name in table.keypoint_names)
-    table = table.select(names)
+    # Without PCA some of the keypoints will do.
+    table = table.select(spec.keypoint_names) if pca else keypoints_of(table, spec)
     metrics = {TEMPORAL_NORM: temporal_norm(table)} | (pca.errors(table.xy) if pca else {})
     damaged = ~table.is_ok
     if damaged.any():
@@ -170,6 +187,11 @@ def temporal_norm(table: KeypointTable) -> FloatArray:
 
 def _norm(vectors: FloatArray) -> FloatArray:
     return np.asarray(np.sqrt(np.square(vectors).sum(axis=-1)), dtype=np.float32)
+
+
+def _lacking(metric: str, what: str, points: FloatArray) -> str:
+    n, needed = points.shape
+    return f"{metric} is left out: its fit needs {needed} {what}, and there are {n}"
 
 
 def _poses(xy: FloatArray, columns: Sequence[int], centering: str) -> FloatArray:

@@ -49,8 +49,8 @@ class Review:
 
     Attributes:
         facts: what is no array, as JSON: `version`, `n_frames`, `keypoints`, `threshold`, `rows`
-            (names of the rows of traces), `moments`, `distributions`, `quality`, and of the video
-            `fps`, `duration_s`, `width` and `height`.
+            (names of the rows of traces), `moments`, `distributions`, `quality`, and the video's
+            `fps`.
         times_s: when each bucket begins, (n_buckets,).
         statuses: worst status of each bucket's frames, (n_buckets,), as `FrameStatus`.
         scores: highest score of each bucket's frames, 0 to 1, (n_buckets,); NaN if none.
@@ -158,7 +158,6 @@ def review_table(
         "version": VERSION,
         "n_frames": table.n_frames,
         "fps": fps,
-        "duration_s": table.n_frames / fps if fps else 0.0,
         "keypoints": list(table.keypoint_names),
         "threshold": threshold,
         "rows": list(rows),
@@ -197,11 +196,6 @@ def _moments(
             "time_s": round(float(times_s[n]), 3),
             "score": round(float(scores.total[n]), 3),
             "why": scores.main_part(int(n)),
-            "parts": {
-                name: round(float(part[n]), 3)
-                for name, part in scores.parts.items()
-                if np.isfinite(part[n])
-            },
         }
         for n in found
     ]

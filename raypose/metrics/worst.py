@@ -70,10 +70,8 @@ def score_frames(
         raise ValueError(f"{misfits[0]} is not of shape {shape}, as the table")
     half_px = _HALF * (animal_size(table, threshold) if size_px is None else size_px)
     parts = {LOW_LIKELIHOOD: _mean_of_keypoints(_unlikely(table.likelihood, threshold))}
-    if "x_ens_var" in table.coords:
-        x, y = (table.coords.index(name) for name in ("x_ens_var", "y_ens_var"))
-        spread = np.sqrt(table.values[..., x] + table.values[..., y])
-        parts[DISAGREEMENT] = _mean_of_keypoints(_far(spread, half_px))
+    if (variance := table.ensemble_variance) is not None:
+        parts[DISAGREEMENT] = _mean_of_keypoints(_far(np.sqrt(variance), half_px))
     for name, values in metrics.items():
         parts[name] = _mean_of_keypoints(_far(values, half_px))
     for part in parts.values():
@@ -142,9 +140,9 @@ def _far(distance: npt.NDArray[np.floating], half: float) -> npt.NDArray[np.floa
 
 def _unlikely(likelihood: FloatArray, threshold: float) -> FloatArray:
     """From 0 at the threshold and above to 1 for a likelihood of 0 or none at all."""
-    known = np.nan_to_num(likelihood, nan=0.0)
     if threshold <= 0:
-        return np.zeros_like(known)
+        return np.isnan(likelihood).astype(np.float32)
+    known = np.nan_to_num(likelihood, nan=0.0)
     return np.asarray(np.clip(1 - known / np.float32(threshold), 0, 1), np.float32)
 
 

@@ -15,8 +15,8 @@ from raypose.errors import SmoothingError, UsageError, VideoError
 from raypose.inference.bbox import bbox_path, read_bboxes
 from raypose.inference.device import PRECISIONS_OF_AUTO
 from raypose.inputs.sessions import find_calibration
-from raypose.metrics.compute import TEMPORAL_NORM, wanted_metrics
-from raypose.planning.checks import check_lengths
+from raypose.metrics.compute import TEMPORAL_NORM
+from raypose.planning.checks import Labels, check_lengths
 from raypose.planning.contents import Contents
 from raypose.planning.model import (
     EKS,
@@ -57,7 +57,7 @@ class RecordingBuilder:
         models: tuple[ModelSpec, ...],
         *,
         ensemble: ModelSpec | None,
-        labels: Mapping[str, str],
+        labels: Mapping[str, Labels],
         styles: Mapping[str, Style],
     ) -> None:
         self.config = config
@@ -101,22 +101,24 @@ class RecordingBuilder:
         problems: list[Problem],
     ) -> RecordingPlan | None:
         models = [m for m in self.owners if not m.takes_views or len(specs) > 1]
+        smooth = smooth and len(models) == len(self.owners)
         contents = Contents(specs)
         videos = []
         for spec in specs:
             try:
-                videos.append(self._video(spec, models, specs, contents))
+                videos.append(self._video(spec, models, specs, contents, smooth))
             except VideoError as error:
                 problems.append(Problem(spec.path, str(error), fatal=True))
         if len(videos) < len(specs) or not models:
             return None
         recording = RecordingPlan(key, tuple(videos))
-        if smooth and len(models) == len(self.owners):
+        if smooth:
             try:
                 recording = self._with_eks(recording, contents)
             except (SmoothingError, VideoError) as error:
-                # Its members can be predicted all the same.
+                # Its members can be predicted all the same, and get all that a smoothed table has.
                 problems.append(Problem(error.path or key, error.message, error.hint, fatal=True))
+                return self._recording(key, specs, False, problems)
         damage = damage_problems(recording, strict=self.config.strict)
         problems += damage
         if any(problem.fatal for problem in damage):
@@ -130,6 +132,7 @@ class RecordingBuilder:
         models: Sequence[ModelSpec],
         views: Sequence[VideoSpec],
         contents: Contents,
+        smooth: bool,
     ) -> VideoPlan:
         bbox = ""
         shared: dict[str, Any] = {"kind": "predictions", "method": METHOD}
@@ -138,17 +141,21 @@ class RecordingBuilder:
             read_bboxes(path)
             bbox = str(path)
             shared["boxes"] = digests.digest_of_file(path)
-        members = tuple(self._member(model, video, views, shared, contents) for model in models)
+        tables = [self._table(model, video, views, shared) for model in models]
+        members = tuple(
+            self._member(table, others, contents, is_member=smooth, stills=not smooth and i == 0)
+            for i, (table, others) in enumerate(tables)
+        )
         return VideoPlan(video, members, bbox=bbox)
 
-    def _member(
+    def _table(
         self,
         model: ModelSpec,
         video: VideoSpec,
         views: Sequence[VideoSpec],
         shared: Mapping[str, Any],
-        contents: Contents,
-    ) -> OutputPlan:
+    ) -> tuple[Table, tuple[Provenance, ...]]:
+        """The step that makes a model's table, and other provenances that are as good."""
         owner, paths = self.owners[model], self._paths(self.owners[model], video)
         provenance: dict[str, Any] = {
             **shared,
@@ -164,7 +171,6 @@ class RecordingBuilder:
             # It is in the model's fingerprint too; here for the reason why a table is stale.
             provenance["runtime"] = model.exported.runtime
             precisions = (model.exported.precision,)
-        # Those of all tables that what was asked for can lead to.
         provenances = acceptable(provenance, precisions=precisions, decoder=self.config.decoder)
         table = Table(
             videos=(video,),
@@ -173,15 +179,32 @@ class RecordingBuilder:
             provenance=provenances[0],
             strict=self.config.strict,
         )
-        source = self._source(video, owner, table.provenance)
-        _check_names(table, [source])
-        standing = self._planned(table, contents, provenances[1:])
-        if isinstance(standing.step, Table):
-            source = replace(source, provenance=standing.step.provenance)
+        return table, tuple(provenances[1:])
+
+    def _member(
+        self,
+        table: Table,
+        alternatives: Sequence[Provenance],
+        contents: Contents,
+        *,
+        is_member: bool,
+        stills: bool,
+    ) -> OutputPlan:
+        """The outputs of a model."""
+        _check_names(table)
+        standing = self._planned(table, contents, alternatives)
+        assert isinstance(standing.step, Table)
+        source = self._source(
+            table.video,
+            table.owner,
+            standing.step.provenance,
+            is_member=is_member,
+            stills=stills,
+        )
         ranges: tuple[tuple[int, int, str], ...] = ()
         if not standing.done and not self.config.overwrite:
-            folder = range_folder(paths.predictions)
-            ranges = finished_ranges(folder, *provenances, why_stale=contents.why_stale)
+            folder, why = range_folder(source.paths.predictions), contents.why_stale
+            ranges = finished_ranges(folder, table.provenance, *alternatives, why_stale=why)
         return self._output(source, standing, contents, ranges)
 
     def _paths(self, owner: Owner, video: VideoSpec) -> layout.OutputPaths:
@@ -193,16 +216,23 @@ class RecordingBuilder:
         config, why = self.config, contents.why_stale
         return planned(step, overwrite=config.overwrite, why_stale=why, alternatives=alternatives)
 
-    def _source(self, video: VideoSpec, owner: Owner, provenance: Provenance) -> TableSource:
+    def _source(
+        self,
+        video: VideoSpec,
+        owner: Owner,
+        provenance: Provenance,
+        *,
+        is_member: bool = False,
+        stills: bool = True,
+    ) -> TableSource:
         """A table, for the steps that make something from it."""
         smoothed, model = owner is self.eks, owner.model
         assert model is not None
-        metrics: tuple[str, ...] = ()
-        if self.config.metrics:
+        labels = self.labels[model.name]
+        metrics = labels.metrics
+        if smoothed and self.config.eks_options.keypoints:
             # PCA errors need all keypoints that the model has.
-            some = smoothed and self.config.eks_options.keypoints
-            known = self.labels[model.name] and not some
-            metrics = wanted_metrics(model) if known else (TEMPORAL_NORM,)
+            metrics = tuple(name for name in metrics if name == TEMPORAL_NORM)
         return TableSource(
             video=video,
             owner=owner,
@@ -210,10 +240,11 @@ class RecordingBuilder:
             provenance=provenance,
             config=self.config,
             metrics=metrics,
-            labels=self.labels[model.name],
+            labels=labels.digest,
             style=self.styles[model.name],
             smoothed=smoothed,
-            stills=smoothed if self.eks else model is next(iter(self.owners)),
+            is_member=is_member,
+            stills=stills,
         )
 
     def _output(
@@ -223,7 +254,9 @@ class RecordingBuilder:
         contents: Contents,
         ranges: tuple[tuple[int, int, str], ...] = (),
     ) -> OutputPlan:
-        more = tuple(self._planned(step, contents) for step in _table_steps(source))
+        steps = [step for kind in TABLE_STEPS if (step := kind.planned(source)) is not None]
+        _check_names(*steps)
+        more = tuple(self._planned(step, contents) for step in steps)
         path = str(source.paths.predictions)
         return OutputPlan(source.owner, source.video, path, table, more, ranges)
 
@@ -256,26 +289,19 @@ class RecordingBuilder:
             mirrored=mirrored,
             calibration=calibration,
         )
-        sources = [self._source(v, owner, smooth.provenance_of(v)) for v in videos]
-        _check_names(smooth, sources)
+        _check_names(smooth)
         table = self._planned(smooth, contents)
-        plans = [
-            replace(plan, smoothed=self._output(source, table, contents))
-            for plan, source in zip(recording.videos, sources, strict=True)
-        ]
+        plans = []
+        for plan in recording.videos:
+            source = self._source(plan.video, owner, smooth.provenance_of(plan.video))
+            plans.append(replace(plan, smoothed=self._output(source, table, contents)))
         return replace(recording, videos=tuple(plans))
 
 
-def _table_steps(source: TableSource) -> list[OutputStep]:
-    steps = [kind.planned(source) for kind in TABLE_STEPS]
-    return [step for step in steps if step is not None]
-
-
-def _check_names(step: OutputStep, sources: Sequence[TableSource]) -> None:
+def _check_names(*steps: OutputStep) -> None:
     """Raises VideoError where the name of an output is too long."""
-    steps = [step, *(more for source in sources for more in _table_steps(source))]
-    check_lengths(as_path(path) for each in steps for path in each.outputs.values())
-    check_lengths(layout.frames_beside(as_path(path)) for path in step.tables)
+    check_lengths(as_path(path) for step in steps for path in step.outputs.values())
+    check_lengths(layout.frames_beside(as_path(path)) for step in steps for path in step.tables)
 
 
 def _mirrored_keypoints(options: EksOptions, model: ModelSpec) -> tuple[tuple[str, ...], ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from raypose import storage
 from raypose.config import EksOptions, RunConfig, option_name
@@ -18,8 +19,9 @@ from raypose.metrics.compute import TEMPORAL_NORM, fit_and_digest, wanted_metric
 from raypose.metrics.labels import labels_path
 from raypose.planning.model import Plan, Problem
 from raypose.specs import ModelSpec
-from raypose.storage import AnyPath, digests
+from raypose.storage import AnyPath, as_path, digests
 from raypose.storage.records import record_path
+from raypose.text import data_size
 
 _MOST_NAMED = 3
 
@@ -84,26 +86,42 @@ def check_smoothing(ensemble: ModelSpec, config: RunConfig) -> None:
         raise UsageError(error.message, hint=error.hint) from None
 
 
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What the training labels of a model are good for.
+
+    Attributes:
+        digest: of what the PCA is fitted on; empty where they can't be used.
+        metrics: names of the metrics that can be computed, none where none were asked for.
+    """
+
+    digest: str = ""
+    metrics: tuple[str, ...] = ()
+
+
 def read_labels(
     models: Sequence[ModelSpec], config: RunConfig
-) -> tuple[dict[str, str], list[Problem]]:
-    """For each model a digest of what its PCA is fitted on, and problems of these labels.
+) -> tuple[dict[str, Labels], list[Problem]]:
+    """The training labels of each model, by its name, and problems of these.
 
-    The digest is empty where they can't be used; the PCA metrics are then left out.
+    PCA metrics that can't be fitted on them are left out.
     """
     found, problems = {}, []
     for model in models:
-        found[model.name] = ""
+        metrics = (TEMPORAL_NORM,) if config.metrics else ()
+        found[model.name] = Labels(metrics=metrics)
         try:
             if wanted_metrics(model) == (TEMPORAL_NORM,):
-                found[model.name] = "none needed"
+                found[model.name] = Labels("none needed", metrics)
             elif not config.metrics:
                 path = labels_path(model, config.data_dir)
-                found[model.name] = digests.digest_of_file(path)
+                found[model.name] = Labels(digests.digest_of_file(path))
             else:
-                fit, found[model.name] = fit_and_digest(model, config.data_dir)
+                fit, digest = fit_and_digest(model, config.data_dir)
+                found[model.name] = Labels(digest, fit.metrics)
                 if out := fit.without_image:
                     problems.append(Problem(model.name, _without_images(out)))
+                problems += [Problem(model.name, why, lasting=True) for why in fit.too_few]
         except LabelsError as error:
             if config.metrics:
                 message = f"PCA metrics are left out: {error.message} ({error.path})"
@@ -152,6 +170,21 @@ def device_problems(plan: Plan, config: RunConfig) -> list[Problem]:
         hint = "Ask for no more than that, or for none to use all there are."
         problems.append(Problem(f"--gpus {asked}", message, hint, fatal=True))
     return problems
+
+
+def disk_problems(plan: Plan) -> list[Problem]:
+    """A note where the videos to be drawn may not fit on the disk; their size is an estimate."""
+    if not plan.labeled_bytes:
+        return []
+    folder = as_path(plan.pending[0].outputs[0].path).parent
+    free = storage.store_of(folder).free_bytes(folder)  # None of an object store
+    if free is None or plan.labeled_bytes <= free:
+        return []
+    message = (
+        f"labelled videos and snippets may take about {data_size(plan.labeled_bytes)}, and "
+        f"{data_size(free)} are free"
+    )
+    return [Problem(str(folder), message, "Free some space, or choose another -o.")]
 
 
 def _has_joined_a_cluster() -> bool:

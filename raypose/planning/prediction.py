@@ -19,6 +19,7 @@ from raypose.planning.checks import (
     check_options,
     check_smoothing,
     device_problems,
+    disk_problems,
     read_labels,
 )
 from raypose.planning.drawing import plan_styles
@@ -77,7 +78,8 @@ def plan_run(config: RunConfig, *, run_dir: Path, only: Collection[str] | None =
         *clashes,
     )
     plan = Plan(config, models, tuple(videos), tuple(usable), problems, run_dir)
-    return replace(plan, problems=(*problems, *device_problems(plan, config)))
+    more = (*device_problems(plan, config), *disk_problems(plan))
+    return replace(plan, problems=(*problems, *more))
 
 
 def _open_models(config: RunConfig) -> tuple[ModelSpec, ...]:

@@ -16,7 +16,7 @@ from raypose.report.names import ShortNames
 from raypose.report.terminal import duration, print_problems, sentence
 from raypose.steps import STEPS, Smooth
 from raypose.storage import as_path
-from raypose.text import markup, shown
+from raypose.text import data_size, markup, shown
 from raypose.video.frames import WORDS, describe
 
 if TYPE_CHECKING:
@@ -108,13 +108,9 @@ def _print_totals(console: Console, plan: Plan) -> None:
     if plan.labeled_bytes:
         folder = as_path(plan.pending[0].outputs[0].path).parent
         free = storage.store_of(folder).free_bytes(folder)  # None of an object store
-        room = "" if free is None else f"; {_size(free)} are free"
-        size = _size(plan.labeled_bytes)
+        room = "" if free is None else f"; {data_size(free)} are free"
+        size = data_size(plan.labeled_bytes)
         console.print(f"Labelled videos and snippets may take about {size}{room}.")
-        if free is not None and plan.labeled_bytes > free:
-            console.print(
-                "[red]error[/] that is more than is free: free some space, or choose -o."
-            )
 
 
 def print_result(console: Console, result: RunResult) -> None:
@@ -189,11 +185,3 @@ def _damaged_table(result: RunResult, names: ShortNames) -> Table:
 
 def _count(n: int, thing: str) -> str:
     return f"1 {thing}" if n == 1 else f"{n:,} {thing}s"
-
-
-def _size(n_bytes: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if n_bytes < 1000:
-            return f"{n_bytes:.0f} {unit}"
-        n_bytes /= 1000
-    return f"{n_bytes:.1f} TB"

@@ -15,6 +15,7 @@ import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from raypose.config import RunConfig
@@ -151,7 +152,7 @@ class OutputStep(Step):
             yield path, self.provenance, self.video
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TableSource:
     """A table of keypoints as planned, for the steps that make something from it.
 
@@ -160,6 +161,7 @@ class TableSource:
         metrics: names of the metrics that can be computed.
         labels: digest of the training labels that the PCA metrics are fitted on.
         smoothed: whether it is the smoothed ensemble's.
+        is_member: whether it is a table that the ensemble is smoothed from.
         style: how its labelled videos look.
         stills: whether the report shows pictures of it: of each video's tables, one does.
     """
@@ -172,10 +174,11 @@ class TableSource:
     metrics: tuple[str, ...] = ()
     labels: str = ""
     smoothed: bool = False
+    is_member: bool = False
     style: Style = PLAIN
     stills: bool = False
 
-    @property
+    @cached_property
     def inputs(self) -> dict[str, Any]:
         """The part of a provenance that all steps on this table share."""
         return {"table": digests.digest_of_json(self.provenance), "video": self.video.fingerprint}

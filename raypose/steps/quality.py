@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from raypose.steps.base import Outcome, TableSource, TableStep
-from raypose.steps.metrics import BYTES_PER_KEYPOINT, measure, metrics_provenance
+from raypose.steps.base import Outcome, TableSource
+from raypose.steps.measured import MeasuredStep, metrics_provenance
 from raypose.steps.provenance import commit_from_table
 from raypose.tables.keypoints import KeypointTable
 from raypose.text import json_text
@@ -19,14 +19,11 @@ from raypose.worker.context import Context
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Quality(TableStep):
-    """Summarize a table, over all keypoints and for each; `data_dir` as in `TableSource`."""
+class Quality(MeasuredStep):
+    """Summarize a table, over all keypoints and for each."""
 
     name = "quality"
     title = "quality"
-
-    metrics: tuple[str, ...]
-    data_dir: str = ""
 
     @classmethod
     def planned(cls, source: TableSource) -> Quality | None:
@@ -48,24 +45,19 @@ class Quality(TableStep):
             data_dir=source.data_dir,
         )
 
-    @property
-    def memory_bytes(self) -> int:
-        return BYTES_PER_KEYPOINT * self.video.n_frames * len(self.model.keypoint_names)
-
     def run(self, inputs: Sequence[Any], context: Context) -> Outcome:
         (table,) = inputs
-        metrics, warnings = measure(self, table, self.metrics, context, self.data_dir)
+        measured = self.measured(table, context)
+        threshold = self.model.confidence_threshold
         output = self.outputs["quality"]
         with commit_from_table(self, table, output) as temporary:
-            # The metrics have the model's keypoints, in its order.
-            names = tuple(n for n in self.model.keypoint_names if n in table.keypoint_names)
-            summary = summarize(table.select(names), metrics, self.model.confidence_threshold)
+            summary = summarize(measured.table, measured.metrics, threshold)
             temporary.write_text(json_text(summary, indent=1), encoding="utf-8")
-        return Outcome([None], [output], warnings=warnings)
+        return Outcome([None], [output], warnings=list(measured.warnings))
 
 
 def summarize(
-    table: KeypointTable, metrics: dict[str, NDArray[Any]], threshold: float
+    table: KeypointTable, metrics: Mapping[str, NDArray[Any]], threshold: float
 ) -> dict[str, Any]:
     """The quality of a table.
 
@@ -75,7 +67,7 @@ def summarize(
 
     Returns:
         `frames`: the number of each status; `below_threshold`: the share of keypoints that are
-        less likely, of those in frames with a picture; for each metric and, of an ensemble, for
+        not confident, of those in frames with a picture; for each metric and, of an ensemble, for
         its variance (of x plus y, in pixels squared): median and 99th percentile. What can't be
         computed is null.
     """
@@ -86,11 +78,10 @@ def summarize(
     else:
         counts = table.frames.counts
         seen = ~without_picture(table.frames.statuses)
-    low = table.likelihood[seen] < threshold
+    low = ~(table.likelihood[seen] >= threshold)  # one without a number, too, is not confident
     spreads = dict(metrics)
-    if "x_ens_var" in table.coords:
-        x, y = (table.coords.index(name) for name in ("x_ens_var", "y_ens_var"))
-        spreads["ensemble_variance"] = (table.values[..., x] + table.values[..., y])[seen]
+    if (variance := table.ensemble_variance) is not None:
+        spreads["ensemble_variance"] = variance[seen]
     return {
         "n_frames": table.n_frames,
         "frames": counts,

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from raypose.rendering.style import PLAIN, Style
-from raypose.steps.base import Outcome, TableSource, TableStep
-from raypose.steps.metrics import BYTES_PER_KEYPOINT, measure, metrics_provenance
+from raypose.steps.base import Outcome, TableSource
+from raypose.steps.measured import MeasuredStep, metrics_provenance
 from raypose.steps.provenance import commit_from_table
 from raypose.worker.context import Context
 
@@ -19,12 +19,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Review(TableStep):
+class Review(MeasuredStep):
     """Make what the report needs of a table, so that it need not read the table.
 
     Attributes:
-        metrics: names of the metrics to take in.
-        data_dir: the user's directory of training data; empty for the one in the model's config.
         stills: whether to draw the worst moments, for which the video is read again.
         style: of whose colours the keypoints are drawn.
     """
@@ -33,8 +31,6 @@ class Review(TableStep):
     title = "report data"
     reads_frames = True
 
-    metrics: tuple[str, ...] = ()
-    data_dir: str = ""
     stills: bool = False
     style: Style = PLAIN
 
@@ -62,10 +58,6 @@ class Review(TableStep):
             style=source.style,
         )
 
-    @property
-    def memory_bytes(self) -> int:
-        return BYTES_PER_KEYPOINT * self.video.n_frames * len(self.model.keypoint_names)
-
     def run(self, inputs: Sequence[Any], context: Context) -> Outcome:
         (table,) = inputs
         index = context.index(self.video)
@@ -76,26 +68,16 @@ class Review(TableStep):
         return Outcome([None], [output])
 
     def _content(self, table: KeypointTable, index: VideoIndex, context: Context) -> Content:
-        import numpy as np
-
         from raypose.metrics.review import review_table
         from raypose.steps.quality import summarize
 
-        metrics, _ = measure(self, table, self.metrics, context, self.data_dir)
-        # The metrics have the model's keypoints, in its order.
-        names = tuple(n for n in self.model.keypoint_names if n in table.keypoint_names)
-        table, threshold = table.select(names), self.model.confidence_threshold
-        times_s = index.times_s
-        if len(times_s) != table.n_frames:  # the container lists other frames than it has
-            times_s = np.arange(table.n_frames) / (index.fps or 1.0)
-        review = review_table(table, metrics, threshold=threshold, times_s=times_s, fps=index.fps)
-        facts = {
-            **review.facts,
-            "duration_s": index.duration_s,
-            "width": index.width,
-            "height": index.height,
-            "quality": summarize(table, metrics, threshold),
-        }
+        measured = self.measured(table, context)
+        table, metrics = measured.table, measured.metrics
+        threshold = self.model.confidence_threshold
+        review = review_table(
+            table, metrics, threshold=threshold, times_s=index.times_s, fps=index.fps
+        )
+        facts = {**review.facts, "quality": summarize(table, metrics, threshold)}
         pictures = self._pictures(review, table, index, context) if self.stills else {}
         return replace(review, facts=facts, **pictures)
 
@@ -104,7 +86,7 @@ class Review(TableStep):
     ) -> dict[str, Any]:
         from raypose.rendering.stills import STILL_WIDTH, read_frames, still, thumbnail
 
-        numbers = [m["frame"] for m in review.facts["moments"] if m["frame"] < index.n_frames]
+        numbers = [moment["frame"] for moment in review.facts["moments"]]
         threads = context.budget.draw
         colors = self.style.look(table.keypoint_names).colors
         pictures = read_frames(

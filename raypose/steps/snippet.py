@@ -11,7 +11,8 @@ from typing import Any
 from raypose.rendering.style import PLAIN, Style
 from raypose.steps.base import NOTES, Outcome, TableSource, TableStep
 from raypose.steps.label import draw, drawing_provenance, labeled_bytes
-from raypose.steps.metrics import metrics_provenance, write_metrics
+from raypose.steps.measured import measure, metrics_provenance
+from raypose.steps.metrics import write_metrics
 from raypose.steps.provenance import commit_from_table
 from raypose.tables.keypoints import write_csv
 from raypose.video.frames import describe
@@ -107,7 +108,8 @@ class Snippet(TableStep):
             draw(self, table, temporary, context, start=start, stop=stop)
         with commit("table") as temporary:
             write_csv(part, temporary, context.budget.write)
-        metrics = {name: path for name, path in self.outputs.items() if name not in _FILES}
-        measured = write_metrics(self, part, metrics, context, self.data_dir)
-        made = [self.outputs[name] for name in ("clip", "labeled", "table")] + measured.made
-        return Outcome([None], made, stats, [*measured.warnings, *warnings])
+        names = [name for name in self.outputs if name not in _FILES]
+        measured = measure(self, part, names, context, self.data_dir)
+        metrics = write_metrics(self, measured, self.outputs, context)
+        made = [self.outputs[name] for name in ("clip", "labeled", "table")] + metrics.made
+        return Outcome([None], made, stats, [*metrics.warnings, *warnings])

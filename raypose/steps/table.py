@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from raypose.steps.base import NOTES, Outcome, OutputStep, Step
+from raypose.steps.base import Outcome, OutputStep, Step
 from raypose.steps.frame_files import COUNTS, commit_table, refuse_damage
 from raypose.steps.load import Load
 from raypose.steps.provenance import joined
@@ -64,18 +64,12 @@ class Table(OutputStep):
             frames=frames,
         )
         output = self.outputs["table"]
-        warnings = []
-        if table.n_frames != self.video.n_frames:
-            warnings.append(
-                f"the container lists {self.video.n_frames} frames, {table.n_frames} came out; "
-                "the table has those"
-            )
-        noted = {NOTES: list(warnings)} if warnings else {}
         made = commit_table(
-            table, frames, output, provenance, self.video, noted, context.budget.write
+            table, frames, output, provenance, self.video, {}, context.budget.write
         )
         remove_ranges(range_folder(as_path(output)))
         stats: dict[str, Any] = {"n_rows": table.n_frames, COUNTS: frames.counts}
+        warnings = []
         if not frames.all_ok:
             stats["damaged"] = {self.video.path: frames.counts}
             warnings.append(describe(frames.counts))

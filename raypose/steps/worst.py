@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from raypose import storage
 from raypose.rendering.style import PLAIN, Style
-from raypose.steps.base import Outcome, TableSource, TableStep
+from raypose.steps.base import Outcome, TableSource
 from raypose.steps.label import draw, drawing_provenance, labeled_bytes
-from raypose.steps.metrics import BYTES_PER_KEYPOINT, measure, metrics_provenance
+from raypose.steps.measured import MeasuredStep, metrics_provenance
 from raypose.steps.provenance import commit_from_table
 from raypose.storage import AnyPath, as_path, records
 from raypose.worker.context import Context
@@ -34,14 +34,12 @@ _CLIPS = "clips"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Worst(TableStep):
+class Worst(MeasuredStep):
     """Find the worst moments of a table, and cut a labelled clip around each.
 
     Attributes:
         n: how many at most.
         duration_s: length of a clip in seconds.
-        metrics: names of the metrics that count.
-        data_dir: as in `TableSource`.
         style: how the keypoints look.
         encoder: of the clips.
     """
@@ -52,8 +50,6 @@ class Worst(TableStep):
 
     n: int
     duration_s: float
-    metrics: tuple[str, ...] = ()
-    data_dir: str = ""
     style: Style = PLAIN
     encoder: str = "x264"
 
@@ -61,7 +57,7 @@ class Worst(TableStep):
     def planned(cls, source: TableSource) -> Worst | None:
         config = source.config
         # The smoothed ensemble's table says where the members disagree.
-        if config.worst is None or (config.eks and not source.smoothed):
+        if config.worst is None or source.is_member:
             return None
         path = source.paths.worst
         facts = (records.read_record(path) or {}).get("facts", {})
@@ -91,19 +87,14 @@ class Worst(TableStep):
         n_frames = min(self.n * self.duration_s * self.video.fps, self.video.n_frames)
         return labeled_bytes(self.video, n_frames)
 
-    @property
-    def memory_bytes(self) -> int:
-        return BYTES_PER_KEYPOINT * self.video.n_frames * len(self.model.keypoint_names)
-
     def run(self, inputs: Sequence[Any], context: Context) -> Outcome:
         from raypose.metrics.worst import score_frames, worst_moments
 
         (table,) = inputs
         index = context.index(self.video)
-        metrics, warnings = measure(self, table, self.metrics, context, self.data_dir)
-        keypoints = [name for name in self.model.keypoint_names if name in table.keypoint_names]
+        measured = self.measured(table, context)
         threshold = self.model.confidence_threshold
-        scores = score_frames(table.select(keypoints), metrics, threshold)
+        scores = score_frames(measured.table, measured.metrics, threshold)
         moments = worst_moments(scores.total, self.n, round(self.duration_s * index.fps))
         place = as_path(self.outputs["moments"])
         stem = place.stem.removesuffix("_worst")
@@ -120,7 +111,7 @@ class Worst(TableStep):
             _write_moments(temporary, moments, index.times_s, scores, names)
         _remove_old_clips(place, stem, names)
         made = [*map(str, clips), str(place)]
-        return Outcome([None], made, {"n_moments": len(clips)}, warnings)
+        return Outcome([None], made, {"n_moments": len(clips)}, list(measured.warnings))
 
 
 def clip_range(

@@ -102,6 +102,15 @@ class KeypointTable:
         """View of the likelihoods, shape (n_frames, n_keypoints), 0 to 1."""
         return self.values[..., 2]
 
+    @property
+    def ensemble_variance(self) -> FloatArray | None:
+        """Variance of an ensemble's members, of x plus y, shape (n_frames, n_keypoints), in pixels
+        squared; None of a table that is no ensemble's."""
+        if "x_ens_var" not in self.coords:
+            return None
+        x, y = (self.coords.index(name) for name in ("x_ens_var", "y_ens_var"))
+        return self.values[..., x] + self.values[..., y]
+
     def slice(self, start: int, stop: int) -> KeypointTable:
         """The rows of frames `start` to `stop` (excluded), numbered from 0 again."""
         if not 0 <= start < stop <= self.n_frames:

@@ -7,11 +7,11 @@ the second video of a model pays for neither. The executor supplies what differs
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from raypose.errors import TableError
 from raypose.specs import ModelSpec, Progress, VideoSpec
@@ -41,7 +41,8 @@ class Context:
 
     Args:
         device: `auto`, `cpu` or `cuda`, as asked for; resolved when a network is first needed.
-        graph: gives the bytes of a model's graph, None where the network must be built here.
+        artifact: gives the bytes of a model's `NetworkArtifact`, None where the network must be
+            built here.
         worker: name of this process, for people.
         index: gives the frame index that the plan made of a video; None where it is not known.
 
@@ -55,7 +56,7 @@ class Context:
         self,
         *,
         device: str,
-        graph: Callable[[ModelSpec], bytes | None],
+        artifact: Callable[[ModelSpec], bytes | None],
         report: Callable[[Progress], None],
         should_stop: Callable[[], bool],
         worker: str,
@@ -69,7 +70,7 @@ class Context:
         self.staging = Staging(should_stop)
         self.video_check = VideoCheck(self.staging, should_stop)
         self._device = device
-        self._graph = graph
+        self._artifact = artifact
         self._index = index
         self._report = report
         self.budget = budget
@@ -77,6 +78,7 @@ class Context:
         self._allow_unsafe = allow_unsafe
         self._predictors: OrderedDict[tuple[str, str], Predictor] = OrderedDict()
         self._pca: dict[tuple[str, str, str], PcaMetrics] = {}
+        self._metrics: OrderedDict[Hashable, Any] = OrderedDict()
         self._indexes: OrderedDict[tuple[str, Identity], VideoIndex] = OrderedDict()
 
     def predictor(self, model: ModelSpec, precision: str) -> Predictor:
@@ -89,7 +91,7 @@ class Context:
             self.n_loaded += 1
             return Predictor(
                 model,
-                self._graph(model),
+                self._artifact(model),
                 device=device,
                 precision=resolve_precision(precision, device),
                 allow_unsafe=self._allow_unsafe,
@@ -145,6 +147,13 @@ class Context:
                 raise TableError(message, path=labels_path(model, place), hint=RUN_AGAIN)
             self._pca[key] = fit
         return self._pca[key]
+
+    def metrics(self, of: Hashable, compute: Callable[[], V]) -> V:
+        """The metrics of a table, computed once for steps on it that come after one another.
+
+        `of` tells these metrics from all others.
+        """
+        return cast("V", _kept(self._metrics, of, compute, 1))
 
     @contextmanager
     def task(self, task_id: str, n_frames: int) -> Iterator[None]:

@@ -137,7 +137,7 @@ class Worker:
         self.name = f"{socket.gethostname()}:{os.getpid()}{gpu}"
         self._context = Context(
             device=self._device,
-            graph=self._artifact,
+            artifact=self._artifact,
             index=self._index,
             report=self._report,
             should_stop=lambda: self._stop,

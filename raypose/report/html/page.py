@@ -168,13 +168,11 @@ def _workers(run: RunFacts) -> list[dict[str, Any]]:
 
 def _row(number: int, video: VideoFacts, parts: Mapping[str, Part]) -> dict[str, Any]:
     """What the table of all videos shows of one."""
-    reasons = sorted(parts.items(), key=lambda item: -item[1].points)
     return {
         "number": number,
         "name": shown(video.key),
         "score": ranking.score(parts),
         "parts": parts,
-        "main": [name for name, part in reasons if part.points >= 5],
         "n_frames": video.n_frames,
         "seconds": video.n_frames / video.fps if video.fps > 0 else None,
         "thumbnail": payload.picture_url(payload.thumbnail_of(video.tables)),

@@ -314,3 +314,14 @@ def test_some_of_the_keypoints_have_a_temporal_norm() -> None:
 def test_a_split_needs_two_labels() -> None:
     assert len(training_split(2, {"train_prob": 0.9, "val_prob": 0.1})) == 1
     assert training_split(1, {}) == []
+
+
+def test_metrics_that_labels_are_too_few_for(tmp_path: Path) -> None:
+    specs = [make_spec(make_config_with_pca(make_labels(tmp_path / f"{n}", n=n))) for n in (60, 8)]
+    enough, few = map(PcaMetrics.fit, specs)
+    assert enough.metrics == (TEMPORAL_NORM, PCA_SINGLEVIEW, PCA_MULTIVIEW)
+    assert not enough.too_few
+    (said,) = few.too_few
+    assert said.startswith(f"{PCA_SINGLEVIEW} is left out: its fit needs 8 labelled frames")
+    for spec, fit in zip(specs, (enough, few), strict=True):
+        assert tuple(compute_metrics(make_predictions(), spec, fit)) == fit.metrics

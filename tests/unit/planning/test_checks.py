@@ -14,6 +14,7 @@ from PIL import Image
 
 from raypose.errors import ModelError, UsageError
 from raypose.planning import Plan, Problem
+from raypose.storage.files import LocalStore
 from tests.projects import Project, fake_model
 
 
@@ -163,11 +164,11 @@ class TestLengths:
         assert problem.fatal and "path of its outputs" in problem.message
 
 
-def make_labels(folder: Path, n_sizes: int) -> Path:
-    """40 labelled images in two folders; those of the second are of `n_sizes` sizes."""
+def make_labels(folder: Path, n_sizes: int, n: int = 40) -> Path:
+    """`n` labelled images in two folders; those of the second are of `n_sizes` sizes."""
     rng = np.random.default_rng(0)
     lines = ["scorer" + ",me" * 6, "bodyparts,nose,nose,paw,paw,tail,tail", "coords" + ",x,y" * 3]
-    for i in range(40):
+    for i in range(n):
         name = f"labeled-data/v{i % 2}/img{i:02d}.png"
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         size = (200, 200) if i % 2 == 0 else (200 + 10 * (i // 2 % n_sizes), 200)
@@ -230,6 +231,33 @@ class TestLabels:
         assert self.metrics(plan) == ["temporal_norm"]
         problem = about(plan, "pca")
         assert "images can be read" in problem.message and "--data-dir" not in problem.hint
+
+    def test_too_few_labels_for_the_fit(self, project: Project, model: str) -> None:
+        data = make_labels(project.root / "data", n_sizes=1, n=6)
+        values = {"models": (model,), "data_dir": data, "label": ("snippet",)}
+        plan = project.plan(**values)
+        assert self.metrics(plan) == ["temporal_norm"]
+        problem = about(plan, "pca")
+        assert not problem.fatal and problem.lasting
+        assert problem.message == (
+            "pca_singleview_error is left out: its fit needs 6 labelled frames, and there are 5"
+        )
+        project.finish(**values)
+        assert project.plan(**values).done
+
+
+class TestDisk:
+    def test_labelled_videos_that_may_not_fit(
+        self, project: Project, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        plan = project.plan(label=("full",))
+        assert plan.labeled_bytes > 1000 and not plan.problems
+        monkeypatch.setattr(LocalStore, "free_bytes", lambda self, folder: 1000)
+        (problem,) = project.plan(label=("full",)).problems
+        assert not problem.fatal, "the size is an estimate, and a run goes on"
+        assert problem.message.endswith("and 1 kB are free")
+        assert problem.subject == str(project.out / "a" / "video_preds")
+        assert not project.plan().problems, "nothing is drawn"
 
 
 class TestDevices:

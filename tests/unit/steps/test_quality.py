@@ -11,6 +11,7 @@ import pytest
 from raypose.config import RunConfig
 from raypose.inputs.models import open_model
 from raypose.metrics.compute import TEMPORAL_NORM
+from raypose.metrics.worst import LOW_LIKELIHOOD, score_frames
 from raypose.specs import Owner
 from raypose.steps import Quality
 from raypose.steps.base import TableSource
@@ -42,6 +43,16 @@ def test_share_of_keypoints_below_the_threshold() -> None:
         "share": 0.25,
         "keypoints": {"nose": 0.25, "paw": 0.25},
     }
+
+
+def test_a_keypoint_without_a_likelihood_is_not_confident() -> None:
+    likelihood = np.array([[0.95, np.nan], [0.95, 0.95]])
+    table = make_table(likelihood)
+    for threshold, unlikely in ((0.9, 0.5), (0.0, 0.5)):
+        share = summarize(table, {}, threshold)["below_threshold"]["share"]
+        assert share == 0.25
+        part = score_frames(table, {}, threshold).parts[LOW_LIKELIHOOD]
+        assert part.tolist() == [unlikely, 0]
 
 
 def test_frames_without_a_picture_do_not_count() -> None:

@@ -210,11 +210,6 @@ class TestTable:
         assert "1 of 30 frames is missing, 1 corrupt, 1 suspect" in summary.warnings
         assert not folder.exists(), "ranges go when the table is committed"
 
-    def test_fewer_frames_than_the_container_lists(self, video: VideoSpec, owner: Owner) -> None:
-        summary, result = do(self.args(video, owner), Predicted(keypoints(28), make_frames(28)))
-        assert result.n_frames == 28
-        assert any("lists 30 frames, 28 came out" in warning for warning in summary.warnings)
-
     def test_a_range_that_is_gone_fails_this_table(
         self, video: VideoSpec, owner: Owner, tmp_path: Path
     ) -> None:

@@ -146,7 +146,6 @@ def test_clips_at_the_ends_are_shorter(source: TableSource) -> None:
 
 
 def test_with_an_ensemble_only_its_table_has_clips(source: TableSource) -> None:
-    config = RunConfig(videos="v", models="m", worst=2, eks=True, output_dir="/o")
-    assert Worst.planned(replace(source, config=config)) is None
-    assert Worst.planned(replace(source, config=config, smoothed=True)) is not None
+    assert Worst.planned(replace(source, is_member=True)) is None
+    assert Worst.planned(replace(source, smoothed=True)) is not None
     assert Worst.planned(replace(source, config=RunConfig(videos="v", models="m"))) is None
