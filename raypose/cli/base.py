@@ -10,6 +10,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
@@ -141,6 +142,20 @@ def command(function: Callable[P, int]) -> Callable[P, None]:
         raise typer.Exit(code)
 
     return wrapped
+
+
+def directory_of_run(given: str) -> Path:
+    """The directory that a user gives for a run, the log of which is always on a disk."""
+    from raypose.storage import local_path
+
+    directory = local_path(given)
+    if directory is None:
+        hint = (
+            "With -o in a store, it is in the --run-dir of the run, or in ./raypose-runs/<date> "
+            "where the run was started."
+        )
+        raise UsageError("the log of a run is not in a store", path=given, hint=hint)
+    return directory
 
 
 def complain(word: str, text: str) -> None:
