@@ -24,7 +24,7 @@ _ENDS_S = 10.0
 
 
 def examine(asked: Asked, checks: Sequence[Check] = CHECKS) -> Iterator[Finding]:
-    """Each check's finding as soon as it is there, and at last whether any needed the network.
+    """Each check's finding as soon as it is known, and finally whether any needed the network.
 
     A check that hangs or ends its process is a problem like any other. One that needs a model or a
     video that can't be used is left out.
@@ -92,5 +92,5 @@ def _network(asked: Asked, refused: Sequence[str]) -> Finding:
         found = f"checks asked for {hosts}; the doctor refused, to see whether they do without"
         advice = "Where a check above has failed because of it, report that: runs need no network."
         return Finding("warning", found, advice, facts, "network")
-    but = " but the URLs that you gave" if urls else ""
-    return Finding("ok", f"nothing needed it{but}", facts=facts, name="network")
+    what = "only the URLs that you gave" if urls else "nothing"
+    return Finding("ok", f"{what} needed the network", facts=facts, name="network")
