@@ -26,8 +26,8 @@ _ENDS_S = 10.0
 def examine(asked: Asked, checks: Sequence[Check] = CHECKS) -> Iterator[Finding]:
     """Each check's finding as soon as it is known, and finally whether any needed the network.
 
-    A check that hangs or ends its process is a problem like any other. One that needs a model or a
-    video that can't be used is left out.
+    A check that hangs or kills its process is a problem like any other. Checks of a model or video
+    that can't be used are skipped.
     """
     refused: list[str] = []
     unusable: set[str] = set()
@@ -55,7 +55,7 @@ def _find(check: Check, asked: Asked, refused: list[str]) -> Finding:
             code = process.wait(check.limit_s)
         except subprocess.TimeoutExpired:
             found = f"no answer in {check.limit_s:.0f} s"
-            advice = "Something that it asks hangs: a driver, a disk, or a machine under load."
+            advice = "A driver or a disk hangs, or the machine is overloaded."
             return Finding("problem", found, advice)
         finally:
             _end(process)
@@ -84,7 +84,7 @@ def _ended(code: int) -> str:
 
 
 def _network(asked: Asked, refused: Sequence[str]) -> Finding:
-    """What the checks together say about the network."""
+    """Whether any check needed the network."""
     urls = [path for path in (asked.model, asked.video) if path and local_path(path) is None]
     facts = {"asked_for": list(refused)}
     if refused:

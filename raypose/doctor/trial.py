@@ -70,7 +70,7 @@ def check_video_file(asked: Asked) -> Finding:
         f"{video.format}"
     )
     if video.notes:
-        advice = "A run uses it all the same."
+        advice = "A run uses it anyway."
         return Finding("warning", f"{found}; {'; '.join(video.notes)}", advice, facts)
     return Finding("ok", found, facts=facts)
 

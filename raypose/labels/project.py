@@ -126,7 +126,7 @@ class Project:
             order: candidates, those to label first at the beginning.
             n: how many.
             sources: key of a video → a table of it, which names the file.
-            notes: what is known already.
+            notes: on what was left out before.
 
         Raises:
             UsageError: none of the pictures can be used.
@@ -158,7 +158,7 @@ class Project:
         return self.directory / _IMAGES / label_folder(key) / f"img{frame:08d}.png"
 
     def _write_lp(self, frames: Sequence[Candidate]) -> Path:
-        """One CSV for all videos, under a name that is free; what the app wants of a project."""
+        """One CSV for all videos, under a free name; and the project file that the app needs."""
         if not any(self.directory.glob("*.csv")) and not any(self.directory.glob("*.yaml")):
             text = yaml_of_project(frames[0].keypoint_names)
             storage.write_text(self.directory / "project.yaml", text)
@@ -212,7 +212,7 @@ class _Pictures:
         self._left_out: Counter[str] = Counter()
 
     def notes(self) -> Iterator[str]:
-        """What was left out, and why."""
+        """Which frames were left out, and why."""
         if self._error:
             yield f"{self._table.key}: frames are left out, since {self._error}"
         for reason, n in self._left_out.items():
@@ -234,7 +234,7 @@ class _Pictures:
         if self._index is None:
             video = probe(Path(self._table.video), self._table.key)
             if video.fingerprint != self._table.fingerprint:
-                raise VideoError("the video is another than the predicted one", path=video.path)
+                raise VideoError("this is not the video that was predicted", path=video.path)
             self._index = known_index(video) or index_video(video.path)
         return self._index
 

@@ -238,7 +238,7 @@ class TestProject:
         table = member(true_path(N_FRAMES, random), np.zeros(N_FRAMES, bool), random)
         commit_table(tmp_path / "out", "m", "cam0", table, video)
         make_video(video, n_frames=N_FRAMES, quality=30)
-        with pytest.raises(UsageError, match="the video is another than the predicted one"):
+        with pytest.raises(UsageError, match="this is not the video that was predicted"):
             suggest(tmp_path / "out", 2, tmp_path / "p")
 
     def test_pictures_that_look_the_same_are_suggested_once(self, tmp_path: Path) -> None:
