@@ -24,7 +24,7 @@ from raypose.metrics.worst import means_of_rows
 from raypose.tables.keypoints import KeypointTable
 
 _Reasons = dict[str, dict[int, str]]
-"""Why labels can't be compared → row of each → what names it."""
+"""Why labels can't be compared → row of each such label → the image or video to name."""
 
 QUANTILES = (0.5, 0.75, 0.9, 0.95, 0.99)
 _MOST_NAMED = 5

@@ -175,7 +175,7 @@ def _joined(tables: Sequence[KeypointTable]) -> KeypointTable:
 
 
 def _threshold(table: OutputTable) -> float:
-    """The model's likelihood threshold, as the file of its table's quality tells it."""
+    """The model's likelihood threshold, as stored in the table's quality file."""
     path = paths_of_table(table.path).quality
     try:
         threshold = json.loads(storage.read_bytes(path))["below_threshold"]["threshold"]
