@@ -144,20 +144,6 @@ def command(function: Callable[P, int]) -> Callable[P, None]:
     return wrapped
 
 
-def directory_of_run(given: str) -> Path:
-    """The directory that a user gives for a run, the log of which is always on a disk."""
-    from raypose.storage import local_path
-
-    directory = local_path(given)
-    if directory is None:
-        hint = (
-            "With -o in a store, it is in the --run-dir of the run, or in ./raypose-runs/<date> "
-            "where the run was started."
-        )
-        raise UsageError("the log of a run is not in a store", path=given, hint=hint)
-    return directory
-
-
 def complain(word: str, text: str) -> None:
     """Say something on the standard error."""
     from rich.console import Console
@@ -172,3 +158,17 @@ def console() -> Console:
     from raypose.report.terminal import stdout_console
 
     return stdout_console()
+
+
+def directory_of_run(given: str) -> Path:
+    """The directory that a user gives for a run, the log of which is always on a disk."""
+    from raypose.storage import local_path
+
+    directory = local_path(given)
+    if directory is None:
+        hint = (
+            "With -o in a store, it is in the --run-dir of the run, or in ./raypose-runs/<date> "
+            "where the run was started."
+        )
+        raise UsageError("the log of a run is not in a store", path=given, hint=hint)
+    return directory

@@ -38,7 +38,7 @@ class Output:
         return live_display(console())
 
     def result(self, result: RunResult) -> None:
-        """Show the result of a run."""
+        """What came of a run."""
         if self._quiet:
             for failure in result.failures:
                 complain("failed", f"{failure.step} {failure.subject}: {failure}")
@@ -52,7 +52,7 @@ class Output:
             print_result(console(), result)
 
     def error(self, error: BaseException) -> None:
-        """Report an error as an event; the command prints it as a sentence."""
+        """Why there is no result; the command says it in words."""
         if self._json:
             from raypose.report.events import JsonDisplay
 
@@ -62,7 +62,7 @@ class Output:
 
 
 def _show(execute: Callable[..., RunResult], config: RunConfig | SmoothConfig, out: Output) -> int:
-    """Execute a run and show it; returns the exit code."""
+    """Execute, and show it; returns the exit code."""
     display = out.display()
     try:
         result = execute(config, display=display, quiet=display is None)

@@ -38,9 +38,10 @@ _POLL_S = 0.25
 _WATCH_S = 2.0
 _LATE_S = 60.0
 _GRACE_S = 5.0
-_WAIT_VARIABLE = "RAYPOSE_GPU_WAIT_S"
 _CLUSTER_S = 30.0
 """How long the coordinator may not answer, restarts included, before the cluster is lost."""
+
+_WAIT_VARIABLE = "RAYPOSE_GPU_WAIT_S"
 
 
 def wait_limit_s() -> float:
