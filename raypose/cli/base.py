@@ -10,6 +10,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
@@ -162,3 +163,17 @@ def console() -> Console:
     from raypose.report.terminal import stdout_console
 
     return stdout_console()
+
+
+def directory_of_run(given: str) -> Path:
+    """The directory that a user gives for a run, the log of which is always on a disk."""
+    from raypose.storage import local_path
+
+    directory = local_path(given)
+    if directory is None:
+        hint = (
+            "With -o in a store, it is in the --run-dir of the run, or in ./raypose-runs/<date> "
+            "where the run was started."
+        )
+        raise UsageError("the log of a run is not in a store", path=given, hint=hint)
+    return directory

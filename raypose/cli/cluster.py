@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from raypose.cli.base import app, command, complain, console
+from raypose.cli.base import app, command, complain, console, directory_of_run
 from raypose.cli.options import SHOWN, config_of, given
 from raypose.config import RunConfig, read_yaml
+from raypose.config.schemas import Allowed, marks_of
 from raypose.errors import ClusterError, UsageError
 from raypose.text import markup
 
@@ -33,12 +34,6 @@ Address = Annotated[
 JobId = Annotated[
     str, typer.Argument(metavar="JOB", help="Id of the job, as listed by raypose jobs.")
 ]
-
-# Settings that name paths, which the cluster must see as they are written.
-_PATHS = (
-    *("videos", "models", "output_dir", "eks_dir", "run_dir", "data_dir"),
-    *("sessions", "calibration", "bbox_dir", "scratch_dir", "skeleton"),
-)
 
 
 @app.command("submit")
@@ -134,8 +129,8 @@ def stop(job_id: JobId, address: Address) -> int:
 @app.command("status")
 @command
 def status(
-    run_dir: Annotated[
-        Path,
+    directory: Annotated[
+        str,
         typer.Argument(
             metavar="DIR", help="Output directory (-o) of the run, or its run directory."
         ),
@@ -146,6 +141,7 @@ def status(
     from raypose.report.status import read_status
     from raypose.report.status_view import follow_status, print_status
 
+    run_dir = directory_of_run(directory)
     if watch:
         try:
             found = follow_status(console(), run_dir)
@@ -177,7 +173,7 @@ def _run_config(arguments: list[str]) -> RunConfig:
     config: RunConfig = config_of(config_file, values)
     # A relative path would be relative to another directory on the cluster.
     written = {**(read_yaml(config_file) if config_file is not None else {}), **given(values)}
-    for name in _PATHS:
+    for name in _settings_with_paths():
         value = written.get(name)
         for path in value if isinstance(value, list | tuple) else (value,):
             if path is not None and not str(path).startswith("/") and "://" not in str(path):
@@ -187,6 +183,16 @@ def _run_config(arguments: list[str]) -> RunConfig:
         hint = "Give -o or --run-dir on storage that the cluster's machines see."
         raise UsageError("the job's log would be lost with the job", hint=hint)
     return config
+
+
+def _settings_with_paths() -> list[str]:
+    """Names of the settings whose paths the cluster must see as they are written."""
+    paths = [
+        name
+        for name, field in RunConfig.model_fields.items()
+        if any(mark.metavar == "PATH" for mark in marks_of(field, Allowed))
+    ]
+    return ["videos", "models", *paths]
 
 
 def _follow(cluster: Cluster, job_id: str) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import Annotated, Literal
 
 import typer
 
 from raypose.cli.base import app, command, console
+from raypose.errors import UsageError
 from raypose.text import json_text
 
 _RunOutput = typer.Argument(
@@ -61,7 +62,7 @@ def evaluate(
     ] = 10,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     csv: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--csv", metavar="PATH", help="Write the error of every keypoint to this file."
         ),
@@ -70,12 +71,25 @@ def evaluate(
     """Compute pixel errors of each model and of the smoothed ensemble on labelled frames."""
     from raypose.labels.evaluate import evaluate
     from raypose.report.labels import print_evaluation, write_errors
+    from raypose.storage import as_path
 
+    errors_file = None if csv is None else as_path(csv)
+    if errors_file is not None and _is_same_file(str(errors_file), labels):
+        hint = "Give --csv another name."
+        raise UsageError("--csv names the file of labels", path=errors_file, hint=hint)
     found = evaluate(labels, directory)
-    if csv is not None:
-        write_errors(csv, found)
+    if errors_file is not None:
+        write_errors(errors_file, found)
     if json:
         typer.echo(json_text(found.as_dict(n_worst), indent=1))
     else:
         print_evaluation(console(), found, n_worst)
     return 0
+
+
+def _is_same_file(one: str, other: str) -> bool:
+    """Whether two paths lead to one existing file, also through a link."""
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return False

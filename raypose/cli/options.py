@@ -52,8 +52,8 @@ def _annotation(name: str, field: FieldInfo, option: Option) -> Any:
     # Numbers and paths are texts here: the config says in its own words what is wrong with them.
     kind: Any = bool if is_flag else list[str] if option.repeat else str
     metavar = None if is_flag else option.metavar or _metavar(field)
-    told = typer.Option(*flags, help=text, metavar=metavar, rich_help_panel=option.panel)
-    return Annotated[kind | None, told]
+    parameter = typer.Option(*flags, help=text, metavar=metavar, rich_help_panel=option.panel)
+    return Annotated[kind | None, parameter]
 
 
 def _default(field: FieldInfo, flag: str) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from raypose.cli.base import app, command, console
+from raypose.cli.base import app, command, console, directory_of_run
+from raypose.errors import UsageError
 from raypose.text import markup
 
 _DIRECTORY = "Output directory (-o) of a run, or its run directory."
@@ -17,9 +17,9 @@ _OUTPUT = "HTML file to write; the summary goes beside it, as .csv."
 @app.command("report")
 @command
 def report(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help=_DIRECTORY)],
+    directory: Annotated[str, typer.Argument(metavar="DIR", help=_DIRECTORY)],
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--output",
             "-o",
@@ -30,7 +30,12 @@ def report(
 ) -> int:
     """Rewrite the report of a run: one HTML file with the videos and moments that need a look."""
     from raypose.report.html import write_report
+    from raypose.storage import local_path
 
-    page, summary = write_report(directory, output)
+    file = None if output is None else local_path(output)
+    if output is not None and file is None:
+        hint = "Give -o a file on this machine."
+        raise UsageError("a report can't be written to a store", path=output, hint=hint)
+    page, summary = write_report(directory_of_run(directory), file)
     console().print(f"Report: {markup(str(page))}\nTable:  {markup(str(summary))}")
     return 0

@@ -23,7 +23,7 @@ _LONGEST = 300
 
 
 def find(name: str, asked: Asked) -> Finding:
-    """What a check finds; what it raises is a problem."""
+    """The finding of a check; an exception is a problem."""
     check = next(check for check in CHECKS if check.name == name)
     try:
         return check.find(asked)

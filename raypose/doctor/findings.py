@@ -21,10 +21,10 @@ class Finding:
         status: `ok`; `warning` where a run works, but slower or less surely than it could;
             `problem` where something will not work.
         found: what was found, in a sentence without a full stop.
-        advice: what to do about it; empty where there is nothing to do.
+        advice: what to do about it; empty if nothing.
         facts: the same as values, for programs.
-        name: of the check.
-        seconds: that it took.
+        name: name of the check.
+        seconds: how long the check took.
     """
 
     status: Status
@@ -37,7 +37,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the doctor is asked to look at; empty where nothing is named.
+    """What the doctor checks; empty if not given.
 
     Attributes:
         model: directory or URL of a model.
@@ -54,13 +54,13 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing to look at.
+    """One check.
 
     Attributes:
-        name: what people call it.
-        find: looks at it. What it raises becomes a problem.
-        limit_s: seconds after which it is stopped, and counts as a problem.
-        needs: attributes of `Asked` without which it is left out.
+        name: shown in the report.
+        find: performs the check; an exception becomes a problem.
+        limit_s: seconds after which it is stopped and counts as a problem.
+        needs: attributes of `Asked` without which the check is skipped.
     """
 
     name: str
@@ -69,5 +69,5 @@ class Check:
     needs: tuple[str, ...] = ()
 
     def concerns(self, asked: Asked) -> bool:
-        """Whether it has what it needs."""
+        """Whether everything that it needs was given."""
         return all(getattr(asked, name) for name in self.needs)

@@ -38,7 +38,7 @@ def check_machine(asked: Asked) -> Finding:
         advice = "Use a machine with 4 GB or more, or give --inline, which starts one process."
         return Finding("warning", f"{found}: little memory", advice, facts)
     if platform.system() != "Linux":
-        advice = "Run on Linux where something fails: raypose is tested there alone."
+        advice = "Use Linux if something fails: raypose is tested on Linux only."
         return Finding("warning", found, advice, facts)
     return Finding("ok", found, facts=facts)
 
@@ -75,12 +75,11 @@ def check_open_files(asked: Asked) -> Finding:
     """The limit of open files; Ray raises it to the hard one itself."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     unlimited = hard == resource.RLIM_INFINITY
-    allowed = "no limit" if unlimited else f"{hard:,}"
     facts = {"soft": soft, "hard": None if unlimited else hard}
     if not unlimited and hard < _OPEN_FILES:
         advice = "Raise it to 65536: ulimit -Hn as root, limits.conf, or docker --ulimit nofile."
-        return Finding("warning", f"{allowed}, too few for Ray on many cores", advice, facts)
-    return Finding("ok", f"{allowed} allowed", facts=facts)
+        return Finding("warning", f"{hard:,}, too few for Ray on many cores", advice, facts)
+    return Finding("ok", "no limit" if unlimited else f"{hard:,} allowed", facts=facts)
 
 
 def check_shared_memory(asked: Asked, folder: str = "/dev/shm") -> Finding:

@@ -24,10 +24,10 @@ _ENDS_S = 10.0
 
 
 def examine(asked: Asked, checks: Sequence[Check] = CHECKS) -> Iterator[Finding]:
-    """Each check's finding as soon as it is there, and at last whether any needed the network.
+    """Each check's finding as soon as it is known, and finally whether any needed the network.
 
-    A check that hangs or ends its process is a problem like any other. One that needs a model or a
-    video that can't be used is left out.
+    A check that hangs or kills its process is a problem like any other. Checks of a model or video
+    that can't be used are skipped.
     """
     refused: list[str] = []
     unusable: set[str] = set()
@@ -55,7 +55,7 @@ def _find(check: Check, asked: Asked, refused: list[str]) -> Finding:
             code = process.wait(check.limit_s)
         except subprocess.TimeoutExpired:
             found = f"no answer in {check.limit_s:.0f} s"
-            advice = "Something that it asks hangs: a driver, a disk, or a machine under load."
+            advice = "A driver or a disk hangs, or the machine is overloaded."
             return Finding("problem", found, advice)
         finally:
             _end(process)
@@ -84,7 +84,7 @@ def _ended(code: int) -> str:
 
 
 def _network(asked: Asked, refused: Sequence[str]) -> Finding:
-    """What the checks together say about the network."""
+    """Whether any check needed the network."""
     urls = [path for path in (asked.model, asked.video) if path and local_path(path) is None]
     facts = {"asked_for": list(refused)}
     if refused:
@@ -92,5 +92,5 @@ def _network(asked: Asked, refused: Sequence[str]) -> Finding:
         found = f"checks asked for {hosts}; the doctor refused, to see whether they do without"
         advice = "Where a check above has failed because of it, report that: runs need no network."
         return Finding("warning", found, advice, facts, "network")
-    but = " but the URLs that you gave" if urls else ""
-    return Finding("ok", f"nothing needed it{but}", facts=facts, name="network")
+    what = "only the URLs that you gave" if urls else "nothing"
+    return Finding("ok", f"{what} needed the network", facts=facts, name="network")

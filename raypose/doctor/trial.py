@@ -12,6 +12,7 @@ import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raypose.doctor.findings import Asked, Finding
@@ -54,7 +55,7 @@ def check_model(asked: Asked) -> Finding:
 
 def check_video_file(asked: Asked) -> Finding:
     """Read the packets of the video, as a plan does."""
-    with scratch.used(None, None):
+    with _own_scratch(asked):
         video = _probe(asked)
     facts = {
         "codec": video.codec,
@@ -69,7 +70,7 @@ def check_video_file(asked: Asked) -> Finding:
         f"{video.format}"
     )
     if video.notes:
-        advice = "A run uses it all the same."
+        advice = "A run uses it anyway."
         return Finding("warning", f"{found}; {'; '.join(video.notes)}", advice, facts)
     return Finding("ok", found, facts=facts)
 
@@ -82,7 +83,7 @@ def check_speed(asked: Asked) -> Finding:
 
     model, predictor = _load(asked)
     on_gpu = predictor.network.device.type == "cuda"
-    with scratch.used(None, None), contextlib.ExitStack() as held:
+    with _own_scratch(asked), contextlib.ExitStack() as held:
         video = _probe(asked)
         path = local_path(asked.video)
         if path is None:
@@ -280,6 +281,11 @@ def _load(asked: Asked) -> tuple[ModelSpec, Predictor]:
 
     model = open_model(asked.model)
     return model, Predictor(model, device=resolve_device(asked.device))
+
+
+def _own_scratch(asked: Asked) -> contextlib.AbstractContextManager[None]:
+    """Scratch for a copy of the video, where a run with the same option has it."""
+    return scratch.used(Path(asked.scratch_dir) if asked.scratch_dir else None, None)
 
 
 def _probe(asked: Asked) -> VideoSpec:

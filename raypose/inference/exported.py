@@ -138,8 +138,8 @@ def _open_session(
         raise DeviceError(
             f"ONNX Runtime can't use the GPU: it has no {wanted}",
             hint="Install onnxruntime-gpu instead of onnxruntime"
-            f"{' (raypose[tensorrt])' if exported.runtime == 'tensorrt' else ''}, built for the "
-            "CUDA of the installed torch, or run with --device cpu.",
+            f"{' (uv sync --extra tensorrt)' if exported.runtime == 'tensorrt' else ''}, built "
+            "for the CUDA of the installed torch, or run with --device cpu.",
         )
     return session
 

@@ -165,6 +165,6 @@ def not_installed(package: str, runtime: str) -> ModelError:
     gpu = " With a GPU, install onnxruntime-gpu instead of onnxruntime."
     return ModelError(
         f"--runtime {runtime} needs the package {package}, which is not installed",
-        hint=f"pip install 'raypose[{runtime}]' on every machine of the run."
+        hint=f"Install it on every node: uv sync --extra {runtime} in the clone of raypose."
         + (gpu if runtime == "onnx" else ""),
     )

@@ -25,7 +25,7 @@ SUFFIXES = (".csv", ".h5")
 FOLDERS = ("video_preds", "video_preds_infer")
 """Where a model directory has its predictions."""
 
-_NOT_TABLES = {"labeled_videos", "snippets", "frames", "timestamps"}
+_NOT_TABLES = {"labeled_videos", "snippets", "worst", "frames", "timestamps"}
 _METRIC = re.compile(rf"_({'|'.join(METRICS)}|pca_.+_error)$")
 _DLC = re.compile(r"^(?P<video>.+?)(?P<rest>(DLC|DeepCut)_.+)$")
 _SLEAP_PROJECT = re.compile(r"^(?P<rest>.+\.\d{3}_)(?P<video>.+)$")

@@ -20,9 +20,11 @@ from raypose.errors import LabelsError, UsageError
 from raypose.labels.outputs import OutputTable, find_output_tables, label_folder
 from raypose.labels.project import frame_of_image
 from raypose.metrics.labels import LabelFile, read_label_file
+from raypose.metrics.worst import means_of_rows
+from raypose.tables.keypoints import KeypointTable
 
 _Reasons = dict[str, dict[int, str]]
-"""Why labels can't be compared → row of each → what names it."""
+"""Why labels can't be compared → row of each such label → the image or video to name."""
 
 QUANTILES = (0.5, 0.75, 0.9, 0.95, 0.99)
 _MOST_NAMED = 5
@@ -49,15 +51,15 @@ class Evaluation:
 
     def worst(self, n: int) -> list[int]:
         """The images with the highest mean error, over all owners; the worst first."""
-        means = np.stack([_means(errors) for errors in self.errors.values()])
-        overall = _means(means.T)
+        means = np.stack([means_of_rows(errors) for errors in self.errors.values()])
+        overall = means_of_rows(means.T)
         order = np.argsort(-np.nan_to_num(overall, nan=-1.0), kind="stable")
         return [int(i) for i in order if np.isfinite(overall[i])][:n]
 
     def worst_keypoint(self, image: int) -> str:
         """The keypoint with the highest mean error over all owners in an image with errors."""
         errors = np.stack([errors[image] for errors in self.errors.values()])
-        return self.keypoint_names[int(np.nanargmax(_means(errors.T)))]
+        return self.keypoint_names[int(np.nanargmax(means_of_rows(errors.T)))]
 
     def as_dict(self, n_worst: int) -> dict[str, Any]:
         """Plain values, for JSON; errors in pixels, null where there is none."""
@@ -70,7 +72,9 @@ class Evaluation:
                 {
                     "image": self.images[i],
                     "keypoint": self.worst_keypoint(i),
-                    "errors": {o: _number(_means(e[[i]])[0]) for o, e in self.errors.items()},
+                    "errors": {
+                        o: _number(means_of_rows(e[[i]])[0]) for o, e in self.errors.items()
+                    },
                 }
                 for i in self.worst(n_worst)
             ],
@@ -117,18 +121,29 @@ def evaluate(labels: str | Path, directory: str | Path) -> Evaluation:
         owner: np.full(file.points.shape[:2], np.nan)
         for owner in sorted(owners, key=lambda owner: (owners[owner], owner))
     }
+    strangers: dict[str, str] = {}
     for table in tables:
-        if table.key in places:
-            _compare(table, places[table.key], file, errors[table.owner], reasons)
+        if table.key not in places:
+            continue
+        predicted = table.read()
+        if set(file.keypoint_names).isdisjoint(predicted.keypoint_names):
+            strangers[table.owner] = _listed(predicted.keypoint_names)
+        else:
+            _compare(predicted, places[table.key], file, errors[table.owner], reasons)
     known: npt.NDArray[np.bool_] = np.isfinite(np.stack(list(errors.values())))
     images = np.flatnonzero(known.any(axis=(0, 2)))
-    notes = [_told(reason, names) for reason, names in reasons.items()]
+    notes = [_note(reason, names) for reason, names in reasons.items()]
+    labelled_names = _listed(file.keypoint_names)
+    notes += [
+        f"{owner} predicts other keypoints ({names}) than the labels have ({labelled_names})"
+        for owner, names in strangers.items()
+    ]
     without = [n for k, n in enumerate(file.keypoint_names) if not known[:, :, k].any()]
     if without and len(images):
         notes.append(f"keypoints without a label or a prediction: {', '.join(without)}")
     if not len(images):
-        told = "; ".join(notes) or "no frame in it is labelled"
-        raise UsageError(f"no label can be compared with a prediction: {told}", path=labels)
+        reason = "; ".join(notes) or "no frame in it is labelled"
+        raise UsageError(f"no label can be compared with a prediction: {reason}", path=labels)
     return Evaluation(
         tuple(file.images[i] for i in images),
         file.keypoint_names,
@@ -168,14 +183,13 @@ def _places(
 
 
 def _compare(
-    table: OutputTable,
+    predicted: KeypointTable,
     frames: Mapping[int, int],
     file: LabelFile,
     errors: npt.NDArray[np.float64],
     reasons: _Reasons,
 ) -> None:
     """Put the errors of a table into those of its owner."""
-    predicted = table.read()
     shared = [name for name in file.keypoint_names if name in predicted.keypoint_names]
     columns = [file.keypoint_names.index(name) for name in shared]
     xy = predicted.select(shared).xy.astype(np.float64)
@@ -183,25 +197,19 @@ def _compare(
         if frame >= predicted.n_frames:
             reasons["beyond the end of the video"][row] = file.images[row]
             continue
-        if not np.isfinite(xy[frame]).any():
-            reasons["without a prediction"][row] = file.images[row]
         errors[row, columns] = np.linalg.norm(file.points[row, columns] - xy[frame], axis=1)
+        if not np.isfinite(errors[row]).any():
+            reasons["without a prediction"][row] = file.images[row]
 
 
-def _told(reason: str, names: Mapping[int, str]) -> str:
+def _note(reason: str, names: Mapping[int, str]) -> str:
     """`12 labelled frames are of videos without predictions here: cam1, cam2`."""
-    distinct = list(dict.fromkeys(names.values()))
-    named = ", ".join(distinct[:_MOST_NAMED]) + (", …" if len(distinct) > _MOST_NAMED else "")
     frames = "1 labelled frame is" if len(names) == 1 else f"{len(names)} labelled frames are"
-    return f"{frames} {reason}: {named}"
+    return f"{frames} {reason}: {_listed(list(dict.fromkeys(names.values())))}"
 
 
-def _means(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Mean of the numbers of each row; NaN where there is none."""
-    known = np.isfinite(values)
-    n = known.sum(axis=1)
-    total = np.where(known, values, 0.0).sum(axis=1)
-    return np.where(n > 0, total / np.maximum(n, 1), np.nan)
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_MOST_NAMED]) + (", …" if len(names) > _MOST_NAMED else "")
 
 
 def _number(value: float) -> float | None:

@@ -9,10 +9,7 @@ from raypose.errors import UsageError
 from raypose.steps.frame_files import with_frames
 from raypose.storage import local_path, records
 from raypose.storage.layout import owner_and_key
-from raypose.storage.records import recorded_below
 from raypose.tables.keypoints import KeypointTable, read_csv
-
-_SMOOTHED = "smoothed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +57,7 @@ def find_output_tables(directory: str | Path) -> list[OutputTable]:
     if root is None or not root.is_dir():
         hint = "Give the -o of a run; copy it here first if it is in a store."
         raise UsageError("is no directory on this machine", path=directory, hint=hint)
-    found = [_table(root, name) for name in recorded_below(root) if name.endswith(".csv")]
+    found = [_table(root, name) for name in records.recorded_below(root) if name.endswith(".csv")]
     tables = [table for table in found if table is not None]
     if not tables:
         hint = "Give the -o of a run, or a model directory that was run without -o."
@@ -80,13 +77,13 @@ def _table(root: Path, name: str) -> OutputTable | None:
     record = records.read_record(path)
     made_from = {} if record is None else record["made_from"]
     kind = made_from.get("kind")
-    if record is None or kind not in ("predictions", _SMOOTHED):
+    if record is None or kind not in records.TABLE_KINDS:
         return None
     return OutputTable(
-        owner="eks" if kind == _SMOOTHED else at[0],
+        owner="eks" if kind == records.SMOOTHED else at[0],
         key=at[1],
         path=path,
-        is_smoothed=kind == _SMOOTHED,
+        is_smoothed=kind == records.SMOOTHED,
         video=record["source"],
         fingerprint=str(made_from.get("video", "")),
         recipe=record["recipe"],

@@ -8,6 +8,7 @@ No file that exists is ever written to.
 from __future__ import annotations
 
 import csv
+import io
 import itertools
 import os
 import re
@@ -21,12 +22,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from raypose import storage
 from raypose.errors import LabelsError, UsageError, VideoError
 from raypose.inputs.probe import known_index, probe
 from raypose.labels.choosing import Candidate
 from raypose.labels.outputs import OutputTable, label_folder
 from raypose.metrics.labels import read_label_file
-from raypose.storage import local_path
 from raypose.video.frames import FrameStatus, without_picture
 from raypose.video.index import VideoIndex, index_video
 from raypose.video.reader import FrameReader
@@ -84,9 +85,9 @@ class Project:
     directory: Path = field(init=False)
 
     def __post_init__(self) -> None:
-        directory = local_path(self.output)
+        directory = storage.local_path(self.output)
         if directory is None or (directory.exists() and not directory.is_dir()):
-            message = "can't be a labelling project: that is a directory on this machine"
+            message = "a labelling project must be a directory on this machine"
             raise UsageError(message, path=self.output, hint="Choose another -o.")
         self.directory = directory
 
@@ -125,7 +126,7 @@ class Project:
             order: candidates, those to label first at the beginning.
             n: how many.
             sources: key of a video → a table of it, which names the file.
-            notes: what is known already.
+            notes: on what was left out before.
 
         Raises:
             UsageError: none of the pictures can be used.
@@ -141,26 +142,26 @@ class Project:
                     by_video[candidate.video].append(candidate)
                 jobs = [pool.submit(pictures[key].save, group) for key, group in by_video.items()]
                 usable += itertools.chain.from_iterable(job.result() for job in jobs)
-        told = [*notes, *(note for each in pictures.values() for note in each.notes())]
+        all_notes = [*notes, *(note for each in pictures.values() for note in each.notes())]
         if not usable:
-            raise UsageError(f"no frame can be suggested: {'; '.join(told[:3])}")
+            raise UsageError(f"no frame can be suggested: {'; '.join(all_notes[:3])}")
         if len(usable) < n:
-            told.append(f"no more than {len(usable)} frames differ enough from each other")
+            all_notes.append(_why_fewer(n, len(usable), len(order)))
         usable.sort(key=lambda candidate: (candidate.video, candidate.frame))
         if self.format == "dlc":
             labels = self._write_dlc(usable)
         else:
             labels = [self._write_lp(usable)]
-        return Written(tuple(usable), tuple(labels), self.directory, tuple(told))
+        return Written(tuple(usable), tuple(labels), self.directory, tuple(all_notes))
 
     def image(self, key: str, frame: int) -> Path:
         return self.directory / _IMAGES / label_folder(key) / f"img{frame:08d}.png"
 
     def _write_lp(self, frames: Sequence[Candidate]) -> Path:
-        """One CSV for all videos, under a name that is free; what the app wants of a project."""
+        """One CSV for all videos, under a free name; and the project file that the app needs."""
         if not any(self.directory.glob("*.csv")) and not any(self.directory.glob("*.yaml")):
             text = yaml_of_project(frames[0].keypoint_names)
-            (self.directory / "project.yaml").write_text(text, encoding="utf-8")
+            storage.write_text(self.directory / "project.yaml", text)
         rows = [(f"{_IMAGES}/{label_folder(f.video)}/img{f.frame:08d}.png",) for f in frames]
         for number in itertools.count(1):
             ending = "" if number == 1 else f"_{number}"
@@ -211,7 +212,7 @@ class _Pictures:
         self._left_out: Counter[str] = Counter()
 
     def notes(self) -> Iterator[str]:
-        """What was left out, and why."""
+        """Which frames were left out, and why."""
         if self._error:
             yield f"{self._table.key}: frames are left out, since {self._error}"
         for reason, n in self._left_out.items():
@@ -233,7 +234,7 @@ class _Pictures:
         if self._index is None:
             video = probe(Path(self._table.video), self._table.key)
             if video.fingerprint != self._table.fingerprint:
-                raise VideoError("the video is another than the predicted one", path=video.path)
+                raise VideoError("this is not the video that was predicted", path=video.path)
             self._index = known_index(video) or index_video(video.path)
         return self._index
 
@@ -256,6 +257,18 @@ class _Pictures:
         for k in np.flatnonzero(~without_picture(batch.statuses)).tolist():
             _save_image(self._project.image(self._table.key, first + k), batch.frames[k])
         return True
+
+
+def _why_fewer(n: int, n_usable: int, n_candidates: int) -> str:
+    """Why fewer than `n` frames were written, after the notes on those that were left out."""
+    left_out = n_candidates - n_usable
+    if not left_out:
+        return (
+            f"{n_usable} frames instead of {n}: no others look bad and differ enough from these "
+            "and from labelled ones"
+        )
+    reason = "was left out" if left_out == 1 else "were left out"
+    return f"{n_usable} frames instead of {n}: of {n_candidates} candidates, {left_out} {reason}"
 
 
 def yaml_of_project(keypoint_names: Sequence[str]) -> str:
@@ -301,11 +314,12 @@ def _write_guesses(
 ) -> None:
     """Write a file of labels from predictions; a FileExistsError where there is one."""
     blank, names = [""] * (len(rows[0]) - 1), frames[0].keypoint_names
-    with path.open("x", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["scorer", *blank, *[scorer] * (2 * len(names))])
-        writer.writerow(["bodyparts", *blank, *(name for name in names for _ in "xy")])
-        writer.writerow(["coords", *blank, *("x", "y") * len(names)])
-        for row, frame in zip(rows, frames, strict=True):
-            numbers = ["" if v != v else f"{v:.3f}" for v in frame.xy.ravel().tolist()]
-            writer.writerow([*row, *numbers])
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["scorer", *blank, *[scorer] * (2 * len(names))])
+    writer.writerow(["bodyparts", *blank, *(name for name in names for _ in "xy")])
+    writer.writerow(["coords", *blank, *("x", "y") * len(names)])
+    for row, frame in zip(rows, frames, strict=True):
+        numbers = ["" if v != v else f"{v:.3f}" for v in frame.xy.ravel().tolist()]
+        writer.writerow([*row, *numbers])
+    storage.write_new_text(path, text.getvalue())

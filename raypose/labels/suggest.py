@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from raypose import storage
 from raypose.config import EksOptions
 from raypose.eks.ensemble import AVERAGE, ensemble_table, fitting_members
 from raypose.errors import RayposeError, TableError, UsageError
@@ -26,8 +27,8 @@ from raypose.labels.project import Format, Project, Written
 from raypose.metrics.compute import TEMPORAL_NORM, temporal_norm
 from raypose.metrics.worst import animal_size, score_frames, worst_moments
 from raypose.steps.frame_files import frames_of_members
-from raypose.storage import records
-from raypose.storage.layout import METRICS
+from raypose.storage import AnyPath, records
+from raypose.storage.layout import METRICS, paths_of_table
 from raypose.tables.keypoints import FloatArray, KeypointTable
 
 _READERS = 4
@@ -174,10 +175,10 @@ def _joined(tables: Sequence[KeypointTable]) -> KeypointTable:
 
 
 def _threshold(table: OutputTable) -> float:
-    """The model's likelihood threshold, as the file of its table's quality tells it."""
-    path = table.path.with_name(f"{table.path.stem}_quality.json")
+    """The model's likelihood threshold, as stored in the table's quality file."""
+    path = paths_of_table(table.path).quality
     try:
-        threshold = json.loads(path.read_text(encoding="utf-8"))["below_threshold"]["threshold"]
+        threshold = json.loads(storage.read_bytes(path))["below_threshold"]["threshold"]
     except (OSError, ValueError, KeyError, TypeError):
         return _USUAL_THRESHOLD
     return float(threshold) if isinstance(threshold, float | int) else _USUAL_THRESHOLD
@@ -198,9 +199,11 @@ def _pca_errors(tables: Sequence[OutputTable], joined: KeypointTable) -> dict[st
 def _metric(table: OutputTable, name: str, joined: KeypointTable) -> FloatArray | None:
     """A metric as the run has written it, (n_frames, n_keypoints); None where it is not there, or
     is not of this table."""
-    path = table.path.with_name(f"{table.path.stem}_{name}.csv")
+    path = paths_of_table(table.path).metric(name)
     record = records.read_record(path)
-    if record is None or record["made_from"].get("table") != table.recipe or not path.is_file():
+    if record is None or record["made_from"].get("table") != table.recipe:
+        return None
+    if not storage.exists(path):
         return None
     columns = _read_columns(path)
     if any(len(values) != joined.n_frames for values in columns.values()):
@@ -209,14 +212,13 @@ def _metric(table: OutputTable, name: str, joined: KeypointTable) -> FloatArray 
     return np.stack([columns.get(name, unknown) for name in joined.keypoint_names], axis=1)
 
 
-def _read_columns(path: Path) -> Mapping[str, FloatArray]:
+def _read_columns(path: AnyPath) -> Mapping[str, FloatArray]:
     """The columns of a table of a metric by their keypoints."""
     import pyarrow as pa
     import pyarrow.csv as pa_csv
 
     try:
-        with path.open("rb") as file:
-            table = pa_csv.read_csv(file)
+        table = pa_csv.read_csv(pa.BufferReader(storage.read_bytes(path)))
         return {
             name: table[name].cast(pa.float32()).to_numpy(zero_copy_only=False)
             for name in table.column_names[1:]

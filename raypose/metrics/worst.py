@@ -11,11 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from raypose.tables.keypoints import FloatArray, KeypointTable
+
+Float = TypeVar("Float", bound=np.floating[Any])
 
 DISAGREEMENT = "disagreement"
 LOW_LIKELIHOOD = "low_likelihood"
@@ -69,15 +72,15 @@ def score_frames(
     if misfits := [name for name, values in metrics.items() if values.shape != shape]:
         raise ValueError(f"{misfits[0]} is not of shape {shape}, as the table")
     half_px = _HALF * (animal_size(table, threshold) if size_px is None else size_px)
-    parts = {LOW_LIKELIHOOD: _mean_of_keypoints(_unlikely(table.likelihood, threshold))}
+    parts = {LOW_LIKELIHOOD: means_of_rows(_unlikely(table.likelihood, threshold))}
     if (variance := table.ensemble_variance) is not None:
-        parts[DISAGREEMENT] = _mean_of_keypoints(_far(np.sqrt(variance), half_px))
+        parts[DISAGREEMENT] = means_of_rows(_far(np.sqrt(variance), half_px))
     for name, values in metrics.items():
-        parts[name] = _mean_of_keypoints(_far(values, half_px))
+        parts[name] = means_of_rows(_far(values, half_px))
     for part in parts.values():
         part[~table.is_ok] = np.nan
     usual = {name: _median(part) for name, part in parts.items()}
-    return FrameScores(_mean_of_keypoints(np.stack(list(parts.values()), axis=1)), parts, usual)
+    return FrameScores(means_of_rows(np.stack(list(parts.values()), axis=1)), parts, usual)
 
 
 def animal_size(table: KeypointTable, threshold: float) -> float:
@@ -130,12 +133,12 @@ def worst_moments(
     return np.array(chosen, np.int64)
 
 
-def _far(distance: npt.NDArray[np.floating], half: float) -> npt.NDArray[np.floating]:
+def _far(distance: npt.NDArray[np.floating], half: float) -> FloatArray:
     """From 0 for no distance to 1 for an infinite one; 0.5 at `half`.
 
     Without a bound, a single keypoint far away would outweigh a pose that is wrong altogether.
     """
-    return 1 - half / (distance + half)
+    return np.asarray(1 - half / (distance + half), np.float32)
 
 
 def _unlikely(likelihood: FloatArray, threshold: float) -> FloatArray:
@@ -151,9 +154,9 @@ def _median(part: FloatArray) -> float:
     return float(np.median(known)) if known.size else 0.0
 
 
-def _mean_of_keypoints(values: npt.NDArray[np.floating]) -> FloatArray:
+def means_of_rows(values: npt.NDArray[Float]) -> npt.NDArray[Float]:
     """Mean of each row's numbers, (n_rows,); NaN where a row has none."""
     known = np.isfinite(values)
     n = known.sum(axis=1)
     total = np.where(known, values, 0).sum(axis=1)
-    return np.asarray(np.where(n > 0, total / np.maximum(n, 1), np.nan), np.float32)
+    return np.asarray(np.where(n > 0, total / np.maximum(n, 1), np.nan), values.dtype)

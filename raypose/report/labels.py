@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import os
 from collections import Counter
@@ -15,6 +16,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from raypose.storage import AnyPath, write_text
 from raypose.text import markup
 
 if TYPE_CHECKING:
@@ -78,19 +80,20 @@ def print_evaluation(console: Console, evaluation: Evaluation, n_worst: int) -> 
     console.print(f"{n} of {n_labelled} labelled frames were compared.")
 
 
-def write_errors(path: Path, evaluation: Evaluation) -> None:
+def write_errors(path: AnyPath, evaluation: Evaluation) -> None:
     """All errors as a CSV: a row for each owner and image, a column for each keypoint.
 
     Raises:
-        OSError: it can't be written.
+        OSError, StorageError: it can't be written.
     """
-    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["image", "predictions", *evaluation.keypoint_names])
-        for owner, errors in evaluation.errors.items():
-            for image, values in zip(evaluation.images, errors.tolist(), strict=True):
-                numbers = ["" if math.isnan(value) else f"{value:.4f}" for value in values]
-                writer.writerow([image, owner, *numbers])
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["image", "predictions", *evaluation.keypoint_names])
+    for owner, errors in evaluation.errors.items():
+        for image, values in zip(evaluation.images, errors.tolist(), strict=True):
+            numbers = ["" if math.isnan(value) else f"{value:.4f}" for value in values]
+            writer.writerow([image, owner, *numbers])
+    write_text(path, text.getvalue())
 
 
 def _print_notes(console: Console, notes: Sequence[str]) -> None:

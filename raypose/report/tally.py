@@ -91,7 +91,7 @@ class Tally:
         self.running.pop(self.workers.pop(worker, None) or "", None)
 
     def finish(self, task: Task, summary: Summary) -> None:
-        """A task has ended, whatever came of it."""
+        """A task has ended, well or not."""
         running = self.running.pop(task.id, None)
         if running is not None and self.workers.get(running.worker) == task.id:
             self.workers[running.worker] = None

@@ -30,7 +30,7 @@ class Quality(MeasuredStep):
         model = source.owner.model
         if not source.metrics or model is None:
             return None
-        path = source.paths.metric("quality").with_suffix(".json")
+        path = source.paths.quality
         return cls(
             videos=(source.video,),
             owner=source.owner,

@@ -23,11 +23,13 @@ from raypose.storage.files import (
     read_bytes,
     read_head,
     store_of,
+    write_new_text,
     write_text,
 )
 from raypose.storage.paths import AnyPath, as_path, common_folder, local_path, parts
 
 __all__ = [
     "AnyPath", "as_path", "blocks", "common_folder", "exists", "identity_of", "list_files",
-    "local_path", "map_store_errors", "parts", "read_bytes", "read_head", "store_of", "write_text",
+    "local_path", "map_store_errors", "parts", "read_bytes", "read_head", "store_of",
+    "write_new_text", "write_text",
 ]  # fmt: skip

@@ -93,7 +93,8 @@ def _named(url: str, error: Exception) -> RayposeError:
     reason = " ".join(str(error).split())[:200] or kind
     if isinstance(error, ImportError):
         message = f"the package for {scheme}:// URLs is not installed here"
-        hint = f"Install it on every node: pip install 'raypose[{EXTRAS.get(scheme, 's3')}]'."
+        extra = EXTRAS.get(scheme, "s3")
+        hint = f"Install it on every node: uv sync --extra {extra} in the clone of raypose."
     elif isinstance(error, PermissionError):
         message = f"access is denied ({reason})"
         hint = "Check the credentials here, and that they may list, read and write there."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from raypose.storage import regular_files
@@ -50,13 +50,7 @@ class LocalStore(Store[Path]):
                 yield block
 
     def write(self, path: Path, content: bytes) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(temporary_name(path.name))
-        try:
-            temporary.write_bytes(content)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        _write(path, content, os.replace)
 
     def temporary_folder(self, output: Path) -> Path:
         return output.parent / HIDDEN / "tmp"
@@ -137,8 +131,37 @@ def write_text(path: AnyPath, text: str) -> None:
     store_of(path).write(path, text.encode(errors="surrogateescape"))
 
 
+def write_new_text(path: Path, text: str) -> None:
+    """As `write_text`, of a local file; a FileExistsError where there is one already."""
+    _write(path, text.encode(errors="surrogateescape"), _move_to_new)
+
+
 def list_files(folder: AnyPath, *, recursive: bool = False) -> Sequence[AnyPath]:
     return store_of(folder).list_files(folder, recursive=recursive)
+
+
+def _write(path: Path, content: bytes, move: Callable[[Path, Path], None]) -> None:
+    """Write a file in one step: `move` puts a finished temporary file in its place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(temporary_name(path.name))
+    try:
+        temporary.write_bytes(content)
+        move(temporary, path)
+    except OSError as error:  # which may name the temporary file
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _move_to_new(temporary: Path, path: Path) -> None:
+    """Rename a file to a name that no file has; a FileExistsError if one has it."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        path.open("x").close()
+        os.replace(temporary, path)
 
 
 def _files_in(folder: Path | str, recursive: bool) -> Iterator[str]:

@@ -43,6 +43,10 @@ class OutputPaths:
         return self.folder / f"{self.stem}_{name}.csv"
 
     @property
+    def quality(self) -> AnyPath:
+        return self.folder / f"{self.stem}_quality.json"
+
+    @property
     def review(self) -> AnyPath:
         """What the report shows of the table."""
         return self.folder / "report" / f"{self.stem}_review.arrow"
@@ -98,6 +102,17 @@ def output_paths(root: AnyPath, key: str, layout: Layout) -> OutputPaths:
     """The files of the video `key` of the owner whose directory is `root`."""
     parent, _, stem = _name_in(root, key).rpartition("/")
     return OutputPaths(tables_folder(root, layout) / parent, stem, layout)
+
+
+def folder_of_tables(table: AnyPath) -> AnyPath:
+    """The folder with all tables of the owner of this one, which may be in a folder below it."""
+    return next((p for p in table.parents if p.name in FOLDERS), table.parent)
+
+
+def paths_of_table(table: AnyPath) -> OutputPaths:
+    """The files of the owner and video that a table of predictions is of."""
+    layout = FOLDERS.get(folder_of_tables(table).name, "app")
+    return OutputPaths(table.parent, table.stem, layout)
 
 
 def _name_in(root: AnyPath, name: str) -> str:

@@ -20,6 +20,9 @@ from raypose.storage.paths import AnyPath
 from raypose.storage.provenance import Provenance
 
 SUFFIX = ".json"
+SMOOTHED = "smoothed"
+TABLE_KINDS = ("predictions", SMOOTHED)
+"""What `made_from` has as the `kind` of tables of keypoints."""
 _MAX_BYTES = 16 << 20
 _TYPES: dict[str, type] = {
     "recipe": str, "size": int, "digest": str, "made_from": dict, "facts": dict, "source": str,
@@ -138,9 +141,13 @@ class RecordedFiles:
             self._recorded.add(output)
 
 
-def recorded_below(folder: AnyPath) -> set[str]:
-    """Paths below a folder, relative to it, of all files that have a record."""
-    outputs = (_output_of(str(path)) for path in list_files(folder, recursive=True))
+def recorded_below(folder: AnyPath, listed: Iterable[AnyPath | str] | None = None) -> set[str]:
+    """Paths below a folder, relative to it, of all files that have a record.
+
+    `listed` are all files below the folder, if they are known.
+    """
+    files = list_files(folder, recursive=True) if listed is None else listed
+    outputs = (_output_of(str(path)) for path in files)
     return {output[len(str(folder)) + 1 :] for output in outputs if output}
 
 

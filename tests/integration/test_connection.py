@@ -145,9 +145,7 @@ def test_a_cluster_with_a_token(guarded: Nodes, tmp_path: Path) -> None:
 def test_a_cluster_without_a_token(unguarded: Nodes, tmp_path: Path) -> None:
     address = unguarded.address
     [line] = lines("import ray, raypose", f"start({address!r})", tmp_path)
-    assert line.startswith(
-        f"joined the Ray cluster {address} (which asks no one for a token), CPU"
-    )
+    assert line.startswith(f"joined the Ray cluster {address} (which requires no token), CPU")
     code = f"ray.init({address!r}, logging_level='ERROR')\nstart()"
     [line] = lines("import ray, raypose", code, tmp_path)
     assert line.startswith("joined the Ray cluster ")
@@ -175,10 +173,10 @@ start({guarded.address!r})
     said = lines("import raypose", code, tmp_path)
     start = f"error the Ray cluster at {guarded.address}"
     assert said[0].startswith(f"{start} wants a token, and there is none here.")
-    assert said[1].startswith(f"{start} does not take the token.")
+    assert said[1].startswith(f"{start} rejects the token.")
     assert "RAY_AUTH_MODE=disabled. Unset RAY_AUTH_MODE" in said[2]
     assert said[3].startswith(f"error {tmp_path / 'lost'}: holds no token that can be read.")
-    assert "asks no one for a token, and this process has RAY_AUTH_MODE=token" in said[4]
+    assert "requires no token, and this process has RAY_AUTH_MODE=token" in said[4]
     assert "'ray://127.0.0.1:10001' is no address of a Ray cluster" in said[5]
     assert said[6].startswith(f"error no Ray cluster answers at {closed} (")
     assert "refused" in said[6]

@@ -360,6 +360,46 @@ class TestPositionalForms:
         assert split_models("s3://lab/a:b:gs://lab/c") == ["s3://lab/a", "b", "gs://lab/c"]
 
 
+@pytest.mark.parametrize(
+    "arguments", [["report", "s3://lab/out"], ["status", "s3://lab/out"], ["status", "s3:/lab"]]
+)
+def test_the_log_of_a_run_is_not_in_a_store(arguments: list[str]) -> None:
+    code, text = invoke(*arguments)
+    assert code == 2
+    assert f"{arguments[1]}: the log of a run is not in a store." in text
+    assert "--run-dir" in text and "./raypose-runs/<date>" in text
+
+
+def test_a_report_is_a_file_on_this_machine(tmp_path: Path) -> None:
+    code, text = invoke("report", tmp_path, "-o", "s3://lab/report.html")
+    assert code == 2
+    assert "s3://lab/report.html: a report can't be written to a store" in text
+    assert not Path("s3:").exists()
+
+
+class TestSubmit:
+    """What is refused before a cluster is asked."""
+
+    RUN = ("submit", "--address", "http://none:8265", "--", "run")
+
+    @pytest.mark.parametrize("shown", ["--json", "--quiet"])
+    def test_what_a_run_shows_here(self, shown: str) -> None:
+        code, text = invoke(*self.RUN, "/v.mp4", "-m", "/m", "-o", "/out", shown)
+        assert (code, "--json and --quiet show a run here" in text) == (2, True)
+
+    @pytest.mark.parametrize(
+        "option",
+        [
+            *("-o", "--eks-dir", "--run-dir", "--data-dir", "--sessions", "--calibration"),
+            *("--bbox-dir", "--scratch-dir", "--skeleton", "-m"),
+        ],
+    )
+    def test_relative_paths(self, option: str) -> None:
+        video = [] if option == "--sessions" else ["/v.mp4"]
+        code, text = invoke(*self.RUN, *video, "-m", "/m", "-o", "/out", option, "here/it")
+        assert (code, "here/it: the cluster can't resolve a relative path" in text) == (2, True)
+
+
 def test_ctrl_c_is_exit_code_130(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(config: RunConfig) -> None:
         raise KeyboardInterrupt

@@ -114,7 +114,7 @@ def connect(
         if isinstance(error, RayposeError) or not isinstance(error, Exception):
             raise
         raise _cluster_error(error, address) from error
-    open_to_all = "" if has_token else " (which asks no one for a token)"
+    open_to_all = "" if has_token else " (which requires no token)"
     return Connection(f"the Ray cluster {address}{open_to_all}", False, environment, output)
 
 
@@ -195,7 +195,7 @@ def _wants_token(where: str, address: str) -> bool:
     if _accepts("", where, address):
         if mode == "token":
             raise ClusterError(
-                f"the Ray cluster at {address} asks no one for a token, and this process has "
+                f"the Ray cluster at {address} requires no token, and this process has "
                 f"{MODE}=token",
                 hint="Start the cluster with a token; or unset the variable to join it all the "
                 "same: anyone who reaches its ports can run code on it.",
@@ -213,9 +213,7 @@ def _wants_token(where: str, address: str) -> bool:
             hint=_TOKEN_HINT,
         )
     if not _accepts(token, where, address):
-        raise ClusterError(
-            f"the Ray cluster at {address} does not take the token", hint=_TOKEN_HINT
-        )
+        raise ClusterError(f"the Ray cluster at {address} rejects the token", hint=_TOKEN_HINT)
     return True
 
 

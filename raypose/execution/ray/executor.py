@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import time
@@ -14,7 +15,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raypose.config import Settings
-from raypose.errors import ClusterError, DeviceError
+from raypose.errors import ClusterError, DeviceError, UsageError
 from raypose.execution import events
 from raypose.execution.artifacts import ArtifactBuilder
 from raypose.execution.base import Observer, Wait
@@ -37,12 +38,21 @@ _POLL_S = 0.25
 _WATCH_S = 2.0
 _LATE_S = 60.0
 _GRACE_S = 5.0
-"""How long the coordinator may not answer, restarts included, before the cluster is lost."""
+
+_WAIT_VARIABLE = "RAYPOSE_GPU_WAIT_S"
 
 
 def wait_limit_s() -> float:
     """How long a run waits for a worker with a GPU, in seconds: a cloud takes minutes."""
-    return float(os.environ.get("RAYPOSE_GPU_WAIT_S", "900"))
+    text = os.environ.get(_WAIT_VARIABLE, "900")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not seconds >= 0:
+        hint = f"Give a number of seconds, as in {_WAIT_VARIABLE}=900."
+        raise UsageError(f"{_WAIT_VARIABLE} is {text!r}, which is no number of seconds", hint=hint)
+    return seconds
 
 
 def on_this_node() -> NodeAffinitySchedulingStrategy:
@@ -77,7 +87,7 @@ class RayExecutor:
         self._watched = 0.0
 
     def start(self, models: Sequence[ModelSpec], task_bytes: int, on_wait: Wait) -> int:
-        config = self._config
+        config, limit_s = self._config, wait_limit_s()
         # What the cache lacks is built in another process while Ray and the workers start.
         with ArtifactBuilder(models, allow_unsafe=config.allow_unsafe_checkpoint) as builder:
             joins = config.address not in (None, "local")
@@ -90,7 +100,7 @@ class RayExecutor:
             self._check_gpus()
             self._start_coordinator()
             self._scheduler = Scheduler(
-                n_gpu, n_cpu, stall_timeout_s=config.stall_timeout_s, wait_limit_s=wait_limit_s()
+                n_gpu, n_cpu, stall_timeout_s=config.stall_timeout_s, wait_limit_s=limit_s
             )
             self._execute(self._scheduler.start())
             for model, artifact in builder.artifacts(on_wait):

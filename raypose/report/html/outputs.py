@@ -20,13 +20,16 @@ from raypose.metrics.review import Review
 from raypose.report.html.run_facts import Failed, RunFacts
 from raypose.report.ranking import Numbers
 from raypose.storage import AnyPath, as_path, records
-from raypose.storage.layout import FOLDERS, HIDDEN, METRICS, OutputPaths, owner_and_key
+from raypose.storage.layout import (
+    METRICS,
+    OutputPaths,
+    folder_of_tables,
+    owner_and_key,
+    paths_of_table,
+)
 
 _AT_ONCE_IN_STORE = 16  # a store answers slowly; with local files, threads are in each other's way
 _MAX_QUALITY_BYTES, _MAX_REVIEW_BYTES = 16 << 20, 64 << 20
-_SMOOTHED = "smoothed"
-_KINDS = ("predictions", _SMOOTHED)
-"""What records call the making of tables of keypoints."""
 
 
 @dataclass(slots=True)
@@ -95,7 +98,7 @@ def find_videos(run: RunFacts, base: AnyPath | None) -> list[VideoFacts]:
     present = [
         (as_path(place), key, owner)
         for place, (key, owner) in places.items()
-        if place in names.below(_root_of(as_path(place)))
+        if place in names.below(folder_of_tables(as_path(place)))
     ]
     is_local = all(isinstance(path, Path) for path, _, _ in present)
     n_threads = 1 if is_local else _AT_ONCE_IN_STORE
@@ -163,7 +166,7 @@ def _recorded_places(run: RunFacts, base: AnyPath | None) -> Iterator[tuple[str,
 
 def _key_of(table: AnyPath) -> str:
     """The key of a table's video: where it lies below the folder of its owner's tables."""
-    return str(table)[len(str(_root_of(table))) + 1 :].removesuffix(".csv")
+    return str(table)[len(str(folder_of_tables(table))) + 1 :].removesuffix(".csv")
 
 
 def _moved(path: str, old: str, base: AnyPath | None) -> str:
@@ -174,33 +177,20 @@ def _moved(path: str, old: str, base: AnyPath | None) -> str:
 
 def _tables_below(base: AnyPath, names: _Names) -> Iterator[tuple[str, str, str]]:
     """Path, key and owner of everything below a folder that looks like a table with a record."""
-    start = len(str(base)) + 1
-    for path in sorted(names.below(base)):
-        folder, _, name = path[start:].rpartition(f"/{HIDDEN}/")
-        if not folder or "/" in name or not name.endswith(f".csv{records.SUFFIX}"):
-            continue
-        table = f"{folder}/{name.removesuffix(records.SUFFIX)}"
-        if at := owner_and_key(table, base.name):
+    for table in sorted(records.recorded_below(base, names.below(base))):
+        if table.endswith(".csv") and (at := owner_and_key(table, base.name)):
             owner, key = at
             yield f"{base}/{table}", key, owner
-
-
-def _root_of(table: AnyPath) -> AnyPath:
-    """The folder in which all files of its owner are."""
-    return next((p for p in table.parents if p.name in FOLDERS), table.parent)
 
 
 def _read_table(path: AnyPath, owner: str, names: _Names) -> tuple[TableFacts, str] | None:
     """What is known of a table, and the path of its video; None for a table of something else."""
     record = records.read_record(path) or {}
     kind = record["made_from"].get("kind") if record else ""
-    if record and kind not in _KINDS:
+    if record and kind not in records.TABLE_KINDS:
         return None
-    table = TableFacts("eks" if kind == _SMOOTHED else owner, path)
-    root = _root_of(path)
-    layout = FOLDERS.get(root.name, "app")
-    paths = OutputPaths(path.parent, path.stem, layout)
-    there = names.below(root)
+    table = TableFacts("eks" if kind == records.SMOOTHED else owner, path)
+    paths, there = paths_of_table(path), names.below(folder_of_tables(path))
     table.files = {what: place for what, place in _files(paths) if str(place) in there}
     facts = record.get("facts", {})
     table.review, table.note = _review(paths.review, str(record.get("recipe", "")), there)
@@ -223,7 +213,7 @@ def _files(paths: OutputPaths) -> Iterator[tuple[str, AnyPath]]:
     for name in METRICS:
         yield name.replace("_", " "), paths.metric(name)
     yield "frames", paths.frames
-    yield "quality", paths.metric("quality").with_suffix(".json")
+    yield "quality", paths.quality
 
 
 def _review(path: AnyPath, recipe: str, there: set[str]) -> tuple[Review | None, str]:

@@ -46,7 +46,8 @@ def write_report(directory: Path, output: Path | None = None) -> tuple[Path, Pat
         Paths of the page and of the summary.
 
     Raises:
-        UsageError: there is neither a run nor a table in the directory.
+        UsageError: there is neither a run nor a table in the directory; or `output` is a directory
+            or ends with `.csv`.
         StorageError: outputs in a store can't be read.
         OSError: the files can't be written.
     """
@@ -67,6 +68,8 @@ def write_report(directory: Path, output: Path | None = None) -> tuple[Path, Pat
     if summary == page:
         hint = "Give -o a name that ends with .html."
         raise UsageError("the summary has this name", path=page, hint=hint)
+    if page.is_dir():
+        raise UsageError("is a directory", path=page, hint="Give -o the name of an HTML file.")
     write_text(page, render(run, videos, parts, page.parent))
     write_text(summary, summary_csv(videos, parts))
     return page, summary

@@ -64,11 +64,19 @@ def test_extras_need_not_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("hard", "status"), [(1024, "warning"), (65536, "ok"), (resource.RLIM_INFINITY, "ok")]
+    ("hard", "status", "words"),
+    [
+        (1024, "warning", "1,024, too few for Ray on many cores"),
+        (65536, "ok", "65,536 allowed"),
+        (resource.RLIM_INFINITY, "ok", "no limit"),
+    ],
 )
-def test_the_limit_of_open_files(monkeypatch: pytest.MonkeyPatch, hard: int, status: str) -> None:
+def test_the_limit_of_open_files(
+    monkeypatch: pytest.MonkeyPatch, hard: int, status: str, words: str
+) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda which: (1024, hard))
-    assert machine.check_open_files(ASKED).status == status
+    found = machine.check_open_files(ASKED)
+    assert (found.status, found.found) == (status, words)
 
 
 def test_a_container_with_little_shared_memory(monkeypatch: pytest.MonkeyPatch) -> None:

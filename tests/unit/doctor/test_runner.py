@@ -76,9 +76,9 @@ def test_no_trial_of_what_can_not_be_used(tmp_path: Path) -> None:
 
 def test_what_the_network_was_wanted_for() -> None:
     quiet = runner._network(Asked(), [])
-    assert (quiet.status, quiet.found) == ("ok", "nothing needed it")
+    assert (quiet.status, quiet.found) == ("ok", "nothing needed the network")
     given = runner._network(Asked(model="s3://lab/model"), [])
-    assert given.found == "nothing needed it but the URLs that you gave"
+    assert given.found == "only the URLs that you gave needed the network"
     asked = runner._network(Asked(), ["hub.example"])
     assert (asked.status, "hub.example" in asked.found) == ("warning", True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,7 @@ from raypose.inputs.models import open_model
 from raypose.specs import VideoSpec
 from raypose.storage.trials import Trial, last_trial, remember_trial
 from tests.models import make_model
+from tests.stores import Store
 from tests.videos import make_video
 
 VIDEO = VideoSpec("/v.mp4", "v", 600, 640, 480, 30.0, 20.0, "print")
@@ -71,6 +73,16 @@ def test_a_video_and_its_oddities(tmp_path: Path) -> None:
     found = check_video_file(Asked(video=str(video)))
     assert (found.status, found.facts["n_frames"]) == ("ok", 12)
     assert found.found.startswith("12 frames of ")
+
+
+def test_a_video_in_a_store_is_copied_to_the_scratch_directory(
+    store: Store, tmp_path: Path
+) -> None:
+    url = store.put("v.mp4", make_video(tmp_path / "v.mp4", n_frames=12))
+    chosen = tmp_path / "disk"
+    found = check_video_file(Asked(video=url, scratch_dir=str(chosen)))
+    assert (found.status, found.facts["n_frames"]) == ("ok", 12)
+    assert [path.name for path in chosen.iterdir()] == [f"raypose-{os.getuid()}"]
 
 
 def test_the_cpu_writes_and_reads_a_clip() -> None:

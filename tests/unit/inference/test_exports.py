@@ -135,4 +135,4 @@ class TestCarrying:
         monkeypatch.setitem(sys.modules, package, None)
         with pytest.raises(ModelError, match=f"needs the package {package}") as caught:
             cached_artifact(spec)
-        assert f"pip install 'raypose[{runtime}]'" in caught.value.hint
+        assert f"uv sync --extra {runtime} in" in caught.value.hint

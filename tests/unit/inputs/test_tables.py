@@ -10,6 +10,7 @@ import pytest
 
 from raypose.errors import UsageError
 from raypose.inputs.tables import FoundTables, find_tables
+from raypose.storage.layout import output_paths
 from raypose.tables.keypoints import (
     COORDS,
     EKS_COORDS,
@@ -63,6 +64,16 @@ class TestFind:
         put(tmp_path / "sub" / "c.csv")
         (tmp_path / "video.mp4").touch()
         assert keys(tmp_path) == ["a.short", "b"]
+
+    def test_no_other_output_of_a_run_is_named(self, tmp_path: Path) -> None:
+        paths = output_paths(tmp_path, "a", "app")
+        put(Path(paths.predictions))
+        for other in (paths.worst, paths.frames, paths.metric("temporal_norm")):
+            Path(other).parent.mkdir(exist_ok=True)
+            Path(other).write_text("frame,time_s\n1,2\n")
+        put(Path(paths.snippet_predictions))
+        assert keys(tmp_path) == ["a"]
+        assert found(tmp_path).excluded == ()
 
     def test_globs_of_files_and_of_directories(self, tmp_path: Path) -> None:
         a, b = put(tmp_path / "m1" / "a.csv"), put(tmp_path / "m2" / "a.csv")

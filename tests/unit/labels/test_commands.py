@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from raypose import cli
 from raypose.tables.keypoints import COORDS, KeypointTable
+from tests.disk import largest_file
 from tests.output_tables import commit_table
 from tests.videos import make_video
 
@@ -58,11 +59,26 @@ def test_suggest_then_evaluate(out: Path) -> None:
     assert len((out.parent / "errors.csv").read_text().splitlines()) == 2
 
 
+def test_the_errors_never_replace_the_labels(out: Path) -> None:
+    invoke("suggest", out, "-n", "1", "-o", "project")
+    labels = out.parent / "project/CollectedData_suggested.csv"
+    before = labels.read_bytes()
+    code, text = invoke("evaluate", labels, out, "--csv", "project/../project/" + labels.name)
+    assert (code, "--csv names the file of labels" in text) == (2, True)
+    assert labels.read_bytes() == before
+    errors = out.parent / "errors.csv"
+    errors.write_text("before")
+    with largest_file(20):
+        code, text = invoke("evaluate", labels, out, "--csv", errors)
+    assert code == 1 and f"{errors}: the file is too large" in " ".join(text.split())
+    assert errors.read_text() == "before"
+
+
 def test_mistakes_are_one_line(out: Path) -> None:
     for arguments, code, words in (
         (("suggest", "none", "-o", "p"), 2, "is no directory on this machine"),
         (("suggest", out), 2, "--output-dir"),
-        (("suggest", out, "-o", out.parent / "cam.mp4"), 2, "can't be a labelling project"),
+        (("suggest", out, "-o", out.parent / "cam.mp4"), 2, "must be a directory"),
         (("evaluate", "none.csv", out), 1, "none.csv: "),
         (("evaluate", out.parent / "cam.mp4", out), 1, "cam.mp4: "),
     ):

@@ -119,6 +119,47 @@ def test_frames_and_keypoints_without_a_prediction(out: Path, tmp_path: Path) ->
     assert found.notes == (f"1 labelled frame is without a prediction: {image('cam', 8)}",)
 
 
+def test_labels_of_other_keypoints(out: Path, tmp_path: Path) -> None:
+    labels = write_labels(tmp_path / "l.csv", [image("cam", 8)], np.ones((1, len(NAMES), 2)))
+    labels.write_text(labels.read_text().replace("nose", "Nose").replace("paw", "Paw"))
+    table = make_table(0).select(NAMES[:2])
+    commit_table(out, "model_a", "cam", table, Path("/v.mp4"))
+    found = evaluate(labels, out)
+    note = "model_a predicts other keypoints (nose, paw) than the labels have (Nose, Paw, tail)"
+    assert found.notes == (note, "keypoints without a label or a prediction: Nose, Paw")
+    assert np.isnan(found.errors["model_a"]).all()
+    for owner in ("model_b", "eks"):
+        commit_table(out, owner, "cam", table, Path("/v.mp4"))
+    with pytest.raises(UsageError, match="model_b predicts other keypoints") as caught:
+        evaluate(labels, out)
+    assert "without a prediction" not in caught.value.message
+
+
+def test_a_frame_whose_only_label_is_of_a_keypoint_without_predictions(
+    out: Path, tmp_path: Path
+) -> None:
+    for owner in ("model_a", "model_b", "eks"):
+        commit_table(out, owner, "cam", make_table(0).select(NAMES[:2]), Path("/v.mp4"))
+    points = np.ones((2, len(NAMES), 2))
+    points[0, :2] = np.nan
+    labels = write_labels(tmp_path / "l.csv", [image("cam", 8), image("cam", 9)], points)
+    found = evaluate(labels, out)
+    assert found.images == (image("cam", 9),)
+    assert f"1 labelled frame is without a prediction: {image('cam', 8)}" in found.notes
+
+
+def test_two_videos_whose_labels_share_a_folder(out: Path, tmp_path: Path) -> None:
+    commit_table(out, "model_a", "day1_top", make_table(5), Path("/v.mp4"))
+    labels = write_labels(
+        tmp_path / "l.csv", [image("day1_top", 1), image("cam", 1)], np.ones((2, len(NAMES), 2))
+    )
+    found = evaluate(labels, out)
+    assert found.images == (image("cam", 1),)
+    assert found.notes == (
+        "1 labelled frame is of a folder name that several videos share: day1_top",
+    )
+
+
 def test_labels_in_the_form_of_deeplabcut(out: Path, tmp_path: Path) -> None:
     rows = [
         ["scorer", "", "", *["me"] * 4],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from raypose.labels.outputs import find_output_tables
 from raypose.labels.suggest import candidates_of, suggest
 from raypose.metrics.labels import read_label_file
 from raypose.tables.keypoints import COORDS, KeypointTable
+from tests.disk import largest_file
 from tests.frames import make_frames
 from tests.output_tables import commit_table
 from tests.videos import make_video, read_number
@@ -196,13 +198,47 @@ class TestProject:
             note.startswith("gone: left out, since its video is gone") for note in written.notes
         )
 
+    def test_a_video_that_cannot_be_read(self, run: Path, tmp_path: Path) -> None:
+        out, video = tmp_path / "out", tmp_path / "broken.mp4"
+        make_video(video, n_frames=N_FRAMES)
+        shutil.copytree(run, out)
+        random = np.random.default_rng(3)
+        table = member(true_path(N_FRAMES, random), np.ones(N_FRAMES, bool), random)
+        commit_table(out, "model_a", "broken", table, video)
+        video.write_bytes(video.read_bytes()[:500])
+        written = suggest(out, 4, tmp_path / "p")
+        assert {frame.video for frame in written.frames} == {"cam0", "cam1"}
+        (note,) = (note for note in written.notes if note.startswith("broken: "))
+        assert str(video) in note and "left out" in note
+
+    def test_too_few_bad_frames(self, run: Path, tmp_path: Path) -> None:
+        written = suggest(run, 100, tmp_path)
+        n = len(written.frames)
+        assert n < 100
+        assert written.notes[-1].startswith(f"{n} frames instead of 100: no others look bad")
+
+    def test_a_full_disk_leaves_no_torn_labels(self, run: Path, tmp_path: Path) -> None:
+        written = suggest(run, 4, tmp_path / "whole")
+        n_bytes = written.labels[0].stat().st_size
+        (tmp_path / "p").mkdir()
+        (tmp_path / "p" / "config.yaml").touch()
+        shutil.copytree(tmp_path / "whole" / "labeled-data", tmp_path / "p" / "labeled-data")
+        with largest_file(n_bytes - 1), pytest.raises(OSError) as caught:
+            suggest(run, 4, tmp_path / "p")
+        assert not list((tmp_path / "p").glob("*.csv"))
+        assert sorted(path.name for path in (tmp_path / "p").iterdir()) == [
+            "config.yaml",
+            "labeled-data",
+        ]
+        assert caught.value.filename == str(tmp_path / "p" / "CollectedData_suggested.csv")
+
     def test_another_video_in_the_place_of_the_predicted_one(self, tmp_path: Path) -> None:
         video = make_video(tmp_path / "cam0.mp4", n_frames=N_FRAMES)
         random = np.random.default_rng(3)
         table = member(true_path(N_FRAMES, random), np.zeros(N_FRAMES, bool), random)
         commit_table(tmp_path / "out", "m", "cam0", table, video)
         make_video(video, n_frames=N_FRAMES, quality=30)
-        with pytest.raises(UsageError, match="the video is another than the predicted one"):
+        with pytest.raises(UsageError, match="this is not the video that was predicted"):
             suggest(tmp_path / "out", 2, tmp_path / "p")
 
     def test_pictures_that_look_the_same_are_suggested_once(self, tmp_path: Path) -> None:
@@ -215,8 +251,10 @@ class TestProject:
         commit_table(tmp_path / "out", "m", "cam", table, video)
         written = suggest(tmp_path / "out", 5, tmp_path / "p")
         assert len(written.frames) == 2
-        assert "look the same as others" in written.notes[0]
-        assert written.notes[1] == "no more than 2 frames differ enough from each other"
+        (n_alike,) = re.findall(r"^cam: (\d+) frames look the same as others$", written.notes[0])
+        n = int(n_alike) + 2
+        reason = f"of {n} candidates, {n_alike} were left out"
+        assert written.notes[1] == f"2 frames instead of 5: {reason}"
 
 
 def test_a_directory_without_tables(tmp_path: Path) -> None:

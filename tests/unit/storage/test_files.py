@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from raypose import storage
 from raypose.errors import CancelledError, StorageError
 from raypose.storage import AnyPath, as_path, identity_of, object_store
+from tests.disk import largest_file
 from tests.stores import BUCKET, Fault, Store
 
 BIG = os.urandom(40 << 20)  # three ranges
@@ -69,6 +71,36 @@ class TestObjects:
         assert storage.list_files(as_path("s3://lab/none")) == []
         store.put("v/new.mp4", b"x")
         assert len(storage.list_files(folder)) == 3, "listings are not remembered"
+
+
+class TestLocalFiles:
+    def test_errors_name_the_file_and_not_the_temporary_one(self, tmp_path: Path) -> None:
+        (tmp_path / "report.html").mkdir()
+        with pytest.raises(IsADirectoryError) as caught:
+            storage.write_text(tmp_path / "report.html", "text")
+        assert caught.value.filename == str(tmp_path / "report.html")
+        with largest_file(3), pytest.raises(OSError) as too_large:
+            storage.write_text(tmp_path / "x", "text")
+        assert (too_large.value.errno, too_large.value.filename) == (
+            errno.EFBIG,
+            str(tmp_path / "x"),
+        )
+        assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+    @pytest.mark.parametrize("links", [True, False])
+    def test_a_new_file_replaces_none(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+    ) -> None:
+        def refuse(*_: object) -> None:
+            raise PermissionError(errno.EPERM, "no links on this disk")
+
+        if not links:
+            monkeypatch.setattr(os, "link", refuse)
+        storage.write_new_text(tmp_path / "x", "one")
+        with pytest.raises(FileExistsError):
+            storage.write_new_text(tmp_path / "x", "two")
+        assert (tmp_path / "x").read_text() == "one"
+        assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 
 class TestHead:

@@ -13,6 +13,7 @@ from raypose.storage.layout import (
     Layout,
     output_paths,
     owner_root,
+    paths_of_table,
     points_path,
     smooth_params_path,
 )
@@ -25,10 +26,17 @@ def test_app_layout() -> None:
     base = ROOT / "video_preds"
     assert paths.predictions == base / "cam.csv"
     assert paths.metric("temporal_norm") == base / "cam_temporal_norm.csv"
+    assert paths.quality == base / "cam_quality.json"
     assert paths.labeled == base / "labeled_videos" / "cam_labeled.mp4"
     assert paths.snippet == base / "snippets" / "cam.short.mp4"
     assert smooth_params_path(ROOT, "cam") == ROOT / "smooth_params" / "cam.json"
     assert points_path(ROOT, "rec") == ROOT / "points_3d" / "rec.csv"
+
+
+@pytest.mark.parametrize("layout", ["app", "pose-app"])
+def test_the_files_beside_a_table(layout: Layout) -> None:
+    paths = output_paths(ROOT, "day1/cam", layout)
+    assert paths_of_table(paths.predictions) == paths
 
 
 def test_pose_app_layout() -> None:

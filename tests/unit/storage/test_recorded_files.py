@@ -41,3 +41,5 @@ def test_all_below_a_folder(tmp_path: Path) -> None:
         "labeled_videos/cam_labeled.mp4",
     }
     assert recorded_below(tmp_path / "nowhere") == set()
+    listed = [str(path) for path in tmp_path.rglob("*")]
+    assert recorded_below(tmp_path, listed) == recorded_below(tmp_path)

@@ -198,6 +198,13 @@ def test_another_place_for_the_page(tmp_path: Path) -> None:
     )
 
 
+def test_a_directory_in_the_place_of_the_page(tmp_path: Path) -> None:
+    make_run(tmp_path / "out", ("cam",))
+    with pytest.raises(UsageError, match="is a directory"):
+        write_report(tmp_path / "out", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_a_directory_of_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds no run"):
         write_report(tmp_path)
