@@ -22,7 +22,7 @@ from raypose.metrics.worst import FrameScores, score_frames, worst_moments
 from raypose.tables.keypoints import KeypointTable
 from raypose.text import json_text
 
-VERSION = 1
+VERSION = 2
 N_MOMENTS = 10
 
 LIKELIHOOD_EDGES = np.linspace(0.0, 1.0, 21)
@@ -204,9 +204,10 @@ def _moments(
 def _distributions(
     table: KeypointTable, metrics: Mapping[str, npt.NDArray[np.floating]]
 ) -> dict[str, list[int]]:
-    """Counts of the values of all keypoints in each bin."""
-    counts = {"likelihood": _counts(table.likelihood, LIKELIHOOD_EDGES)}
-    return counts | {name: _counts(values, PIXEL_EDGES) for name, values in metrics.items()}
+    """Counts of the values of all keypoints in each bin, of frames with a picture."""
+    seen = table.has_picture
+    counts = {"likelihood": _counts(table.likelihood[seen], LIKELIHOOD_EDGES)}
+    return counts | {name: _counts(values[seen], PIXEL_EDGES) for name, values in metrics.items()}
 
 
 def _counts(values: npt.NDArray[Any], edges: npt.NDArray[np.float64]) -> list[int]:

@@ -14,7 +14,6 @@ from raypose.steps.measured import MeasuredStep, metrics_provenance
 from raypose.steps.provenance import commit_from_table
 from raypose.tables.keypoints import KeypointTable
 from raypose.text import json_text
-from raypose.video.frames import without_picture
 from raypose.worker.context import Context
 
 
@@ -74,10 +73,9 @@ def summarize(
     names = table.keypoint_names
     if table.frames is None:
         counts: dict[str, int] = {"ok": table.n_frames}
-        seen = np.ones(table.n_frames, bool)
     else:
         counts = table.frames.counts
-        seen = ~without_picture(table.frames.statuses)
+    seen = table.has_picture
     low = ~(table.likelihood[seen] >= threshold)  # one without a number, too, is not confident
     spreads = dict(metrics)
     if (variance := table.ensemble_variance) is not None:

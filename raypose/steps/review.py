@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from raypose.metrics.review import VERSION
 from raypose.rendering.style import PLAIN, Style
 from raypose.steps.base import Outcome, TableSource
 from raypose.steps.measured import MeasuredStep, metrics_provenance
@@ -46,6 +47,7 @@ class Review(MeasuredStep):
             outputs={"review": str(source.paths.review)},
             provenance={
                 "kind": "review",
+                "version": VERSION,
                 **source.inputs,
                 **metrics_provenance(source),
                 "threshold": model.confidence_threshold,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from raypose.metrics.worst import FrameScores
     from raypose.tables.keypoints import KeypointTable
 
-_CLIPS = "clips"
+CLIPS = "clips"
 """Name of the list of clips among what is recorded of the table of moments."""
 
 
@@ -61,7 +61,7 @@ class Worst(MeasuredStep):
             return None
         path = source.paths.worst
         facts = (records.read_record(path) or {}).get("facts", {})
-        clips = [name for name in facts.get(_CLIPS, ()) if isinstance(name, str)]
+        clips = [name for name in facts.get(CLIPS, ()) if isinstance(name, str)]
         return cls(
             videos=(source.video,),
             owner=source.owner,
@@ -107,7 +107,7 @@ class Worst(MeasuredStep):
             ) as temporary:
                 draw(self, table, temporary, context, start=start, stop=stop)
         names = [clip.name for clip in clips]
-        with commit_from_table(self, table, str(place), stats={_CLIPS: names}) as temporary:
+        with commit_from_table(self, table, str(place), stats={CLIPS: names}) as temporary:
             _write_moments(temporary, moments, index.times_s, scores, names)
         _remove_old_clips(place, stem, names)
         made = [*map(str, clips), str(place)]

@@ -23,7 +23,7 @@ from raypose.errors import TableError
 from raypose.storage.origins import Origin
 from raypose.tables.csv_rows import read_head, read_numbers
 from raypose.tables.row_index import WRITE_AGAIN, AnyName
-from raypose.video.frames import Frames, FrameStatus
+from raypose.video.frames import Frames, FrameStatus, without_picture
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -96,6 +96,13 @@ class KeypointTable:
         if self.frames is None:
             return np.ones(self.n_frames, np.bool_)
         return np.asarray(self.frames.statuses == FrameStatus.OK)
+
+    @property
+    def has_picture(self) -> npt.NDArray[np.bool_]:
+        """Whether a picture of each frame could be decoded, shape (n_frames,)."""
+        if self.frames is None:
+            return np.ones(self.n_frames, np.bool_)
+        return ~without_picture(self.frames.statuses)
 
     @property
     def likelihood(self) -> FloatArray:

@@ -84,7 +84,7 @@ def tab(browser: Any, page_path: Path, request: pytest.FixtureRequest) -> Iterat
 
 def names(tab: Any) -> list[str]:
     """Names of the videos that the table shows, from top to bottom."""
-    links = tab.locator("#table tbody tr:not([hidden]) a")
+    links = tab.locator("#table tbody tr:not([hidden]) th a")
     return [str(text) for text in links.all_text_contents()]
 
 
@@ -105,6 +105,8 @@ def test_videos_are_ranked_sorted_and_filtered(tab: Any) -> None:
     tab.get_by_label("Name").fill("DAM")
     assert names(tab) == ["damaged"] and tab.locator("#shown").inner_text() == "1 of 6 videos"
     tab.get_by_label("Name").fill("")
+    tab.get_by_label("Show").select_option("high")
+    assert {"broken", "damaged", "unlikely"} <= set(names(tab)) < {*VIDEOS, "broken"}
     tab.get_by_label("Show").select_option("failed")
     assert names(tab) == ["broken"]
     check_accessible(tab)
@@ -141,7 +143,15 @@ def test_traces_follow_what_is_chosen(tab: Any) -> None:
     chart.hover(position={"x": 300, "y": 60})
     assert "model_b x" in tab.locator(".readout").inner_text()
     assert "model_a" not in tab.locator(".readout").inner_text()
-    tab.get_by_role("button", name="in the traces").first.click()
+    tab.get_by_role("button", name="Whole video").click()
+    moment = tab.get_by_role("button", name="in the traces").last
+    frame = int((moment.get_attribute("aria-label") or "").split()[2])
+    tab.mouse.move(0, 0)
+    before = tab.locator(".readout").inner_text()
+    moment.press("Enter")
+    sync_api.expect(tab.locator(".readout")).not_to_have_text(before)
+    minutes, seconds, _ = tab.locator(".readout").inner_text().split(":", 2)
+    assert abs(60 * int(minutes) + float(seconds) - frame / 25) <= 2 / 25  # two frames per point
     tab.get_by_role("button", name="Whole video").click()
 
 

@@ -19,6 +19,7 @@ from raypose.errors import RayposeError
 from raypose.metrics.review import Review
 from raypose.report.html.run_facts import Failed, RunFacts
 from raypose.report.ranking import Numbers
+from raypose.steps.worst import CLIPS
 from raypose.storage import AnyPath, as_path, records
 from raypose.storage.layout import (
     METRICS,
@@ -191,7 +192,8 @@ def _read_table(path: AnyPath, owner: str, names: _Names) -> tuple[TableFacts, s
         return None
     table = TableFacts("eks" if kind == records.SMOOTHED else owner, path)
     paths, there = paths_of_table(path), names.below(folder_of_tables(path))
-    table.files = {what: place for what, place in _files(paths) if str(place) in there}
+    files = (*_files(paths), *(_worst_clips(paths.worst) if str(paths.worst) in there else ()))
+    table.files = {what: place for what, place in files if str(place) in there}
     facts = record.get("facts", {})
     table.review, table.note = _review(paths.review, str(record.get("recipe", "")), there)
     if table.review is not None:
@@ -214,6 +216,14 @@ def _files(paths: OutputPaths) -> Iterator[tuple[str, AnyPath]]:
         yield name.replace("_", " "), paths.metric(name)
     yield "frames", paths.frames
     yield "quality", paths.quality
+    yield "worst moments", paths.worst
+
+
+def _worst_clips(moments: AnyPath) -> Iterator[tuple[str, AnyPath]]:
+    """The clips of the worst moments, the worst first."""
+    clips = (records.read_record(moments) or {}).get("facts", {}).get(CLIPS)
+    for n, name in enumerate(clips if isinstance(clips, list) else (), 1):
+        yield f"worst moment {n}", moments.parent / str(name)
 
 
 def _review(path: AnyPath, recipe: str, there: set[str]) -> tuple[Review | None, str]:

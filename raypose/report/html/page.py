@@ -182,6 +182,7 @@ def _row(number: int, video: VideoFacts, parts: Mapping[str, Part]) -> dict[str,
         "failed": bool(video.failures) or not video.tables,
         "missing": not video.tables,
         "reason": shown(video.failures[0].message) if video.failures else "",
+        "stands_out": not parts or any(p.points >= WEIGHTS[n] / 2 for n, p in parts.items()),
         "damaged": any(table.numbers.not_ok for table in video.tables.values()),
     }
 

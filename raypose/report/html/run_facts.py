@@ -185,8 +185,9 @@ def bottleneck(facts: RunFacts) -> tuple[str, str]:
     others = {kind: seconds for kind, seconds in facts.seconds.items() if kind != "predict"}
     if others:
         kind, seconds = max(others.items(), key=lambda item: item[1])
-        share = seconds / (sum(facts.seconds.values()) or 1.0)
-        return kind, f"This step took {share:.0%} of all workers' time."
+        share = seconds / (sum(others.values()) or 1.0)
+        idle = f"Predicting took {busy:.0%} of the time; of" if predicting else "Of"
+        return kind, f"{idle} the time of all other steps, {share:.0%} went into this one."
     return _of_prediction(facts, busy)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from raypose.metrics.review import PIXEL_EDGES, Review
+from raypose.metrics.review import PIXEL_EDGES, VERSION, Review
 from tests.frames import make_frames
 from tests.reports import NAMES, make_review, make_table
 
@@ -84,7 +84,7 @@ def test_a_file_that_is_cut_short_is_refused_in_a_sentence(tmp_path: Path, cut: 
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
-    batch = pa.record_batch([pa.array([b'{"version": 1}'])], ["facts"])
+    batch = pa.record_batch([pa.array([b'{"version": %d}' % VERSION])], ["facts"])
     with pa.ipc.new_file(str(tmp_path / "r.arrow"), batch.schema) as writer:
         writer.write_batch(batch)
     with pytest.raises(ValueError, match="no file of a report"):

@@ -68,7 +68,7 @@
     all: () => true,
     failed: (row) => row.dataset.failed === "1",
     damaged: (row) => row.dataset.damaged === "1",
-    high: (row) => Number(row.dataset.score) >= 30,
+    high: (row) => row.dataset.high === "1",
   };
   function filter() {
     const text = find("filter").value.trim().toLowerCase(), kind = KINDS[find("kind").value];
@@ -132,8 +132,11 @@
     }
   });
 
+  /** Decimals that tell apart times which are `step` seconds apart. */
+  const decimals = (step) => step >= 1 ? 0 : Math.min(3, Math.ceil(-Math.log10(step)));
+
   const timeAxis = (show) => ({
-    ...axis(show ? "time" : null, (self, ticks) => ticks.map((t) => clock(t, ticks[1] - ticks[0] < 1 ? 2 : 0)), show ? 28 : 4),
+    ...axis(show ? "time" : null, (self, ticks) => ticks.map((t) => clock(t, decimals(ticks[1] - ticks[0]))), show ? 28 : 4),
     ...(show ? {} : { values: (self, ticks) => ticks.map(() => ""), ticks: { show: false } }),
   });
 
@@ -241,7 +244,7 @@
     page.append(make("section", {}, make("h3", {}, "Traces"),
       make("p", { className: "quiet" }, `Lowest and highest of each moment, so that no jump is lost. Drag to zoom.${some}`),
       make("form", { className: "tools" }, make("label", {}, "Keypoint ", select), make("fieldset", { className: "owners" }, make("legend", { className: "hidden" }, "Models"), ...labels), reset),
-      place, readout));
+      readout, place));
     const draw = () => {
       charts = charts.filter((c) => !(c.sync && (c.plot.destroy(), true)));
       place.replaceChildren();
@@ -269,7 +272,7 @@
       const i = self.cursor.idx;
       if (i === null || i === undefined) return;
       const t = self.data[0][i];
-      readout.textContent = `${clock(t, 2)}: ` + told.map((owner) => {
+      readout.textContent = `${clock(t, 3)}: ` + told.map((owner) => {
         const own = traces.tables[owner].times_s.findLastIndex((start) => start <= t);
         const at = (row, digits) => read[owner][row][own]?.toFixed(digits) ?? "–";
         const span = (name, digits = 1) => {
@@ -355,11 +358,12 @@
     const best = models.find(has) ?? models.at(-1);
     const select = make("select", {}, ...models.map((model) => make("option", { value: model.owner, selected: model === best }, model.owner)));
     const list = make("ol", { className: "moments" });
-    section.append(make("form", { className: "tools" }, make("label", {}, "Of ", select)),
-      make("p", { className: "quiet" }, "Filled markers are above the confidence threshold, rings below."), list);
+    const about = make("p", { className: "quiet" });
+    section.append(make("form", { className: "tools" }, make("label", {}, "Of ", select)), about, list);
     select.form.addEventListener("submit", (event) => event.preventDefault());
     const draw = () => {
       const model = models.find((m) => m.owner === select.value);
+      about.textContent = has(model) ? "Filled markers are above the confidence threshold, rings below." : has(best) ? `Only those of ${best.owner} have pictures.` : "";
       list.replaceChildren(...model.moments.map((moment) => momentItem(video, model, moment)));
     };
     select.addEventListener("change", draw);
@@ -374,7 +378,7 @@
     show.addEventListener("click", () => showMoment(video, moment.time_s));
     return make("li", {},
       picture ? make("img", { src: picture, alt: `Frame ${moment.frame} with the predictions of ${model.owner}`, loading: "lazy" }) : null,
-      make("div", {}, make("b", {}, `Frame ${moment.frame.toLocaleString("en")}`), ` · ${clock(moment.time_s, 2)}`,
+      make("div", {}, make("b", {}, `Frame ${moment.frame.toLocaleString("en")}`), ` · ${clock(moment.time_s, 3)}`,
         make("small", {}, `score ${moment.score.toFixed(2)}${why ? `: ${why}` : ""}`), charts.some((c) => c.sync) ? show : null));
   }
 
@@ -384,8 +388,8 @@
     const times = first.plot.data[0], end = times.at(-1), half = Math.max(end / 40, 10 * (times[1] - times[0]) || 0);
     first.plot.setScale("x", { min: Math.max(times[0], time - half), max: Math.min(end, time + half) });
     first.parent.scrollIntoView({ block: "center" });
-    const left = first.plot.valToPos(time, "x");
-    first.plot.setCursor({ left, top: 20 });
+    // The scale is the new one once the charts are drawn again.
+    requestAnimationFrame(() => first.plot.setCursor({ left: first.plot.valToPos(time, "x"), top: 20 }));
   }
 
   function distributionsPart(video) {
@@ -416,11 +420,12 @@
   function filesPart(video) {
     const section = make("section", {}, make("h3", {}, "Files"));
     page.append(section);
-    const played = ["labelled snippet", "labelled video", "snippet"];
-    const clips = video.models.flatMap((model) => model.files.filter((file) => file.href && played.includes(file.what)).map((file) => ({ ...file, owner: model.owner })));
-    clips.sort((a, b) => played.indexOf(a.what) - played.indexOf(b.what) || (b.owner === "eks") - (a.owner === "eks"));
+    const played = ["labelled snippet", "labelled video", "worst moment", "snippet"];
+    const rank = (file) => played.indexOf(file.what.replace(/ \d+$/, ""));
+    const clips = video.models.flatMap((model) => model.files.filter((file) => file.href && rank(file) >= 0).map((file) => ({ ...file, owner: model.owner })));
+    clips.sort((a, b) => rank(a) - rank(b) || (b.owner === "eks") - (a.owner === "eks"));
     if (clips.length) {
-      const player = make("video", { controls: true, muted: true, preload: "metadata", playsInline: true, src: clips[0].href });
+      const player = make("video", { controls: true, loop: true, muted: true, preload: "metadata", playsInline: true, src: clips[0].href });
       player.setAttribute("aria-label", "Clip with the predictions drawn");
       const select = make("select", {}, ...clips.map((clip, i) => make("option", { value: String(i) }, `${clip.what} of ${clip.owner}`)));
       select.addEventListener("change", () => { player.src = clips[Number(select.value)].href; });
@@ -448,7 +453,7 @@
     page.replaceChildren();
     find("overview").hidden = false;
     document.title = document.querySelector("h1").textContent;
-    if (from) document.querySelector(`a[href="#video-${from.number}"]`)?.focus();
+    if (from) document.querySelector(`th a[href="#video-${from.number}"]`)?.focus();
   }
   addEventListener("hashchange", route);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => opened && open(opened.number));
