@@ -186,8 +186,12 @@ def bottleneck(facts: RunFacts) -> tuple[str, str]:
     if others:
         kind, seconds = max(others.items(), key=lambda item: item[1])
         share = seconds / (sum(others.values()) or 1.0)
-        idle = f"Predicting took {busy:.0%} of the time; of" if predicting else "Of"
-        return kind, f"{idle} the time of all other steps, {share:.0%} went into this one."
+        if not predicting:
+            return kind, f"This step took {share:.0%} of all workers' time."
+        return kind, (
+            f"Predicting took {busy:.0%} of the time of the busiest worker; of the time of all "
+            f"other steps, {share:.0%} went into this one."
+        )
     return _of_prediction(facts, busy)
 
 
