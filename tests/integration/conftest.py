@@ -77,7 +77,7 @@ def executor(request: pytest.FixtureRequest) -> dict[str, Any]:
     if request.param == "inline":
         return {"inline": True}
     request.getfixturevalue("ray_cluster")
-    return {"inline": False}
+    return {"inline": False, "gpus": 1}  # each worker takes seconds to start
 
 
 @pytest.fixture(scope="session")

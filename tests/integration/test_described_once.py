@@ -46,7 +46,8 @@ def test_tasks_read_no_packets_to_describe_a_video(
     finished_run: RunResult,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    config = project.config(tmp_path / "out", chunk_frames=30, timestamps=True, **executor)
+    tables = {"chunk_frames": 30, "metrics": False, "report": False, **executor}
+    config = project.config(tmp_path / "out", timestamps=True, **tables)
     plan(config)
     if executor["inline"]:
         monkeypatch.setattr(index_module, "scan_packets", refuse)
@@ -88,11 +89,12 @@ def test_without_the_cache_workers_make_the_indexes(
         def __getattr__(self, _: str) -> Any:
             return lambda *args: None
 
-    config = project.config(tmp_path / "out", label=(), chunk_frames=30, **executor)
+    tables = {"chunk_frames": 30, "metrics": False, "report": False, **executor}
+    config = project.config(tmp_path / "out", label=(), **tables)
     result = run(config, display=Forgetful())
     assert result.ok, [str(failed) for failed in result.failures]
     check_tables(tmp_path / "out", finished_run)
     shutil.rmtree(caches)
     assert plan(config).done
-    again = run(project.config(tmp_path / "out", label=("full",), **executor))
+    again = run(project.config(tmp_path / "out", label=("full",), **tables))
     assert again.ok and set(again.made) == {"label"} | {k for k, v in again.made.items() if not v}
