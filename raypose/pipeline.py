@@ -82,7 +82,7 @@ def run_some(
     Args:
         config: what to run.
         videos: paths of the videos of this part of a watch; None for a run of all videos.
-        display: is told what happens.
+        display: shows the run; None for none.
         continues: whether this part goes on with the last run in the run directory.
     """
     with scratch.used(config.scratch_dir, config.scratch_gb):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from raypose.metrics.worst import FrameScores
     from raypose.tables.keypoints import KeypointTable
 
-CLIPS = "clips"
+_CLIPS = "clips"
 """Name of the list of clips among what is recorded of the table of moments."""
 
 
@@ -60,12 +60,13 @@ class Worst(MeasuredStep):
         if config.worst is None or source.is_member:
             return None
         path = source.paths.worst
-        facts = (records.read_record(path) or {}).get("facts", {})
-        clips = [name for name in facts.get(CLIPS, ()) if isinstance(name, str)]
         return cls(
             videos=(source.video,),
             owner=source.owner,
-            outputs={"moments": str(path), **{name: str(path.parent / name) for name in clips}},
+            outputs={
+                "moments": str(path),
+                **{clip.name: str(clip) for clip in recorded_clips(path)},
+            },
             provenance={
                 "kind": "worst",
                 **source.inputs,
@@ -107,11 +108,18 @@ class Worst(MeasuredStep):
             ) as temporary:
                 draw(self, table, temporary, context, start=start, stop=stop)
         names = [clip.name for clip in clips]
-        with commit_from_table(self, table, str(place), stats={CLIPS: names}) as temporary:
+        with commit_from_table(self, table, str(place), stats={_CLIPS: names}) as temporary:
             _write_moments(temporary, moments, index.times_s, scores, names)
         _remove_old_clips(place, stem, names)
         made = [*map(str, clips), str(place)]
         return Outcome([None], made, {"n_moments": len(clips)}, list(measured.warnings))
+
+
+def recorded_clips(moments: AnyPath) -> list[AnyPath]:
+    """The clips that belong to a table of moments by its record, the worst moment first."""
+    names = (records.read_record(moments) or {}).get("facts", {}).get(_CLIPS)
+    known = names if isinstance(names, list) else ()
+    return [moments.parent / name for name in known if isinstance(name, str)]
 
 
 def clip_range(

@@ -33,20 +33,19 @@ def command_line(pid: int) -> str:
 
 
 @pytest.fixture
-def rig(project: Project, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def rig(project: Project, tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
     """Starts a quiet watch over the folder `videos` of the test, as a service would."""
     started = []
 
-    def start(*options: str) -> subprocess.Popen[str]:
+    def start() -> subprocess.Popen[str]:
         arguments = ["watch", str(tmp_path / "videos"), "-m", str(project.models[0]), "--quiet"]
         settings = ["-o", str(tmp_path / "out"), "--no-metrics", "--settle", "0.5"]
         process = subprocess.Popen(
-            [sys.executable, "-m", "raypose", *arguments, *settings, *options],
+            [sys.executable, "-m", "raypose", *arguments, *settings],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         started.append(process)
         return process
@@ -60,7 +59,7 @@ def rig(project: Project, tmp_path: Path) -> Iterator[Callable[..., subprocess.P
 
 
 def test_two_batches_and_the_end_of_ray(
-    rig: Callable[..., subprocess.Popen[str]], project: Project, tmp_path: Path
+    rig: Callable[[], subprocess.Popen[str]], project: Project, tmp_path: Path
 ) -> None:
     out, videos = tmp_path / "out", tmp_path / "videos"
     report = out / "raypose" / "report.html"

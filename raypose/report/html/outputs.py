@@ -19,7 +19,7 @@ from raypose.errors import RayposeError
 from raypose.metrics.review import Review
 from raypose.report.html.run_facts import Failed, RunFacts
 from raypose.report.ranking import Numbers
-from raypose.steps.worst import CLIPS
+from raypose.steps.worst import recorded_clips
 from raypose.storage import AnyPath, as_path, records
 from raypose.storage.layout import (
     METRICS,
@@ -112,10 +112,11 @@ def find_videos(run: RunFacts, base: AnyPath | None) -> list[VideoFacts]:
         video = videos.setdefault(key, VideoFacts(key))
         video.path = video.path or source
         video.tables[table.owner] = table
+    failures = run.failures
     for video in videos.values():
         video.tables = dict(sorted(video.tables.items(), key=lambda item: item[0] == "eks"))
         _complete(video)
-        video.failures = [failed for failed in run.failures if _is_of(failed, video)]
+        video.failures = [failed for failed in failures if _is_of(failed, video)]
     return list(videos.values())
 
 
@@ -192,7 +193,9 @@ def _read_table(path: AnyPath, owner: str, names: _Names) -> tuple[TableFacts, s
         return None
     table = TableFacts("eks" if kind == records.SMOOTHED else owner, path)
     paths, there = paths_of_table(path), names.below(folder_of_tables(path))
-    files = (*_files(paths), *(_worst_clips(paths.worst) if str(paths.worst) in there else ()))
+    clips = recorded_clips(paths.worst) if str(paths.worst) in there else []
+    worst = ((f"worst moment {n}", clip) for n, clip in enumerate(clips, 1))
+    files = (*_files(paths), *worst)
     table.files = {what: place for what, place in files if str(place) in there}
     facts = record.get("facts", {})
     table.review, table.note = _review(paths.review, str(record.get("recipe", "")), there)
@@ -217,13 +220,6 @@ def _files(paths: OutputPaths) -> Iterator[tuple[str, AnyPath]]:
     yield "frames", paths.frames
     yield "quality", paths.quality
     yield "worst moments", paths.worst
-
-
-def _worst_clips(moments: AnyPath) -> Iterator[tuple[str, AnyPath]]:
-    """The clips of the worst moments, the worst first."""
-    clips = (records.read_record(moments) or {}).get("facts", {}).get(CLIPS)
-    for n, name in enumerate(clips if isinstance(clips, list) else (), 1):
-        yield f"worst moment {n}", moments.parent / str(name)
 
 
 def _review(path: AnyPath, recipe: str, there: set[str]) -> tuple[Review | None, str]:

@@ -30,7 +30,6 @@ from raypose.video.frames import describe
 
 PAGE, SUMMARY = "report.html", "summary.csv"
 
-_RUN_FOLDER = "raypose"
 _SCRIPTS = ("uPlot.iife.min.js", "report.js")
 _STYLES = ("uPlot.min.css", "report.css")
 
@@ -53,7 +52,7 @@ def write_report(directory: Path, output: Path | None = None) -> tuple[Path, Pat
     """
     directory = directory.absolute()
     is_run_dir = (directory / run_log.DESCRIPTION).is_file()
-    run_dir = directory if is_run_dir else directory / _RUN_FOLDER
+    run_dir = directory if is_run_dir else directory / run_log.DIRECTORY
     run = read_run(run_dir)
     base = directory if not is_run_dir else directory.parent if run.among_outputs else None
     videos = find_videos(run, base)

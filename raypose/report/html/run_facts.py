@@ -28,7 +28,6 @@ class Failed:
     message: str
     hint: str = ""
     path: str = ""
-    task: str = ""  # its id; empty where planning failed
     videos: tuple[str, ...] = ()  # keys of those that it was about
 
 
@@ -58,7 +57,8 @@ class RunFacts:
     ended: float = 0.0
     idle_s: float = 0.0  # between the parts of a run that waited for new videos
     state: str = ""  # `ended`, `stopped`, or empty where the log says neither
-    failures: list[Failed] = field(default_factory=list)
+    problems: list[Failed] = field(default_factory=list)  # what could not be planned
+    failed_tasks: dict[str, list[Failed]] = field(default_factory=dict)  # by the id of the task
     notes: list[tuple[str, str]] = field(default_factory=list)  # subject, sentence
     n_skipped: int = 0  # steps that were not tried because of a failure
     workers: dict[str, Worker] = field(default_factory=lambda: defaultdict(Worker))
@@ -70,6 +70,11 @@ class RunFacts:
         default_factory=lambda: defaultdict(float)
     )  # of predictions: decode, network, …
     gpu: bool = False  # whether networks ran on a GPU
+
+    @property
+    def failures(self) -> list[Failed]:
+        """Everything that failed."""
+        return [*self.problems, *(failed for of in self.failed_tasks.values() for failed in of)]
 
     @property
     def output_dir(self) -> str:
@@ -105,17 +110,17 @@ def read_run(run_dir: Path) -> RunFacts:
     for problem in _mappings(facts.description.get("problems")):
         words = [_text(problem, name) for name in ("subject", "message", "hint")]
         if problem.get("fatal") is True:
-            facts.failures.append(Failed(words[0], "plan", words[1], words[2], words[0]))
+            facts.problems.append(Failed(words[0], "plan", words[1], words[2], words[0]))
         else:
             facts.notes.append((words[0], " ".join(filter(None, words[1:]))))
-    at_planning = list(facts.failures), list(facts.notes)
+    problems, notes = facts.problems, list(facts.notes)
     try:
         for event in read_events(run_dir):
             if event["event"] == "planned" and event.get("continues") is True and facts.began:
                 facts.idle_s += event["time"] - facts.ended
             elif event["event"] == "planned":
                 facts = RunFacts(facts.description, began=event["time"])
-                facts.failures, facts.notes = list(at_planning[0]), list(at_planning[1])
+                facts.problems, facts.notes = problems, list(notes)
             _take(event, facts)
     except OutputError:
         pass  # no log: a report of the tables alone
@@ -155,17 +160,19 @@ def _take_task(event: Mapping[str, Any], facts: RunFacts) -> None:
         for name in ("decode_s", "network_s", "subpixel_s"):
             facts.parts[name] += _number(said, name)
         facts.parts["load_s"] += max(0.0, seconds - _number(said, "predict_s"))
-    task, listed = _text(event, "task"), event.get("videos")
+    listed = event.get("videos")
     videos = tuple(map(str, listed)) if isinstance(listed, list) else ()
-    if any(failed.task == task for failed in facts.failures):  # it was done again
-        facts.failures = [failed for failed in facts.failures if failed.task != task]
+    failed = []
     for failure in failures:
         if failure.get("skipped") is True:
             facts.n_skipped += 1
             continue
         message, hint, path = (_text(failure, name) for name in ("message", "hint", "path"))
         step = _text(failure, "step") or kind
-        facts.failures.append(Failed(subject, step, message, hint, path, task, videos))
+        failed.append(Failed(subject, step, message, hint, path, videos))
+    facts.failed_tasks.pop(_text(event, "task"), None)  # it may have been done again
+    if failed:
+        facts.failed_tasks[_text(event, "task")] = failed
     warnings = event.get("warnings")
     if isinstance(warnings, list):
         facts.notes += [(subject, str(warning)) for warning in warnings]
