@@ -6,6 +6,7 @@ outputs is a `Problem`. Nothing here needs a GPU, or reads a checkpoint or a vid
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -202,9 +203,15 @@ def _has_joined_a_cluster() -> bool:
 def check_lengths(outputs: Iterable[AnyPath]) -> None:
     """Raises VideoError where the name of an output is longer than its place allows.
 
-    The longest names are those of records, which are an output's and a suffix.
+    The longest names are those of records, which are an output's and a suffix: that of the longest
+    name in each folder is asked for.
     """
+    longest: dict[AnyPath, AnyPath] = {}
     for output in outputs:
+        known = longest.setdefault(output.parent, output)
+        if len(os.fsencode(output.name)) > len(os.fsencode(known.name)):
+            longest[output.parent] = output
+    for output in longest.values():
         record = record_path(output)
         store = storage.store_of(record)
         if not store.has_room_below(record.parent / "ranges"):

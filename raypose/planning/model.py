@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 
 from raypose.config import RunConfig, SmoothConfig
@@ -131,7 +131,7 @@ class VideoPlan:
         return self.members if self.smoothed is None else (*self.members, self.smoothed)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, for what is worked out once
 class RecordingPlan:
     """What one recording takes.
 
@@ -145,11 +145,11 @@ class RecordingPlan:
     videos: tuple[VideoPlan, ...]
     contents: Mapping[str, str] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def outputs(self) -> tuple[OutputPlan, ...]:
         return tuple(output for video in self.videos for output in video.outputs)
 
-    @property
+    @cached_property
     def done(self) -> bool:
         return not any(output.missing for output in self.outputs)
 
@@ -200,7 +200,7 @@ class Estimate:
     predictions_alone: bool = False
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, repr=False)  # without slots, as above
 class Plan:
     """What `run` or `smooth` would do. At a prompt and in a notebook it shows itself as a table.
 
@@ -235,7 +235,7 @@ class Plan:
 
         return as_html(lambda console: print_plan(console, self))
 
-    @property
+    @cached_property
     def pending(self) -> tuple[RecordingPlan, ...]:
         return tuple(recording for recording in self.recordings if not recording.done)
 
@@ -265,7 +265,7 @@ class Plan:
                     seen.add(id(planned.step))
                     yield output.owner.name, planned
 
-    @property
+    @cached_property
     def missing(self) -> tuple[OutputStep, ...]:
         """The steps whose outputs must be made, each once."""
         return tuple(

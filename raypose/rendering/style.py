@@ -9,8 +9,9 @@ those too dark for infrared recordings. When it is used up, markers become rings
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -88,19 +89,25 @@ class Style:
             self.legend,
         )
 
-    def provenance(self, names: Sequence[str]) -> dict[str, Any]:
+    def provenance(self, names: Sequence[str]) -> Mapping[str, Any]:
         """What decides how tables of these keypoints look, as plain values."""
-        look = self.look(names) if not self.colormap else None
-        colors: Any = self.colormap
-        if look is not None:
-            drawn = zip(look.names, look.colors.tolist(), look.hollow.tolist(), strict=True)
-            colors = {name: [*color, "ring" if ring else "disk"] for name, color, ring in drawn}
-        return {
-            "colors": colors,
-            "skeleton": [list(bone) for bone in self.skeleton if set(bone) <= set(names)],
-            "trail": self.trail,
-            "legend": self.legend,
-        }
+        return _provenance(self, tuple(names))
+
+
+@cache  # it is the same for all videos of a model
+def _provenance(style: Style, names: tuple[str, ...]) -> Mapping[str, Any]:
+    colors: Any = style.colormap
+    if not colors:
+        look = style.look(names)
+        drawn = zip(look.names, look.colors.tolist(), look.hollow.tolist(), strict=True)
+        colors = {name: [*color, "ring" if ring else "disk"] for name, color, ring in drawn}
+    skeleton = [list(bone) for bone in style.skeleton if set(bone) <= set(names)]
+    return {
+        "colors": colors,
+        "skeleton": skeleton,
+        "trail": style.trail,
+        "legend": style.legend,
+    }
 
 
 PLAIN = Style()

@@ -44,7 +44,7 @@ class Status:
 
 
 def record_path(output: AnyPath) -> AnyPath:
-    return output.parent / HIDDEN / f"{output.name}{SUFFIX}"
+    return output.parent.joinpath(HIDDEN, f"{output.name}{SUFFIX}")
 
 
 def read_record(output: AnyPath) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ import contextlib
 import io
 import itertools
 import os
+import threading
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -42,6 +43,9 @@ _MAX_REORDER = 16
 # Each B-frame lies between two others that come before it.
 _REORDER_BY_ONE = {"mpeg1video", "mpeg2video", "mpeg4", "h263", "vc1", "wmv3"}
 _VP8_SHOWN = 0x10
+# FFmpeg gives Python's lock away for each packet: threads that read packets at once pass it to and
+# fro, and together take twice as long as one.
+_ONE_SCANS = threading.Lock()
 # How many packets may come before the first frame that can be decoded.
 _PROBE_PACKETS = 300
 # FFmpeg needs some packets to learn by how many frames a decoder reorders.
@@ -102,6 +106,11 @@ class PacketTable:
 
 def scan_packets(path: str, container: Any, stream: Any) -> Packets:
     """Read all packets of a track, and decode up to its first frame."""
+    with _ONE_SCANS:
+        return _scan(path, container, stream)
+
+
+def _scan(path: str, container: Any, stream: Any) -> Packets:
     traits = _traits(container, stream)  # which decoding changes
     is_vp8 = traits["codec"] == "vp8"
     is_plain = not _PLAIN_FORMATS.isdisjoint(traits["formats"])
