@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from raypose.demo.project import Project
     from raypose.pipeline import Display, RunResult
 
-_SAY_EVERY_S = 5.0
+Report = Callable[[str, float], None]
+"""Takes what is being prepared, and the finished share of all preparation."""
+
+_DRAWING_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def run_demo(
     directory: Path,
     *,
     display: Display | None = None,
-    say: Callable[[str], None],
+    report: Report,
     **run_options: Any,
 ) -> DemoResult:
     """Make missing parts of the project and the models, run, and measure.
@@ -64,7 +67,7 @@ def run_demo(
     Args:
         directory: for the project; new, empty, or of an earlier demo.
         display: shows the run.
-        say: shows lines about the preparation.
+        report: shows the preparation.
         run_options: further fields of `RunConfig` (device, gpus, inline, address, …).
 
     Raises:
@@ -87,42 +90,32 @@ def run_demo(
     }
     config = RunConfig(**(options | run_options))
     claim(project.directory)
-    _prepare(project, say)
-    say("Running: predict, compute metrics, smooth with EKS, draw")
+    _prepare(project, report)
     result = run(config, display=display)
     errors = _errors(project, result)
     files = _files_to_open(project, result)
     return DemoResult(errors, files, result, time.perf_counter() - began)
 
 
-def _prepare(project: Project, say: Callable[[str], None]) -> None:
+def _prepare(project: Project, report: Report) -> None:
     from raypose.demo.project import make_labels, make_videos
     from raypose.demo.training import SEEDS, train_member
 
-    progress = _reporter(say, "Drawing four videos of a mouse and labelled frames")
-    make_videos(project, progress)
-    if make_labels(project):
-        progress(1.0)
-    for i, seed in enumerate(SEEDS, start=1):
-        progress = _reporter(say, f"Training member {i} of {len(SEEDS)}")
-        if not train_member(project, seed, on_progress=progress):
-            say(f"Member {i} of {len(SEEDS)} is already trained")
+    def part(text: str, start: float, share: float) -> Callable[[float], None]:
+        def on_progress(done: float) -> None:
+            loads = start > 0 and done == 0 and "lightning_pose" not in sys.modules
+            report("Loading Lightning Pose" if loads else text, start + share * done)
 
+        return on_progress
 
-def _reporter(say: Callable[[str], None], text: str) -> Callable[[float], None]:
-    """Reports the progress of a part every few seconds and at its end."""
-    last = time.monotonic()
-
-    def report(fraction: float) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if fraction == 0 and "lightning_pose" not in sys.modules:
-            say("Loading Lightning Pose, which takes about 20 s")
-        if fraction >= 1 or now - last >= _SAY_EVERY_S:
-            last = now
-            say(f"{text}: {fraction:.0%}")
-
-    return report
+    drawing = part("Drawing four videos of a mouse and labelled frames", 0.0, _DRAWING_SHARE)
+    make_videos(project, drawing)
+    make_labels(project)
+    share = (1 - _DRAWING_SHARE) / len(SEEDS)
+    for i, seed in enumerate(SEEDS):
+        text = f"Training member {i + 1} of {len(SEEDS)}"
+        train_member(project, seed, on_progress=part(text, _DRAWING_SHARE + i * share, share))
+    report("The example project is ready", 1.0)
 
 
 def _errors(project: Project, result: RunResult) -> dict[str, float]:

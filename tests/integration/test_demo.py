@@ -77,24 +77,30 @@ def test_the_whole_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     """With half the training: a little worse, and a minute sooner."""
     half = functools.partial(train_member, n_steps=60)
     monkeypatch.setattr("raypose.demo.training.train_member", half)
-    said: list[str] = []
-    result = run_demo(tmp_path / "demo", say=said.append, inline=True, device="cpu")
+    told: list[tuple[str, float]] = []
+    result = run_demo(
+        tmp_path / "demo", report=lambda *part: told.append(part), inline=True, device="cpu"
+    )
     assert result.result.ok, result.result.failures
     assert list(result.errors_px) == ["seed-0", "seed-1", "eks"]
     errors = result.errors_px
     assert errors["eks"] < 0.04 * SIZE
     assert errors["eks"] < (errors["seed-0"] + errors["seed-1"]) / 2
-    assert any(line.startswith("Training member 2 of 2") for line in said)
+    assert {"Training member 1 of 2", "Training member 2 of 2"} <= {text for text, _ in told}
+    shares = [done for _, done in told]
+    assert shares == sorted(shares) and shares[-1] == 1
     assert [path.suffix for path in result.files_to_open] == [".png", ".mp4", ".mp4"]
     assert all(path.is_file() for path in result.files_to_open)
 
-    said.clear()
+    told.clear()
     began = time.perf_counter()
-    again = run_demo(tmp_path / "demo", say=said.append, inline=True, device="cpu")
+    again = run_demo(
+        tmp_path / "demo", report=lambda *part: told.append(part), inline=True, device="cpu"
+    )
     assert time.perf_counter() - began < 15
     assert again.result.nothing_to_do
     assert again.errors_px == result.errors_px
-    assert not any(line.startswith("Training") for line in said)
+    assert not any(text.startswith("Training") for text, _ in told)
 
     # Lightning Pose itself takes the model directories, and says the same.
     from lightning_pose.api import Model

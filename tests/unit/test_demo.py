@@ -162,7 +162,7 @@ class TestPlace:
     def test_other_peoples_files_are_left_alone(self, tmp_path: Path) -> None:
         (tmp_path / "thesis.tex").write_text("all of it")
         with pytest.raises(UsageError, match="not the demo's"):
-            run_demo(tmp_path, say=lambda line: None)
+            run_demo(tmp_path, report=lambda text, done: None)
         assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
     def test_a_file_is_no_directory(self, tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ class TestPlace:
 
     def test_options_are_checked_before_anything_is_made(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="gpus"):
-            run_demo(tmp_path / "demo", say=lambda line: None, gpus=0)
+            run_demo(tmp_path / "demo", report=lambda text, done: None, gpus=0)
         assert not (tmp_path / "demo").exists()
 
 
