@@ -7,8 +7,8 @@ import re
 import subprocess
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-import click
 import pytest
 import typer
 
@@ -28,7 +28,7 @@ TYPED = [(b, line, args) for b, line in SHELL_LINES for args in commands(line)]
 
 # Options of other programs that the pages name beside raypose's.
 OF_OTHERS = re.compile(
-    r"""--(?: reader | onnx-precision | max-batch-size | skip_viz  # litpose
+    r"""--(?: reader | onnx-precision | max-batch-size | skip_viz | overrides  # litpose
         | extra | group | nodes | array | gpus-per-node | all-groups | strict  # uv, sbatch, mkdocs
         )\b""",
     re.VERBOSE,
@@ -36,7 +36,7 @@ OF_OTHERS = re.compile(
 
 
 @cache
-def command(name: str) -> click.Command:
+def command(name: str) -> Any:
     importlib.import_module(f"raypose.cli.{COMMANDS[name][0]}")
     return typer.main.get_group(app).commands[name]
 
@@ -78,7 +78,9 @@ def parse(args: list[str]) -> None:
 def test_commands_in_blocks_can_be_typed(block: Block, line: str, args: list[str]) -> None:
     try:
         parse(args)
-    except (click.ClickException, RayposeError) as error:
+    except Exception as error:
+        if not isinstance(error, RayposeError) and not hasattr(error, "format_message"):
+            raise
         said = error.message
         pytest.fail(f"{block}: {line}\n{said}", pytrace=False)
 
@@ -101,10 +103,25 @@ def test_commands_and_options_in_sentences_exist(page: Path) -> None:
         if page.parent.name != "benchmarks":  # its scripts have their own
             wrong += [
                 span
-                for flag in re.findall(r"^--[a-z][a-z-]*", span)
+                for flag in re.findall(r"^--[a-z][a-z_-]*", span)
                 if flag not in ALL_OPTIONS and not OF_OTHERS.match(flag)
             ]
     assert not wrong
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "run v --mdoel m",
+        "run v -m m --label all",
+        "plan v",
+        "rnu v",
+        "submit --address a -- run -z",
+    ],
+)
+def test_what_cannot_be_typed_is_noticed(line: str) -> None:
+    with pytest.raises(Exception, match=r"."):
+        parse(line.split())
 
 
 @pytest.mark.parametrize(
