@@ -1,4 +1,4 @@
-"""What MkDocs does besides: pages from outside of docs/, generated pages, and links to the rest.
+"""What MkDocs does besides: pages from outside of docs/, generated parts, and links to the rest.
 
 The pages are written for GitHub, so that links to other files of the repository are relative. In
 the site, those to pages of the site stay inside it, and the others lead to the repository. A link
@@ -28,10 +28,10 @@ INCLUDED = {
 """Files of the repository that are pages of the site too: path → page."""
 
 GENERATED = {
-    "reference/cli.md": reference.command_line,
-    "reference/settings.md": reference.settings,
+    "<!-- generated: command line -->": reference.command_line,
+    "<!-- generated: settings -->": reference.settings,
 }
-"""Pages that are made from the code: page → what makes it."""
+"""Comments in pages that stand for what is made from the code, and what makes it."""
 
 _LINK = re.compile(r"(\]\(|src=\"|href=\")([^)\s\"#]+)(#[^)\s\"]*)?(?=[)\s\"])")
 _CODE = re.compile(r"^( *)```.*?^\1```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
@@ -42,15 +42,14 @@ log = logging.getLogger("mkdocs.hooks.raypose")
 def on_files(files: Files, config: Any) -> Files:
     for path, page in INCLUDED.items():
         files.append(File.generated(config, page, abs_src_path=str(ROOT / path)))
-    for page, make in GENERATED.items():
-        files.append(File.generated(config, page, content=make()))
     return files
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
     path = source_of(page.file.src_uri)
-    if path is None:
-        return markdown
+    for mark, make in GENERATED.items():
+        if mark in markdown:
+            markdown = markdown.replace(mark, make())
 
     def link(match: re.Match[str]) -> str:
         before, target, anchor = match.group(1), match.group(2), match.group(3) or ""
@@ -64,10 +63,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
     return "".join([*pieces, _LINK.sub(link, markdown[end:])])
 
 
-def source_of(page: str) -> PurePosixPath | None:
-    """The file of the repository that a page is made from; None if it is generated."""
-    if page in GENERATED:
-        return None
+def source_of(page: str) -> PurePosixPath:
+    """The file of the repository that a page is made from."""
     outside = {made: path for path, made in INCLUDED.items()}
     return PurePosixPath(outside.get(page, f"docs/{page}"))
 
@@ -85,7 +82,7 @@ def resolve(target: str, source: PurePosixPath, page: str, repository: str) -> s
         return target
     path = posixpath.normpath(posixpath.join(str(source.parent), target))
     inside = INCLUDED.get(path) or (path[len("docs/") :] if path.startswith("docs/") else "")
-    if inside in GENERATED or inside in INCLUDED.values() or _is_file(inside):
+    if inside in INCLUDED.values() or _is_file(inside):
         return posixpath.relpath(inside, posixpath.dirname(page) or ".")
     if not (ROOT / path).exists():
         log.warning("%s links to %s, which does not exist", source, target)

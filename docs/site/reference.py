@@ -1,7 +1,7 @@
-"""The pages of the reference that are made from the code: command line and settings.
+"""The parts of the reference that are made from the code: command line and settings.
 
 They read what Typer and the configs know, so a new option or command is there by itself.
-`python docs/site/reference.py` prints both pages.
+`python docs/site/reference.py` prints both.
 """
 
 from __future__ import annotations
@@ -24,12 +24,8 @@ _DEFAULT = re.compile(r"\s*\[([^\[\]]+)\]$")  # how the help ends where an optio
 
 
 def command_line() -> str:
-    """The page of all commands, with each argument and option by topic."""
+    """All commands, with each argument and option by topic."""
     parts = [
-        "# Command line\n",
-        "Generated from the commands themselves; `raypose COMMAND --help` prints the same. Exit "
-        "codes: 0 success; 1 something failed and is named at the end; 2 wrong command line; 130 "
-        "stopped.\n",
         _table(("command", "what it does"), [(f"[`{n}`](#{anchor(n)})", t) for n, t in _texts()]),
         "Before a command:\n",
         _options((p for p in commands().params if p.param_type_name == "option"), None),
@@ -39,18 +35,8 @@ def command_line() -> str:
 
 
 def settings() -> str:
-    """The page of the configuration file: every field of `RunConfig`."""
-    parts = [
-        "# Configuration file\n",
-        "`raypose run --config run.yaml` reads settings from a file; options on the command line "
-        "take precedence. `plan` and `watch` take the same file. A setting has the name of its "
-        "field below, or of its option without the dashes (`output-dir`). From Python the same "
-        "fields are arguments of `raypose.RunConfig`.\n",
-        "```yaml\nvideos: /data/videos\nmodels: [/data/models/a, /data/models/b]\n"
-        "output_dir: /data/out\neks: true\nlabel: [snippet]\nsnippet_s: 10\n"
-        "eks_options:\n  smooth_param: 5\n```\n",
-        "Every relative path is relative to the directory in which the command runs.\n",
-    ]
+    """Every field of `RunConfig`, by topic."""
+    parts: list[str] = []
     by_topic: dict[str, list[tuple[str, ...]]] = {"Input": []}
     for name, field in RunConfig.model_fields.items():
         if model_of(field.annotation) is None:

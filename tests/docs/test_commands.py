@@ -17,6 +17,7 @@ from raypose.cli.cluster import _run_config
 from raypose.cli.options import SHOWN, config_of
 from raypose.config import RunConfig, SmoothConfig
 from raypose.errors import RayposeError
+from tests.docs.test_troubleshooting import explained
 from tests.markdown import PAGES, ROOT, Block, blocks, commands, spans
 
 SHELLS = ("", "bash", "sh")
@@ -88,7 +89,7 @@ def test_commands_in_blocks_can_be_typed(block: Block, line: str, args: list[str
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_commands_and_options_in_sentences_exist(page: Path) -> None:
     wrong = []
-    for span in spans(page):
+    for span in set(spans(page)) - set(explained()):
         for args in commands(span):
             words = [word.strip("[],") for word in args]
             name = next((word for word in words if not word.startswith("-")), None)
