@@ -30,7 +30,8 @@ TYPED = [(b, line, args) for b, line in SHELL_LINES for args in commands(line)]
 # Options of other programs that the pages name beside raypose's.
 OF_OTHERS = re.compile(
     r"""--(?: reader | onnx-precision | max-batch-size | skip_viz | overrides  # litpose
-        | extra | group | nodes | array | gpus-per-node | all-groups | strict  # uv, sbatch, mkdocs
+        | extra | group | all-groups | strict  # uv, mkdocs
+        | nodes | array | cpus-per-task | gpus-per-node | shm-size  # sbatch, docker
         )\b""",
     re.VERBOSE,
 )
