@@ -38,3 +38,11 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def has(page: Path, anchor: str) -> bool:
     return anchor in anchors(page) or str(page.relative_to(ROOT)) in _MADE_IN_THE_SITE
+
+
+@pytest.mark.parametrize(
+    "page", [p for p in PAGES if "docs" in p.parts[len(ROOT.parts) :]], ids=lambda page: page.name
+)
+def test_blocks_are_closed_and_name_their_language(page: Path) -> None:
+    fences = re.findall(r"^ *```(.*)$", page.read_text(), re.MULTILINE)
+    assert all(fences[::2]) and not any(fences[1::2]) and len(fences) % 2 == 0
