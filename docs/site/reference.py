@@ -6,6 +6,8 @@ They read what Typer and the configs know, so a new option or command is there b
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
 import typing
 from collections.abc import Iterable, Sequence
@@ -15,7 +17,8 @@ import typer
 from pydantic.fields import FieldInfo
 from rich.text import Text
 
-from raypose.cli.base import COMMANDS, app
+import raypose.cli
+from raypose.cli.base import app
 from raypose.config import EksOptions, RunConfig
 from raypose.config.options import Option
 from raypose.config.schemas import model_of
@@ -25,12 +28,18 @@ _DEFAULT = re.compile(r"\s*\[([^\[\]]+)\]$")  # how the help ends where an optio
 
 def command_line() -> str:
     """All commands, with each argument and option by topic."""
-    parts = [
-        _table(("command", "what it does"), [(f"[`{n}`](#{anchor(n)})", t) for n, t in _texts()]),
-        "Before a command:\n",
-        _options((p for p in commands().params if p.param_type_name == "option"), None),
+    group = commands()
+    summaries = [
+        (f"[`{name}`](#{anchor(name)})", _plain(command.help)[0])
+        for name, command in group.commands.items()
     ]
-    parts += [_command(name, commands().commands[name]) for name in COMMANDS]
+    common = [p for p in group.params if p.param_type_name == "option"]
+    parts = [
+        _table(("command", "what it does"), summaries),
+        "Before a command:\n",
+        _options(common, None),
+        *(_command(name, command) for name, command in group.commands.items()),
+    ]
     return "\n".join(parts)
 
 
@@ -53,19 +62,13 @@ def settings() -> str:
 
 def commands() -> Any:
     """The group of all commands, each imported."""
-    import importlib
-
-    for module, _ in COMMANDS.values():
-        importlib.import_module(f"raypose.cli.{module}")
+    for module in pkgutil.iter_modules(raypose.cli.__path__):
+        importlib.import_module(f"raypose.cli.{module.name}")
     return typer.main.get_group(app)
 
 
 def anchor(name: str) -> str:
     return f"raypose-{name}"
-
-
-def _texts() -> list[tuple[str, str]]:
-    return [(name, text) for name, (_, text) in COMMANDS.items()]
 
 
 def _command(name: str, command: Any) -> str:

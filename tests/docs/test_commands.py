@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import pkgutil
 import re
 import subprocess
 from functools import cache
@@ -12,7 +13,8 @@ from typing import Any
 import pytest
 import typer
 
-from raypose.cli.base import COMMANDS, app
+import raypose.cli
+from raypose.cli.base import app
 from raypose.cli.cluster import _run_config
 from raypose.cli.options import SHOWN, config_of
 from raypose.config import RunConfig, SmoothConfig
@@ -38,9 +40,18 @@ OF_OTHERS = re.compile(
 
 
 @cache
+def group() -> Any:
+    """The group of all commands, each imported."""
+    for module in pkgutil.iter_modules(raypose.cli.__path__):
+        importlib.import_module(f"raypose.cli.{module.name}")
+    return typer.main.get_group(app)
+
+
 def command(name: str) -> Any:
-    importlib.import_module(f"raypose.cli.{COMMANDS[name][0]}")
-    return typer.main.get_group(app).commands[name]
+    return group().commands[name]
+
+
+COMMANDS = tuple(group().commands)
 
 
 @cache

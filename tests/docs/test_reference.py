@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 import raypose
-from raypose.cli.base import COMMANDS
 from raypose.config import EksOptions, RunConfig
-from tests.docs.test_commands import options
+from tests.docs.test_commands import COMMANDS, command, options
 from tests.markdown import PAGES, ROOT, blocks
 
 SITE = ROOT / "docs" / "site"
@@ -39,7 +38,7 @@ def command_line(hooks: Any) -> str:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_of_a_command_is_in_its_section(name: str, command_line: str) -> None:
     section = command_line.partition(f"## raypose {name}\n")[2].partition("\n## ")[0]
-    assert COMMANDS[name][1].split()[0] in section
+    assert command(name).help.split()[0] in section
     missing = {flag for flag in options(name) if f"`{flag}`" not in section}
     assert not missing - {"--help", "-h"}
     assert "[dim]" not in section and "[/]" not in section
