@@ -40,6 +40,10 @@ def test_every_message_is_explained() -> None:
     assert not unknown, "explain them in docs/troubleshooting.md, `…` for what differs"
 
 
+def test_no_pattern_explains_everything() -> None:
+    assert not [text for text in explained() if len(re.sub(r"\W", "", text)) < 5]
+
+
 def test_every_explained_message_exists() -> None:
     texts = [message.text for message in all_messages()]
     stale = [
