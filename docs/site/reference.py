@@ -1,0 +1,155 @@
+"""The parts of the reference that are made from the code: command line and settings.
+
+They read what Typer and the configs know, so a new option or command is there by itself.
+`python docs/site/reference.py` prints both.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+import typing
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import typer
+from pydantic.fields import FieldInfo
+from rich.text import Text
+
+import raypose.cli
+from raypose.cli.base import app
+from raypose.config import EksOptions, RunConfig
+from raypose.config.options import Option
+from raypose.config.schemas import model_of
+
+_DEFAULT = re.compile(r"\s*\[([^\[\]]+)\]$")  # how the help ends where an option has a default
+
+
+def command_line() -> str:
+    """All commands, with each argument and option by topic."""
+    group = commands()
+    summaries = [
+        (f"[`{name}`](#{anchor(name)})", _plain(command.help)[0])
+        for name, command in group.commands.items()
+    ]
+    common = [p for p in group.params if p.param_type_name == "option"]
+    parts = [
+        _table(("command", "what it does"), summaries),
+        "Before a command:\n",
+        _options(common, None),
+        *(_command(name, command) for name, command in group.commands.items()),
+    ]
+    return "\n".join(parts)
+
+
+def settings() -> str:
+    """Every field of `RunConfig`, by topic."""
+    parts: list[str] = []
+    by_topic: dict[str, list[tuple[str, ...]]] = {"Input": []}
+    for name, field in RunConfig.model_fields.items():
+        if model_of(field.annotation) is None:
+            option = Option.of(field)
+            topic = "Only in a file or in Python" if option is None else option.panel or "Input"
+            by_topic.setdefault(topic, []).append(_setting(name, field, option))
+    head = ("setting", "option", "default", "meaning")
+    for topic, rows in by_topic.items():
+        parts += [f"## {topic}\n", _table(head, rows)]
+    rows = [_setting(name, f, Option.of(f)) for name, f in EksOptions.model_fields.items()]
+    parts += ["## Smoothing (section `eks_options`)\n", _table(head, rows)]
+    return "\n".join(parts)
+
+
+def commands() -> Any:
+    """The group of all commands, each imported."""
+    for module in pkgutil.iter_modules(raypose.cli.__path__):
+        importlib.import_module(f"raypose.cli.{module.name}")
+    return typer.main.get_group(app)
+
+
+def anchor(name: str) -> str:
+    return f"raypose-{name}"
+
+
+def _command(name: str, command: Any) -> str:
+    context = command.make_context(f"raypose {name}", [], resilient_parsing=True)
+    usage = " ".join(command.get_usage(context).removeprefix("Usage: ").split())
+    parts = [f"## raypose {name}\n", _plain(command.help)[0] + "\n", f"```text\n{usage}\n```\n"]
+    rows = [
+        (f"`{p.metavar or p.name}`", _plain(getattr(p, "help", ""))[0])
+        for p in command.params
+        if p.param_type_name == "argument"
+    ]
+    if rows:
+        parts.append(_table(("argument", "meaning"), rows))
+    panels: dict[str, list[Any]] = {}
+    for parameter in command.params:
+        if parameter.param_type_name == "option" and not parameter.hidden:
+            panel = getattr(parameter, "rich_help_panel", None) or ""
+            panels.setdefault(panel, []).append(parameter)
+    for panel, options in panels.items():
+        if panel and len(panels) > 1:
+            parts.append(f"**{panel}**\n")
+        parts.append(_options(options, context))
+    return "\n".join(parts)
+
+
+def _options(options: Iterable[Any], context: Any) -> str:
+    return _table(("option", "default", "meaning"), [_option(o, context) for o in options])
+
+
+def _option(option: Any, context: Any) -> tuple[str, str, str]:
+    names = ", ".join(f"`{flag}`" for flag in option.opts)
+    if option.secondary_opts:
+        names += " / " + ", ".join(f"`{flag}`" for flag in option.secondary_opts)
+    if not option.is_flag:
+        names += f" `{option.metavar or option.display_type_rich(context)}`"
+    meaning, default = _plain(option.help)
+    if not default and option.show_default and option.default not in (None, False, (), ""):
+        default = "" if callable(option.default) else str(option.default)
+    if option.envvar:
+        meaning += f" Also from the variable `{option.envvar}`."
+    return names, default, meaning
+
+
+def _plain(text: str | None) -> tuple[str, str]:
+    """A help text without Rich's markup, and the default that it ends with."""
+    plain = " ".join(Text.from_markup(text or "").plain.split())
+    found = _DEFAULT.search(plain)
+    return (plain[: found.start()], found.group(1)) if found else (plain, "")
+
+
+def _setting(name: str, field: FieldInfo, option: Option | None) -> tuple[str, ...]:
+    flag = "" if option is None else option.flags_of(name)[0]
+    meaning = " ".join((field.description or "").split())
+    shown = f"`{flag}`" if flag.startswith("-") else "the arguments" if flag else ""
+    default = option.default if option is not None and option.default else _value(field)
+    return f"`{name}`", shown, default, meaning + _choices(field)
+
+
+def _value(field: FieldInfo) -> str:
+    if field.is_required() or field.default in (None, (), ""):
+        return ""
+    value = field.default
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _choices(field: FieldInfo) -> str:
+    choices = [str(c) for c in typing.get_args(field.annotation) if isinstance(c, str)]
+    return f" One of {', '.join(choices)}." if choices else ""
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *([_cell(cell) for cell in row] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _cell(text: str) -> str:
+    """A text in a table: bars and angle brackets mean something else there, outside of code."""
+    text = text.replace("|", "\\|")
+    pieces = re.split(r"(`[^`]*`)", text)
+    return "".join(p if p.startswith("`") else p.replace("<", "&lt;") for p in pieces)
+
+
+if __name__ == "__main__":
+    print(command_line(), settings(), sep="\n")
