@@ -8,8 +8,7 @@ so is written again only once its table has changed. `raypose.tables.formats` wr
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,8 +23,16 @@ from raypose.labels.outputs import (
     folder_of_owner,
     output_table,
 )
+from raypose.steps.export import (
+    TABLE,
+    beginning,
+    exported_from,
+    exported_name,
+    joined_keypoints,
+)
 from raypose.storage import as_path, commits, digests, local_path, records, run_log, scratch
 from raypose.storage.layout import frames_beside
+from raypose.storage.origins import videos_of
 from raypose.tables.formats import Description, Format, formats_named
 from raypose.video.frames import read_frames
 
@@ -96,12 +103,12 @@ def export(
     skeletons = _Skeletons(root, skeleton, made)
     try:
         videos: dict[str, _Video] = {}
-        for table in tables:
+        for table in map(_with_video, tables):
             video = videos.setdefault(table.video, _Video(table.video))
             one = _Export(table, video, skeletons.of(table.owner), made)
             folder = target / table.path.parent.relative_to(root)
             for form in chosen:
-                one.write(form, folder / f"{table.path.stem}{form.suffix}")
+                one.write(form, folder / exported_name(table.path, form))
     finally:
         scratch.close()
     return made
@@ -128,7 +135,8 @@ class _Export:
                 path,
                 self._provenance(form),
                 source=self.table.video,
-                stats={"table": self._digest},
+                stats={TABLE: self._digest},
+                videos=lambda: videos_of(self._record) or (),
             ) as temporary:
                 form.write(content, temporary, description)
         except Exception as error:  # other files can still be written
@@ -139,17 +147,11 @@ class _Export:
             self.made.note(path, _NOT_OURS)
 
     def _provenance(self, form: Format) -> dict[str, Any]:
-        skeleton = [list(bone) for bone in self.skeleton] if form.has_skeleton else []
-        return {
-            "kind": form.name,
-            "version": form.version,
-            "table": self.table.recipe,
-            "video": self.table.fingerprint,
-            "skeleton": skeleton,
-        }
+        table = {"table": self.table.recipe, "video": self.table.fingerprint}
+        return exported_from(table, form, self.skeleton)
 
     def _why_stale(self, record: Mapping[str, Any]) -> str:
-        is_same = record["facts"].get("table") == self._digest
+        is_same = record["facts"].get(TABLE) == self._digest
         return "" if is_same else "its table has changed"
 
     @cached_property
@@ -158,24 +160,27 @@ class _Export:
         return digests.remembered_digest(self.table.path)
 
     @cached_property
+    def _record(self) -> Mapping[str, Any]:
+        return records.read_record(self.table.path) or {}
+
+    @cached_property
     def _content(self) -> KeypointTable:
         content = self.table.read()
-        record = records.read_record(self.table.path)
-        if record is not None and record["digest"] != self._digest:
+        if self._record.get("digest") != self._digest:
             self.made.note(self.table.path, _EDITED)
         for note in content.notes:
             self.made.note(self.table.path, note)
         return content
 
     def _description(self, form: Format, path: Path) -> Description:
-        table, names = self.table, set(self._content.keypoint_names)
+        table = self.table
         facts = self._facts(form, path) if form.uses_video else {}
         return Description(
             owner=table.owner,
             key=table.key,
             recipe=table.recipe,
-            file=path,
-            skeleton=tuple(bone for bone in self.skeleton if names.issuperset(bone)),
+            folder=path.parent,
+            skeleton=joined_keypoints(self.skeleton, self._content),
             **facts,
         )
 
@@ -189,13 +194,13 @@ class _Export:
             unknown = f"{error.path or 'the video'} {error.message}"
         else:
             facts = {"size": (index.width, index.height), "times_s": index.times_s}
-            return {"video": video, **facts, **_began(local_path(video) or table.path, table.path)}
+            return {"video": video, **facts, **beginning(video, table.path)}
         beside = frames_beside(table.path)
         times_s = read_frames(str(beside)).times_s if storage.exists(beside) else None
         if times_s is not None or not form.needs_times:
             self.made.note(path, f"lacks the size of the video's frames: {unknown}")
         facts = {"times_s": times_s, "unknown": unknown}
-        return {"video": video, **facts, **_began(table.path, table.path)}
+        return {"video": video, **facts, **beginning("", table.path)}
 
 
 class _Video:
@@ -232,7 +237,7 @@ class _Video:
             RayposeError: the video is not known, not there, can't be read, or is another one now.
         """
         if not table.fingerprint:
-            raise VideoError("is not known: the table was made from other tables")
+            raise VideoError("is not known, as the table was made from tables of another tool")
         if isinstance(self._found, RayposeError):
             raise self._found
         fingerprint, index = self._found
@@ -269,10 +274,14 @@ class _Skeletons:
         return self._given or self._of_models.get(owner, first)
 
 
-def _began(file: Path, table: Path) -> dict[str, Any]:
-    """When a recording began, as far as the time stamp of its file or its table says."""
-    by = "when the table was written" if file == table else "when the video was last changed"
-    return {"began": datetime.fromtimestamp(file.stat().st_mtime).astimezone(), "began_by": by}
+def _with_video(table: OutputTable) -> OutputTable:
+    """A table with its video; what `raypose smooth` made of a run's tables has that of these."""
+    member = None if table.fingerprint else local_path(table.video)
+    record = None if member is None else records.read_record(member)
+    fingerprint = "" if record is None else record["made_from"].get("video")
+    if record is None or not isinstance(fingerprint, str) or not fingerprint:
+        return table
+    return replace(table, video=record["source"], fingerprint=fingerprint)
 
 
 def _failure(error: Exception, path: Path) -> Failure:

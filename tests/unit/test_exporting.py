@@ -196,6 +196,20 @@ def test_tables_smoothed_from_tables_have_no_video(tmp_path: Path) -> None:
     assert "the video is not known" in made.failures[0].message
 
 
+def test_tables_smoothed_from_tables_of_a_run_have_its_video(
+    out: Path, video: Path, tmp_path: Path
+) -> None:
+    member = out / "model_a" / "video_preds" / "cam.csv"
+    path = commit_table(tmp_path, "eks", "cam", make_table(EKS_COORDS), member)
+    record = path.parent / ".raypose" / "cam.csv.json"
+    content = json.loads(record.read_text())
+    del content["made_from"]["video"]
+    record.write_text(json.dumps(content))
+    made = export(path, ["nwb"])
+    assert not made.failures and not made.notes
+    assert np.array_equal(times_of(made.written[0]), index_video(video).times_s)
+
+
 def test_the_skeleton_is_the_runs_or_the_one_that_is_given(out: Path, tmp_path: Path) -> None:
     def bones(path: Path) -> list[list[int]]:
         return json.loads(path.read_text())["categories"][0]["skeleton"]

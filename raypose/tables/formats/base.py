@@ -29,7 +29,7 @@ class Description:
         owner: name of the model, or `eks`.
         key: of the video.
         recipe: digest of what the table was made from.
-        file: final path of the file that is written.
+        folder: where the file that is written goes in the end; None for a store.
         video: path or URL of the video; empty where it is not known.
         size: width and height of the video's frames, in pixels; None where it is not known.
         times_s: when each frame is shown, (n_frames,), in seconds after the first; None where
@@ -43,7 +43,7 @@ class Description:
     owner: str
     key: str
     recipe: str
-    file: Path
+    folder: Path | None = None
     video: str = ""
     size: tuple[int, int] | None = None
     times_s: NDArray[np.float64] | None = None

@@ -37,7 +37,7 @@ def write(table: KeypointTable, path: Path, description: Description) -> None:
 
     if description.times_s is None:
         message = f"NWB needs the time of every frame, and {description.unknown}"
-        hint = "Put the video back where it was, or run it again with --timestamps."
+        hint = "Put the video where it was when it was predicted, or choose another format."
         raise TableError(message, hint=hint)
     _check_names(table)
     file = NWBFile(
@@ -121,8 +121,8 @@ def _video(description: Description, timed: Any) -> Any:
     if not description.video:
         return None
     place = description.video
-    if os.path.isabs(place):
-        place = os.path.relpath(place, description.file.parent)
+    if description.folder is not None and os.path.isabs(place):
+        place = os.path.relpath(place, description.folder)
     return ImageSeries(
         name="source_video",
         description=f"The video {description.key}",

@@ -47,7 +47,7 @@ def write(table: KeypointTable, name: str, folder: Path, **known: Any) -> Path:
         "owner": "model_a",
         "key": "cam",
         "recipe": "0123456789abcdef0123",
-        "file": path,
+        "folder": folder,
         "video": str(folder / "videos" / "cam.mp4"),
         "size": (320, 240),
         "times_s": TIMES_S,
