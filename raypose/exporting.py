@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raypose import storage
-from raypose.errors import Failure, RayposeError, TableError, UsageError, VideoError
+from raypose.errors import Failure, RayposeError, UsageError, VideoError
 from raypose.inputs.probe import known_index, probe
 from raypose.inputs.skeleton import Skeleton, as_skeleton, read_skeleton
 from raypose.labels.outputs import (
@@ -285,9 +285,6 @@ def _with_video(table: OutputTable) -> OutputTable:
 
 
 def _failure(error: Exception, path: Path) -> Failure:
-    if isinstance(error, UnicodeEncodeError):
-        hint = "Rename the video and run it again, or choose another format."
-        error = TableError("its name is not UTF-8, which this format needs", path=path, hint=hint)
     if isinstance(error, RayposeError) and not error.path:
         error = type(error)(error.message, path=path, hint=error.hint)
     return Failure.of("export", error)

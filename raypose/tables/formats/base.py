@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raypose.errors import UsageError
+from raypose.errors import TableError, UsageError
 from raypose.tables.keypoints import KeypointTable
 
 
@@ -61,7 +64,7 @@ class Format:
         name: as in `--format`.
         suffix: follows the video's name in the name of the file.
         version: raised when the same table gives another file than before.
-        write: writes a table to a local path, which may exist.
+        writer: writes a table to a local path, where there may be a file.
         uses_video: whether the file says something of the video's frames.
         needs_times: whether it can't be written without the time of each frame.
         has_skeleton: whether the file says which keypoints a line joins.
@@ -71,7 +74,7 @@ class Format:
 
     name: str
     suffix: str
-    write: Callable[[KeypointTable, Path, Description], None]
+    writer: Callable[[KeypointTable, Path, Description], None]
     version: int = 1
     uses_video: bool = False
     needs_times: bool = False
@@ -85,3 +88,25 @@ class Format:
             message = f"--format {self.name} needs the package {self.package}"
             hint = f"Install it: uv sync --extra {self.extra} in the clone of raypose."
             raise UsageError(f"{message}, which is not installed", hint=hint)
+
+    def write(self, table: KeypointTable, path: Path, description: Description) -> None:
+        """Write a table to a local path, where there may be a file.
+
+        Raises:
+            TableError: the format can't hold the table, or lacks what it needs to know.
+            UsageError: a package is missing.
+            OSError: the file can't be written.
+        """
+        self.check_installed()
+        try:
+            self.writer(table, path, description)
+        except UnicodeEncodeError as error:
+            hint = "Rename the video and run it again, or choose another format."
+            message = f"--format {self.name} can't write names that are not UTF-8"
+            raise TableError(message, hint=hint) from error
+        except RuntimeError as error:
+            # h5py's for a full disk, with the number of the system's error in its text.
+            number = re.search(r"errno = (\d+)", "".join(traceback.format_exception(error)))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error

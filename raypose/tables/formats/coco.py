@@ -83,7 +83,7 @@ def _annotations_of(values: NDArray[np.float64], start: int) -> Iterator[dict[st
     for i in np.flatnonzero(n_present).tolist():
         width, height = (high[i] - low[i]).round(_DECIMALS).tolist()
         yield {
-            "id": start + i,
+            "id": start + i + 1,  # an annotation 0 is none to pycocotools, which scores it so
             "image_id": start + i,
             "category_id": 1,
             "keypoints": [
@@ -100,4 +100,4 @@ def _annotations_of(values: NDArray[np.float64], start: int) -> Iterator[dict[st
         }
 
 
-FORMAT = Format(name="coco", suffix=".coco.json", write=write, uses_video=True, has_skeleton=True)
+FORMAT = Format(name="coco", suffix=".coco.json", writer=write, uses_video=True, has_skeleton=True)

@@ -39,7 +39,7 @@ def write(table: KeypointTable, path: Path, description: Description) -> None:
         message = f"NWB needs the time of every frame, and {description.unknown}"
         hint = "Put the video where it was when it was predicted, or choose another format."
         raise TableError(message, hint=hint)
-    _check_names(table)
+    _check_names(table, description)
     file = NWBFile(
         session_description=_session(description),
         identifier=f"{description.key} {description.owner} {description.recipe[:16]}",
@@ -73,7 +73,9 @@ def write(table: KeypointTable, path: Path, description: Description) -> None:
         io.write(file)
 
 
-def _check_names(table: KeypointTable) -> None:
+def _check_names(table: KeypointTable, description: Description) -> None:
+    for text in (description.key, description.video):
+        text.encode()  # NWB's texts are UTF-8; its library would report a failed attribute
     wrong = [name for name in table.keypoint_names if set(name) & set(_FORBIDDEN)]
     if wrong:
         message = f"NWB allows neither / nor : in the names of keypoints: {', '.join(wrong)}"
@@ -162,5 +164,5 @@ def _beside(table: KeypointTable, timed: Any) -> Iterator[Any]:
 
 
 FORMAT = Format(
-    name="nwb", suffix=".nwb", write=write, uses_video=True, needs_times=True, has_skeleton=True
+    name="nwb", suffix=".nwb", writer=write, uses_video=True, needs_times=True, has_skeleton=True
 )

@@ -14,4 +14,4 @@ def write(table: KeypointTable, path: Path, description: Description) -> None:
         data_frame(table, table.coords).to_parquet(file, engine="pyarrow")
 
 
-FORMAT = Format(name="parquet", suffix=".parquet", write=write)
+FORMAT = Format(name="parquet", suffix=".parquet", writer=write)

@@ -111,4 +111,4 @@ def _shape(n_frames: int, description: Description) -> tuple[int, int, int, int]
     return n_frames, height, width, 3
 
 
-FORMAT = Format(name="slp", suffix=".slp", write=write, uses_video=True, has_skeleton=True)
+FORMAT = Format(name="slp", suffix=".slp", writer=write, uses_video=True, has_skeleton=True)

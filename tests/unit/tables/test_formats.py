@@ -5,6 +5,7 @@ Numbers are float32 in a table, and the same afterwards, bit by bit; COCO rounds
 
 from __future__ import annotations
 
+import errno
 import json
 from datetime import datetime, timezone
 from pathlib import Path
@@ -19,6 +20,7 @@ from raypose.tables import read_table
 from raypose.tables.formats import FORMATS, Description, formats_named
 from raypose.tables.keypoints import COORDS, EKS_COORDS, EKS_SCORER, KeypointTable, write_csv
 from raypose.video.frames import Frames, FrameStatus
+from tests.disk import largest_file
 
 NAMES = ("nose", "paw left", "tail")
 N_FRAMES = 12
@@ -201,6 +203,8 @@ def test_coco_has_an_image_for_every_frame_and_a_keypoint_for_every_prediction(
     }
     found = {annotation["image_id"]: annotation for annotation in content["annotations"]}
     assert sorted(found) == sorted(set(range(N_FRAMES)) - set(MISSING))
+    # pycocotools takes the id 0 of an annotation for none.
+    assert all(annotation["id"] == frame + 1 for frame, annotation in found.items())
     for frame, annotation in found.items():
         points = np.array(annotation["keypoints"]).reshape(-1, 3)
         seen = points[:, 2] == 2
@@ -234,3 +238,22 @@ def test_unknown_formats_and_missing_packages(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("raypose.tables.formats.base.find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"needs the package tables, .*--extra h5"):
         formats_named(["h5"])
+
+
+def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
+    folder = tmp_path / b"caf\xe9".decode(errors="surrogateescape")
+    folder.mkdir()
+    for name in ("parquet", "h5", "slp", "coco"):
+        assert write(make_table(), name, folder, video="/cam.mp4").exists()
+    with pytest.raises(TableError, match="--format nwb can't write names that are not UTF-8"):
+        write(make_table(), "nwb", tmp_path, key=folder.name)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_full_disk_is_an_error(name: str, tmp_path: Path) -> None:
+    values = np.random.default_rng(0).random((9000, len(NAMES), 9)).astype(np.float32)
+    table = KeypointTable(EKS_SCORER, NAMES, EKS_COORDS, values)
+    write(make_table(), name, tmp_path)  # imports what it needs
+    with largest_file(50_000), pytest.raises(OSError) as error:
+        write(table, name, tmp_path, times_s=np.arange(9000.0))
+    assert error.value.errno == errno.EFBIG
