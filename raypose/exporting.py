@@ -102,9 +102,10 @@ def export(
     made = Exported()
     skeletons = _Skeletons(root, skeleton, made)
     try:
-        videos: dict[str, _Video] = {}
+        video = _Video("")
         for table in map(_with_video, tables):
-            video = videos.setdefault(table.video, _Video(table.video))
+            if table.video != video.path:  # tables come in the order of their videos
+                video = _Video(table.video)
             one = _Export(table, video, skeletons.of(table.owner), made)
             folder = target / table.path.parent.relative_to(root)
             for form in chosen:
@@ -126,14 +127,17 @@ class _Export:
     def write(self, form: Format, path: Path) -> None:
         """Write a file unless it is up to date; an error becomes a failure."""
         try:
-            status = records.check(path, self._provenance(form), why_stale=self._why_stale)
+            provenance = self._provenance(form)
+            status = records.check(path, provenance, why_stale=self._why_stale)
             if status.done:
                 self.made.up_to_date.append(path)
                 return
             content, description = self._content, self._description(form, path)
+            if description.unknown:  # then the file is not finished once the video is back
+                provenance["video"] = ""
             with commits.committing(
                 path,
-                self._provenance(form),
+                provenance,
                 source=self.table.video,
                 stats={TABLE: self._digest},
                 videos=lambda: videos_of(self._record) or (),
@@ -207,7 +211,7 @@ class _Video:
     """A video, which is looked at once for all tables of it."""
 
     def __init__(self, path: str) -> None:
-        self._path = path
+        self.path = path
 
     @cached_property
     def _found(self) -> tuple[str, VideoIndex] | RayposeError:
@@ -215,20 +219,20 @@ class _Video:
         from raypose.video.index import index_video
 
         try:
-            path = as_path(self._path)
+            path = as_path(self.path)
             if not storage.exists(path):
-                return VideoError("is no longer there", path=self._path)
+                return VideoError("is no longer there", path=self.path)
             video = probe(path)
             index = known_index(video)
             if index is None:  # the cache can't be written
                 if not isinstance(path, Path):
-                    return VideoError("can't be indexed, as the cache is full", path=self._path)
+                    return VideoError("can't be indexed, as the cache is full", path=self.path)
                 index = index_video(path)
             return video.fingerprint, index
         except RayposeError as error:
             return error
         except OSError as error:
-            return VideoError(f"can't be read ({error})", path=self._path)
+            return VideoError(f"can't be read ({error})", path=self.path)
 
     def index_of(self, table: OutputTable, n_frames: int) -> VideoIndex:
         """The index of the video that a table with this number of rows was made from.
@@ -242,7 +246,7 @@ class _Video:
             raise self._found
         fingerprint, index = self._found
         if fingerprint != table.fingerprint or index.n_frames != n_frames:
-            raise VideoError("is another one than was predicted", path=self._path)
+            raise VideoError("is another one than was predicted", path=self.path)
         return index
 
 

@@ -184,6 +184,18 @@ def test_without_its_video_a_table_has_no_nwb_and_the_rest_is_written(
     assert "width" not in content["images"][0] and why in made.notes[0]
 
 
+def test_once_the_video_is_back_its_size_is_added(out: Path, video: Path, tmp_path: Path) -> None:
+    video.rename(tmp_path / "away.mp4")
+    for _ in range(2):
+        made = export(out, ["coco"])
+        assert len(made.written) == 2 and len(made.notes) == 2
+    (tmp_path / "away.mp4").rename(video)
+    made = export(out, ["coco"])
+    assert len(made.written) == 2 and not made.notes
+    assert json.loads(made.written[0].read_text())["images"][0]["width"] == 96
+    assert len(export(out, ["coco"]).up_to_date) == 2
+
+
 def test_tables_smoothed_from_tables_have_no_video(tmp_path: Path) -> None:
     path = commit_table(tmp_path, "eks", "cam", make_table(EKS_COORDS), Path("cam"))
     record = path.parent / ".raypose" / "cam.csv.json"
