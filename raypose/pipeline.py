@@ -252,6 +252,7 @@ def _description(made: Plan) -> dict[str, Any]:
                 "type": model.model_type,
                 "backbone": model.backbone,
                 "fingerprint": model.fingerprint,
+                "skeleton": model.skeleton,
                 "engine": asdict(model.exported) if model.exported else None,
             }
             for model in made.models

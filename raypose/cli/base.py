@@ -46,6 +46,10 @@ COMMANDS = {
         "report",
         "Rewrite the report of a run: one HTML file with the videos and moments that need a look.",
     ),
+    "export": (
+        "export",
+        "Write the tables of a finished run as Parquet, NWB, SLEAP, DeepLabCut or COCO files too.",
+    ),
     "suggest": (
         "labels",
         "Choose the frames of a finished run whose labels would help most, and write them as a "

@@ -39,6 +39,7 @@ LabelKind = Literal["full", "snippet"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Runtime = Literal["torch", "onnx", "tensorrt"]
 Colors = Literal["keypoint", "colormap"]
+FormatName = Literal["parquet", "h5", "nwb", "slp", "coco"]
 
 # Headings of `--help`.
 MODELS = "Models"
@@ -186,6 +187,13 @@ class RunConfig(Settings):
     """Smooth the ensemble of all models with EKS."""
     timestamps: Annotated[Flag, Option(OUTPUTS)] = False
     """Write the time and status of each frame for every video, not only for damaged ones."""
+    formats: Annotated[
+        Takes[tuple[FormatName, ...], FormatName | Iterable[FormatName]],
+        ONE_OR_MANY,
+        Option(OUTPUTS, ("--format",), repeat=True),
+    ] = EMPTY
+    """Write tables in this format too, beside the CSV: parquet, h5 (DeepLabCut), nwb, slp (SLEAP)
+    or coco."""
     strict: Annotated[Flag, Option(OUTPUTS)] = False
     """Fail a video that has suspect, corrupt or missing frames."""
     snippet_s: Seconds = 30.0
@@ -227,6 +235,11 @@ class RunConfig(Settings):
     @classmethod
     def _ordered(cls, value: tuple[LabelKind, ...]) -> tuple[LabelKind, ...]:
         return tuple(sorted(set(value)))  # full, snippet
+
+    @field_validator("formats")
+    @classmethod
+    def _once(cls, value: tuple[FormatName, ...]) -> tuple[FormatName, ...]:
+        return tuple(dict.fromkeys(value))
 
     @model_validator(mode="after")
     def _consistent(self) -> RunConfig:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from raypose.errors import UsageError
 from raypose.steps.frame_files import with_frames
+from raypose.steps.load import load_table
 from raypose.storage import local_path, records
-from raypose.storage.layout import owner_and_key
-from raypose.tables.keypoints import KeypointTable, read_csv
+from raypose.storage.layout import folder_of_tables, owner_and_key
+from raypose.tables.keypoints import KeypointTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +39,10 @@ class OutputTable:
         """The table, with the status of its frames.
 
         Raises:
-            TableError: it is damaged.
+            TableError: it is damaged or cut short.
             OSError: it can't be read.
         """
-        return with_frames(read_csv(self.path), self.path, lambda path: path)
+        return with_frames(load_table(str(self.path)), self.path, lambda path: path)
 
 
 def find_output_tables(directory: str | Path) -> list[OutputTable]:
@@ -63,6 +64,27 @@ def find_output_tables(directory: str | Path) -> list[OutputTable]:
         hint = "Give the -o of a run, or a model directory that was run without -o."
         raise UsageError("holds no table of predictions of a run", path=directory, hint=hint)
     return sorted(tables, key=lambda table: (table.key, table.is_smoothed, table.owner))
+
+
+def output_table(path: Path) -> OutputTable:
+    """The table in a file.
+
+    Raises:
+        UsageError: the file is no table of predictions of a run.
+    """
+    folder = folder_of_owner(path)
+    table = _table(folder, str(path.relative_to(folder)))
+    if table is None:
+        hint = "Give a table that raypose has made, where it has made it."
+        raise UsageError("is no table of predictions of a run", path=path, hint=hint)
+    return table
+
+
+def folder_of_owner(table: Path) -> Path:
+    """The directory of the model, or of the smoothed ensemble, that a table belongs to."""
+    folder = folder_of_tables(table).parent
+    assert isinstance(folder, Path), "the table is a local file"
+    return folder
 
 
 def label_folder(key: str) -> str:

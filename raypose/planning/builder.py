@@ -18,6 +18,7 @@ from raypose.inputs.sessions import find_calibration
 from raypose.metrics.compute import TEMPORAL_NORM
 from raypose.planning.checks import Labels, check_lengths
 from raypose.planning.contents import Contents
+from raypose.planning.drawing import plan_skeletons
 from raypose.planning.model import (
     EKS,
     METHOD,
@@ -70,6 +71,7 @@ class RecordingBuilder:
             for model in models
         }
         self.labels, self.styles = labels, styles
+        self.skeletons = plan_skeletons(models, config) if config.formats else {}
         self.eks: Owner | None = None
         if ensemble is not None:
             root = eks_root(config)
@@ -242,6 +244,7 @@ class RecordingBuilder:
             metrics=metrics,
             labels=labels.digest,
             style=self.styles[model.name],
+            skeleton=self.skeletons.get(model.name, ()),
             smoothed=smoothed,
             is_member=is_member,
             stills=stills,

@@ -22,19 +22,22 @@ from raypose.planning.model import Plan, Problem
 from raypose.specs import ModelSpec
 from raypose.storage import AnyPath, as_path, digests
 from raypose.storage.records import record_path
+from raypose.tables.formats import formats_named
 from raypose.text import data_size
 
 _MOST_NAMED = 3
 
 
 def check_options(config: RunConfig) -> None:
-    """Raises UsageError where options contradict each other or name what does not exist."""
+    """Raises UsageError where options contradict each other or name what does not exist, or a
+    package is missing."""
     if config.data_dir is not None and not config.data_dir.is_dir():
         raise UsageError(
             "there is no such directory of training data",
             path=config.data_dir,
             hint="Check the path.",
         )
+    formats_named(config.formats)
     options, defaults = config.eks_options, EksOptions()
     given = [
         option_name(RunConfig, ("eks_options", name))

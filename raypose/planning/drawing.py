@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from raypose.config import RunConfig
-from raypose.inputs.skeleton import read_skeleton
+from raypose.inputs.skeleton import Skeleton, read_skeleton
 from raypose.planning.model import Problem
 from raypose.rendering.style import PLAIN, Style
 from raypose.specs import ModelSpec
+
+
+def plan_skeletons(models: Sequence[ModelSpec], config: RunConfig) -> Mapping[str, Skeleton]:
+    """The skeleton of each model by its name: that of `--skeleton`, or of its config.
+
+    Raises:
+        UsageError: the file of the skeleton can't be used.
+    """
+    given = () if config.skeleton is None else read_skeleton(config.skeleton)
+    return {model.name: given or model.skeleton for model in models}
 
 
 def plan_styles(
@@ -24,12 +34,13 @@ def plan_styles(
     """
     if not config.label:
         return {model.name: PLAIN for model in models}, []
-    given = () if config.skeleton is None else read_skeleton(config.skeleton)
+    skeletons = plan_skeletons(models, config)
+    given = config.skeleton is not None
     known = {name for model in models for name in model.keypoint_names}
-    in_file = {name for bone in given for name in bone}
+    in_file = {name for of in skeletons.values() if given for bone in of for name in bone}
     styles, problems = {}, []
     for model in models:
-        skeleton = given or model.skeleton
+        skeleton = skeletons[model.name]
         by_colormap = config.colors == "colormap"
         styles[model.name] = Style(
             names=() if by_colormap else tuple(sorted(known | in_file)),

@@ -1,6 +1,7 @@
 """All kinds of steps. `raypose.steps.base` says what a step is, `execute` runs one."""
 
 from raypose.steps.base import Step, Summary, TableStep, Task
+from raypose.steps.export import Export
 from raypose.steps.label import Label
 from raypose.steps.load import Load
 from raypose.steps.metrics import Metrics
@@ -16,6 +17,7 @@ from raypose.steps.worst import Worst
 __all__ = [
     "STEPS",
     "TABLE_STEPS",
+    "Export",
     "Label",
     "Load",
     "Metrics",
@@ -37,6 +39,7 @@ TABLE_STEPS: tuple[type[TableStep], ...] = (
     Quality,
     Review,
     Timestamps,
+    Export,
     Label,
     Snippet,
     Worst,

@@ -163,6 +163,7 @@ class TableSource:
         smoothed: whether it is the smoothed ensemble's.
         is_member: whether it is a table that the ensemble is smoothed from.
         style: how its labelled videos look.
+        skeleton: pairs of keypoints that a line joins in exported tables.
         stills: whether the report shows pictures of it: of each video's tables, one does.
     """
 
@@ -176,6 +177,7 @@ class TableSource:
     smoothed: bool = False
     is_member: bool = False
     style: Style = PLAIN
+    skeleton: tuple[tuple[str, str], ...] = ()
     stills: bool = False
 
     @cached_property

@@ -1,0 +1,75 @@
+"""`raypose export`: the tables of a finished run in the formats of other tools."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from raypose.cli.base import app, command, complain, console
+from raypose.text import markup
+
+if TYPE_CHECKING:
+    from raypose.exporting import Exported
+
+_MOST_LISTED = 20
+
+
+@app.command("export")
+@command
+def export(
+    place: Annotated[
+        str,
+        typer.Argument(
+            metavar="DIR",
+            help="Output directory (-o) of a run; without -o, the model directory. Or one table.",
+        ),
+    ],
+    formats: Annotated[
+        list[str],
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="parquet, h5 (DeepLabCut), nwb, slp (SLEAP) or coco; may be given several times.",
+        ),
+    ],
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output-dir",
+            "-o",
+            metavar="PATH",
+            help="Directory for the files. [dim]\\[beside each table][/]",
+        ),
+    ] = None,
+    skeleton: Annotated[
+        str | None,
+        typer.Option(
+            "--skeleton",
+            metavar="FILE",
+            help="YAML file with a list of pairs of keypoints named skeleton. "
+            "[dim]\\[the run's][/]",
+        ),
+    ] = None,
+) -> int:
+    """Write the tables of a finished run as Parquet, NWB, SLEAP, DeepLabCut or COCO files too."""
+    from raypose.exporting import export
+
+    made = export(place, formats, output, skeleton=skeleton)
+    _print(made)
+    return 1 if made.failures else 0
+
+
+def _print(made: Exported) -> None:
+    screen = console()
+    for path in made.written[:_MOST_LISTED]:
+        screen.print(markup(str(path)))
+    if len(made.written) > _MOST_LISTED:
+        screen.print(f"… and {len(made.written) - _MOST_LISTED} more files")
+    for note in made.notes:
+        screen.print(f"[yellow]note[/] {markup(note)}")
+    for failure in made.failures:
+        complain("error", str(failure))
+    counts = f"{len(made.written)} written, {len(made.up_to_date)} up to date"
+    failed = f", {len(made.failures)} failed" if made.failures else ""
+    screen.print(f"Files: {counts}{failed}.")

@@ -1,0 +1,124 @@
+"""A table in formats of other tools, beside it. `raypose export` writes the same files later."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from raypose.specs import VideoSpec
+from raypose.steps.base import Outcome, TableSource, TableStep
+from raypose.steps.provenance import commit_from_table
+from raypose.storage import AnyPath, as_path, local_path, records
+from raypose.storage.provenance import Provenance
+from raypose.tables.formats import FORMATS, Description, Format
+from raypose.tables.keypoints import KeypointTable
+from raypose.worker.context import Context
+
+TABLE = "table"
+"""Among what is recorded of a file: the digest of the table's bytes."""
+
+_BYTES_PER_VALUE = 20  # of a table in memory, its values in the form of the file included
+
+Skeleton = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Export(TableStep):
+    """Write the table in every format that is asked for.
+
+    Attributes:
+        table: path of the table.
+        skeleton: pairs of keypoints that a line joins.
+    """
+
+    name = "export"
+    title = "exported tables"
+    reads_frames = True
+
+    table: str
+    skeleton: Skeleton = ()
+
+    @classmethod
+    def planned(cls, source: TableSource) -> Export | None:
+        if not source.config.formats:
+            return None
+        table = source.paths.predictions
+        return cls(
+            videos=(source.video,),
+            owner=source.owner,
+            outputs={
+                name: str(table.parent / exported_name(table, FORMATS[name]))
+                for name in source.config.formats
+            },
+            provenance=source.inputs,
+            table=str(table),
+            skeleton=source.skeleton,
+        )
+
+    @property
+    def memory_bytes(self) -> int:
+        return self.video.n_frames * len(self.model.keypoint_names) * 9 * _BYTES_PER_VALUE
+
+    def expected(self) -> Iterator[tuple[str, Provenance, VideoSpec]]:
+        for name, path in self.outputs.items():
+            yield path, exported_from(self.provenance, FORMATS[name], self.skeleton), self.video
+
+    def run(self, inputs: Sequence[Any], context: Context) -> Outcome:
+        (table,) = inputs
+        index = context.index(self.video)
+        made_of = records.read_record(as_path(self.table)) or {}
+        for name, path in self.outputs.items():
+            form = FORMATS[name]
+            description = Description(
+                owner=self.owner.name,
+                key=self.video.key,
+                recipe=str(made_of.get("recipe", "")),
+                folder=local_path(os.path.dirname(path)),
+                video=self.video.path,
+                size=(index.width, index.height),
+                times_s=index.times_s,
+                skeleton=joined_keypoints(self.skeleton, table),
+                **beginning(self.video.path, as_path(self.table)),
+            )
+            step = replace(self, provenance=exported_from(self.provenance, form, self.skeleton))
+            stats = {TABLE: made_of.get("digest", "")}
+            with commit_from_table(
+                step, table, path, context.video_check, stats=stats
+            ) as temporary:
+                form.write(table, temporary, description)
+        return Outcome([None], list(self.outputs.values()), {"n_rows": table.n_frames})
+
+
+def exported_name(table: AnyPath, form: Format) -> str:
+    """Name of the file with a table in another format."""
+    return f"{table.stem}{form.suffix}"
+
+
+def exported_from(table: Provenance, form: Format, skeleton: Skeleton) -> dict[str, Any]:
+    """What a file is made from, by the digests of its table's provenance and of its video."""
+    bones = [list(bone) for bone in skeleton] if form.has_skeleton else []
+    return {"kind": form.name, "version": form.version, **table, "skeleton": bones}
+
+
+def joined_keypoints(skeleton: Skeleton, table: KeypointTable) -> Skeleton:
+    """The part of a skeleton whose keypoints the table has."""
+    names = set(table.keypoint_names)
+    return tuple(bone for bone in skeleton if names.issuperset(bone))
+
+
+def beginning(video: str, table: AnyPath) -> dict[str, Any]:
+    """When a recording began, as far as the time stamp of its file or its table says.
+
+    `video` is empty where the video is not that of the table.
+    """
+    file = local_path(video) if video else None
+    by_video, by_table = "when the video was last changed", "when the table was written"
+    for place, what in ((file, by_video), (table, by_table)):
+        if isinstance(place, Path) and place.exists():
+            began = datetime.fromtimestamp(place.stat().st_mtime).astimezone()
+            return {"began": began, "began_by": what}
+    return {"began": datetime.now().astimezone(), "began_by": "when this file was written"}
