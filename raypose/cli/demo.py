@@ -12,12 +12,12 @@ from raypose.cli.options import Device, Inline, given
 from raypose.text import markup
 
 
-@app.command("demo")
+@app.command("demo", epilog="raypose demo\nraypose demo my-demo --inline")
 @command
 def demo(
-    directory: Annotated[Path, typer.Argument(help="Directory for the example project.")] = Path(
-        "raypose-demo"
-    ),
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Directory for the example project.")
+    ] = Path("raypose-demo"),
     inline: Inline = None,
     device: Device = None,
 ) -> int:

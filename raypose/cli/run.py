@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from raypose.cli.base import app, complain, console, discard_output
-from raypose.cli.options import SHOWN, with_options
+from raypose.cli.options import SHOWN, checked_option, with_options
 from raypose.config import RunConfig, SmoothConfig
+from raypose.config.types import Delay
 from raypose.errors import RayposeError, UsageError
 
 if TYPE_CHECKING:
@@ -111,8 +110,9 @@ def _smooth(config: SmoothConfig, json_lines: bool = False, quiet: bool = False)
     return _show(smooth, config, Output(json_lines, quiet))
 
 
-_SETTLE = "A video is complete when its file has not changed for this long. [dim]\\[30][/]"
-_Settle = Annotated[float | None, typer.Option("--settle", metavar="SECONDS", help=_SETTLE, min=0)]
+_SETTLE = "A video is complete when its file has not changed for this long. "
+_SETTLE += "[dim]\\[default: 30][/]"
+_Settle = Annotated[float | None, checked_option(Delay, "--settle", help=_SETTLE)]
 
 
 def _watch(
@@ -132,7 +132,17 @@ def _watch(
     return 0
 
 
-app.command("run")(with_options(RunConfig, run_and_show, SHOWN))
-app.command("plan")(with_options(RunConfig, _plan))
-app.command("smooth")(with_options(SmoothConfig, _smooth, SHOWN))
-app.command("watch")(with_options(RunConfig, _watch, {**SHOWN, "settle": _Settle}))
+_EXAMPLES = {
+    "run": """raypose run videos/ -m models/a -o out --label snippet
+        raypose run videos/ -m models/a -m models/b --eks -o out""",
+    "plan": """raypose plan videos/ -m models/a -m models/b --eks -o out
+        raypose plan --config run.yaml""",
+    "smooth": """raypose smooth network1/ network2/ network3/ -o smoothed
+        raypose smooth a/ b/ c/ --views top,side --calibration lab.toml -o smoothed""",
+    "watch": "raypose watch videos/ -m models/a -o out --settle 60",
+}
+app.command("run", epilog=_EXAMPLES["run"])(with_options(RunConfig, run_and_show, SHOWN))
+app.command("plan", epilog=_EXAMPLES["plan"])(with_options(RunConfig, _plan))
+app.command("smooth", epilog=_EXAMPLES["smooth"])(with_options(SmoothConfig, _smooth, SHOWN))
+_OF_WATCH = {**SHOWN, "settle": _Settle}
+app.command("watch", epilog=_EXAMPLES["watch"])(with_options(RunConfig, _watch, _OF_WATCH))

@@ -82,6 +82,13 @@ def plan_run(config: RunConfig, *, run_dir: Path, only: Collection[str] | None =
     return replace(plan, problems=(*problems, *more))
 
 
+def check_run(config: RunConfig) -> None:
+    """Raises as `plan_run` where no run makes sense, whatever its videos are."""
+    config = with_members(config)
+    check_options(config)
+    check_models(_open_models(config), config)
+
+
 def _open_models(config: RunConfig) -> tuple[ModelSpec, ...]:
     directories = [as_path(model) for model in config.models]
     for directory in directories:
