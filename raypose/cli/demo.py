@@ -27,13 +27,14 @@ def demo(
     from raypose.report.terminal import live_display
 
     out = console()
+    display = live_display(out)
     result = run_demo(
         directory,
-        display=live_display(out),
+        display=display,
         say=lambda line: out.print(markup(line)),
         **given({"inline": inline, "device": device}),
     )
-    print_result(out, result.result)
+    print_result(out, result.result, display.told_failures)
     for line in result.lines():
         out.print(markup(line))
     return result.result.exit_code

@@ -14,6 +14,7 @@ from raypose.config.types import Delay
 from raypose.errors import RayposeError, UsageError
 
 if TYPE_CHECKING:
+    from raypose.report.display import RunDisplay
     from raypose.results import Display, RunResult
 
 
@@ -24,6 +25,7 @@ class Output:
         if json_lines and quiet:
             raise UsageError("--json writes events and --quiet writes nothing: give one of them")
         self._json, self._quiet = json_lines, quiet
+        self._shown: RunDisplay | None = None  # of the last run
 
     def display(self) -> Display | None:
         """The display of one run; None for none."""
@@ -35,7 +37,8 @@ class Output:
             return JsonDisplay(sys.stdout)
         from raypose.report.terminal import live_display
 
-        return live_display(console())
+        self._shown = live_display(console())
+        return self._shown
 
     def result(self, result: RunResult) -> None:
         """What came of a run."""
@@ -49,7 +52,8 @@ class Output:
         else:
             from raypose.report.tables import print_result
 
-            print_result(console(), result)
+            told = () if self._shown is None else self._shown.told_failures
+            print_result(console(), result, told)
 
     @contextmanager
     def errors(self) -> Iterator[None]:

@@ -252,6 +252,15 @@ class Plan:
         return sum(len(recording.videos) for recording in self.pending)
 
     @property
+    def n_given(self) -> int:
+        """Videos that the arguments stand for, those that can't be processed included."""
+        return max(len(self.videos), self.n_videos)
+
+    @property
+    def n_unreadable(self) -> int:
+        return sum(isinstance(video, Unusable) for video in self.videos)
+
+    @property
     def outputs(self) -> Iterator[OutputPlan]:
         return (output for recording in self.recordings for output in recording.outputs)
 

@@ -111,7 +111,8 @@ class TestPlan:
         code, text = invoke("plan", project.videos, *models(project))
         assert code == 1
         assert "empty.mp4: the file is empty" in text
-        assert "1 of 1 videos" in text
+        assert "To do for 1 of 2 videos (1 can't be read): " in text
+        assert text.count("the file is empty") == 1
 
     @pytest.mark.parametrize("name", ["-x.mp4", "a b.mp4", 'it\'s "q".mp4', "naïve ☃ [1].mp4"])
     def test_odd_names(self, project: Project, name: str) -> None:
@@ -279,6 +280,18 @@ class TestOutput:
         assert process.returncode == 130
         assert "the same command continues from there" in complaint
         assert not project.out.exists()
+
+    def test_each_failure_is_explained_once_and_named_at_the_end(self, project: Project) -> None:
+        project.video()
+        project.finish()
+        (project.videos / "empty.mp4").touch()
+        (project.videos / "text.mp4").write_text("no video\n" * 50)
+        code, text = invoke("run", project.videos, *models(project), "-o", project.out)
+        assert code == 1
+        assert text.count("the file is empty") == text.count("this is not a video") == 1
+        *_, named, end = text.splitlines()
+        assert named == "failed videos/empty.mp4, videos/text.mp4 (reasons above)"
+        assert "all outputs of 1 video exist and are verified (2 can't be read)." in end
 
 
 class TestConfigFile:
