@@ -71,7 +71,10 @@ def _sections(command: Any, context: Any) -> dict[str, list[tuple[str, str]]]:
         if getattr(parameter, "hidden", False):
             continue
         is_argument = parameter.param_type_name == "argument"
-        heading = parameter.rich_help_panel or ("Arguments" if is_argument else "")
+        # The option --help is Click's own, which knows no headings.
+        heading = getattr(parameter, "rich_help_panel", None) or (
+            "Arguments" if is_argument else ""
+        )
         name = _name_of_argument(parameter) if is_argument else _names_of_option(parameter)
         rows = sections.setdefault(heading, []) if heading else others
         rows.append((name, _help_of(parameter)))

@@ -108,10 +108,11 @@ class TestPlan:
     def test_a_fatal_problem_is_exit_code_1(self, project: Project) -> None:
         project.video()
         (project.videos / "empty.mp4").touch()
+        (project.videos / "link.mp4").symlink_to("gone.mp4")
         code, text = invoke("plan", project.videos, *models(project))
         assert code == 1
         assert "empty.mp4: the file is empty" in text
-        assert "To do for 1 of 2 videos (1 can't be read): " in text
+        assert "To do for 1 of 3 videos (2 can't be read): " in text
         assert text.count("the file is empty") == 1
 
     @pytest.mark.parametrize("name", ["-x.mp4", "a b.mp4", 'it\'s "q".mp4', "naïve ☃ [1].mp4"])
