@@ -6,6 +6,7 @@ nothing else.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -243,6 +244,7 @@ def _description(made: Plan) -> dict[str, Any]:
     return {
         "raypose": __version__,
         "config": made.config.model_dump(mode="json"),
+        "cwd": os.getcwd(),
         "run_dir": str(made.run_dir),
         "models": [
             {

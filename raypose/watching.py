@@ -19,6 +19,7 @@ from raypose.errors import StorageError, UsageError
 from raypose.execution.interrupts import sigterm_interrupts
 from raypose.inputs.arrivals import Arrivals, verdict_of
 from raypose.inputs.videos import find_videos
+from raypose.planning import check_run
 from raypose.results import Display, RunResult
 from raypose.storage.identity import Identity
 
@@ -63,6 +64,7 @@ def watch(
         hint = "Give directories or globs instead, with --views."
         raise UsageError("--sessions lists videos, and watch looks for new ones", hint=hint)
     _check_places(config)
+    check_run(config)
     # All parts share one run directory, also where it is named after the time.
     run_dir = pipeline.run_directory(config, config.output_dir)
     config = config.model_copy(update={"run_dir": run_dir})

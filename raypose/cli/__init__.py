@@ -20,4 +20,4 @@ def main() -> None:
         # A name that is no text, or a terminal of few characters, must not end a run.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    app()
+    app(prog_name="raypose")

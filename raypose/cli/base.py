@@ -38,10 +38,7 @@ COMMANDS = {
         "pose_app",
         "Run an ensemble on a directory of videos, with the Pose-app's arguments and file names.",
     ),
-    "doctor": (
-        "doctor",
-        "Check this machine (GPUs, Ray, disks, limits, versions), and time a model on a video.",
-    ),
+    "status": ("cluster", "Show the progress of a run, on this machine or another."),
     "report": (
         "report",
         "Rewrite the report of a run: one HTML file with the videos and moments that need a look.",
@@ -65,7 +62,14 @@ COMMANDS = {
     ),
     "jobs": ("cluster", "List the jobs of a cluster, newest first."),
     "stop": ("cluster", "Stop a job on a cluster. Finished outputs are kept."),
-    "status": ("cluster", "Show the progress of a run, on this machine or another."),
+    "config": (
+        "config",
+        "Print a settings file for --config, with every setting and its default commented out.",
+    ),
+    "doctor": (
+        "doctor",
+        "Check this machine (GPUs, Ray, disks, limits, versions), and time a model on a video.",
+    ),
     "demo": (
         "demo",
         "Make a small example project, train two models, and run everything on it.",
@@ -74,20 +78,65 @@ COMMANDS = {
 """Each command's module and what `raypose --help` says about it, in the order shown there."""
 
 
+_HEADINGS = {
+    "run": "Run models",
+    "status": "Look at results",
+    "submit": "Use a cluster",
+    "config": "Set up",
+}
+"""Headings of `raypose --help`, by the first command below each."""
+
+
+class Command(TyperCommand):
+    """A command with raypose's own help."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        from raypose.cli.help import print_help
+
+        print_help(self, ctx)
+
+
 class _Commands(TyperGroup):
-    """Imports a command's module when the command is called, so that `--help` answers at once."""
+    """Imports a command's module when the command is called, so that `--help` answers at once.
+    Whatever is wrong with a command line is said in one line, with exit code 2."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
-        stubs = {name: TyperCommand(name, help=text) for name, (_, text) in COMMANDS.items()}
+        stubs = {name: Command(name, help=text) for name, (_, text) in COMMANDS.items()}
         self.commands = {**stubs, **self.commands}
+        heading = ""
+        command: Any
+        for name, command in self.commands.items():
+            heading = command.rich_help_panel = _HEADINGS.get(name, heading)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if module := COMMANDS.get(args[0]):
             importlib.import_module(f"raypose.cli.{module[0]}")
+            for found in app.registered_commands:
+                found.cls = Command
             # With the module's commands, which have been added to the app.
             self.commands.update(typer.main.get_group(app).commands)
+        elif not ctx.resilient_parsing:
+            from raypose.cli.mistakes import no_such_command
+
+            raise no_such_command(args[0], COMMANDS)
         return super().resolve_command(ctx, args)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        from raypose.cli.help import print_help
+
+        print_help(self, ctx)
+
+    def main(self, *args: Any, **settings: Any) -> Any:
+        standalone = settings.pop("standalone_mode", True)
+        settings["standalone_mode"] = False
+        if not standalone:
+            return super().main(*args, **settings)
+        try:
+            code = super().main(*args, **settings)
+        except Exception as error:
+            code = _refused(error)
+        sys.exit(code)
 
 
 app = typer.Typer(
@@ -95,7 +144,6 @@ app = typer.Typer(
     name="raypose",
     help="Run Lightning Pose models on many or very long videos, on every available GPU.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -146,6 +194,19 @@ def command(function: Callable[P, int]) -> Callable[P, None]:
         raise typer.Exit(code)
 
     return wrapped
+
+
+def _refused(error: Exception) -> int:
+    """Say what is wrong with the command line; raises all other errors again."""
+    from raypose.cli.mistakes import as_usage_error
+
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return 2  # the help is shown
+    refusal = error if isinstance(error, UsageError) else as_usage_error(error)
+    if refusal is None or (_debug and refusal is error):
+        raise error
+    complain("error", str(refusal))
+    return 2
 
 
 def discard_output() -> None:

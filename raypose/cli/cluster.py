@@ -7,13 +7,14 @@ import importlib
 import shlex
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from raypose.cli.base import app, command, complain, console, directory_of_run
-from raypose.cli.options import SHOWN, config_of, given
-from raypose.config import RunConfig, read_yaml
+from raypose.cli.mistakes import as_usage_error
+from raypose.cli.options import SHOWN, checked_option, config_of, given
+from raypose.config import RunConfig, read_settings
 from raypose.config.schemas import Allowed, marks_of
 from raypose.errors import ClusterError, UsageError
 from raypose.text import markup
@@ -31,19 +32,25 @@ Address = Annotated[
         show_default=False,
     ),
 ]
+Code = Literal["here", "image"]
+_CODE = "Which raypose to use: here sends this machine's, image uses the one on the cluster."
 JobId = Annotated[
     str, typer.Argument(metavar="JOB", help="Id of the job, as listed by raypose jobs.")
 ]
 
 
-@app.command("submit")
+@app.command(
+    "submit",
+    epilog="""raypose submit --address http://head:8265 -- run /videos -m /model -o /out
+    raypose submit --address http://head:8265 --follow JOB""",
+)
 @command
 def submit(
     address: Address,
     arguments: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="-- run",
+            metavar="-- run …",
             help="The run, with the arguments of raypose run: -- run …",
             show_default=False,
         ),
@@ -52,7 +59,7 @@ def submit(
         Path | None,
         typer.Option(
             "--env-file",
-            metavar="PATH",
+            metavar="FILE",
             help="File of environment variables for the job, one NAME=value per line. Anyone with "
             "the cluster's token can read them.",
         ),
@@ -64,23 +71,13 @@ def submit(
         str | None,
         typer.Option("--follow", metavar="JOB", help="Follow this job instead of sending one."),
     ] = None,
-    code: Annotated[
-        str,
-        typer.Option(
-            "--code",
-            metavar="here|image",
-            help="Which raypose to use: [b]here[/] sends this machine's, [b]image[/] uses the one "
-            "installed on the cluster.",
-        ),
-    ] = "here",
+    code: Annotated[Any, checked_option(Code, "--code", help=_CODE)] = "here",
 ) -> int:
     """Send a run to a Ray cluster as a job, and follow it: submit --address URL -- run …"""
     from raypose.cluster.submit import Cluster, read_env_file
 
     if follow is not None and arguments:
         raise UsageError("--follow follows a job that exists: leave out the run")
-    if code not in ("here", "image"):
-        raise UsageError(f"--code is here or image, not {code!r}")
     if follow is None:
         # Mistakes are found before anything is sent.
         config = _run_config(arguments or [])
@@ -88,7 +85,7 @@ def submit(
     cluster = Cluster(address)
     if follow is None:
         command_line = shlex.join(["raypose", *(arguments or [])])
-        follow = cluster.submit(config, command=command_line, env=env, code=code)  # type: ignore[arg-type]
+        follow = cluster.submit(config, command=command_line, env=env, code=code)
         console().print(f"sent as job {follow}")
     if no_wait:
         console().print(_commands(cluster, follow))
@@ -96,7 +93,7 @@ def submit(
     return _follow(cluster, follow)
 
 
-@app.command("jobs")
+@app.command("jobs", epilog="raypose jobs --address http://head:8265")
 @command
 def jobs(address: Address) -> int:
     """List the jobs of a cluster, newest first."""
@@ -115,7 +112,7 @@ def jobs(address: Address) -> int:
     return 0
 
 
-@app.command("stop")
+@app.command("stop", epilog="raypose stop JOB --address http://head:8265")
 @command
 def stop(job_id: JobId, address: Address) -> int:
     """Stop a job on a cluster. Finished outputs are kept."""
@@ -126,7 +123,7 @@ def stop(job_id: JobId, address: Address) -> int:
     return 0
 
 
-@app.command("status")
+@app.command("status", epilog="raypose status out\nraypose status out --watch")
 @command
 def status(
     directory: Annotated[
@@ -163,16 +160,18 @@ def _run_config(arguments: list[str]) -> RunConfig:
     try:
         values = run_command.make_context("raypose run", arguments[1:]).params
     except Exception as error:
-        if not hasattr(error, "format_message"):
+        refusal = as_usage_error(error)
+        if refusal is None:
             raise
-        raise UsageError(error.format_message(), hint="See raypose run --help") from None
+        raise refusal from None
     config_file = values.pop("config_file", None)
     if any(values.get(name) for name in SHOWN):
         raise UsageError("--json and --quiet show a run here; a job's output is its log")
     values = {name: value for name, value in values.items() if name not in SHOWN}
     config: RunConfig = config_of(config_file, values)
     # A relative path would be relative to another directory on the cluster.
-    written = {**(read_yaml(config_file) if config_file is not None else {}), **given(values)}
+    from_file = {} if config_file is None else read_settings(config_file, RunConfig)
+    written = {**from_file, **given(values)}
     for name in _settings_with_paths():
         value = written.get(name)
         for path in value if isinstance(value, list | tuple) else (value,):

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 _LINE_EVERY_S = 10.0
 
 
-@app.command("demo")
+@app.command("demo", epilog="raypose demo\nraypose demo my-demo --inline")
 @command
 def demo(
-    directory: Annotated[Path, typer.Argument(help="Directory for the example project.")] = Path(
-        "raypose-demo"
-    ),
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Directory for the example project.")
+    ] = Path("raypose-demo"),
     inline: Inline = None,
     device: Device = None,
 ) -> int:
@@ -37,14 +37,15 @@ def demo(
     from raypose.report.terminal import live_display
 
     out = console()
+    display = live_display(out)
     with _preparation(out) as report:
         result = run_demo(
             directory,
-            display=live_display(out),
+            display=display,
             report=report,
             **given({"inline": inline, "device": device}),
         )
-    print_result(out, result.result)
+    print_result(out, result.result, display.told_failures)
     for line in result.lines():
         out.print(markup(line))
     return result.result.exit_code

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from raypose.cli import completion
 from raypose.cli.base import app, command, console
-from raypose.cli.options import Device, ScratchDir
+from raypose.cli.options import Device, ScratchDir, check_exists, check_settings
 from raypose.text import json_text, markup
 
 if TYPE_CHECKING:
@@ -21,15 +22,23 @@ _WIDTH = max(map(len, _COLORS))
 _NAME_WIDTH = 13
 
 
-@app.command("doctor")
+@app.command("doctor", epilog="raypose doctor\nraypose doctor models/a videos/one.mp4")
 @command
 def doctor(
     model: Annotated[
-        str | None, typer.Argument(help="Model directory to check.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="MODEL",
+            help="Model directory to check.",
+            show_default=False,
+            autocompletion=completion.models,
+        ),
     ] = None,
     video: Annotated[
         str | None,
         typer.Argument(
+            metavar="VIDEO",
+            autocompletion=completion.videos,
             help="Video to check; with a model, a ten-second trial measures how fast a run is.",
             show_default=False,
         ),
@@ -46,6 +55,9 @@ def doctor(
     """Check this machine (GPUs, Ray, disks, limits, versions), and time a model on a video."""
     from raypose import doctor
 
+    check_settings(device=device, scratch_dir=scratch_dir)
+    for place in filter(None, (model, video)):
+        check_exists(place)
     asked = doctor.Asked(model or "", video or "", scratch_dir or "", device or "auto")
     findings = []
     out = console()

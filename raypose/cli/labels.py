@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from raypose.cli.base import app, command, console
+from raypose.cli.options import check_exists, checked_option
+from raypose.config.types import AtLeastZero, Count
 from raypose.errors import UsageError
 from raypose.text import json_text
 
+Format = Literal["lp", "dlc"]
+_FORMAT = "Project of Lightning Pose (lp) or DeepLabCut (dlc)."
+_WORST = "Number of worst frames to list."
 _RunOutput = typer.Argument(
     metavar="DIR",
     help="Output directory (-o) of a run; without -o, the model directory.",
 )
 
 
-@app.command("suggest")
+@app.command("suggest", epilog="raypose suggest out -n 100 -o to-label")
 @command
 def suggest(
     directory: Annotated[str, _RunOutput],
@@ -26,16 +31,13 @@ def suggest(
         typer.Option(
             "--output-dir",
             "-o",
-            metavar="PATH",
+            metavar="DIR",
             help="Directory of the labelling project. If it exists, its files are not changed, "
             "and frames near those that it lists already are left out.",
         ),
     ],
-    n: Annotated[int, typer.Option("--frames", "-n", min=1, help="Number of frames.")] = 50,
-    format: Annotated[
-        Literal["lp", "dlc"],
-        typer.Option("--format", help="Project of Lightning Pose (lp) or DeepLabCut (dlc)."),
-    ] = "lp",
+    n: Annotated[int, checked_option(Count, "--frames", "-n", help="Number of frames.")] = 50,
+    format: Annotated[Any, checked_option(Format, "--format", help=_FORMAT)] = "lp",
 ) -> int:
     """Choose the frames of a finished run whose labels would help most, and write them as a
     labelling project with predictions as first guesses."""
@@ -46,7 +48,7 @@ def suggest(
     return 0
 
 
-@app.command("evaluate")
+@app.command("evaluate", epilog="raypose evaluate data/CollectedData.csv out")
 @command
 def evaluate(
     labels: Annotated[
@@ -57,14 +59,12 @@ def evaluate(
         ),
     ],
     directory: Annotated[str, _RunOutput],
-    n_worst: Annotated[
-        int, typer.Option("--worst", min=0, help="Number of worst frames to list.")
-    ] = 10,
+    n_worst: Annotated[int, checked_option(AtLeastZero, "--worst", help=_WORST)] = 10,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     csv: Annotated[
         str | None,
         typer.Option(
-            "--csv", metavar="PATH", help="Write the error of every keypoint to this file."
+            "--csv", metavar="FILE", help="Write the error of every keypoint to this file."
         ),
     ] = None,
 ) -> int:
@@ -77,6 +77,7 @@ def evaluate(
     if errors_file is not None and _is_same_file(str(errors_file), labels):
         hint = "Give --csv another name."
         raise UsageError("--csv names the file of labels", path=errors_file, hint=hint)
+    check_exists(labels)
     found = evaluate(labels, directory)
     if errors_file is not None:
         write_errors(errors_file, found)

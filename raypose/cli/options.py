@@ -8,73 +8,112 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from pydantic import ValidationError, create_model
 
+from raypose.cli import completion
 from raypose.cli.base import command
 from raypose.config import RunConfig, Settings
-from raypose.config.options import Option, options_of
-from raypose.config.schemas import Allowed, choices_of, marks_of
-from raypose.config.settings import GPUS, MODELS
+from raypose.config.options import Option, default_of, help_of
+from raypose.config.panels import INPUTS
+from raypose.config.schemas import Allowed, choices_of, finding, marks_of
+from raypose.config.settings import options_in_order
+from raypose.errors import UsageError
+from raypose.storage import local_path
 from raypose.text import markup
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
-_LONGEST_METAVAR = 24
-_RUN_ALONE = (MODELS, GPUS)
-"""What tables that exist have no use for."""
+_COMPLETE = {"models": completion.models, "videos": completion.videos}
 
 
 def _parameters(config: type[Settings]) -> dict[str, Any]:
     """The annotation of each option as Typer wants it; in a section `eks_options__mode`."""
-    inherited = set(Settings.model_fields) - set(config.__annotations__)
-    found = [f for f in options_of(config) if config.predicts or f[2].panel not in _RUN_ALONE]
-    found.sort(key=lambda option: option[0][0] in inherited)
-    panels = list(dict.fromkeys(option.panel for _, _, option in found))
-    found.sort(key=lambda option: panels.index(option[2].panel))
+    found = [o for o in options_in_order(config) if config.predicts or not o[2].networks]
     return {"__".join(path): _annotation(path[-1], info, option) for path, info, option in found}
 
 
 def _annotation(name: str, field: FieldInfo, option: Option) -> Any:
     flags = option.flags_of(name)
-    text = markup(" ".join((field.description or "").split()))
+    text = markup(help_of(field))
+    choices = choices_of(field.annotation)
+    complete = completion.choices(choices) if choices else _COMPLETE.get(option.values)
     if not flags[0].startswith("-"):
-        return Annotated[list[str] | None, typer.Argument(help=text, show_default=False)]
+        parameter = typer.Argument(
+            help=text,
+            show_default=False,
+            metavar=f"{name.upper()}…",
+            autocompletion=complete,
+            rich_help_panel=option.panel,
+        )
+        return Annotated[list[str] | None, parameter]
     if option.repeat:
         text += " Can be repeated."
-    default = option.default or _default(field, flags[0])
+    default = default_of(field, option, flags[0])
     if default:
-        text += f" [dim]{markup(f'[{default}]')}[/]"
+        text += f" [dim]{markup(f'[default: {default}]')}[/]"
     is_flag = field.annotation is bool
     # Numbers and paths are texts here: the config says in its own words what is wrong with them.
     kind: Any = bool if is_flag else list[str] if option.repeat else str
     metavar = None if is_flag else option.metavar or _metavar(field)
-    parameter = typer.Option(*flags, help=text, metavar=metavar, rich_help_panel=option.panel)
+    parameter = typer.Option(
+        *flags,
+        help=text,
+        metavar=metavar,
+        rich_help_panel=option.panel,
+        autocompletion=None if is_flag else complete,
+    )
     return Annotated[kind | None, parameter]
 
 
-def _default(field: FieldInfo, flag: str) -> str:
-    value = None if field.is_required() else field.default
-    if isinstance(value, bool):
-        return ("on" if value else "off") if "/" in flag else ""
-    return f"{value:g}" if isinstance(value, float) else str(value) if value else ""
+def checked_option(kind: Any, *flags: str, help: str) -> Any:
+    """An option of one command alone, refused in the words of all settings.
+
+    Args:
+        kind: a type of `config.types`, or a `Literal`.
+        flags: its names, first the one that messages use.
+    """
+    words = choices_of(kind)
+    schema = create_model("Given", value=(kind, ...))
+
+    def parse(text: str) -> Any:
+        try:
+            return schema(value=text).value  # type: ignore[attr-defined]
+        except ValidationError as error:
+            said, guess = finding(error, schema, name_of=lambda path: flags[0])
+            raise UsageError(said, hint=guess) from None
+
+    return typer.Option(
+        *flags,
+        parser=parse,
+        metavar=_metavar(schema.model_fields["value"]),
+        help=help,
+        autocompletion=completion.choices(words) if words else None,
+    )
 
 
 def _metavar(field: FieldInfo) -> str:
     words = [mark.metavar for mark in marks_of(field, Allowed) if mark.metavar]
-    choices = "|".join(choices_of(field.annotation))
-    return words[0] if words else choices if 0 < len(choices) <= _LONGEST_METAVAR else "TEXT"
+    return "|".join(choices_of(field.annotation)) or words[0]
 
 
 _OF_RUN = _parameters(RunConfig)
 DataDir, Inline, Device = _OF_RUN["data_dir"], _OF_RUN["inline"], _OF_RUN["device"]
 ScratchDir = _OF_RUN["scratch_dir"]
 
-_CONFIG_HELP = "YAML file with these settings; the command line takes precedence."
-_ConfigFile = Annotated[str | None, typer.Option("--config", metavar="PATH", help=_CONFIG_HELP)]
+_CONFIG = typer.Option(
+    "--config",
+    metavar="FILE",
+    help="YAML file with these settings, as [b]raypose config[/] writes it, or run.json of a "
+    "finished run. The command line takes precedence.",
+    rich_help_panel=INPUTS,
+)
+_ConfigFile = Annotated[str | None, _CONFIG]
 
 
 _JSON = "Print one JSON event per line, for programs; see docs/events.md."
@@ -94,8 +133,7 @@ def with_options(
     `more` are further options, which the function takes by their names.
     """
     more = more or {}
-    of_file = {"config_file": _ConfigFile} if config is RunConfig else {}
-    options = {**_parameters(config), **of_file, **more}
+    options = {**_parameters(config), "config_file": _ConfigFile, **more}
 
     def call(config_file: str | None = None, **values: Any) -> int:
         others = {name: value for name in more if (value := values.pop(name)) is not None}
@@ -109,6 +147,18 @@ def with_options(
     wrapped.__annotations__ = options
     wrapped.__doc__ = function.__doc__
     return wrapped
+
+
+def check_settings(**values: Any) -> None:
+    """Raises UsageError where a setting that a command takes over from `run` makes no sense."""
+    RunConfig(videos="any", models="any", **given(values))
+
+
+def check_exists(place: str) -> None:
+    """Raises UsageError where there is no such file or directory on this machine."""
+    path = local_path(place)
+    if path is not None and not os.path.lexists(path):
+        raise UsageError("no such file or directory", path=place, hint="Check the path.")
 
 
 def given(values: dict[str, Any]) -> dict[str, Any]:
@@ -129,6 +179,6 @@ def config_of(
 ) -> Any:
     """The config that options ask for; `values` as the command line gives them."""
     if config_file is not None:
-        return RunConfig.from_yaml(config_file, given(values))
+        return config.from_file(config_file, given(values))
     required = {name: () for name, field in config.model_fields.items() if field.is_required()}
     return config(**{**required, **given(values)})

@@ -8,27 +8,47 @@ from typing import Annotated, Any
 
 import typer
 
+from raypose.cli import completion
 from raypose.cli.base import app, command
 from raypose.cli.options import DataDir, Device, Inline, config_of
 from raypose.cli.run import run_and_show
+from raypose.errors import UsageError
 from raypose.storage import local_path
 
 
-def _flag(value: str) -> bool:
-    word = value.strip().lower()
-    if word not in ("true", "false"):
-        raise typer.BadParameter(f"{value!r} is neither true nor false")
-    return word == "true"
+def _true_or_false(name: str, what: str) -> Any:
+    def flag(value: str) -> bool:
+        word = value.strip().lower()
+        if word not in ("true", "false"):
+            raise UsageError(f"{name} is {value!r}, and must be true or false")
+        return word == "true"
+
+    return typer.Argument(
+        parser=flag,
+        metavar=name,
+        help=f"true or false: {what}.",
+        autocompletion=completion.choices(("true", "false")),
+    )
 
 
-def _true_or_false(what: str) -> Any:
-    return typer.Argument(parser=_flag, help=f"true or false: {what}.")
-
-
-Metrics = Annotated[Any, _true_or_false("compute temporal norm and PCA errors")]
-LabelFull = Annotated[Any, _true_or_false("draw whole labelled videos")]
-LabelSnippet = Annotated[Any, _true_or_false("draw labelled snippets of 30 s")]
-ComputeEks = Annotated[Any, _true_or_false("smooth the ensemble with EKS")]
+ModelDir = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL_DIR", help="Directory of a trained model.", autocompletion=completion.models
+    ),
+]
+VideoDir = Annotated[
+    str,
+    typer.Argument(
+        metavar="VIDEO_DIR", help="Directory of videos.", autocompletion=completion.videos
+    ),
+]
+_METRICS = "compute temporal norm and PCA errors"
+Metrics = Annotated[Any, _true_or_false("COMPUTE_METRICS", _METRICS)]
+LabelFull = Annotated[Any, _true_or_false("LABEL_FULL", "draw whole labelled videos")]
+_SNIPPET = "cut and draw the 30 s with the highest motion energy"
+LabelSnippet = Annotated[Any, _true_or_false("LABEL_SNIPPET", _SNIPPET)]
+ComputeEks = Annotated[Any, _true_or_false("COMPUTE_EKS", "smooth the ensemble with EKS")]
 
 
 def _run_as_pose_app(full: bool, snippet: bool, values: dict[str, Any]) -> int:
@@ -37,17 +57,17 @@ def _run_as_pose_app(full: bool, snippet: bool, values: dict[str, Any]) -> int:
     return run_and_show(config_of(None, {"layout": "pose-app", "label": label, **values}))
 
 
-@app.command("process-videos")
+@app.command("process-videos", epilog="raypose process-videos models/a videos true false true")
 @command
 def process_videos(
-    model_dir: Annotated[str, typer.Argument(help="Model directory.")],
-    video_dir: Annotated[str, typer.Argument(help="Directory of videos.")],
+    model_dir: ModelDir,
+    video_dir: VideoDir,
     compute_metrics: Metrics,
     label_full: LabelFull,
     label_snippet: LabelSnippet,
-    inline: Inline = None,
-    device: Device = None,
     data_dir: DataDir = None,
+    device: Device = None,
+    inline: Inline = None,
 ) -> int:
     """Run one model on a directory of videos, with the Pose-app's arguments and file names."""
     asked = {"videos": (video_dir,), "models": (model_dir,), "metrics": compute_metrics}
@@ -55,19 +75,29 @@ def process_videos(
     return _run_as_pose_app(label_full, label_snippet, asked | place)
 
 
-@app.command("process-videos-ensemble")
+@app.command(
+    "process-videos-ensemble",
+    epilog="raypose process-videos-ensemble a:b videos true false true true eks",
+)
 @command
 def process_videos_ensemble(
-    model_dirs: Annotated[str, typer.Argument(help="Model directories, separated by colons.")],
-    video_dir: Annotated[str, typer.Argument(help="Directory of videos.")],
+    model_dirs: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL_DIRS", help="Directories of the members, separated by colons."
+        ),
+    ],
+    video_dir: VideoDir,
     compute_metrics: Metrics,
     label_full: LabelFull,
     label_snippet: LabelSnippet,
     compute_eks: ComputeEks,
-    eks_dir: Annotated[Path, typer.Argument(help="Directory for the smoothed tables.")],
-    inline: Inline = None,
-    device: Device = None,
+    eks_dir: Annotated[
+        Path, typer.Argument(metavar="EKS_DIR", help="Directory for the smoothed tables.")
+    ],
     data_dir: DataDir = None,
+    device: Device = None,
+    inline: Inline = None,
 ) -> int:
     """Run an ensemble on a directory of videos, with the Pose-app's arguments and file names."""
     models = split_models(model_dirs)

@@ -14,7 +14,7 @@ _DIRECTORY = "Output directory (-o) of a run, or its run directory."
 _OUTPUT = "HTML file to write; the summary goes beside it, as .csv."
 
 
-@app.command("report")
+@app.command("report", epilog="raypose report out\nraypose report out -o week12.html")
 @command
 def report(
     directory: Annotated[str, typer.Argument(metavar="DIR", help=_DIRECTORY)],
@@ -24,7 +24,7 @@ def report(
             "--output",
             "-o",
             metavar="FILE",
-            help=_OUTPUT + " [dim]\\[report.html in the run directory][/]",
+            help=_OUTPUT + " [dim]\\[default: report.html in the run directory][/]",
         ),
     ] = None,
 ) -> int:

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from raypose.cli.base import app, complain, console, discard_output
-from raypose.cli.options import SHOWN, with_options
+from raypose.cli.options import SHOWN, checked_option, with_options
 from raypose.config import RunConfig, SmoothConfig
+from raypose.config.types import Delay
 from raypose.errors import RayposeError, UsageError
 
 if TYPE_CHECKING:
+    from raypose.report.display import RunDisplay
     from raypose.results import Display, RunResult
 
 
@@ -25,6 +25,7 @@ class Output:
         if json_lines and quiet:
             raise UsageError("--json writes events and --quiet writes nothing: give one of them")
         self._json, self._quiet = json_lines, quiet
+        self._shown: RunDisplay | None = None  # of the last run
 
     def display(self) -> Display | None:
         """The display of one run; None for none."""
@@ -36,7 +37,8 @@ class Output:
             return JsonDisplay(sys.stdout)
         from raypose.report.terminal import live_display
 
-        return live_display(console())
+        self._shown = live_display(console())
+        return self._shown
 
     def result(self, result: RunResult) -> None:
         """What came of a run."""
@@ -50,7 +52,8 @@ class Output:
         else:
             from raypose.report.tables import print_result
 
-            print_result(console(), result)
+            told = () if self._shown is None else self._shown.told_failures
+            print_result(console(), result, told)
 
     @contextmanager
     def errors(self) -> Iterator[None]:
@@ -111,8 +114,9 @@ def _smooth(config: SmoothConfig, json_lines: bool = False, quiet: bool = False)
     return _show(smooth, config, Output(json_lines, quiet))
 
 
-_SETTLE = "A video is complete when its file has not changed for this long. [dim]\\[30][/]"
-_Settle = Annotated[float | None, typer.Option("--settle", metavar="SECONDS", help=_SETTLE, min=0)]
+_SETTLE = "A video is complete when its file has not changed for this long. "
+_SETTLE += "[dim]\\[default: 30][/]"
+_Settle = Annotated[float | None, checked_option(Delay, "--settle", help=_SETTLE)]
 
 
 def _watch(
@@ -132,7 +136,17 @@ def _watch(
     return 0
 
 
-app.command("run")(with_options(RunConfig, run_and_show, SHOWN))
-app.command("plan")(with_options(RunConfig, _plan))
-app.command("smooth")(with_options(SmoothConfig, _smooth, SHOWN))
-app.command("watch")(with_options(RunConfig, _watch, {**SHOWN, "settle": _Settle}))
+_EXAMPLES = {
+    "run": """raypose run videos/ -m models/a -o out --label snippet
+        raypose run videos/ -m models/a -m models/b --eks -o out""",
+    "plan": """raypose plan videos/ -m models/a -m models/b --eks -o out
+        raypose plan --config run.yaml""",
+    "smooth": """raypose smooth network1/ network2/ network3/ -o smoothed
+        raypose smooth a/ b/ c/ --views top,side --calibration lab.toml -o smoothed""",
+    "watch": "raypose watch videos/ -m models/a -o out --settle 60",
+}
+app.command("run", epilog=_EXAMPLES["run"])(with_options(RunConfig, run_and_show, SHOWN))
+app.command("plan", epilog=_EXAMPLES["plan"])(with_options(RunConfig, _plan))
+app.command("smooth", epilog=_EXAMPLES["smooth"])(with_options(SmoothConfig, _smooth, SHOWN))
+_OF_WATCH = {**SHOWN, "settle": _Settle}
+app.command("watch", epilog=_EXAMPLES["watch"])(with_options(RunConfig, _watch, _OF_WATCH))

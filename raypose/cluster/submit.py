@@ -67,7 +67,8 @@ def read_env_file(path: Path) -> dict[str, str]:
         with path.open(encoding="utf-8") as file:
             bindings = list(parse_stream(file))
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"can't be read ({error})", path=path) from None
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise UsageError(f"can't be read ({reason})", path=path) from None
     values = {}
     for binding in bindings:
         name, value = binding.key, binding.value

@@ -6,7 +6,8 @@ The command line, a YAML file and a notebook all end here.
 from __future__ import annotations
 
 from raypose.config.eks_options import EksOptions
+from raypose.config.files import read_settings
 from raypose.config.options import option_name
-from raypose.config.settings import RunConfig, Settings, SmoothConfig, read_yaml
+from raypose.config.settings import RunConfig, Settings, SmoothConfig
 
-__all__ = ["EksOptions", "RunConfig", "Settings", "SmoothConfig", "option_name", "read_yaml"]
+__all__ = ["EksOptions", "RunConfig", "Settings", "SmoothConfig", "option_name", "read_settings"]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, field_validator
+from pydantic import BeforeValidator, WithJsonSchema, field_validator
 
 from raypose.config.options import Checked, Option
+from raypose.config.panels import ADVANCED, EKS
 from raypose.config.schemas import Allowed
 from raypose.config.types import (
     EMPTY,
@@ -28,7 +29,6 @@ from raypose.config.types import (
 EksMode = Literal["auto", "singlecam", "mirrored", "multicam", "calibrated", "pupil"]
 FrameRange = tuple[Frame | None, Frame | None]
 
-_PANEL = "Smoothing with EKS"
 _MODES = "singlecam for one video, auto for several views"
 
 
@@ -62,14 +62,15 @@ def _groups(value: Any) -> Any:
 class EksOptions(Checked):
     """How an ensemble is smoothed; the defaults are those of the `eks` package."""
 
-    mode: Annotated[EksMode | None, Option(_PANEL, ("--eks-mode",), _MODES, metavar="MODE")] = None
-    """singlecam, mirrored, multicam, calibrated or pupil; auto chooses from the model's config,
-    the views and the calibration."""
+    mode: Annotated[EksMode | None, Option(EKS, ("--eks-mode",), _MODES)] = None
+    """How views are smoothed together; auto chooses from the model's config, the views and the
+    calibration."""
     smooth_param: Annotated[
         Takes[Positive | dict[str, Positive] | None, float | str | Mapping[str, float] | None],
         BeforeValidator(_number_or_each),
         Allowed("a number above 0, or one for each keypoint, as in nose=2.5,paw=4"),
-        Option(_PANEL, default="chosen by maximum likelihood", metavar="NUMBER"),
+        WithJsonSchema({"type": ["number", "object", "string", "null"], "exclusiveMinimum": 0}),
+        Option(EKS, default="chosen by maximum likelihood", metavar="NUMBER"),
     ] = NOTHING
     """Smoothing parameter: the variance of a keypoint's step from frame to frame, in pixels
     squared; smaller values smooth more. One number, or one for each keypoint, as in
@@ -78,35 +79,36 @@ class EksOptions(Checked):
         Takes[tuple[FrameRange, ...], str | Iterable[tuple[int | None, int | None]]],
         BeforeValidator(_ranges),
         Allowed("ranges of frames, as in 0:500,1000:"),
-        Option(_PANEL, default="all", metavar="START:STOP"),
+        WithJsonSchema({"type": ["string", "array"], "items": {"type": "array"}}),
+        Option(ADVANCED, default="all", metavar="START:STOP"),
     ] = EMPTY
     """Frames from which the smoothing parameter is chosen, as in 0:500,1000:"""
     blocks: Annotated[
         Takes[tuple[tuple[str, ...], ...], Iterable[str | Iterable[str]]],
         BeforeValidator(_groups),
         Allowed("groups of keypoints, each as in nose,paw", "NAME,NAME"),
-        Option(_PANEL, ("--block",), repeat=True),
+        WithJsonSchema({"type": "array", "items": {"type": ["string", "array"]}}),
+        Option(ADVANCED, ("--block",), repeat=True),
     ] = EMPTY
     """Keypoints that share one smoothing parameter."""
-    keypoints: Annotated[Names, Option(_PANEL, ("--eks-keypoints",), default="all")] = EMPTY
+    keypoints: Annotated[Names, Option(ADVANCED, ("--eks-keypoints",), default="all")] = EMPTY
     """Keypoints to smooth; the smoothed table has no others."""
-    mirrored: Annotated[Names, Option(_PANEL)] = EMPTY
+    mirrored: Annotated[Names, Option(ADVANCED)] = EMPTY
     """Endings of the keypoints' names that distinguish mirrored views: with top,bot, paw_top and
     paw_bot are the same point."""
-    avg_mode: Annotated[Literal["median", "mean"], Option(_PANEL)] = "median"
+    avg_mode: Annotated[Literal["median", "mean"], Option(ADVANCED)] = "median"
     """How the members' predictions are averaged."""
-    var_mode: Annotated[
-        Literal["confidence_weighted_var", "var"], Option(_PANEL, metavar="METHOD")
-    ] = "confidence_weighted_var"
-    """Variance of the members: divided by their mean likelihood (confidence_weighted_var), or as
-    it is (var)."""
-    inflate_vars: Annotated[Flag, Option(_PANEL, ("--inflate-vars/--no-inflate-vars",))] = False
+    var_mode: Annotated[Literal["confidence_weighted_var", "var"], Option(ADVANCED)] = (
+        "confidence_weighted_var"
+    )
+    """Variance of the members: divided by their mean likelihood, or as it is (var)."""
+    inflate_vars: Annotated[Flag, Option(ADVANCED, ("--inflate-vars/--no-inflate-vars",))] = False
     """Several views: trust a prediction less where the other views contradict it."""
-    quantile_keep_pca: Annotated[Percentage, Option(_PANEL)] = 95.0
+    quantile_keep_pca: Annotated[Percentage, Option(ADVANCED)] = 95.0
     """Several views: percentage of frames, those of least variance, that the PCA is fitted on."""
     n_latent: AtLeastThree = 3
     """Several views: dimensions of their common subspace."""
-    min_members: Annotated[AtLeastTwo | None, Option(_PANEL, default="all")] = None
+    min_members: Annotated[AtLeastTwo | None, Option(EKS, default="all")] = None
     """Smooth a recording if at least this many members can be used."""
 
     @property

@@ -14,26 +14,37 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
-from raypose.config.schemas import FieldPath, field_at, finding, marks_of, model_of
+from raypose.config.schemas import (
+    FieldPath,
+    did_you_mean,
+    field_at,
+    finding,
+    marks_of,
+    model_of,
+    quoted,
+)
 from raypose.errors import UsageError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 
+_MOST_NAMED = 5
+
+
 @dataclass(frozen=True, slots=True)
 class Option:
     """How the command line takes a field."""
 
-    panel: str  # the heading under which `--help` lists it
+    panel: str  # the heading under which `--help` lists it, one of `panels`
     # Its names, first the one that messages use; by default `--` and the field's name. One without
     # dashes is that of a positional argument.
     flags: tuple[str, ...] = ()
     default: str = ""  # shown in the place of the field's own
     repeat: bool = False  # whether it may be given several times
-    metavar: str = (
-        ""  # stands for the value in `--help`, where the field's type has no word for it
-    )
+    metavar: str = ""  # stands for the value in `--help`, where the field's type has no word
+    networks: bool = False  # whether only commands that run networks have it
+    values: str = ""  # what the shell completes a value to: `models`, `videos`
 
     @classmethod
     def of(cls, field: FieldInfo | None) -> Option | None:
@@ -56,6 +67,21 @@ def options_of(config: type[BaseModel]) -> Iterator[tuple[FieldPath, FieldInfo, 
                 yield (name, *path), inner, of_inner
 
 
+def help_of(field: FieldInfo) -> str:
+    """The help of a field in one line."""
+    return " ".join((field.description or "").split())
+
+
+def default_of(field: FieldInfo, option: Option, flag: str = "") -> str:
+    """What holds where a field is not given, in words; empty where nothing needs to be said."""
+    if option.default:
+        return option.default
+    value = None if field.is_required() else field.default
+    if isinstance(value, bool):
+        return ("on" if value else "off") if "/" in flag else ""
+    return f"{value:g}" if isinstance(value, float) else str(value) if value else ""
+
+
 def option_name(config: type[BaseModel], field: FieldPath) -> str:
     """What the command line calls a field: `("eks_options", "mode")` is `--eks-mode`."""
     option = Option.of(field_at(config, field)[1])
@@ -66,11 +92,12 @@ def fields_of(config: type[BaseModel], content: Mapping[Any, Any], path: object)
     """The settings in a file by the names of the fields; it may use the command line's names too.
 
     Raises:
-        UsageError: a setting comes twice, under two names.
+        UsageError: a setting does not exist, or comes twice, under two names.
     """
     fields = [field for field, _, _ in options_of(config)]
     known = {_plain(option_name(config, field).lstrip("-")): field for field in fields}
     values: dict[str, Any] = {}
+    unknown: list[str] = []
 
     def put(field: FieldPath, value: Any) -> None:
         *sections, name = field
@@ -89,8 +116,15 @@ def fields_of(config: type[BaseModel], content: Mapping[Any, Any], path: object)
         if section is not None and isinstance(value, Mapping):
             for inner, of_inner in fields_of(section, value, path).items():
                 put((name, inner), of_inner)
-        else:
+        elif name in known or declared is not None:
             put(known.get(name, (name,)), value)
+        else:
+            unknown.append(str(key))
+    if unknown:
+        names = ", ".join(map(quoted, unknown[:_MOST_NAMED]))
+        guess = did_you_mean(unknown[0], [*known, *config.model_fields])
+        hint = f"{guess} raypose config shows all settings.".lstrip()
+        raise UsageError(f"there is no setting {names}", path=path, hint=hint)
     return values
 
 

@@ -80,8 +80,7 @@ def finding(
                 guesses += nearest(value, {choice: choice for choice in choices})
     named = list(sentences.values())
     more = f"; and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
-    hint = f"Did you mean {' and '.join(dict.fromkeys(guesses))}?" if guesses else ""
-    return "; ".join(named[:_MOST_NAMED]) + more, hint
+    return "; ".join(named[:_MOST_NAMED]) + more, _question(guesses)
 
 
 def quoted(value: object) -> str:
@@ -98,6 +97,16 @@ def nearest(word: str, known: Mapping[str, str]) -> list[str]:
     names = {_folded(name): stands_for for name, stands_for in known.items()}
     text = _folded(word[:_MOST_CHARACTERS])
     return [names[name] for name in difflib.get_close_matches(text, names, n=1, cutoff=0.6)]
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The question for a word that is not among the known ones; empty if none is like it."""
+    return _question(nearest(word, {name: name for name in known}))
+
+
+def _question(guesses: Iterable[str]) -> str:
+    words = " and ".join(dict.fromkeys(guesses))
+    return f"Did you mean {words}?" if words else ""
 
 
 def _folded(name: str) -> str:

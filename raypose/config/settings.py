@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import BeforeValidator, ValidationError, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    ValidationError,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from raypose.config.eks_options import EksOptions
-from raypose.config.options import Checked, Option, fields_of, option_name
+from raypose.config.files import read_settings
+from raypose.config.options import Checked, Option, option_name, options_of
+from raypose.config.panels import ADVANCED, CLUSTER, COMPUTING, EKS, INPUTS, OUTPUTS, PANELS
 from raypose.config.schemas import Allowed, FieldPath
 from raypose.config.types import (
     EMPTY,
     NOTHING,
     ONE_OR_MANY,
+    ONE_OR_MANY_SCHEMA,
     Count,
     Flag,
     Gigabytes,
@@ -25,13 +34,14 @@ from raypose.config.types import (
     Takes,
     Texts,
     Trail,
+    one_or_many,
 )
-from raypose.config.yaml_files import load_yaml
 from raypose.errors import UsageError
 from raypose.storage import AnyPath
 from raypose.storage.layout import Layout
 
 if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
     from typing_extensions import Self
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -41,16 +51,8 @@ Runtime = Literal["torch", "onnx", "tensorrt"]
 Colors = Literal["keypoint", "colormap"]
 FormatName = Literal["parquet", "h5", "nwb", "slp", "coco"]
 
-# Headings of `--help`.
-MODELS = "Models"
-OUTPUTS = "Outputs"
-VIEWS = "Recordings and camera views"
-GPUS = "GPUs"
-MACHINES = "Ray and this machine"
-_SPEED = "Speed"
-
 _RUN_DIRS = "raypose/ in -o; ./raypose-runs/<date> without -o or if it is a URL"
-_ADDRESS = Allowed("auto, local or HOST:PORT", "HOST:PORT")
+_ADDRESS = Allowed("auto, local or HOST:PORT", "auto|local|HOST:PORT")
 _SECTION = Allowed("a section with the options of EKS")
 _AS_EKS: Any = EksOptions()
 
@@ -65,55 +67,56 @@ class Settings(Checked):
     predicts: ClassVar[bool]
     """Whether networks run, and GPUs are wanted."""
 
-    eks_dir: Annotated[Place, Option(OUTPUTS)] = NOTHING
+    eks_dir: Annotated[Place, Option(EKS, metavar="DIR")] = NOTHING
     """Directory or URL for the smoothed tables."""
-    run_dir: Annotated[LocalPlace, Option(OUTPUTS, default=_RUN_DIRS)] = NOTHING
+    run_dir: Annotated[LocalPlace, Option(OUTPUTS, default=_RUN_DIRS, metavar="DIR")] = NOTHING
     """Directory for the run's settings, log and report."""
-    layout: Annotated[Layout, Option(OUTPUTS)] = "app"
+    layout: Annotated[Layout, Option(ADVANCED)] = "app"
     """File names of the Lightning Pose app or of the Pose-app."""
     report: Annotated[Flag, Option(OUTPUTS, ("--report/--no-report",))] = True
     """Write a report: report.html in the run directory."""
     overwrite: Annotated[Flag, Option(OUTPUTS)] = False
     """Redo finished outputs."""
 
-    views: Annotated[Names, Option(VIEWS)] = EMPTY
+    views: Annotated[Names, Option(INPUTS)] = EMPTY
     """Camera views, as in top,side: videos whose names differ only in this part belong to one
     recording."""
-    sessions: Annotated[LocalPlace, Option(VIEWS)] = NOTHING
+    sessions: Annotated[LocalPlace, Option(INPUTS, metavar="FILE")] = NOTHING
     """CSV that lists the recordings: a column session, and one column per view."""
-    calibration: Annotated[LocalPlace, Option(VIEWS)] = NOTHING
+    calibration: Annotated[LocalPlace, Option(EKS, metavar="FILE")] = NOTHING
     """Anipose calibration of the cameras (calibration.toml), for 3-D keypoints."""
+    allow_unsafe_checkpoint: Annotated[Flag, Option(ADVANCED, networks=True)] = False
+    """Load checkpoints that need full unpickling, which can run any code: only for files that you
+    trust."""
+
+    device: Annotated[Device, Option(COMPUTING, networks=True)] = "auto"
+    """Where networks run; auto uses a GPU if there is one."""
+    gpus: Annotated[Count | None, Option(COMPUTING, default="all", networks=True)] = None
+    """Number of GPUs to use."""
+    workers_per_gpu: Annotated[Count, Option(ADVANCED, networks=True)] = 1
+    """Worker processes that share a GPU."""
+    address: Annotated[str | None, _ADDRESS, Option(CLUSTER, default="local")] = None
+    """Ray cluster to join; auto is the one on this machine, and local starts one for this run."""
+    cpus: Annotated[Count | None, Option(COMPUTING, default="all")] = None
+    """Number of CPU cores to use, of those available to this process."""
+    inline: Annotated[Flag, Option(COMPUTING)] = False
+    """Run everything in this process, without Ray."""
+    stall_timeout_s: Annotated[Seconds, Option(CLUSTER, ("--stall-timeout",))] = 600.0
+    """Stop a task after this time without progress, and try it on another worker."""
+    scratch_dir: Annotated[
+        LocalPlace, Option(CLUSTER, default="temporary directory", metavar="DIR")
+    ] = NOTHING
+    """Local directory for copies of videos that come from a URL."""
+    scratch_gb: Annotated[Gigabytes | None, Option(CLUSTER, default="free space")] = None
+    """Most space that these copies may take on each machine."""
     shard: Annotated[
         Takes[tuple[int, int] | None, str | tuple[int, int] | None],
         BeforeValidator(_fraction),
         Allowed("I/N, with I from 0 to N − 1", "I/N"),
-        Option(VIEWS),
+        WithJsonSchema({"type": ["string", "array", "null"], "items": {"type": "integer"}}),
+        Option(CLUSTER),
     ] = NOTHING
     """Process only part I of N of the recordings, counted from 0."""
-
-    allow_unsafe_checkpoint: Annotated[Flag, Option(MODELS)] = False
-    """Load checkpoints that need full unpickling, which can run any code: only for files that you
-    trust."""
-
-    device: Annotated[Device, Option(GPUS)] = "auto"
-    """Where networks run; auto uses a GPU if there is one."""
-    gpus: Annotated[Count | None, Option(GPUS, default="all")] = None
-    """Number of GPUs to use."""
-    workers_per_gpu: Annotated[Count, Option(GPUS)] = 1
-    """Worker processes that share a GPU."""
-    address: Annotated[str | None, _ADDRESS, Option(MACHINES, default="local")] = None
-    """Ray cluster to join: HOST:PORT, or auto for the one on this machine; local starts one for
-    this run."""
-    cpus: Annotated[Count | None, Option(MACHINES, default="all")] = None
-    """Number of CPU cores to use, of those available to this process."""
-    inline: Annotated[Flag, Option(MACHINES)] = False
-    """Run everything in this process, without Ray."""
-    stall_timeout_s: Annotated[Seconds, Option(MACHINES, ("--stall-timeout",))] = 600.0
-    """Stop a task after this time without progress, and try it on another worker."""
-    scratch_dir: Annotated[LocalPlace, Option(MACHINES, default="temporary directory")] = NOTHING
-    """Local directory for copies of videos that come from a URL."""
-    scratch_gb: Annotated[Gigabytes | None, Option(MACHINES, default="free space")] = None
-    """Most space that these copies may take on each machine."""
     eks_options: Annotated[Takes[EksOptions, EksOptions | Mapping[str, Any]], _SECTION] = _AS_EKS
     """How EKS smooths."""
 
@@ -135,28 +138,73 @@ class Settings(Checked):
         """Whether CPU workers encode on GPUs, and so must see them."""
         return False
 
+    @classmethod
+    def from_file(cls, path: str | Path, overrides: Mapping[str, Any] | None = None) -> Self:
+        """A config from a file, as `files.read_settings` reads it; `overrides` win over the file.
+
+        Raises:
+            UsageError: the file can't be read, or a value is missing or makes no sense.
+        """
+        values, given = read_settings(path, cls), dict(overrides or {})
+        required = {name: () for name, field in cls.model_fields.items() if field.is_required()}
+        merged = {**required, **values, **given}
+        if isinstance(values.get("eks_options"), dict) and "eks_options" in given:
+            merged["eks_options"] = {**values["eks_options"], **given["eks_options"]}
+        overridden: set[tuple[int | str, ...]] = {(name,) for name in given}
+        overridden |= {("eks_options", name) for name in given.get("eks_options", ())}
+
+        def name_of(field: FieldPath) -> str:
+            return option_name(cls, field) if field in overridden else ".".join(field)
+
+        try:
+            return cls(**merged)
+        except UsageError as refusal:
+            error = refusal.__cause__
+            if not isinstance(error, ValidationError):
+                raise
+            refused = cls.refusal(error, merged, name_of)
+            places = {item["loc"][:2] for item in error.errors(include_url=False)}
+            if not places <= {(), *overridden}:
+                refused.path = str(path)
+            raise refused from None
+
+
+def options_in_order(config: type[Settings]) -> list[tuple[FieldPath, FieldInfo, Option]]:
+    """All options of a config, by their panels; the settings of the command itself come first,
+    except where the common ones are better known."""
+    common = set(Settings.model_fields) - set(config.__annotations__)
+    found = sorted(
+        options_of(config), key=lambda o: (o[0][0] in common) != (o[2].panel == COMPUTING)
+    )
+    return sorted(found, key=lambda option: PANELS.index(option[2].panel))
+
 
 class RunConfig(Settings):
     """What to run: models × videos, what to make of them, where, and on what."""
 
     predicts = True
 
-    videos: Annotated[Texts, Option("", ("videos",))] = EMPTY
+    videos: Annotated[Texts, Option(INPUTS, ("videos",), values="videos")] = EMPTY
     """Video files, directories, globs or URLs."""
-    models: Annotated[Texts, Option(MODELS, ("--model", "-m"), repeat=True)]
+    models: Annotated[
+        Texts,
+        Option(INPUTS, ("--model", "-m"), repeat=True, metavar="DIR", values="models"),
+    ]
     """Directory or URL of a trained model; give each member of an ensemble."""
-    data_dir: Annotated[LocalPlace, Option(MODELS)] = NOTHING
+    data_dir: Annotated[LocalPlace, Option(INPUTS, metavar="DIR")] = NOTHING
     """Directory of the training data, which PCA metrics need, if it has moved since training."""
     overrides: Annotated[
         Takes[tuple[str, ...], str | Iterable[str]],
         ONE_OR_MANY,
         Allowed("key=value, or a list of them", "KEY=VALUE"),
-        Option(MODELS, ("--override",), repeat=True),
+        ONE_OR_MANY_SCHEMA,
+        Option(ADVANCED, ("--override",), repeat=True),
     ] = EMPTY
     """Change an entry of the models' configs."""
 
     output_dir: Annotated[
-        Place, Option(OUTPUTS, ("--output-dir", "-o"), default="the model directories")
+        Place,
+        Option(OUTPUTS, ("--output-dir", "-o"), "the model directories", metavar="DIR"),
     ] = NOTHING
     """Directory or URL for all outputs."""
     metrics: Annotated[Flag, Option(OUTPUTS, ("--metrics/--no-metrics",))] = True
@@ -164,6 +212,7 @@ class RunConfig(Settings):
     label: Annotated[
         Takes[tuple[LabelKind, ...], LabelKind | Iterable[LabelKind]],
         ONE_OR_MANY,
+        one_or_many({"enum": list(get_args(LabelKind))}),
         Option(OUTPUTS, repeat=True),
     ] = EMPTY
     """Labelled videos. full: the whole video with its predictions drawn; snippet: the 30 s with
@@ -173,9 +222,9 @@ class RunConfig(Settings):
     the smoothed predictions where there are any."""
     legend: Annotated[Flag, Option(OUTPUTS, ("--legend/--no-legend",))] = True
     """Show the names of the keypoints beside the picture in labelled videos."""
-    skeleton: Annotated[LocalPlace, Option(OUTPUTS, default="data.skeleton in the config")] = (
-        NOTHING
-    )
+    skeleton: Annotated[
+        LocalPlace, Option(OUTPUTS, default="data.skeleton in the config", metavar="FILE")
+    ] = NOTHING
     """Draw lines between keypoints in labelled videos: a YAML file with a list of pairs named
     skeleton, such as DeepLabCut's config.yaml."""
     trail: Annotated[Trail, Option(OUTPUTS)] = 0
@@ -183,9 +232,9 @@ class RunConfig(Settings):
     colors: Annotated[Colors, Option(OUTPUTS)] = "keypoint"
     """Colours in labelled videos. keypoint: colours that colour-blind people can tell apart, the
     same for a keypoint in every video; colormap: those of eval.colormap in the model's config."""
-    eks: Annotated[Flag, Option(OUTPUTS, ("--eks/--no-eks",))] = False
+    eks: Annotated[Flag, Option(EKS, ("--eks/--no-eks",))] = False
     """Smooth the ensemble of all models with EKS."""
-    timestamps: Annotated[Flag, Option(OUTPUTS)] = False
+    timestamps: Annotated[Flag, Option(ADVANCED)] = False
     """Write the time and status of each frame for every video, not only for damaged ones."""
     formats: Annotated[
         Takes[tuple[FormatName, ...], FormatName | Iterable[FormatName]],
@@ -194,30 +243,30 @@ class RunConfig(Settings):
     ] = EMPTY
     """Write tables in this format too, beside the CSV: parquet, h5 (DeepLabCut), nwb, slp (SLEAP)
     or coco."""
-    strict: Annotated[Flag, Option(OUTPUTS)] = False
+    strict: Annotated[Flag, Option(ADVANCED)] = False
     """Fail a video that has suspect, corrupt or missing frames."""
     snippet_s: Seconds = 30.0
     """Length of a snippet in seconds."""
     worst_s: Seconds = 2.0
     """Length of a clip of a worst moment in seconds."""
 
-    recursive: Annotated[Flag, Option(VIEWS)] = False
+    recursive: Annotated[Flag, Option(INPUTS)] = False
     """Look for videos in subdirectories too."""
-    bbox_dir: Annotated[LocalPlace, Option(VIEWS)] = NOTHING
+    bbox_dir: Annotated[LocalPlace, Option(INPUTS, metavar="DIR")] = NOTHING
     """Directory with a bounding box for each frame of a video, in <video>_bbox.csv; networks see
     only that part of the frame."""
 
-    precision: Annotated[Precision, Option(_SPEED)] = "auto"
+    precision: Annotated[Precision, Option(COMPUTING)] = "auto"
     """Precision of the networks' computations."""
-    runtime: Annotated[Runtime, Option(_SPEED)] = "torch"
+    runtime: Annotated[Runtime, Option(COMPUTING)] = "torch"
     """What runs the networks; onnx and tensorrt need models exported by litpose export."""
-    batch_size: Annotated[Count | None, Option(_SPEED, default="chosen")] = None
+    batch_size: Annotated[Count | None, Option(COMPUTING, default="chosen")] = None
     """Frames per batch."""
-    decoder: Annotated[Literal["cpu", "nvdec"], Option(_SPEED)] = "cpu"
+    decoder: Annotated[Literal["cpu", "nvdec"], Option(ADVANCED)] = "cpu"
     """What decodes videos for the networks; nvdec, a GPU's decoder, is experimental."""
-    encoder: Annotated[Literal["x264", "nvenc"], Option(_SPEED)] = "x264"
+    encoder: Annotated[Literal["x264", "nvenc"], Option(ADVANCED)] = "x264"
     """What encodes labelled videos; nvenc, a GPU's encoder, is not yet tested on a GPU."""
-    chunk_frames: Annotated[Count, Option(_SPEED)] = 50_000
+    chunk_frames: Annotated[Count, Option(ADVANCED)] = 50_000
     """Longest range of frames in one GPU task."""
 
     @property
@@ -257,35 +306,6 @@ class RunConfig(Settings):
             raise ValueError("--runtime tensorrt needs a GPU and can't be used with --device cpu")
         return self
 
-    @classmethod
-    def from_yaml(cls, path: str | Path, overrides: Mapping[str, Any] | None = None) -> RunConfig:
-        """A RunConfig from a YAML file of the same names; `overrides` win over the file.
-
-        Raises:
-            UsageError: the file can't be read, or a value is missing or makes no sense.
-        """
-        values, given = read_yaml(path), dict(overrides or {})
-        merged = {"models": (), **values, **given}
-        if isinstance(values.get("eks_options"), dict) and "eks_options" in given:
-            merged["eks_options"] = {**values["eks_options"], **given["eks_options"]}
-        overridden: set[tuple[int | str, ...]] = {(name,) for name in given}
-        overridden |= {("eks_options", name) for name in given.get("eks_options", ())}
-
-        def name_of(field: FieldPath) -> str:
-            return option_name(cls, field) if field in overridden else ".".join(field)
-
-        try:
-            return cls(**merged)
-        except UsageError as refusal:
-            error = refusal.__cause__
-            if not isinstance(error, ValidationError):
-                raise
-            refused = cls.refusal(error, merged, name_of)
-            places = {item["loc"][:2] for item in error.errors(include_url=False)}
-            if not places <= {(), *overridden}:
-                refused.path = str(path)
-            raise refused from None
-
 
 class SmoothConfig(Settings):
     """What to smooth: existing tables of predictions."""
@@ -293,12 +313,14 @@ class SmoothConfig(Settings):
     predicts = False
     command = "smooth"
 
-    tables: Annotated[Texts, Option("", ("tables",))]
+    tables: Annotated[Texts, Option(INPUTS, ("tables",))]
     """Tables of Lightning Pose, DeepLabCut or SLEAP (CSV, HDF5), directories of them, model
     directories, or globs."""
-    eks_dir: Annotated[Place, Option(OUTPUTS, ("--output-dir", "-o", "--eks-dir"))] = NOTHING
+    eks_dir: Annotated[
+        Place, Option(OUTPUTS, ("--output-dir", "-o", "--eks-dir"), metavar="DIR")
+    ] = NOTHING
     """Directory or URL for the smoothed tables."""
-    members: Annotated[Flag, Option(VIEWS)] = False
+    members: Annotated[Flag, Option(INPUTS)] = False
     """Treat all tables as members of one ensemble on the same video, whatever their names."""
 
     @model_validator(mode="after")
@@ -316,16 +338,3 @@ class SmoothConfig(Settings):
     def root(self) -> AnyPath:
         assert self.eks_dir is not None, "checked by `_complete`"
         return self.eks_dir
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The mapping in a `run.yaml`, with the names of `RunConfig`.
-
-    Raises:
-        UsageError: the file can't be read, is no YAML, or holds no mapping.
-    """
-    content = load_yaml(Path(path))
-    if not isinstance(content, dict):
-        hint = "Write one `name: value` per line, with the names of the command line's options."
-        raise UsageError("holds no settings", path=path, hint=hint)
-    return fields_of(RunConfig, content, path)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 from raypose.config.schemas import Allowed
 from raypose.storage import AnyPath, as_path, local_path
@@ -103,42 +103,59 @@ def distinct(names: Sequence[str]) -> Sequence[str]:
     return names
 
 
+def one_or_many(item: dict[str, Any]) -> WithJsonSchema:
+    """What a JSON schema says of one value or a list of them."""
+    return WithJsonSchema({"anyOf": [item, {"type": "array", "items": item}]})
+
+
 def _at_least(least: int) -> Allowed:
-    return Allowed(f"a whole number of at least {least}", "INTEGER")
+    return Allowed(f"a whole number of at least {least}", "N")
 
 
 # Workers may run in another directory than the one that a path was written in: all are absolute.
 _WRITTEN = PlainSerializer(lambda path: None if path is None else str(path))
 _PATH = Allowed("a path", "PATH")
+_PATH_SCHEMA = WithJsonSchema({"type": ["string", "null"]})
 Place = Annotated[
-    Takes[AnyPath | None, StrPath | AnyPath | None], BeforeValidator(_path), _WRITTEN, _PATH
+    Takes[AnyPath | None, StrPath | AnyPath | None],
+    BeforeValidator(_path),
+    _WRITTEN,
+    _PATH,
+    _PATH_SCHEMA,
 ]
 LocalPlace = Annotated[
-    Takes[Path | None, StrPath | None], BeforeValidator(_local_path), _WRITTEN, _PATH
+    Takes[Path | None, StrPath | None], BeforeValidator(_local_path), _WRITTEN, _PATH, _PATH_SCHEMA
 ]
 
 Flag = Annotated[bool, Allowed("true or false")]
 ONE_OR_MANY = BeforeValidator(_texts)
 _TEXTS = Allowed("text, or a list of texts")
-Texts = Annotated[Takes[tuple[str, ...], StrPath | Iterable[StrPath]], ONE_OR_MANY, _TEXTS]
+ONE_OR_MANY_SCHEMA = one_or_many({"type": "string"})
+Texts = Annotated[
+    Takes[tuple[str, ...], StrPath | Iterable[StrPath]], ONE_OR_MANY, _TEXTS, ONE_OR_MANY_SCHEMA
+]
 Names = Annotated[
     Takes[tuple[str, ...], str | Iterable[str]],
     BeforeValidator(split),
     AfterValidator(distinct),
     Allowed("names with commas between, or a list of names", "NAME,NAME"),
+    ONE_OR_MANY_SCHEMA,
 ]
 
-_Whole = Annotated[int, BeforeValidator(_no_bool)]
-_Number = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
-Count = Annotated[_Whole, Field(ge=1, le=_BILLION), _at_least(1)]
-AtLeastTwo = Annotated[_Whole, Field(ge=2, le=_BILLION), _at_least(2)]
-AtLeastThree = Annotated[_Whole, Field(ge=3, le=_BILLION), _at_least(3)]
-Frame = Annotated[_Whole, Field(ge=0, le=2**53)]
+_NO_BOOL = BeforeValidator(_no_bool)
+AtLeastZero = Annotated[int, Field(ge=0, le=_BILLION), _NO_BOOL, _at_least(0)]
+Count = Annotated[int, Field(ge=1, le=_BILLION), _NO_BOOL, _at_least(1)]
+AtLeastTwo = Annotated[int, Field(ge=2, le=_BILLION), _NO_BOOL, _at_least(2)]
+AtLeastThree = Annotated[int, Field(ge=3, le=_BILLION), _NO_BOOL, _at_least(3)]
+Frame = Annotated[int, Field(ge=0, le=2**53), _NO_BOOL]
 _TRAIL = Allowed("a number of frames from 0 to 1000", "FRAMES")
-Trail = Annotated[_Whole, Field(ge=0, le=1000), _TRAIL]
+Trail = Annotated[int, Field(ge=0, le=1000), _NO_BOOL, _TRAIL]
 _SECONDS = Allowed("a number of seconds above 0 and up to a day", "SECONDS")
-Seconds = Annotated[_Number, Field(gt=0, le=86_400), _SECONDS]
-Gigabytes = Annotated[_Number, Field(gt=0, le=_BILLION), Allowed("a number of GB above 0", "GB")]
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False), _NO_BOOL, _SECONDS]
+_DELAY = Allowed("a number of seconds from 0 to a day", "SECONDS")
+Delay = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False), _NO_BOOL, _DELAY]
+_GB = Allowed("a number of GB above 0", "GB")
+Gigabytes = Annotated[float, Field(gt=0, le=_BILLION, allow_inf_nan=False), _NO_BOOL, _GB]
 _PERCENT = Allowed("a percentage above 0 and up to 100", "PERCENT")
-Percentage = Annotated[_Number, Field(gt=0, le=100), _PERCENT]
-Positive = Annotated[_Number, Field(gt=0)]
+Percentage = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False), _NO_BOOL, _PERCENT]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), _NO_BOOL]

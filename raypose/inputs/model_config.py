@@ -7,12 +7,12 @@ every field that any module of raypose reads, and what is allowed; others may ho
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from raypose.config.schemas import field_at, only, quoted
+from raypose.config.schemas import did_you_mean, field_at, only, quoted
 from raypose.config.yaml_files import load_yaml
 from raypose.errors import ModelError, UsageError
 from raypose.inputs.references import ReferenceBoundError, resolve
@@ -210,8 +210,17 @@ def _apply_override(config: dict[str, Any], override: str) -> None:
         section = section.get(name) if isinstance(section, dict) else None
     if not isinstance(section, dict) or (names[-1] not in section and not adds):
         message = f"the override {override!r} names a key that the model's config does not have"
-        raise UsageError(message, hint=f"Check its spelling, or write +{override} to add it.")
+        guess = did_you_mean(key, _keys_of(config)) or "Check its spelling."
+        raise UsageError(message, hint=f"{guess} Write +{override} to add it.")
     section[names[-1]] = _with_text_keys(value)
+
+
+def _keys_of(section: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """All keys as an override names them: `model.backbone`."""
+    for name, value in section.items():
+        yield f"{prefix}{name}"
+        if isinstance(value, Mapping):
+            yield from _keys_of(value, f"{prefix}{name}.")
 
 
 def _check_keypoints(config: Config, path: AnyPath, overrides: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from raypose import storage
-from raypose.errors import ModelError
+from raypose.errors import ModelError, UsageError
 from raypose.inference.exports import find_export
 from raypose.inputs.model_config import MODEL_TYPES, Evaluation, read_config
 from raypose.inputs.skeleton import as_skeleton
@@ -47,10 +47,11 @@ def open_model(
         precision: which export; see `exports.find_export`.
 
     Raises:
-        ModelError: the directory, its config, its checkpoint or the export is missing, damaged
-            or ambiguous.
+        ModelError: its config is damaged, or its checkpoint or the export is missing, damaged or
+            ambiguous.
         StorageError: the store refuses to answer.
-        UsageError: an override is malformed or names a key that the config lacks.
+        UsageError: it is no model directory, or an override is malformed or names a key that the
+            config lacks.
     """
     path = as_path(directory)
     with storage.map_store_errors(path):
@@ -166,7 +167,7 @@ def _find_config(directory: AnyPath) -> AnyPath:
     else:
         message = "there is no config.yaml in this model directory"
         hint = "Give the directory that Lightning Pose made when it trained the model."
-    raise ModelError(message, path=directory, hint=hint)
+    raise UsageError(message, path=directory, hint=hint)
 
 
 def _checkpoints(folder: AnyPath) -> dict[int, list[AnyPath]]:

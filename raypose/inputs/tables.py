@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raypose.errors import RayposeError, UsageError
-from raypose.inputs.videos import SUFFIXES as VIDEO_SUFFIXES
+from raypose.inputs.suffixes import VIDEO_SUFFIXES
 from raypose.storage import local_path
 from raypose.storage.layout import METRICS
 from raypose.tables import TableLook, look_at_table

@@ -20,17 +20,12 @@ from raypose import storage
 from raypose.errors import Failure, RayposeError, StorageError, UsageError, VideoError
 from raypose.inputs.probe import probe
 from raypose.inputs.search import Search
+from raypose.inputs.suffixes import VIDEO_SUFFIXES
 from raypose.specs import VideoSpec
 from raypose.storage import AnyPath, as_path
 from raypose.storage.object_store import matching_objects
 from raypose.storage.records import RecordedFiles
 from raypose.worker.budget import usable_cores
-
-SUFFIXES = (
-    ".mp4", ".avi", ".mov", ".mkv", ".m4v", ".mpg", ".mpeg", ".webm", ".wmv", ".ts", ".mts",
-    ".m2ts",
-)  # fmt: skip
-"""Suffixes of files that are looked at in directories and globs."""
 
 _HEAD_BYTES = 4096
 
@@ -107,7 +102,7 @@ class _Finder:
         path = storage.local_path(argument)
         candidates = self._of_path(path, argument) if path else self._of_url(argument)
         if not candidates and len(self.search.broken) == n_broken and not self._may_lack:
-            hint = f"Give files, directories or globs of {', '.join(SUFFIXES)}"
+            hint = f"Give files, directories or globs of {', '.join(VIDEO_SUFFIXES)}"
             if not self._recursive:
                 hint += "; --recursive searches directories at all depths"
             raise UsageError("no video there", path=argument, hint=hint)
@@ -162,7 +157,7 @@ def _once(found: Sequence[FoundVideo]) -> tuple[list[FoundVideo], list[AnyPath]]
 
 
 def _has_video_suffix(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES)
+    return name.lower().endswith(VIDEO_SUFFIXES)
 
 
 def _looks_like_video(path: AnyPath, root: AnyPath) -> bool:

@@ -133,6 +133,8 @@ def read_label_file(path: Path) -> LabelFile:
     try:
         text = regular_files.read_file(path).decode("utf-8-sig")
         rows = list(csv.reader(io.StringIO(text, newline="")))
+        if len(rows) < 3:
+            raise LabelsError("no table of labels", path=path, hint=_OTHER_TABLE)
         coords = rows[2]
         x_columns = [i for i, coord in enumerate(coords) if coord == "x"]
         columns = [j for i in x_columns for j in (i, i + 1)]

@@ -31,12 +31,11 @@ _MOST_NAMED = 3
 def check_options(config: RunConfig) -> None:
     """Raises UsageError where options contradict each other or name what does not exist, or a
     package is missing."""
-    if config.data_dir is not None and not config.data_dir.is_dir():
-        raise UsageError(
-            "there is no such directory of training data",
-            path=config.data_dir,
-            hint="Check the path.",
-        )
+    directories = (("training data", config.data_dir), ("bounding boxes", config.bbox_dir))
+    for of, directory in directories:
+        if directory is not None and not directory.is_dir():
+            message = f"there is no such directory of {of}"
+            raise UsageError(message, path=directory, hint="Check the path.")
     formats_named(config.formats)
     options, defaults = config.eks_options, EksOptions()
     given = [

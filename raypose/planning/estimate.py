@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from raypose.config import RunConfig
-from raypose.errors import OutputError
+from raypose.errors import UsageError
 from raypose.inference.device import visible_gpus
 from raypose.planning.graph import plan_tasks
 from raypose.planning.model import Estimate, Plan
@@ -38,7 +38,7 @@ def estimate(plan: Plan) -> Estimate | None:
 def _from_log(plan: Plan) -> Estimate | None:
     try:
         runs = list(_runs(run_log.read_events(plan.run_dir)))
-    except OutputError:
+    except UsageError:
         return None  # nothing has run there yet
     if not runs:
         return None

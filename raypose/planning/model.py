@@ -211,6 +211,7 @@ class Plan:
         problems: errors and notes, in the order in which they were found.
         run_dir: where the run's log goes.
         estimate: how long it may take; None where that is unknown, and in a run.
+        n_broken_links: links to videos that do not exist, which are not among `videos`.
     """
 
     config: RunConfig | SmoothConfig
@@ -220,6 +221,7 @@ class Plan:
     problems: tuple[Problem, ...]
     run_dir: Path
     estimate: Estimate | None = None
+    n_broken_links: int = 0
 
     def __str__(self) -> str:
         from raypose.report.tables import print_plan
@@ -250,6 +252,17 @@ class Plan:
     @property
     def n_pending_videos(self) -> int:
         return sum(len(recording.videos) for recording in self.pending)
+
+    @property
+    def n_given(self) -> int:
+        """Videos that the arguments stand for, those that can't be processed included."""
+        return max(len(self.videos), self.n_videos) + self.n_broken_links
+
+    @property
+    def n_unreadable(self) -> int:
+        """Videos that can't be read, and broken links."""
+        unusable = sum(isinstance(video, Unusable) for video in self.videos)
+        return unusable + self.n_broken_links
 
     @property
     def outputs(self) -> Iterator[OutputPlan]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -77,9 +78,18 @@ def plan_run(config: RunConfig, *, run_dir: Path, only: Collection[str] | None =
         ),
         *clashes,
     )
+    told = {problem.subject for problem in found_problems}
+    n_links = sum(os.path.islink(e.path) and e.path in told for e in files.broken)
     plan = Plan(config, models, tuple(videos), tuple(usable), problems, run_dir)
     more = (*device_problems(plan, config), *disk_problems(plan))
-    return replace(plan, problems=(*problems, *more))
+    return replace(plan, problems=(*problems, *more), n_broken_links=n_links)
+
+
+def check_run(config: RunConfig) -> None:
+    """Raises as `plan_run` where no run makes sense, whatever its videos are."""
+    config = with_members(config)
+    check_options(config)
+    check_models(_open_models(config), config)
 
 
 def _open_models(config: RunConfig) -> tuple[ModelSpec, ...]:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from raypose.report.names import ShortNames, worker_labels
 from raypose.report.tally import Tally
-from raypose.report.terminal import print_problems, sentence
+from raypose.report.terminal import print_problems, sentence, without_some
 from raypose.specs import Progress
 from raypose.steps import Summary, Task
 
@@ -32,13 +32,23 @@ class RunDisplay:
         self._names = ShortNames()
         self._tally = Tally(clock)
         self._told: set[str] = set()
+        self.told_failures: set[tuple[str, str]] = set()
+        """Path and message of the failures that it has printed."""
 
     def planning(self) -> None:
         """Nothing is said of what takes a moment."""
 
+    def waiting(self, what: str) -> None:
+        """Each display says it in its own way."""
+        raise NotImplementedError
+
     def planned(self, plan: Plan) -> None:
         self._names = ShortNames.of(plan)
         print_problems(self._console, plan.problems, self._names)
+        if not plan.done:
+            n_pending, n_given = plan.n_pending_videos, plan.n_given
+            self._console.print(f"{n_pending:,} of {n_given:,} videos to do{without_some(plan)}")
+        self.told_failures |= {(p.subject, p.message) for p in plan.problems if p.fatal}
 
     def started(self, description: str, tasks: Sequence[Task]) -> None:
         self._tally = Tally(self._clock)
@@ -54,6 +64,7 @@ class RunDisplay:
             if not failure.skipped:
                 what = self._names.sentence(failure, task.step.name, task.subject)
                 self._console.print(sentence("failed", "red", what))
+                self.told_failures.add((failure.path, failure.message))
         for warning in summary.warnings:
             # The end table counts the others of the same words.
             if warning not in self._told:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -14,9 +13,6 @@ from raypose.report.terminal import duration
 from raypose.specs import Progress
 from raypose.steps import Summary, Task
 from raypose.text import markup
-
-if TYPE_CHECKING:
-    from raypose.planning import Plan
 
 _EVERY_S = 60.0
 _MOST_RUNNING = 4
@@ -34,11 +30,6 @@ class PlainDisplay(RunDisplay):
         if what != self._waits_for:
             self._waits_for = what
             self._console.print(markup(what))
-
-    def planned(self, plan: Plan) -> None:
-        super().planned(plan)
-        if not plan.done:
-            self._console.print(f"{plan.n_pending_videos} of {plan.n_videos} videos to do")
 
     def started(self, description: str, tasks: Sequence[Task]) -> None:
         super().started(description, tasks)

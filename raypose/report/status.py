@@ -201,7 +201,7 @@ class RunStatus:
 
 
 def read_status(run_dir: Path, *, now: float | None = None) -> RunStatus:
-    """The status of the latest run in a run directory; an OutputError if it is none.
+    """The status of the latest run in a run directory; a UsageError if it is none.
 
     `run_dir` is the directory with `events.jsonl`, or the `-o` that it lies in. `now` is in
     seconds since the epoch; the present where None.

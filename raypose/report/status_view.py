@@ -93,7 +93,7 @@ def follow_status(
     """Show how far a run is until it is over: drawn anew on a terminal, else a line per minute.
 
     Raises:
-        OutputError: it is not the directory of a run.
+        UsageError: it is not the directory of a run.
     """
     status, told = read_status(run_dir), float("-inf")
     on_terminal = console.is_terminal and not console.is_jupyter

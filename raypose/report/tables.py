@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -13,7 +14,7 @@ from rich.table import Column, Table
 from raypose import storage
 from raypose.report.folding import Folded
 from raypose.report.names import ShortNames
-from raypose.report.terminal import duration, print_problems, sentence
+from raypose.report.terminal import duration, print_problems, sentence, without_some
 from raypose.steps import STEPS, Smooth
 from raypose.storage import as_path
 from raypose.text import data_size, markup, shown
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _MOST_ROWS = 40
 _WIDE = 110  # columns; a narrower terminal shows less about each video
 _MOST_NAMED = 3
+_MOST_FAILED = 20
 _PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 # When it is worth telling that GPUs waited: in a run that took this long, for this share of it.
 _LONG_S, _MUCH = 60.0, 0.3
@@ -92,13 +94,15 @@ def _standing(output: OutputPlan) -> tuple[str, str]:
 
 def _print_totals(console: Console, plan: Plan) -> None:
     if plan.done:
-        finished = f"Everything is finished already ({_count(plan.n_videos, 'video')})."
-        console.print(finished if plan.n_videos else "Nothing can be done.")
+        finished = f"{_count(plan.n_videos, 'video')}){without_some(plan)}"
+        done = f"Everything is finished already ({finished}."
+        console.print(done if plan.n_videos else f"Nothing can be done{without_some(plan)}.")
         return
     frames = plan.frames_to_predict
     steps = Counter(step.title for step in plan.missing)
     parts = ", ".join(f"{n} × {title}" for title, n in steps.items())
-    console.print(f"To do for {plan.n_pending_videos} of {plan.n_videos} videos: {parts}.")
+    to_do = f"{plan.n_pending_videos:,} of {plan.n_given:,} videos{without_some(plan)}"
+    console.print(f"To do for {to_do}: {parts}.")
     if frames:
         console.print(f"{frames:,} frames to predict, counted once a model.")
     if plan.estimate is not None:
@@ -113,8 +117,13 @@ def _print_totals(console: Console, plan: Plan) -> None:
         console.print(f"Labelled videos and snippets may take about {size}{room}.")
 
 
-def print_result(console: Console, result: RunResult) -> None:
-    """The files made and their folders; failures, damage and notes; what it took."""
+def print_result(
+    console: Console, result: RunResult, told: Collection[tuple[str, str]] = ()
+) -> None:
+    """The files made and their folders; failures, damage and notes; what it took.
+
+    Of failures that are `told` already, by path and message, only the names are printed.
+    """
     plan, names = result.plan, ShortNames.of(result.plan)
     if any(result.made.values()):
         console.print(_made_table(result, names))
@@ -122,8 +131,7 @@ def print_result(console: Console, result: RunResult) -> None:
         console.print(_damaged_table(result, names))
     _print_notes(console, result, names)
     print_problems(console, [p for p in plan.problems if p.lasting], names)
-    for failure in result.failures:
-        console.print(sentence("failed", "red", names.sentence(failure)))
+    _print_failures(console, result, names, told)
     if result.skipped:
         steps = _count(result.skipped, "later step")
         console.print(f"Because of these, {steps} could not run.")
@@ -132,11 +140,13 @@ def print_result(console: Console, result: RunResult) -> None:
     if result.nothing_to_do:
         if plan.n_videos:
             n = _count(plan.n_videos, "video")
-            console.print(f"Nothing to do: all outputs of {n} exist and are verified.{computed}")
+            done = f"all outputs of {n} exist and are verified{without_some(plan)}"
+            console.print(f"Nothing to do: {done}.{computed}")
         return
     n_made = sum(len(paths) for paths in result.made.values())
     speed = f", {result.n_frames:,} frames predicted" if result.n_frames else ""
-    took = f"{_count(n_made, 'file')} in {duration(result.seconds)}{speed}.{computed}"
+    of = f"{plan.n_pending_videos:,} of {_count(plan.n_given, 'video')}{without_some(plan)}"
+    took = f"{of}: {_count(n_made, 'file')} in {duration(result.seconds)}{speed}.{computed}"
     console.print(Folded(f"{took} Log: {shown(names.from_here(str(result.run_dir)))}"))
     if result.report is not None:
         report = shown(names.from_here(str(result.report)))
@@ -148,6 +158,24 @@ def print_result(console: Console, result: RunResult) -> None:
             "GPU; with --workers-per-gpu 2 two workers share it."
         )
         console.print(sentence("note", "yellow", waited))
+
+
+def _print_failures(
+    console: Console, result: RunResult, names: ShortNames, told: Collection[tuple[str, str]]
+) -> None:
+    """Each failure in a sentence, or its name where the sentence stands above."""
+    above = []
+    for failure in result.failures:
+        if (failure.path, failure.message) not in told:
+            console.print(sentence("failed", "red", names.sentence(failure)))
+        elif failure.step == "plan":
+            above.append(names.path(failure.path))
+        else:
+            above.append(f"{failure.step} {names.subject(failure.subject)}")
+    if above:
+        more = len(above) - _MOST_FAILED
+        listed = ", ".join(above[:_MOST_FAILED]) + (f" and {more} more" if more > 0 else "")
+        console.print(sentence("failed", "red", f"{listed} (reasons above)"))
 
 
 def _print_notes(console: Console, result: RunResult, names: ShortNames) -> None:

@@ -18,9 +18,9 @@ from raypose.report.folding import Folded
 from raypose.text import shown
 
 if TYPE_CHECKING:
-    from raypose.planning import Problem
+    from raypose.planning import Plan, Problem
+    from raypose.report.display import RunDisplay
     from raypose.report.names import ShortNames
-    from raypose.results import Display
 
 _WIDTH = 160
 _HTML = (
@@ -50,7 +50,7 @@ def as_html(print_to: Callable[[Console], None]) -> str:
     return console.export_html(inline_styles=True, code_format=_HTML)
 
 
-def live_display(console: Console) -> Display:
+def live_display(console: Console) -> RunDisplay:
     """Bars on a terminal; lines in a file and in a notebook."""
     from raypose.report.live import LiveDisplay
     from raypose.report.plain import PlainDisplay
@@ -68,6 +68,14 @@ def print_problems(
         subject = problem.subject if names is None else names.path(problem.subject)
         word, style = ("error", "red") if problem.fatal else ("note", "yellow")
         console.print(sentence(word, style, f"{subject}: {problem.message}{hint}"))
+
+
+def without_some(plan: Plan) -> str:
+    """Which of the given videos a plan leaves out: ` (3 can't be read)`; empty where none."""
+    others = plan.n_given - plan.n_videos - plan.n_unreadable
+    counted = ((plan.n_unreadable, "can't be read"), (others, "left out"))
+    parts = ", ".join(f"{n:,} {why}" for n, why in counted if n > 0)
+    return f" ({parts})" if parts else ""
 
 
 def sentence(word: str, style: str, text: str) -> Folded:

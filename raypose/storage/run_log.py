@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from raypose.errors import OutputError, from_os_error
+from raypose.errors import OutputError, UsageError, from_os_error
 from raypose.storage import regular_files
 from raypose.storage.files import write_text
 from raypose.text import json_text
@@ -128,7 +128,7 @@ def read_events(
     """The events of a run; `on_unreadable` is called with each whole line that is none.
 
     Raises:
-        OutputError: it is not the directory of a run.
+        UsageError: it is not the directory of a run.
     """
     try:
         with regular_files.open_file(directory / _EVENTS) as file:
@@ -139,8 +139,8 @@ def read_events(
                 elif on_unreadable is not None and line.endswith(b"\n") and line.strip():
                     on_unreadable(line)
     except OSError as error:
-        hint = "Give the -o or the --run-dir of the run."
-        raise OutputError("is not the directory of a run", path=directory, hint=hint) from error
+        hint = "Give the directory of a run's outputs (-o), or its run directory."
+        raise UsageError("holds no run of raypose", path=directory, hint=hint) from error
 
 
 def _event_in(line: bytes) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from raypose.errors import OutputError
+from raypose.errors import UsageError
 from raypose.storage.run_log import read_description, read_events
 
 _MUCH = 0.3  # the share of the time from which something limits a run
@@ -122,7 +122,7 @@ def read_run(run_dir: Path) -> RunFacts:
                 facts = RunFacts(facts.description, began=event["time"])
                 facts.problems, facts.notes = problems, list(notes)
             _take(event, facts)
-    except OutputError:
+    except UsageError:
         pass  # no log: a report of the tables alone
     return facts
 

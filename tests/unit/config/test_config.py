@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from upath import UPath
 
-from raypose.config import EksOptions, RunConfig, read_yaml
+from raypose.config import EksOptions, RunConfig, read_settings
 from raypose.errors import UsageError
 
 
@@ -221,7 +221,7 @@ def test_yaml_with_the_names_of_the_command_line(tmp_path: Path) -> None:
         "videos: [a.mp4, b.mp4]\nmodel: [m1, m2]\neks: true\neks-dir: /e\nlabel: full\n"
         "override: model.backbone=resnet50\neks-options: {avg_mode: mean}\n",
     )
-    config = RunConfig.from_yaml(path)
+    config = RunConfig.from_file(path)
     assert config.videos == ("a.mp4", "b.mp4")
     assert config.models == ("m1", "m2")
     assert config.eks_dir == Path("/e")
@@ -232,22 +232,22 @@ def test_yaml_with_the_names_of_the_command_line(tmp_path: Path) -> None:
 
 def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
     path = write(tmp_path / "run.yaml", "videos: a.mp4\nmodels: m\nmetrics: true\ngpus: 4\n")
-    config = RunConfig.from_yaml(path, {"metrics": False, "gpus": 1})
+    config = RunConfig.from_file(path, {"metrics": False, "gpus": 1})
     assert (config.metrics, config.gpus, config.videos) == (False, 1, ("a.mp4",))
 
 
 def test_what_the_command_line_got_wrong_is_not_the_files_fault(tmp_path: Path) -> None:
     path = write(tmp_path / "run.yaml", "videos: a.mp4\nmodels: m\neks_options: {avg_mode: x}\n")
     with pytest.raises(UsageError) as caught:
-        RunConfig.from_yaml(path, {"gpus": 0})
+        RunConfig.from_file(path, {"gpus": 0})
     assert "--gpus is 0" in caught.value.message
     assert "eks_options.avg_mode is 'x'" in caught.value.message
     assert caught.value.path == str(path)
     path.write_text("videos: a.mp4\nmodels: m\neks_options: {avg_mode: mean}\n")
     with pytest.raises(UsageError, match=r"^--gpus is 0"):
-        RunConfig.from_yaml(path, {"gpus": 0})
+        RunConfig.from_file(path, {"gpus": 0})
     with pytest.raises(UsageError, match=r"^--smooth-param is '-1'"):
-        RunConfig.from_yaml(path, {"eks_options": {"smooth_param": "-1"}})
+        RunConfig.from_file(path, {"eks_options": {"smooth_param": "-1"}})
 
 
 def test_options_of_the_smoother_by_the_command_lines_names(tmp_path: Path) -> None:
@@ -256,7 +256,7 @@ def test_options_of_the_smoother_by_the_command_lines_names(tmp_path: Path) -> N
         "videos: a.mp4\nmodels: m\neks-mode: singlecam\nsmooth-param: nose=2\nblock: [nose,paw]\n"
         "eks_options: {avg-mode: mean}\n",
     )
-    options = RunConfig.from_yaml(path).eks_options
+    options = RunConfig.from_file(path).eks_options
     assert (options.mode, options.avg_mode) == ("singlecam", "mean")
     assert options.smooth_param == {"nose": 2}
     assert options.blocks == (("nose",), ("paw",))
@@ -293,7 +293,7 @@ def test_any_file_is_a_config_or_one_sentence(content: bytes) -> None:
         path = Path(folder) / "run.yaml"
         path.write_bytes(content)
         try:
-            config = RunConfig.from_yaml(path)
+            config = RunConfig.from_file(path)
         except UsageError as error:
             assert "\n" not in str(error)
             assert "Input should" not in str(error)
@@ -308,7 +308,7 @@ def test_a_config_survives_its_own_yaml(tmp_path: Path) -> None:
 
     config = build(label=("snippet",), output_dir=tmp_path / "o", snippet_s=12.5)
     path = write(tmp_path / "run.yaml", yaml.safe_dump(config.model_dump(mode="json")))
-    assert RunConfig.from_yaml(path) == config
+    assert RunConfig.from_file(path) == config
 
 
 @pytest.mark.parametrize(
@@ -318,7 +318,7 @@ def test_a_config_survives_its_own_yaml(tmp_path: Path) -> None:
         (b"- a\n- b\n", "no settings"),
         (b"videos: [a\nmodels: }", "is no valid YAML"),
         (b"\xff\xfe\x00v", "is no valid YAML"),
-        (b"videos: a.mp4\nmodels: m\nmodle: n\n", "no setting 'modle'. Did you mean models?"),
+        (b"videos: a.mp4\nmodels: m\nmodle: n\n", "no setting 'modle'. Did you mean model?"),
         (b"videos: a.mp4\n", "models: at least one is needed"),
         (b"videos: a.mp4\nmodels: m\noutput_dir: 5\n", "output_dir is 5, and must be a path"),
         (b"videos: a.mp4\nmodels: m\nblocks: 5\n", "there is no setting 'blocks'"),
@@ -338,7 +338,7 @@ def test_a_broken_file_is_named(tmp_path: Path, content: bytes, words: str) -> N
     path = tmp_path / "run.yaml"
     path.write_bytes(content)
     with pytest.raises(UsageError) as caught:
-        RunConfig.from_yaml(path)
+        RunConfig.from_file(path)
     assert words in str(caught.value)
     assert caught.value.path == str(path)
     assert "\n" not in str(caught.value)
@@ -346,7 +346,7 @@ def test_a_broken_file_is_named(tmp_path: Path, content: bytes, words: str) -> N
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no\.yaml.*No such file"):
-        read_yaml(tmp_path / "no.yaml")
+        read_settings(tmp_path / "no.yaml", RunConfig)
 
 
 def test_options_of_the_smoother_as_the_command_line_writes_them() -> None:
@@ -380,5 +380,5 @@ def test_options_of_the_smoother_as_the_command_line_writes_them() -> None:
 def test_options_of_the_smoother_in_a_file_are_kept_beside_those_given(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text("videos: v\nmodels: [a, b]\neks_options: {avg_mode: mean, mode: pupil}\n")
-    config = RunConfig.from_yaml(path, {"eks_options": {"mode": "singlecam"}})
+    config = RunConfig.from_file(path, {"eks_options": {"mode": "singlecam"}})
     assert (config.eks_options.avg_mode, config.eks_options.mode) == ("mean", "singlecam")

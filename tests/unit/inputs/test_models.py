@@ -185,13 +185,13 @@ def test_model_type_that_is_unknown(tmp_path: Path) -> None:
 
 
 def test_broken_directories(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="no such model directory"):
+    with pytest.raises(UsageError, match="no such model directory"):
         open_model(tmp_path / "nowhere")
     file = tmp_path / "file.ckpt"
     file.write_bytes(b"")
-    with pytest.raises(ModelError, match="a file, not a model directory"):
+    with pytest.raises(UsageError, match="a file, not a model directory"):
         open_model(file)
-    with pytest.raises(ModelError, match=r"no config\.yaml"):
+    with pytest.raises(UsageError, match=r"no config\.yaml"):
         open_model(tmp_path)
     with pytest.raises(ModelError, match="no checkpoint"):
         open_model(write(tmp_path / "bare", checkpoints=()))

@@ -148,7 +148,7 @@ class TestModels:
         assert shortest_names(["s3://one/m", "s3://two/m"]) == ["one_m", "two_m"]
 
     def test_none_there(self, store: Store) -> None:
-        with pytest.raises(ModelError, match="s3://lab/none: there is no such model directory"):
+        with pytest.raises(UsageError, match="s3://lab/none: there is no such model directory"):
             open_model("s3://lab/none")
 
     def test_without_a_checkpoint(self, store: Store, tmp_path: Path) -> None:

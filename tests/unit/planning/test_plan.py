@@ -332,7 +332,7 @@ class TestProblems:
 
     def test_a_model_that_is_none_stops_everything(self, project: Project) -> None:
         project.video()
-        with pytest.raises(ModelError):
+        with pytest.raises(UsageError):
             project.plan(models=(str(project.root),))
 
     def test_a_model_given_twice(self, project: Project) -> None:

@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from raypose.errors import OutputError
+from raypose.errors import UsageError
 from raypose.report.status import RunningTask, RunStatus, read_status
 from raypose.report.status_view import follow_status, print_status
 from raypose.storage import run_log
@@ -185,7 +185,7 @@ def test_it_is_told_in_words(log: run_log.RunLog) -> None:
 
 
 def test_no_run(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="not the directory of a run"):
+    with pytest.raises(UsageError, match="holds no run of raypose"):
         read_status(tmp_path)
 
 

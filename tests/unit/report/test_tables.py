@@ -157,6 +157,25 @@ class TestEnd:
         assert "0 files" in text
         assert "where" not in text, "there is no table of what was made"
 
+    def test_reasons_that_stand_above_are_not_said_again(self, project: Project) -> None:
+        project.video()
+        (project.videos / "empty.mp4").touch()
+        plan = project.plan()
+        (problem,) = plan.problems
+        late = [
+            Failure("label", "is full", "/o/x.mp4", subject="a · cam"),
+            Failure("report", "is broken", "/r.html", subject="report"),
+        ]
+        result = RunResult.of(plan)
+        result.failures += late
+        out, file = console()
+        print_result(out, result, {(problem.subject, problem.message), ("/o/x.mp4", "is full")})
+        text = file.getvalue()
+        assert f"failed {problem.subject}, label a · cam (reasons above)\n" in text
+        assert "is full" not in text and "is empty" not in text
+        assert text.count("failed report report: /r.html: is broken") == 1
+        assert "1 of 2 videos (1 can't be read): 0 files in " in text
+
     def test_nothing_to_do(self, project: Project) -> None:
         project.video()
         project.finish()

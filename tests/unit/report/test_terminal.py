@@ -114,7 +114,7 @@ def test_plain_lines(plan: Plan) -> None:
     text = file.getvalue()
     assert text.count("Starting Ray") == 1
     assert "empty.mp4: the file is empty" in text
-    assert "1 of 1 videos to do" in text
+    assert "1 of 2 videos to do (1 can't be read)" in text
     assert "Running on this process, on cpu: 2 tasks" in text
     share = terminal_share(71, predict, label)
     line = f"after 1 min 01 s: {share}, 0 of 2 tasks, about"

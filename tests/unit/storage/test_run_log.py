@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from raypose.errors import OutputError
+from raypose.errors import OutputError, UsageError
 from raypose.storage import run_log
 
 
@@ -67,7 +67,7 @@ def test_full_disk(tmp_path: Path) -> None:
 
 
 def test_what_is_no_run(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="not the directory of a run"):
+    with pytest.raises(UsageError, match="holds no run of raypose"):
         list(run_log.read_events(tmp_path))
 
 
@@ -75,5 +75,5 @@ def test_a_run_whose_log_is_a_pipe(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "events.jsonl")
     with pytest.raises(OutputError, match="a named pipe"):
         run_log.RunLog(tmp_path)
-    with pytest.raises(OutputError, match="not the directory of a run"):
+    with pytest.raises(UsageError, match="holds no run of raypose"):
         list(run_log.read_events(tmp_path))

@@ -15,14 +15,15 @@ from pathlib import Path
 import pytest
 import typer
 import yaml
-from typer.testing import CliRunner
 
 from raypose import cli
 from raypose.cli import pose_app
 from raypose.cli.pose_app import split_models
 from raypose.config import EksOptions, RunConfig, SmoothConfig, option_name
-from raypose.errors import ModelError
+from raypose.errors import UsageError
+from raypose.text import json_text
 from tests.projects import Project, fake_model
+from tests.unit.cli.commands import invoke
 
 HEAVY = (
     "pydantic",
@@ -35,23 +36,6 @@ HEAVY = (
     "matplotlib",
     "sklearn",
 )
-
-
-@pytest.fixture
-def project(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Project:
-    monkeypatch.setenv("RAYPOSE_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
-    monkeypatch.chdir(tmp_path)
-    return Project(tmp_path)
-
-
-def invoke(*arguments: str | Path) -> tuple[int, str]:
-    """Exit code and all output of a command; a traceback of any kind fails the test."""
-    result = CliRunner().invoke(cli.app, [str(a) for a in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.output
 
 
 def models(project: Project) -> list[str]:
@@ -124,10 +108,12 @@ class TestPlan:
     def test_a_fatal_problem_is_exit_code_1(self, project: Project) -> None:
         project.video()
         (project.videos / "empty.mp4").touch()
+        (project.videos / "link.mp4").symlink_to("gone.mp4")
         code, text = invoke("plan", project.videos, *models(project))
         assert code == 1
         assert "empty.mp4: the file is empty" in text
-        assert "1 of 1 videos" in text
+        assert "To do for 1 of 3 videos (2 can't be read): " in text
+        assert text.count("the file is empty") == 1
 
     @pytest.mark.parametrize("name", ["-x.mp4", "a b.mp4", 'it\'s "q".mp4', "naïve ☃ [1].mp4"])
     def test_odd_names(self, project: Project, name: str) -> None:
@@ -181,8 +167,14 @@ class TestExitCode2:
             (["run", "no.mp4", "-m", "a"], "no.mp4: no such file or directory"),
             (["run", "v.mp4", "-m", "a", "--config", "no.yaml"], "no.yaml"),
             (["run", "--nonsense"], "nonsense"),
-            (["process-videos", "m", "v", "yes", "true", "true"], "neither true nor false"),
-            (["process-videos", "m", "v"], "Missing argument"),
+            (
+                ["process-videos", "m", "v", "yes", "true", "true"],
+                "COMPUTE_METRICS is 'yes', and must be true",
+            ),
+            (
+                ["process-videos", "m", "v"],
+                "COMPUTE_METRICS is missing. Write raypose process-videos",
+            ),
             (["nonsense"], "nonsense"),
         ],
     )
@@ -201,12 +193,14 @@ class TestExitCode2:
 
 
 class TestExitCode1:
-    def test_a_model_that_is_none(self, project: Project) -> None:
+    def test_a_damaged_model(self, project: Project) -> None:
         project.video()
-        code, text = invoke("run", project.videos, "-m", project.videos)
+        config = project.models[0] / "config.yaml"
+        config.write_text("")
+        code, text = invoke("run", project.videos, *models(project))
         assert code == 1
         (line,) = text.splitlines()
-        assert line.startswith(f"error: {project.videos}: there is no config.yaml")
+        assert line.startswith(f"error: {config}: the config is empty")
 
     def test_only_bad_videos(self, project: Project) -> None:
         (project.videos / "text.mp4").write_text("no video\n" * 50)
@@ -226,7 +220,7 @@ class TestExitCode1:
 
     def test_debug_shows_the_traceback(self, project: Project) -> None:
         project.video()
-        with pytest.raises(ModelError):
+        with pytest.raises(UsageError):
             invoke("--debug", "run", project.videos, "-m", project.videos)
 
 
@@ -248,9 +242,9 @@ class TestOutput:
             capture_output=True,
             text=True,
         )
-        assert process.returncode == 1
+        assert process.returncode == 2
         (event,) = map(json.loads, process.stdout.splitlines())
-        assert (event["event"], event["kind"]) == ("error", "ModelError")
+        assert (event["event"], event["kind"]) == ("error", "UsageError")
         assert process.stderr == f"error: {event['message']}\n"
 
     def test_quiet_says_nothing_but_errors(self, project: Project) -> None:
@@ -288,8 +282,42 @@ class TestOutput:
         assert "the same command continues from there" in complaint
         assert not project.out.exists()
 
+    def test_each_failure_is_explained_once_and_named_at_the_end(self, project: Project) -> None:
+        project.video()
+        project.finish()
+        (project.videos / "empty.mp4").touch()
+        (project.videos / "text.mp4").write_text("no video\n" * 50)
+        code, text = invoke("run", project.videos, *models(project), "-o", project.out)
+        assert code == 1
+        assert text.count("the file is empty") == text.count("this is not a video") == 1
+        *_, named, end = text.splitlines()
+        assert named == "failed videos/empty.mp4, videos/text.mp4 (reasons above)"
+        assert "all outputs of 1 video exist and are verified (2 can't be read)." in end
+
 
 class TestConfigFile:
+    def test_the_file_that_raypose_config_prints(self, project: Project) -> None:
+        project.video()
+        code, text = invoke("config")
+        assert code == 0
+        text = text.replace("#videos: [videos/]", "videos: [videos]").replace("#eks: ", "eks: ")
+        (project.root / "run.yaml").write_text(text)
+        code, text = invoke("plan", "--config", "run.yaml", *models(project))
+        assert (code, "2 × predictions" in text) == (0, True)
+        code, text = invoke("config", "--schema")
+        assert code == 0
+        assert json.loads(text)["properties"]["gpus"]["default"] is None
+
+    def test_the_run_json_of_a_run(self, project: Project) -> None:
+        project.video()
+        config = RunConfig(videos=["videos"], models=project.models, output_dir=project.out)
+        content = {"config": config.model_dump(mode="json"), "cwd": str(project.root)}
+        described = {"raypose": "1.0", **content}
+        (project.root / "run.json").write_text(json_text(described))
+        os.chdir("/")
+        code, text = invoke("plan", "--config", project.root / "run.json", "--no-metrics")
+        assert (code, "2 × predictions, 2 × report data" in text) == (0, True)
+
     def test_the_command_line_wins(self, project: Project) -> None:
         project.video()
         settings = {
