@@ -1,8 +1,9 @@
 """The tables and the chart of the benchmarks, from the JSON files in `results/` and nothing else.
 
-`python benchmarks/summary.py` writes the tables into README.md and docs/scheduling.md, between
-their markers, and the chart to docs/images/benchmarks.png. `--check` only checks that the tables
-are those of the results.
+`python benchmarks/summary.py` writes the tables into README.md, benchmarks/README.md and
+docs/scheduling.md, between their markers, and README's chart to docs/images/benchmarks.png. README
+has the few lines that tell a user what to expect, benchmarks/README.md has all. `--check` only
+checks that the tables are those of the results.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
-IDEAL, PLAIN = "the ideal", "plain transcode, same encoder settings"
-CEILING = "decoding or networks alone, the slower"
+SHOWN_SIZE = "396x406"
+"""Of labelled videos in README."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Row:
         theirs: the same of the peer.
         ratio: how many times as fast raypose is.
         memory: peak memory of each side, where it was recorded.
+        in_readme: whether README shows it too.
     """
 
     part: str
@@ -39,6 +41,7 @@ class Row:
     theirs: str
     ratio: float
     memory: str = ""
+    in_readme: bool = False
 
 
 def load(name: str) -> dict[str, Any] | None:
@@ -79,7 +82,8 @@ def gpu_rows() -> list[Row]:
                 ratio = side["ratio"]
             else:
                 theirs = min(side["networks_alone_fps"], stats["decode_alone_fps"])
-                peer, ratio = CEILING, side["share_of_lower_ceiling"]
+                peer = "decoding or networks alone, the slower"
+                ratio = side["share_of_lower_ceiling"]
             peaks = f"{result['peak_memory_mib']} MiB, {result['peak_gpu_mib']} MiB on the GPU"
             found.append(
                 Row(part, peer, f"{side['fps']:.0f} frames/s", f"{theirs:.0f} frames/s", ratio,
@@ -95,7 +99,7 @@ def rows() -> list[Row]:
         ours, theirs = predict["sides"]["raypose"], predict["sides"]["litpose"]
         found.append(
             Row("one model, one clip, steady state", "`litpose predict --reader opencv`",
-                seconds(ours), seconds(theirs), predict["ratio"], memory(ours, theirs))
+                seconds(ours), seconds(theirs), predict["ratio"], memory(ours, theirs), True)
         )  # fmt: skip
     if job := load("job"):
         sides, ratios = job["sides"], job["ratios"]
@@ -109,7 +113,7 @@ def rows() -> list[Row]:
                 name = f"2 models × 8 clips, command to exit{label}"
                 peaks = memory_of_processes(sides[side], sides[peer])
                 label_of_peer = f"`{peer[:7]}`{peer[7:]}"
-                found.append(Row(name, label_of_peer, ours, theirs, ratios[key], peaks))
+                found.append(Row(name, label_of_peer, ours, theirs, ratios[key], peaks, not label))
     if tables := load("tables"):
         ours, theirs = tables["sides"]["raypose"], tables["sides"]["pandas"]
         found.append(
@@ -121,11 +125,12 @@ def rows() -> list[Row]:
         found.append(
             Row(f"labelled video, {size.replace('x', '×')}", "`generate_labeled_video`",
                 f"{ours['frames_per_s']:.0f} frames/s", f"{theirs['frames_per_s']:.0f} frames/s",
-                stats["ratio"], memory(ours, theirs))
+                stats["ratio"], memory(ours, theirs), size == SHOWN_SIZE)
         )  # fmt: skip
         plain = stats["sides"]["transcode"]
         found.append(
-            Row(f"labelled video, {size.replace('x', '×')}", PLAIN,
+            Row(f"labelled video, {size.replace('x', '×')}",
+                "plain transcode, same encoder settings",
                 f"{ours['frames_per_s']:.0f} frames/s", f"{plain['frames_per_s']:.0f} frames/s",
                 stats["share_of_transcode"], memory(ours, plain))
         )  # fmt: skip
@@ -133,16 +138,27 @@ def rows() -> list[Row]:
         ours, theirs = smoothing["sides"]["raypose"], smoothing["sides"]["eks"]
         found.append(
             Row("EKS, 100,000 frames × 17 keypoints × 3 members", "`fit_eks_singlecam`",
-                seconds(ours), seconds(theirs), smoothing["ratio"], memory(ours, theirs))
+                seconds(ours), seconds(theirs), smoothing["ratio"], memory(ours, theirs), True)
         )  # fmt: skip
     if scheduling := load("scheduling"):
         ours, theirs = scheduling["sides"]["raypose"], scheduling["sides"]["ideal"]
         peaks = scheduling["peak_memory_mib"]
         found.append(
-            Row(scheduling["work"], IDEAL, seconds(ours), seconds(theirs),
+            Row(scheduling["work"], "the ideal", seconds(ours), seconds(theirs),
                 scheduling["ratio"], f"driver {peaks['driver']}, worker {peaks['worker']} MiB")
         )  # fmt: skip
     return found + gpu_rows()
+
+
+def short_table(found: list[Row]) -> str:
+    lines = [
+        "| work | compared with | raypose | the other | times as fast |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {r.part} | {r.peer} | {r.ours} | {r.theirs} | **{r.ratio:.2g}×** |" for r in found
+    ]
+    return "\n".join(lines)
 
 
 def table(found: list[Row]) -> str:
@@ -168,8 +184,8 @@ def notes(found: list[Row]) -> str:
         text += f" Not measured: memory of {'; '.join(dict.fromkeys(missing))}."
     if not load("gpu"):
         text += (
-            "\n\nNothing here was measured on a GPU; [On a GPU](docs/gpu.md) has the figures of "
-            "one H100."
+            "\n\nNothing here was measured on a GPU; [On a GPU](../docs/gpu.md) has the figures "
+            "of one H100."
         )
     return text
 
@@ -234,7 +250,7 @@ def draw(found: list[Row], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    shown = [row for row in found if row.peer not in (IDEAL, PLAIN, CEILING)][::-1]
+    shown = found[::-1]
     figure, axes = plt.subplots(figsize=(8, 0.5 * len(shown) + 1))
     labels = [f"{row.part}\nvs {row.peer.replace('`', '')}" for row in shown]
     bars = axes.barh(labels, [row.ratio for row in shown], color="#3b7dd8")
@@ -266,11 +282,13 @@ def main() -> None:
     parser.add_argument("--check", action="store_true")
     args = parser.parse_args()
     found = rows()
-    readme = table(found) + notes(found) + memory_against_length() + startup()
-    put("README.md", "benchmarks", readme, check=args.check)
+    whole = table(found) + notes(found) + memory_against_length() + startup()
+    in_readme = [row for row in found if row.in_readme]
+    put("README.md", "benchmarks", short_table(in_readme), check=args.check)
+    put("benchmarks/README.md", "benchmarks", whole, check=args.check)
     put("docs/scheduling.md", "simulation", simulation(), check=args.check)
     if not args.check:
-        draw(found, ROOT / "docs" / "images" / "benchmarks.png")
+        draw(in_readme, ROOT / "docs" / "images" / "benchmarks.png")
 
 
 if __name__ == "__main__":

@@ -39,15 +39,27 @@ def stdout_console() -> Console:
 def as_text(print_to: Callable[[Console], None]) -> str:
     """What a function prints to a console, without colours and trailing spaces."""
     file = io.StringIO()
-    print_to(Console(file=file, width=_WIDTH, highlight=False, _environ={}))
+    print_to(_console_on(file))
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines()).strip("\n")
 
 
 def as_html(print_to: Callable[[Console], None]) -> str:
     """What a function prints to a console, as a fragment of HTML."""
-    console = Console(file=io.StringIO(), width=_WIDTH, highlight=False, record=True, _environ={})
+    console = _console_on(io.StringIO(), record=True)
     print_to(console)
     return console.export_html(inline_styles=True, code_format=_HTML)
+
+
+def _console_on(file: io.StringIO, *, record: bool = False) -> Console:
+    """A console that prints to a file, even in a notebook, where Rich would display it too."""
+    return Console(
+        file=file,
+        width=_WIDTH,
+        highlight=False,
+        record=record,
+        force_jupyter=False,
+        _environ={},
+    )
 
 
 def live_display(console: Console) -> RunDisplay:
