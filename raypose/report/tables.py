@@ -94,8 +94,8 @@ def _standing(output: OutputPlan) -> tuple[str, str]:
 
 def _print_totals(console: Console, plan: Plan) -> None:
     if plan.done:
-        finished = f"{_count(plan.n_videos, 'video')}){without_some(plan)}"
-        done = f"Everything is finished already ({finished}."
+        finished = f"({_count(plan.n_videos, 'video')}){without_some(plan)}"
+        done = f"Everything is finished already {finished.replace(') (', '; ')}."
         console.print(done if plan.n_videos else f"Nothing can be done{without_some(plan)}.")
         return
     frames = plan.frames_to_predict

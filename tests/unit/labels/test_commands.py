@@ -79,7 +79,7 @@ def test_mistakes_are_one_line(out: Path) -> None:
         (("suggest", "none", "-o", "p"), 2, "is no directory on this machine"),
         (("suggest", out), 2, "--output-dir"),
         (("suggest", out, "-o", out.parent / "cam.mp4"), 2, "must be a directory"),
-        (("evaluate", "none.csv", out), 1, "none.csv: "),
+        (("evaluate", "none.csv", out), 2, "none.csv: no such file"),
         (("evaluate", out.parent / "cam.mp4", out), 1, "cam.mp4: "),
     ):
         found, text = invoke(*arguments)

@@ -203,7 +203,7 @@ def test_missing_labels_say_what_to_do(tmp_path: Path) -> None:
     [
         (lambda text: text.replace("labeled-data", "elsewhere"), "none of its 54 images"),
         (lambda text: text[: len(text) // 2].rsplit(",", 3)[0], "can't be read"),
-        (lambda text: "a,b\n1,2\n", "can't be read"),
+        (lambda text: "a,b\n1,2\n", "no table of labels"),
         (lambda text: text.replace("coords,x,y", "coords,x,z"), "no table of labels"),
         (lambda text: text.replace(",", ",?", 60), "can't be read|no table"),
         (lambda text: "".join(text.splitlines(True)[:3]), "no labelled frame in it"),
