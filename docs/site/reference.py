@@ -23,7 +23,8 @@ from raypose.config import EksOptions, RunConfig
 from raypose.config.options import Option
 from raypose.config.schemas import model_of
 
-_DEFAULT = re.compile(r"\s*\[([^\[\]]+)\]$")  # how the help ends where an option has a default
+# How the help ends where an option has a default.
+_DEFAULT = re.compile(r"\s*\[(?:default: )?([^\[\]]+)\]$")
 
 
 def command_line() -> str:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from raypose.cli.base import app, command, complain, console
+from raypose.cli.options import checked_option
+from raypose.config.settings import FormatName
 from raypose.text import markup
 
 if TYPE_CHECKING:
     from raypose.exporting import Exported
 
+_FORMAT = "h5 is DeepLabCut's, slp SLEAP's. Can be repeated."
+_EXAMPLES = "raypose export out --format nwb\nraypose export out --format slp -o slp"
 _MOST_LISTED = 20
 
 
-@app.command("export")
+@app.command("export", epilog=_EXAMPLES)
 @command
 def export(
     place: Annotated[
@@ -25,21 +29,14 @@ def export(
             help="Output directory (-o) of a run; without -o, the model directory. Or one table.",
         ),
     ],
-    formats: Annotated[
-        list[str],
-        typer.Option(
-            "--format",
-            metavar="FORMAT",
-            help="parquet, h5 (DeepLabCut), nwb, slp (SLEAP) or coco; may be given several times.",
-        ),
-    ],
+    formats: Annotated[list[Any], checked_option(FormatName, "--format", help=_FORMAT)],
     output: Annotated[
         str | None,
         typer.Option(
             "--output-dir",
             "-o",
-            metavar="PATH",
-            help="Directory for the files. [dim]\\[beside each table][/]",
+            metavar="DIR",
+            help="Directory for the files. [dim]\\[default: beside each table][/]",
         ),
     ] = None,
     skeleton: Annotated[
@@ -48,7 +45,7 @@ def export(
             "--skeleton",
             metavar="FILE",
             help="YAML file with a list of pairs of keypoints named skeleton. "
-            "[dim]\\[the run's][/]",
+            "[dim]\\[default: the run's][/]",
         ),
     ] = None,
 ) -> int:

@@ -175,7 +175,7 @@ class RunStatus:
 
     @property
     def frames_per_s(self) -> float:
-        """Frames predicted a second since the workers were ready, once a model."""
+        """Frames predicted per second since the workers were ready, counted once per model."""
         seconds = self.last - self.began
         return self.n_predicted / seconds if seconds > 0 else 0.0
 

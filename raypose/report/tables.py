@@ -104,7 +104,7 @@ def _print_totals(console: Console, plan: Plan) -> None:
     to_do = f"{plan.n_pending_videos:,} of {plan.n_given:,} videos{without_some(plan)}"
     console.print(f"To do for {to_do}: {parts}.")
     if frames:
-        console.print(f"{frames:,} frames to predict, counted once a model.")
+        console.print(f"{frames:,} frames to predict, counted once per model.")
     if plan.estimate is not None:
         what = "The predictions take" if plan.estimate.predictions_alone else "That takes"
         about = duration(plan.estimate.seconds)

@@ -95,4 +95,4 @@ FILES = [b for page in PAGES for b in blocks(page) if b.language == "yaml" and "
 def test_configuration_files_on_the_pages_are_valid(block: Any, tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text(block.code)
-    assert RunConfig.from_yaml(path).models
+    assert RunConfig.from_file(path).models
