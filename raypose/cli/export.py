@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from raypose.cli.base import app, command, complain, console
 from raypose.cli.options import checked_option
-from raypose.config.settings import FormatName
+from raypose.config.settings import FormatNames
 from raypose.text import markup
 
 if TYPE_CHECKING:
     from raypose.exporting import Exported
 
-_FORMAT = "h5 is DeepLabCut's, slp SLEAP's. Can be repeated."
+_FORMAT = "h5 is DeepLabCut's, slp SLEAP's. Several with commas between, as in nwb,slp."
 _EXAMPLES = "raypose export out --format nwb\nraypose export out --format slp -o slp"
 _MOST_LISTED = 20
 
@@ -29,7 +30,7 @@ def export(
             help="Output directory (-o) of a run; without -o, the model directory. Or one table.",
         ),
     ],
-    formats: Annotated[list[Any], checked_option(FormatName, "--format", help=_FORMAT)],
+    formats: Annotated[list[Any], checked_option(FormatNames, "--format", help=_FORMAT)],
     output: Annotated[
         str | None,
         typer.Option(
@@ -52,7 +53,7 @@ def export(
     """Write the tables of a finished run as Parquet, NWB, SLEAP, DeepLabCut or COCO files too."""
     from raypose.exporting import export
 
-    made = export(place, formats, output, skeleton=skeleton)
+    made = export(place, itertools.chain.from_iterable(formats), output, skeleton=skeleton)
     _print(made)
     return 1 if made.failures else 0
 

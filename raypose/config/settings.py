@@ -24,6 +24,7 @@ from raypose.config.types import (
     NOTHING,
     ONE_OR_MANY,
     ONE_OR_MANY_SCHEMA,
+    WORDS,
     Count,
     Flag,
     Gigabytes,
@@ -50,6 +51,7 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Runtime = Literal["torch", "onnx", "tensorrt"]
 Colors = Literal["keypoint", "colormap"]
 FormatName = Literal["parquet", "h5", "nwb", "slp", "coco"]
+FormatNames = Annotated[Takes[tuple[FormatName, ...], FormatName | Iterable[FormatName]], WORDS]
 
 _RUN_DIRS = "raypose/ in -o; ./raypose-runs/<date> without -o or if it is a URL"
 _ADDRESS = Allowed("auto, local or HOST:PORT", "auto|local|HOST:PORT")
@@ -236,13 +238,9 @@ class RunConfig(Settings):
     """Smooth the ensemble of all models with EKS."""
     timestamps: Annotated[Flag, Option(ADVANCED)] = False
     """Write the time and status of each frame for every video, not only for damaged ones."""
-    formats: Annotated[
-        Takes[tuple[FormatName, ...], FormatName | Iterable[FormatName]],
-        ONE_OR_MANY,
-        Option(OUTPUTS, ("--format",), repeat=True),
-    ] = EMPTY
-    """Write tables in this format too, beside the CSV: parquet, h5 (DeepLabCut), nwb, slp (SLEAP)
-    or coco."""
+    formats: Annotated[FormatNames, Option(OUTPUTS, ("--format",), repeat=True)] = EMPTY
+    """Write tables in this format too, beside the CSV; h5 is DeepLabCut's, slp SLEAP's. Several
+    with commas between, as in nwb,slp."""
     strict: Annotated[Flag, Option(ADVANCED)] = False
     """Fail a video that has suspect, corrupt or missing frames."""
     snippet_s: Seconds = 30.0
@@ -284,11 +282,6 @@ class RunConfig(Settings):
     @classmethod
     def _ordered(cls, value: tuple[LabelKind, ...]) -> tuple[LabelKind, ...]:
         return tuple(sorted(set(value)))  # full, snippet
-
-    @field_validator("formats")
-    @classmethod
-    def _once(cls, value: tuple[FormatName, ...]) -> tuple[FormatName, ...]:
-        return tuple(dict.fromkeys(value))
 
     @model_validator(mode="after")
     def _consistent(self) -> RunConfig:

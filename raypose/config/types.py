@@ -7,6 +7,7 @@ right: `true` is no number, no number is infinite, and no path is empty.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -90,6 +91,15 @@ def _texts(value: Any) -> Any:
     return tuple(map(_text, value))
 
 
+def _words(value: Any) -> Any:
+    """One or many texts, also with commas between: `nwb,slp`."""
+    texts = _texts(value)
+    if not isinstance(texts, tuple):
+        return texts
+    parts = (comma_separated(text) if isinstance(text, str) else (text,) for text in texts)
+    return tuple(dict.fromkeys(itertools.chain.from_iterable(parts)))
+
+
 def _text(value: Any) -> Any:
     if isinstance(value, os.PathLike):
         return os.fspath(value)
@@ -129,6 +139,7 @@ LocalPlace = Annotated[
 
 Flag = Annotated[bool, Allowed("true or false")]
 ONE_OR_MANY = BeforeValidator(_texts)
+WORDS = BeforeValidator(_words)
 _TEXTS = Allowed("text, or a list of texts")
 ONE_OR_MANY_SCHEMA = one_or_many({"type": "string"})
 Texts = Annotated[

@@ -28,6 +28,7 @@ MISTAKES = [
     ((*RUN, "--eks-mode", "singel"), "--eks-mode is 'singel', and must be auto, singlecam"),
     (("smooth", "t", "-o", "o", "--eks-mode", "x"), "--eks-mode is 'x', and must be auto"),
     (("suggest", "o", "-o", "p", "-n", "0"), "--frames is '0', and must be a whole number of at"),
+    (("export", "o", "--format", "nwb,sl"), "--format is 'sl', and must be parquet, h5, nwb"),
     (("suggest", "o", "-o", "p", "--format", "lpp"), "must be lp or dlc. Did you mean lp?"),
     (("evaluate", "l", "o", "--worst", "-1"), "--worst is '-1', and must be a whole number"),
     (("watch", "videos", "-m", "m", "--settle", "x"), "--settle is 'x', and must be a number of"),

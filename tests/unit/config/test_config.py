@@ -201,6 +201,11 @@ def test_inline_goes_with_a_local_address() -> None:
     assert build(inline=True, address="local").inline
 
 
+@pytest.mark.parametrize("written", ["nwb,slp", ("nwb", "slp", "nwb"), ["nwb, slp", "nwb"]])
+def test_formats_with_commas_between_come_once(written: Any) -> None:
+    assert build(formats=written).formats == ("nwb", "slp")
+
+
 def test_label_kinds_come_once_in_fixed_order() -> None:
     assert build(label=("snippet", "full", "snippet")).label == ("full", "snippet")
 
