@@ -109,8 +109,8 @@ ScratchDir = _OF_RUN["scratch_dir"]
 _CONFIG = typer.Option(
     "--config",
     metavar="FILE",
-    help="YAML file with these settings, as [b]raypose config[/] writes it, or run.json of a "
-    "finished run. The command line takes precedence.",
+    help="YAML file with these settings, or run.json or the directory of an earlier run; the "
+    "command line takes precedence. [b]raypose config[/] writes one for run, plan and watch.",
     rich_help_panel=INPUTS,
 )
 _ConfigFile = Annotated[str | None, _CONFIG]

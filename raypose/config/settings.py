@@ -74,7 +74,8 @@ class Settings(Checked):
     run_dir: Annotated[LocalPlace, Option(OUTPUTS, default=_RUN_DIRS, metavar="DIR")] = NOTHING
     """Directory for the run's settings, log and report."""
     layout: Annotated[Layout, Option(ADVANCED)] = "app"
-    """File names of the Lightning Pose app or of the Pose-app."""
+    """File names: app as the Lightning Pose app (video_preds), pose-app as the older Pose-app
+    (video_preds_infer)."""
     report: Annotated[Flag, Option(OUTPUTS, ("--report/--no-report",))] = True
     """Write a report: report.html in the run directory."""
     overwrite: Annotated[Flag, Option(OUTPUTS)] = False
@@ -102,7 +103,7 @@ class Settings(Checked):
     cpus: Annotated[Count | None, Option(COMPUTING, default="all")] = None
     """Number of CPU cores to use, of those available to this process."""
     inline: Annotated[Flag, Option(COMPUTING)] = False
-    """Run everything in this process, without Ray."""
+    """Run everything in this process, without Ray: one step after another, on one GPU at most."""
     stall_timeout_s: Annotated[Seconds, Option(CLUSTER, ("--stall-timeout",))] = 600.0
     """Stop a task after this time without progress, and try it on another worker."""
     scratch_dir: Annotated[
@@ -202,7 +203,7 @@ class RunConfig(Settings):
         ONE_OR_MANY_SCHEMA,
         Option(ADVANCED, ("--override",), repeat=True),
     ] = EMPTY
-    """Change an entry of the models' configs."""
+    """Change an entry of the models' configs; +KEY=VALUE adds one."""
 
     output_dir: Annotated[
         Place,
@@ -210,7 +211,7 @@ class RunConfig(Settings):
     ] = NOTHING
     """Directory or URL for all outputs."""
     metrics: Annotated[Flag, Option(OUTPUTS, ("--metrics/--no-metrics",))] = True
-    """Compute temporal norm and PCA errors."""
+    """Write temporal norm, PCA errors if the config asks for them, and a summary of quality."""
     label: Annotated[
         Takes[tuple[LabelKind, ...], LabelKind | Iterable[LabelKind]],
         ONE_OR_MANY,
@@ -255,7 +256,7 @@ class RunConfig(Settings):
     only that part of the frame."""
 
     precision: Annotated[Precision, Option(COMPUTING)] = "auto"
-    """Precision of the networks' computations."""
+    """Precision of the networks; auto is fp32. bf16 and fp16 move keypoints."""
     runtime: Annotated[Runtime, Option(COMPUTING)] = "torch"
     """What runs the networks; onnx and tensorrt need models exported by litpose export."""
     batch_size: Annotated[Count | None, Option(COMPUTING, default="chosen")] = None
