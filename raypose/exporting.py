@@ -7,6 +7,7 @@ so is written again only once its table has changed. `raypose.tables.formats` wr
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,14 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 from raypose import storage
 from raypose.errors import Failure, RayposeError, UsageError, VideoError
+from raypose.inputs.model_config import read_config
 from raypose.inputs.probe import known_index, probe
-from raypose.inputs.skeleton import Skeleton, as_skeleton, read_skeleton
+from raypose.inputs.skeleton import as_skeleton, read_skeleton
 from raypose.labels.outputs import (
     OutputTable,
     find_output_tables,
     folder_of_owner,
     output_table,
 )
+from raypose.specs import EKS, Skeleton
 from raypose.steps.export import (
     TABLE,
     beginning,
@@ -40,13 +43,13 @@ if TYPE_CHECKING:
     from raypose.tables.keypoints import KeypointTable
     from raypose.video.index import VideoIndex
 
-_NOT_OURS = "was not made by raypose: the old file is in .raypose/replaced beside it"
-_EDITED = "is not as raypose wrote it, and was exported as it is now"
+_NOT_OURS = "was not written by raypose; the old file is now in .raypose/replaced beside it"
+_EDITED = "was edited after raypose wrote it; the export holds the edited values"
 
 
 @dataclass(slots=True)
 class Exported:
-    """What came of an export.
+    """The result of an export.
 
     Attributes:
         written: the files.
@@ -61,7 +64,7 @@ class Exported:
     notes: list[str] = field(default_factory=list)
 
     def note(self, subject: object, text: str) -> None:
-        """Note something once."""
+        """Add a note unless it is already there."""
         if (sentence := f"{subject} {text}") not in self.notes:
             self.notes.append(sentence)
 
@@ -221,7 +224,7 @@ class _Video:
         try:
             path = as_path(self.path)
             if not storage.exists(path):
-                return VideoError("is no longer there", path=self.path)
+                return VideoError("no longer exists", path=self.path)
             video = probe(path)
             index = known_index(video)
             if index is None:  # the cache can't be written
@@ -241,12 +244,12 @@ class _Video:
             RayposeError: the video is not known, not there, can't be read, or is another one now.
         """
         if not table.fingerprint:
-            raise VideoError("is not known, as the table was made from tables of another tool")
+            raise VideoError("is unknown because the table was made from another tool's tables")
         if isinstance(self._found, RayposeError):
             raise self._found
         fingerprint, index = self._found
         if fingerprint != table.fingerprint or index.n_frames != n_frames:
-            raise VideoError("is another one than was predicted", path=self.path)
+            raise VideoError("is not the video that was predicted", path=self.path)
         return index
 
 
@@ -258,12 +261,7 @@ class _Skeletons:
         # The tables may be those of one model, in a directory of its own.
         places = (run_log.find_run_dir(place) for place in (root, root.parent))
         description = next(filter(None, map(run_log.read_description, places)), {})
-        models = description.get("models")
-        self._of_models: dict[str, Skeleton] = {
-            str(model.get("name")): as_skeleton(model.get("skeleton"))
-            for model in (models if isinstance(models, list) else ())
-            if isinstance(model, dict)
-        }
+        self._of_models = _of_models(description, root)
         config = description.get("config")
         drawn = config.get("skeleton") if isinstance(config, dict) else None
         if isinstance(drawn, str) and not self._given:
@@ -274,8 +272,23 @@ class _Skeletons:
 
     def of(self, owner: str) -> Skeleton:
         """The skeleton of a model; for the smoothed ensemble, of its first one."""
-        first = next(iter(self._of_models.values()), ())
-        return self._given or self._of_models.get(owner, first)
+        if self._given or owner != EKS:
+            return self._given or self._of_models.get(owner, ())
+        return next(iter(self._of_models.values()), ())
+
+
+def _of_models(description: Mapping[str, Any], root: Path) -> dict[str, Skeleton]:
+    """Skeletons by model: those in `run.json`, else that in the config of a model directory."""
+    models = description.get("models")
+    if isinstance(models, list):
+        known = [model for model in models if isinstance(model, dict)]
+        return {str(model.get("name")): as_skeleton(model.get("skeleton")) for model in known}
+    for place in (root / "config.yaml", root / ".hydra" / "config.yaml"):
+        if place.is_file():
+            with contextlib.suppress(RayposeError):
+                config, _ = read_config(place)
+                return {root.name: as_skeleton(config.data.skeleton)}
+    return {}
 
 
 def _with_video(table: OutputTable) -> OutputTable:

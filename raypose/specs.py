@@ -8,6 +8,12 @@ from typing import Any
 
 from raypose.storage.identity import Identity
 
+EKS = "eks"
+"""Name of the smoothed ensemble among the owners of outputs."""
+
+Skeleton = tuple[tuple[str, str], ...]
+"""Pairs of keypoints that a line joins."""
+
 
 @dataclass(frozen=True, slots=True)
 class ExportedModel:

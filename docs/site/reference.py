@@ -6,30 +6,28 @@ They read what Typer and the configs know, so a new option or command is there b
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 import re
-import typing
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import typer
 from pydantic.fields import FieldInfo
 from rich.text import Text
 
-import raypose.cli
-from raypose.cli.base import app
+from raypose.cli.base import all_commands
+from raypose.cli.help import usage_of, words_for_value
 from raypose.config import EksOptions, RunConfig
 from raypose.config.options import Option
-from raypose.config.schemas import model_of
+from raypose.config.panels import PANELS
+from raypose.config.schemas import choices_of, model_of
 
+_FILES_ONLY = "Only in a file or in Python"
 # How the help ends where an option has a default.
 _DEFAULT = re.compile(r"\s*\[(?:default: )?([^\[\]]+)\]$")
 
 
 def command_line() -> str:
     """All commands, with each argument and option by topic."""
-    group = commands()
+    group = all_commands()
     summaries = [
         (f"[`{name}`](#{anchor(name)})", _plain(command.help)[0])
         for name, command in group.commands.items()
@@ -38,7 +36,7 @@ def command_line() -> str:
     parts = [
         _table(("command", "what it does"), summaries),
         "Before a command:\n",
-        _options(common, None),
+        _options(common),
         *(_command(name, command) for name, command in group.commands.items()),
     ]
     return "\n".join(parts)
@@ -47,12 +45,12 @@ def command_line() -> str:
 def settings() -> str:
     """Every field of `RunConfig`, by topic."""
     parts: list[str] = []
-    by_topic: dict[str, list[tuple[str, ...]]] = {"Input": []}
+    by_topic: dict[str, list[tuple[str, ...]]] = {topic: [] for topic in (*PANELS, _FILES_ONLY)}
     for name, field in RunConfig.model_fields.items():
         if model_of(field.annotation) is None:
             option = Option.of(field)
-            topic = "Only in a file or in Python" if option is None else option.panel or "Input"
-            by_topic.setdefault(topic, []).append(_setting(name, field, option))
+            topic = _FILES_ONLY if option is None else option.panel
+            by_topic[topic].append(_setting(name, field, option))
     head = ("setting", "option", "default", "meaning")
     for topic, rows in by_topic.items():
         parts += [f"## {topic}\n", _table(head, rows)]
@@ -61,20 +59,13 @@ def settings() -> str:
     return "\n".join(parts)
 
 
-def commands() -> Any:
-    """The group of all commands, each imported."""
-    for module in pkgutil.iter_modules(raypose.cli.__path__):
-        importlib.import_module(f"raypose.cli.{module.name}")
-    return typer.main.get_group(app)
-
-
 def anchor(name: str) -> str:
     return f"raypose-{name}"
 
 
 def _command(name: str, command: Any) -> str:
     context = command.make_context(f"raypose {name}", [], resilient_parsing=True)
-    usage = " ".join(command.get_usage(context).removeprefix("Usage: ").split())
+    usage = usage_of(command, context)
     parts = [f"## raypose {name}\n", _plain(command.help)[0] + "\n", f"```text\n{usage}\n```\n"]
     rows = [
         (f"`{p.metavar or p.name}`", _plain(getattr(p, "help", ""))[0])
@@ -91,20 +82,20 @@ def _command(name: str, command: Any) -> str:
     for panel, options in panels.items():
         if panel and len(panels) > 1:
             parts.append(f"**{panel}**\n")
-        parts.append(_options(options, context))
+        parts.append(_options(options))
     return "\n".join(parts)
 
 
-def _options(options: Iterable[Any], context: Any) -> str:
-    return _table(("option", "default", "meaning"), [_option(o, context) for o in options])
+def _options(options: Iterable[Any]) -> str:
+    return _table(("option", "default", "meaning"), [_option(o) for o in options])
 
 
-def _option(option: Any, context: Any) -> tuple[str, str, str]:
+def _option(option: Any) -> tuple[str, str, str]:
     names = ", ".join(f"`{flag}`" for flag in option.opts)
     if option.secondary_opts:
         names += " / " + ", ".join(f"`{flag}`" for flag in option.secondary_opts)
     if not option.is_flag:
-        names += f" `{option.metavar or option.display_type_rich(context)}`"
+        names += f" `{words_for_value(option)}`"
     meaning, default = _plain(option.help)
     if not default and option.show_default and option.default not in (None, False, (), ""):
         default = "" if callable(option.default) else str(option.default)
@@ -136,7 +127,7 @@ def _value(field: FieldInfo) -> str:
 
 
 def _choices(field: FieldInfo) -> str:
-    choices = [str(c) for c in typing.get_args(field.annotation) if isinstance(c, str)]
+    choices = choices_of(field.annotation)
     return f" One of {', '.join(choices)}." if choices else ""
 
 

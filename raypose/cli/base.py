@@ -98,7 +98,7 @@ class Command(TyperCommand):
 
 class _Commands(TyperGroup):
     """Imports a command's module when the command is called, so that `--help` answers at once.
-    Whatever is wrong with a command line is said in one line, with exit code 2."""
+    Every mistake on the command line is reported in one line, with exit code 2."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
@@ -197,7 +197,7 @@ def command(function: Callable[P, int]) -> Callable[P, None]:
 
 
 def _refused(error: Exception) -> int:
-    """Say what is wrong with the command line; raises all other errors again."""
+    """Report a mistake on the command line; raises all other errors again."""
     from raypose.cli.mistakes import as_usage_error
 
     if type(error).__name__ == "NoArgsIsHelpError":
@@ -209,13 +209,20 @@ def _refused(error: Exception) -> int:
     return 2
 
 
+def all_commands() -> Any:
+    """The group of all commands, each imported."""
+    for module, _ in COMMANDS.values():
+        importlib.import_module(f"raypose.cli.{module}")
+    return typer.main.get_group(app)
+
+
 def discard_output() -> None:
-    """Let nothing fail that is still written to the standard output, as its reader has ended."""
+    """Discard further output, because the program that reads it has ended."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def complain(word: str, text: str) -> None:
-    """Say something on the standard error."""
+    """Print a message to standard error."""
     from rich.console import Console
 
     from raypose.report.terminal import sentence

@@ -37,9 +37,9 @@ def videos(incomplete: str) -> list[str]:
 
     def listed(typed: str, start: str) -> list[str]:
         return [
-            f"{typed}{entry.name}/" if entry.is_dir() else f"{typed}{entry.name}"
+            f"{typed}{entry.name}/" if _is_dir(entry) else f"{typed}{entry.name}"
             for entry in _entries(typed, start)
-            if entry.is_dir() or entry.name.lower().endswith(VIDEO_SUFFIXES)
+            if _is_dir(entry) or entry.name.lower().endswith(VIDEO_SUFFIXES)
         ]
 
     found = listed(*_split(incomplete))
@@ -52,13 +52,21 @@ def _models_below(typed: str, start: str, depth: int, budget: Iterator[int]) -> 
     for entry in _entries(typed, start):
         if next(budget, None) is None:
             return
-        if not entry.is_dir():
+        if not _is_dir(entry):
             continue
         path = f"{typed}{entry.name}"
         if _is_model(path):
             yield path
         elif depth > 1:
             yield from _models_below(f"{path}/", "", depth - 1, budget)
+
+
+def _is_dir(entry: os.DirEntry[str]) -> bool:
+    """False where that can't be found out, as of a link to itself."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _is_model(path: str) -> bool:

@@ -64,8 +64,10 @@ def _print(made: Exported) -> None:
         screen.print(markup(str(path)))
     if len(made.written) > _MOST_LISTED:
         screen.print(f"… and {len(made.written) - _MOST_LISTED} more files")
-    for note in made.notes:
+    for note in made.notes[:_MOST_LISTED]:
         screen.print(f"[yellow]note[/] {markup(note)}")
+    if len(made.notes) > _MOST_LISTED:
+        screen.print(f"… and {len(made.notes) - _MOST_LISTED} more notes")
     for failure in made.failures:
         complain("error", str(failure))
     counts = f"{len(made.written)} written, {len(made.up_to_date)} up to date"

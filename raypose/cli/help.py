@@ -52,7 +52,7 @@ def usage_of(command: Any, context: Any) -> str:
 
 
 def words_for_value(parameter: Any) -> str:
-    """What stands for the value of an option: its metavar, its choices, or its name."""
+    """The placeholder for the value of an option: its metavar, its choices, or its name."""
     if parameter.metavar is not None:
         return str(parameter.metavar)
     if getattr(parameter, "is_flag", False):
@@ -89,12 +89,13 @@ def _commands(command: Any) -> Iterator[tuple[str, str, str]]:
 
 
 def _help_of(parameter: Any) -> str:
-    """Its help, with its default unless that is nothing or already told."""
+    """The help text, with the default if there is one."""
     default = parameter.default if parameter.show_default else None
     if parameter.required and parameter.param_type_name == "option":
         note = r" [dim]\[required][/]"
     else:
-        note = rf" [dim]\[default: {default}][/]" if default not in (None, False) else ""
+        is_told = default is not None and default is not False
+        note = rf" [dim]\[default: {default}][/]" if is_told else ""
     return f"{parameter.help or ''}{note}"
 
 
@@ -111,7 +112,7 @@ def _names_of_option(parameter: Any) -> str:
 
 
 def _print_row(console: Console, name: str, text: Text) -> None:
-    """A name and its help; a long name has a line for itself."""
+    """A name and its help; a long name gets a line of its own."""
     from rich.text import Text
 
     left = Text(f"  {name}", _NAME_STYLE)

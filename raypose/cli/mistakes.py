@@ -1,4 +1,4 @@
-"""What Click finds wrong with a command line, in the words of all other errors of raypose."""
+"""Click's errors about a command line, worded like all other errors of raypose."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def no_such_command(name: str, known: Iterable[str]) -> UsageError:
 
 
 def _in_words(error: Any, context: Any) -> tuple[str, str]:
-    """The sentence, and the nearest name."""
+    """The sentence, and the nearest name as a hint."""
     if hasattr(error, "possibilities"):
         known = context.command.get_params(context)
         names = [name for option in known for name in (*option.opts, *option.secondary_opts)]
@@ -45,7 +45,7 @@ def _in_words(error: Any, context: Any) -> tuple[str, str]:
 
 
 def _name(parameter: Any) -> str:
-    """What the user calls it."""
+    """The name by which the user knows it."""
     if parameter.param_type_name == "argument":
         return str(parameter.metavar or parameter.name.upper())
     return max(parameter.opts, key=len, default=str(parameter.name))

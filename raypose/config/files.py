@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from raypose.config.settings import Settings
 
 _MAX_BYTES = 1 << 28  # of a run.json, which lists all videos and outputs
+_HINT = "Give a YAML file, or the run.json or the directory of an earlier run."
 _RELATIVE = ("videos", "models", "tables")  # as they were written; all other paths are absolute
 
 
@@ -48,10 +49,9 @@ def _read_json(file: Path) -> Any:
         content = regular_files.read_file(file, _MAX_BYTES)
         return json.loads(content.decode(errors="surrogateescape"))  # for names of files
     except OSError as error:
-        hint = "Give a YAML file, or the run.json or the directory of an earlier run."
-        raise UsageError(f"can't be read ({error.strerror})", path=file, hint=hint) from error
+        raise UsageError(f"can't be read ({error.strerror})", path=file, hint=_HINT) from error
     except (ValueError, RecursionError) as error:
-        raise UsageError("is no valid JSON", path=file) from error
+        raise UsageError("is not valid JSON", path=file, hint=_HINT) from error
 
 
 def _of_run(content: Mapping[str, Any], file: Path, config: type[Settings]) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def _of_run(content: Mapping[str, Any], file: Path, config: type[Settings]) -> d
     if ("tables" in values) == config.predicts:
         command, other = ("run", "smooth") if config.predicts else ("smooth", "run")
         message = f"describes a run of raypose {other}, and can't be used with {command}"
-        raise UsageError(message, path=file)
+        raise UsageError(message, path=file, hint=f"Use it with raypose {other}.")
     base = str(content.get("cwd", ""))
     for name in _RELATIVE:
         if isinstance(values.get(name), list):

@@ -113,8 +113,8 @@ def fields_of(config: type[BaseModel], content: Mapping[Any, Any], path: object)
         name = _plain(key)
         declared = config.model_fields.get(name)
         section = None if declared is None else model_of(declared.annotation)
-        if section is not None and isinstance(value, Mapping):
-            for inner, of_inner in fields_of(section, value, path).items():
+        if section is not None and (value is None or isinstance(value, Mapping)):
+            for inner, of_inner in fields_of(section, value or {}, path).items():
                 put((name, inner), of_inner)
         elif name in known or declared is not None:
             put(known.get(name, (name,)), value)
@@ -123,7 +123,9 @@ def fields_of(config: type[BaseModel], content: Mapping[Any, Any], path: object)
     if unknown:
         names = ", ".join(map(quoted, unknown[:_MOST_NAMED]))
         guess = did_you_mean(unknown[0], [*known, *config.model_fields])
-        hint = f"{guess} raypose config shows all settings.".lstrip()
+        of_run = getattr(config, "predicts", True)
+        shows = "raypose config shows all settings." if of_run else "See raypose smooth --help"
+        hint = f"{guess} {shows}".lstrip()
         raise UsageError(f"there is no setting {names}", path=path, hint=hint)
     return values
 

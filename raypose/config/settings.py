@@ -20,6 +20,7 @@ from raypose.config.options import Checked, Option, option_name, options_of
 from raypose.config.panels import ADVANCED, CLUSTER, COMPUTING, EKS, INPUTS, OUTPUTS, PANELS
 from raypose.config.schemas import Allowed, FieldPath
 from raypose.config.types import (
+    EACH_ONCE,
     EMPTY,
     NOTHING,
     ONE_OR_MANY,
@@ -51,7 +52,13 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Runtime = Literal["torch", "onnx", "tensorrt"]
 Colors = Literal["keypoint", "colormap"]
 FormatName = Literal["parquet", "h5", "nwb", "slp", "coco"]
-FormatNames = Annotated[Takes[tuple[FormatName, ...], FormatName | Iterable[FormatName]], WORDS]
+_FORMAT = f"({'|'.join(get_args(FormatName))})"
+FormatNames = Annotated[
+    Takes[tuple[FormatName, ...], FormatName | Iterable[FormatName]],
+    WORDS,
+    EACH_ONCE,
+    one_or_many({"type": "string", "pattern": rf"^{_FORMAT}( *, *{_FORMAT})*$"}),
+]
 
 _RUN_DIRS = "raypose/ in -o; ./raypose-runs/<date> without -o or if it is a URL"
 _ADDRESS = Allowed("auto, local or HOST:PORT", "auto|local|HOST:PORT")

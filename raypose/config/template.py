@@ -66,9 +66,13 @@ def json_schema() -> dict[str, Any]:
             accepted[_spellings(key)] = described
         if len(path) == 1:
             accepted[_spellings(path[0])] = described
+    inner: dict[str, Any] = {}
+    for name, field in of_eks.items():
+        for known in (name, option_name(EksOptions, (name,)).lstrip("-")):
+            inner[_spellings(known)] = field
     accepted[_spellings(_SECTION)] = {
         "type": "object",
-        "patternProperties": {_spellings(name): field for name, field in of_eks.items()},
+        "patternProperties": inner,
         "additionalProperties": False,
     }
     return {

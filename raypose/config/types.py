@@ -96,8 +96,10 @@ def _words(value: Any) -> Any:
     texts = _texts(value)
     if not isinstance(texts, tuple):
         return texts
-    parts = (comma_separated(text) if isinstance(text, str) else (text,) for text in texts)
-    return tuple(dict.fromkeys(itertools.chain.from_iterable(parts)))
+    parts = (
+        (comma_separated(text) or (text,)) if isinstance(text, str) else (text,) for text in texts
+    )
+    return tuple(itertools.chain.from_iterable(parts))
 
 
 def _text(value: Any) -> Any:
@@ -140,6 +142,7 @@ LocalPlace = Annotated[
 Flag = Annotated[bool, Allowed("true or false")]
 ONE_OR_MANY = BeforeValidator(_texts)
 WORDS = BeforeValidator(_words)
+EACH_ONCE = AfterValidator(lambda values: tuple(dict.fromkeys(values)))
 _TEXTS = Allowed("text, or a list of texts")
 ONE_OR_MANY_SCHEMA = one_or_many({"type": "string"})
 Texts = Annotated[

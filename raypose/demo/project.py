@@ -125,12 +125,8 @@ def _encode(path: Path, poses: list[figure.Pose], ground: figure.Picture) -> Non
         container.mux(stream.encode(None))
 
 
-def make_labels(project: Project) -> bool:
-    """Labelled frames: pictures below `labeled-data/`, and `CollectedData.csv` beside it.
-
-    Returns:
-        False if they already exist.
-    """
+def make_labels(project: Project) -> None:
+    """Make missing labelled frames: pictures below `labeled-data/`, and `CollectedData.csv`."""
     import cv2
     import pandas as pd
 
@@ -141,7 +137,7 @@ def make_labels(project: Project) -> bool:
     ]
     there = all((project.directory / name).is_file() for name in names)
     if there and records.check(project.labels, LABELS_PROVENANCE).done:
-        return False
+        return
     labels: list[figure.FloatArray] = []
     # The table is committed after the pictures that it names: it is the sign that all are there.
     for seed in range(100, 100 + N_RECORDINGS):
@@ -157,4 +153,3 @@ def make_labels(project: Project) -> bool:
     )
     with commits.committing(project.labels, LABELS_PROVENANCE) as temporary:
         pd.DataFrame(labels, names, columns).to_csv(temporary, float_format="%.3f")
-    return True

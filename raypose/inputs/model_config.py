@@ -211,7 +211,7 @@ def _apply_override(config: dict[str, Any], override: str) -> None:
     if not isinstance(section, dict) or (names[-1] not in section and not adds):
         message = f"the override {override!r} names a key that the model's config does not have"
         guess = did_you_mean(key, _keys_of(config)) or "Check its spelling."
-        raise UsageError(message, hint=f"{guess} Write +{override} to add it.")
+        raise UsageError(message, hint=guess if adds else f"{guess} Write +{override} to add it.")
     section[names[-1]] = _with_text_keys(value)
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from raypose.config.yaml_files import load_yaml
 from raypose.errors import UsageError
+from raypose.specs import Skeleton
 
-Skeleton = tuple[tuple[str, str], ...]
 _FORM = "Write it as in DeepLabCut's config.yaml: skeleton: [[nose, neck], [neck, tail]]"
 
 

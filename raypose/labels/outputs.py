@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raypose.errors import UsageError
+from raypose.specs import EKS
 from raypose.steps.frame_files import with_frames
 from raypose.steps.load import load_table
 from raypose.storage import local_path, records
@@ -102,7 +103,7 @@ def _table(root: Path, name: str) -> OutputTable | None:
     if record is None or kind not in records.TABLE_KINDS:
         return None
     return OutputTable(
-        owner="eks" if kind == records.SMOOTHED else at[0],
+        owner=EKS if kind == records.SMOOTHED else at[0],
         key=at[1],
         path=path,
         is_smoothed=kind == records.SMOOTHED,

@@ -20,7 +20,6 @@ from raypose.planning.checks import Labels, check_lengths
 from raypose.planning.contents import Contents
 from raypose.planning.drawing import plan_skeletons
 from raypose.planning.model import (
-    EKS,
     METHOD,
     OutputPlan,
     Planned,
@@ -31,7 +30,7 @@ from raypose.planning.model import (
 from raypose.planning.recordings import Group, eks_root
 from raypose.planning.status import damage_problems, planned
 from raypose.rendering.style import Style
-from raypose.specs import ModelSpec, Owner, VideoSpec
+from raypose.specs import EKS, ModelSpec, Owner, VideoSpec
 from raypose.steps import TABLE_STEPS, Smooth, Table
 from raypose.steps.base import OutputStep, TableSource
 from raypose.steps.ranges import finished_ranges, range_folder

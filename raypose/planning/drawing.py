@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from raypose.config import RunConfig
-from raypose.inputs.skeleton import Skeleton, read_skeleton
+from raypose.inputs.skeleton import read_skeleton
 from raypose.planning.model import Problem
 from raypose.rendering.style import PLAIN, Style
-from raypose.specs import ModelSpec
+from raypose.specs import ModelSpec, Skeleton
 
 
 def plan_skeletons(models: Sequence[ModelSpec], config: RunConfig) -> Mapping[str, Skeleton]:
@@ -32,12 +32,14 @@ def plan_styles(
     Raises:
         UsageError: the file of the skeleton can't be used.
     """
-    if not config.label:
+    if not config.label and config.worst is None:
         return {model.name: PLAIN for model in models}, []
     skeletons = plan_skeletons(models, config)
     given = config.skeleton is not None
     known = {name for model in models for name in model.keypoint_names}
-    in_file = {name for of in skeletons.values() if given for bone in of for name in bone}
+    in_file: set[str] = set()
+    if given:
+        in_file = {name for bones in skeletons.values() for bone in bones for name in bone}
     styles, problems = {}, []
     for model in models:
         skeleton = skeletons[model.name]

@@ -17,9 +17,6 @@ from raypose.steps.base import OutputStep
 from raypose.storage import AnyPath, as_path
 from raypose.storage.layout import frames_beside
 
-EKS = "eks"
-"""Name of the smoothed ensemble among the owners of outputs."""
-
 METHOD = 2
 """Version of the numerics; raised when equal inputs give other tables than before."""
 

@@ -24,9 +24,9 @@ from raypose.planning.checks import (
     read_labels,
 )
 from raypose.planning.drawing import plan_styles
-from raypose.planning.model import EKS, Plan, Problem, RecordingPlan
+from raypose.planning.model import Plan, Problem, RecordingPlan
 from raypose.planning.recordings import find_files, find_recordings
-from raypose.specs import ModelSpec
+from raypose.specs import EKS, ModelSpec
 from raypose.storage import as_path
 
 _AT_ONCE = 16

@@ -21,8 +21,8 @@ from raypose.inputs.videos import (
     find_videos,
     probe_videos,
 )
-from raypose.planning.model import EKS, Problem
-from raypose.specs import ModelSpec, VideoSpec
+from raypose.planning.model import Problem
+from raypose.specs import EKS, ModelSpec, VideoSpec
 from raypose.storage import AnyPath, as_path
 from raypose.storage.layout import owner_root, smooth_params_folder, tables_folder
 from raypose.storage.records import RecordedFiles

@@ -18,7 +18,6 @@ from raypose.inputs.sessions import Grouping, read_session_list
 from raypose.inputs.tables import FoundTables, find_tables
 from raypose.planning.builder import smooth_step
 from raypose.planning.model import (
-    EKS,
     OutputPlan,
     Plan,
     Planned,
@@ -28,7 +27,7 @@ from raypose.planning.model import (
 )
 from raypose.planning.status import planned
 from raypose.planning.tables_by_recording import TableRecording, group_tables, one_recording
-from raypose.specs import Owner, VideoSpec
+from raypose.specs import EKS, Owner, VideoSpec
 from raypose.steps import Load
 from raypose.storage import AnyPath
 from raypose.storage.digests import remembered_digest

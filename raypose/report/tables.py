@@ -14,7 +14,7 @@ from rich.table import Column, Table
 from raypose import storage
 from raypose.report.folding import Folded
 from raypose.report.names import ShortNames
-from raypose.report.terminal import duration, print_problems, sentence, without_some
+from raypose.report.terminal import duration, left_out, print_problems, sentence, without_some
 from raypose.steps import STEPS, Smooth
 from raypose.storage import as_path
 from raypose.text import data_size, markup, shown
@@ -94,8 +94,8 @@ def _standing(output: OutputPlan) -> tuple[str, str]:
 
 def _print_totals(console: Console, plan: Plan) -> None:
     if plan.done:
-        finished = f"({_count(plan.n_videos, 'video')}){without_some(plan)}"
-        done = f"Everything is finished already {finished.replace(') (', '; ')}."
+        told = "; ".join(filter(None, (_count(plan.n_videos, "video"), left_out(plan))))
+        done = f"Everything is finished already ({told})."
         console.print(done if plan.n_videos else f"Nothing can be done{without_some(plan)}.")
         return
     frames = plan.frames_to_predict

@@ -84,10 +84,15 @@ def print_problems(
 
 def without_some(plan: Plan) -> str:
     """Which of the given videos a plan leaves out: ` (3 can't be read)`; empty where none."""
+    parts = left_out(plan)
+    return f" ({parts})" if parts else ""
+
+
+def left_out(plan: Plan) -> str:
+    """The same without parentheses."""
     others = plan.n_given - plan.n_videos - plan.n_unreadable
     counted = ((plan.n_unreadable, "can't be read"), (others, "left out"))
-    parts = ", ".join(f"{n:,} {why}" for n, why in counted if n > 0)
-    return f" ({parts})" if parts else ""
+    return ", ".join(f"{n:,} {why}" for n, why in counted if n > 0)
 
 
 def sentence(word: str, style: str, text: str) -> Folded:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from raypose.config import RunConfig
 from raypose.errors import Failure
 from raypose.rendering.style import PLAIN, Style
-from raypose.specs import ModelSpec, Owner, VideoSpec
+from raypose.specs import ModelSpec, Owner, Skeleton, VideoSpec
 from raypose.storage import digests
 from raypose.storage.layout import OutputPaths
 from raypose.storage.provenance import Provenance
@@ -177,7 +177,7 @@ class TableSource:
     smoothed: bool = False
     is_member: bool = False
     style: Style = PLAIN
-    skeleton: tuple[tuple[str, str], ...] = ()
+    skeleton: Skeleton = ()
     stills: bool = False
 
     @cached_property

@@ -9,7 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from raypose.specs import VideoSpec
+from raypose.errors import Failure, TableError, UsageError
+from raypose.specs import Skeleton, VideoSpec
 from raypose.steps.base import Outcome, TableSource, TableStep
 from raypose.steps.provenance import commit_from_table
 from raypose.storage import AnyPath, as_path, local_path, records
@@ -23,12 +24,10 @@ TABLE = "table"
 
 _BYTES_PER_VALUE = 20  # of a table in memory, its values in the form of the file included
 
-Skeleton = tuple[tuple[str, str], ...]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Export(TableStep):
-    """Write the table in every format that is asked for.
+    """Write the table in every requested format.
 
     Attributes:
         table: path of the table.
@@ -69,28 +68,35 @@ class Export(TableStep):
 
     def run(self, inputs: Sequence[Any], context: Context) -> Outcome:
         (table,) = inputs
-        index = context.index(self.video)
+        forms = {path: FORMATS[name] for name, path in self.outputs.items()}
+        # Opening a video in a store downloads it.
+        index = context.index(self.video) if any(f.uses_video for f in forms.values()) else None
         made_of = records.read_record(as_path(self.table)) or {}
-        for name, path in self.outputs.items():
-            form = FORMATS[name]
+        made: list[str] = []
+        failure: Failure | None = None
+        for path, form in forms.items():
             description = Description(
                 owner=self.owner.name,
                 key=self.video.key,
                 recipe=str(made_of.get("recipe", "")),
                 folder=local_path(os.path.dirname(path)),
                 video=self.video.path,
-                size=(index.width, index.height),
-                times_s=index.times_s,
+                size=None if index is None else (index.width, index.height),
+                times_s=None if index is None else index.times_s,
                 skeleton=joined_keypoints(self.skeleton, table),
                 **beginning(self.video.path, as_path(self.table)),
             )
             step = replace(self, provenance=exported_from(self.provenance, form, self.skeleton))
             stats = {TABLE: made_of.get("digest", "")}
-            with commit_from_table(
-                step, table, path, context.video_check, stats=stats
-            ) as temporary:
-                form.write(table, temporary, description)
-        return Outcome([None], list(self.outputs.values()), {"n_rows": table.n_frames})
+            check = context.video_check if form.uses_video else None
+            try:
+                with commit_from_table(step, table, path, check, stats=stats) as temporary:
+                    form.write(table, temporary, description)
+            except (TableError, UsageError) as error:  # other formats can still be written
+                failure = failure or Failure.of(self.name, error)
+            else:
+                made.append(path)
+        return Outcome([failure], made, {"n_rows": table.n_frames})
 
 
 def exported_name(table: AnyPath, form: Format) -> str:

@@ -19,6 +19,7 @@ import pytest
 from typer.testing import CliRunner
 
 from raypose.cli import app
+from raypose.exporting import export
 from raypose.pipeline import run
 from tests.docs.test_commands import options
 from tests.integration.conftest import Project
@@ -40,7 +41,7 @@ def workspace(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Pat
     for name in ("mouse1", "mouse2"):
         (root / "videos" / f"{name}.mp4").symlink_to(project.videos / "a.mp4")
     for name, model in zip("ab", project.models, strict=True):
-        (root / "models" / name).symlink_to(model)
+        shutil.copytree(model, root / "models" / name)  # the Pose-app's commands write into it
     models = tuple(str(root / "models" / name) for name in "ab")
     result = run(
         project.config(
@@ -110,6 +111,10 @@ def test_code_runs(
     if "bash" in {block.language for block in found}:
         shutil.rmtree(place / "out")  # the page makes its own
     monkeypatch.chdir(place)
+    if page.name == "formats.md":
+        export("out/a/video_preds/mouse1.csv", ["parquet"], place)
+        export("out/eks/video_preds/mouse1.csv", ["h5", "nwb", "slp", "coco"], place)
+        shutil.copytree("video_preds", place, dirs_exist_ok=True)
     for block in found:
         if block.language == "python":
             exec(compile(block.code, str(block), "exec"), {"__name__": "documentation"})

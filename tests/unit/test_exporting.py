@@ -117,7 +117,7 @@ def test_a_table_that_was_edited_is_exported_with_a_note(out: Path) -> None:
     made = export(table, ["parquet"])
     assert pd.read_parquet(made.written[0]).iloc[0].tolist() == [1.5, 2.5, 0.5, 3.5, 4.5, 0.25]
     (note,) = made.notes
-    assert note == f"{table} is not as raypose wrote it, and was exported as it is now"
+    assert note == f"{table} was edited after raypose wrote it; the export holds the edited values"
 
 
 def test_a_table_that_is_cut_short_is_not_exported(out: Path) -> None:
@@ -135,7 +135,7 @@ def test_a_file_of_others_is_kept(out: Path) -> None:
     assert made.written == [path] and pd.read_parquet(path).shape == (N_FRAMES, 18)
     (kept,) = (path.parent / ".raypose" / "replaced").iterdir()
     assert kept.read_text() == "mine"
-    assert "was not made by raypose" in made.notes[0]
+    assert "was not written by raypose" in made.notes[0]
 
 
 def test_nwb_has_the_times_of_a_varying_frame_rate(out: Path, video: Path) -> None:
@@ -163,7 +163,7 @@ def test_without_the_video_nwb_takes_the_times_of_the_file_of_frames(
     made = export(path, ["nwb"])
     assert np.array_equal(times_of(made.written[0]), times_s)
     (note,) = made.notes
-    assert note.endswith(f"lacks the size of the video's frames: {video} is no longer there")
+    assert note.endswith(f"lacks the size of the video's frames: {video} no longer exists")
 
 
 @pytest.mark.parametrize("how", ["gone", "another"])
@@ -176,7 +176,7 @@ def test_without_its_video_a_table_has_no_nwb_and_the_rest_is_written(
     made = export(out, ["nwb", "coco", "parquet"])
     suffixes = [path.suffix for path in made.written]
     assert suffixes == [".json", ".parquet"] * 2
-    why = "is no longer there" if how == "gone" else "is another one than was predicted"
+    why = "no longer exists" if how == "gone" else "is not the video that was predicted"
     assert [failure.message for failure in made.failures] == [
         f"NWB needs the time of every frame, and {video} {why}"
     ] * 2
@@ -204,8 +204,8 @@ def test_tables_smoothed_from_tables_have_no_video(tmp_path: Path) -> None:
     record.write_text(json.dumps(content))
     made = export(tmp_path, ["slp", "nwb"])
     assert [path.suffix for path in made.written] == [".slp"]
-    assert "the video is not known" in made.notes[0]
-    assert "the video is not known" in made.failures[0].message
+    assert "the video is unknown" in made.notes[0]
+    assert "the video is unknown" in made.failures[0].message
 
 
 def test_tables_smoothed_from_tables_of_a_run_have_its_video(
@@ -250,7 +250,7 @@ def test_the_command(out: Path, tmp_path: Path) -> None:
     code, text = invoke(out, "--format", "parquet", "--format", "slp")
     assert code == 0 and "Files: 0 written, 4 up to date." in text
     for arguments, message in (
-        ((out, "--format", "xls"), "--format xls is not known. Give one of parquet, h5, nwb,"),
+        ((out, "--format", "xls"), "--format is 'xls', and must be parquet, h5, nwb, slp or coco"),
         ((tmp_path / "videos", "--format", "slp"), "holds no table of predictions of a run"),
         ((tmp_path / "none", "--format", "slp"), "is no directory on this machine"),
         (("s3://bucket/out", "--format", "slp"), "copy it here first if it is in a store"),

@@ -19,6 +19,7 @@ from raypose.errors import RayposeError
 from raypose.metrics.review import Review
 from raypose.report.html.run_facts import Failed, RunFacts
 from raypose.report.ranking import Numbers
+from raypose.specs import EKS
 from raypose.steps.worst import recorded_clips
 from raypose.storage import AnyPath, as_path, records
 from raypose.storage.layout import (
@@ -114,7 +115,7 @@ def find_videos(run: RunFacts, base: AnyPath | None) -> list[VideoFacts]:
         video.tables[table.owner] = table
     failures = run.failures
     for video in videos.values():
-        video.tables = dict(sorted(video.tables.items(), key=lambda item: item[0] == "eks"))
+        video.tables = dict(sorted(video.tables.items(), key=lambda item: item[0] == EKS))
         _complete(video)
         video.failures = [failed for failed in failures if _is_of(failed, video)]
     return list(videos.values())
@@ -191,7 +192,7 @@ def _read_table(path: AnyPath, owner: str, names: _Names) -> tuple[TableFacts, s
     kind = record["made_from"].get("kind") if record else ""
     if record and kind not in records.TABLE_KINDS:
         return None
-    table = TableFacts("eks" if kind == records.SMOOTHED else owner, path)
+    table = TableFacts(EKS if kind == records.SMOOTHED else owner, path)
     paths, there = paths_of_table(path), names.below(folder_of_tables(path))
     clips = recorded_clips(paths.worst) if str(paths.worst) in there else []
     worst = ((f"worst moment {n}", clip) for n, clip in enumerate(clips, 1))

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raypose.errors import TableError, UsageError
+from raypose.specs import Skeleton
 from raypose.tables.keypoints import KeypointTable
 
 
@@ -53,7 +54,7 @@ class Description:
     unknown: str = ""
     began: datetime | None = None
     began_by: str = ""
-    skeleton: tuple[tuple[str, str], ...] = ()
+    skeleton: Skeleton = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

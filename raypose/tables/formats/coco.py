@@ -6,7 +6,6 @@ with x and y 0 as COCO defines it, where there is none. Likelihoods are in `keyp
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from raypose._version import __version__
 from raypose.tables.formats.base import Description, Format, has_position
 from raypose.tables.keypoints import KeypointTable
+from raypose.text import json_text
 
 _DECIMALS = 4  # of pixels and likelihoods; float32 has no more of pixels in the hundreds
 _BLOCK = 1 << 12  # frames at a time
@@ -32,8 +32,8 @@ def write(table: KeypointTable, path: Path, description: Description) -> None:
         },
         "categories": [_category(table, description)],
     }
-    with path.open("w", encoding="utf-8", errors="surrogateescape") as file:
-        file.write(json.dumps(head, ensure_ascii=False)[:-1])
+    with path.open("w", encoding="utf-8") as file:
+        file.write(json_text(head)[:-1])
         _write_list(file, "images", _images(table, description))
         _write_list(file, "annotations", _annotations(table))
         file.write("}\n")
@@ -44,7 +44,7 @@ def _write_list(file: IO[str], name: str, items: Iterable[Any]) -> None:
     file.write(f',\n"{name}": [')
     separator = "\n"
     for item in items:
-        file.write(separator + json.dumps(item, ensure_ascii=False))
+        file.write(separator + json_text(item))
         separator = ",\n"
     file.write("\n]")
 

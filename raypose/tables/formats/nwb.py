@@ -16,6 +16,7 @@ import numpy as np
 
 from raypose._version import __version__
 from raypose.errors import TableError
+from raypose.specs import EKS
 from raypose.tables.formats.base import Description, Format
 from raypose.tables.keypoints import KeypointTable
 from raypose.video.frames import WORDS
@@ -90,7 +91,7 @@ def _session(description: Description) -> str:
 
 
 def _made_by(description: Description) -> str:
-    if description.owner == "eks":
+    if description.owner == EKS:
         return "An ensemble of predictions, smoothed by the Ensemble Kalman Smoother"
     return f"Predictions of the Lightning Pose model {description.owner}"
 

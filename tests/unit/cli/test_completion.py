@@ -45,6 +45,7 @@ def folder(tmp_path: Path) -> Path:
     fake_model(tmp_path / "models" / "2026-11-01" / "10-00-00")
     fake_model(tmp_path / "models" / "2026-11-02" / "10-00-00")
     (tmp_path / "models" / "notes").mkdir()
+    (tmp_path / "models" / "loop").symlink_to("loop")
     (tmp_path / "videos").mkdir()
     for name in ("a.mp4", "b.AVI", "b.csv", ".hidden.mp4"):
         (tmp_path / "videos" / name).touch()

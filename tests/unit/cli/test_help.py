@@ -46,7 +46,7 @@ def test_all_choices_of_an_option_and_its_default() -> None:
     assert "--label full|snippet " in words
     assert "--eks-mode auto|singlecam|mirrored|multicam|calibrated|pupil " in words
     assert "--var-mode confidence_weighted_var|var " in words
-    assert "--precision auto|fp32|bf16|fp16 Precision of the networks' computations. [def" in words
+    assert "--precision auto|fp32|bf16|fp16 Precision of the networks; auto is fp32." in words
     assert "--metrics / --no-metrics" in words and "[default: on]" in words
 
 

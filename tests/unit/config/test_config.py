@@ -206,6 +206,12 @@ def test_formats_with_commas_between_come_once(written: Any) -> None:
     assert build(formats=written).formats == ("nwb", "slp")
 
 
+@pytest.mark.parametrize("wrong", [",", "", [["nwb"]], [{"nwb": "slp"}], 5])
+def test_what_is_no_format_is_refused(wrong: Any) -> None:
+    with pytest.raises(UsageError, match="--format is"):
+        build(formats=wrong)
+
+
 def test_label_kinds_come_once_in_fixed_order() -> None:
     assert build(label=("snippet", "full", "snippet")).label == ("full", "snippet")
 

@@ -70,8 +70,8 @@ def test_settings_as_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("", "is no valid JSON"),
-        ("[" * 100_000, "is no valid JSON"),
+        ("", "is not valid JSON"),
+        ("[" * 100_000, "is not valid JSON"),
         ("[1]", "holds no settings"),
         ('{"raypose": "1", "config": {"videos": 5, "models": "m"}}', "videos is 5"),
         ('{"raypose": "1", "config": {"device": "cpu", "warp": 1}}', "no setting 'warp'"),

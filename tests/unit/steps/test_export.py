@@ -153,8 +153,10 @@ def test_a_missing_package_ends_the_plan(
 
 
 def test_an_error_of_one_file_is_that_of_the_task(project: Project) -> None:
-    output = outputs_of(project, formats="nwb")[0]
+    output = outputs_of(project, formats=("nwb", "parquet"))[0]
     table, (planned,) = commit(output), exports(output)
     renamed = replace(table, keypoint_names=("a/b", *table.keypoint_names[1:]))
     summary, _ = execute(task_of(planned.step), [renamed], make_context())
     assert "neither / nor :" in summary.failures[0].message
+    assert not Path(planned.outputs["nwb"]).exists()
+    assert Path(planned.outputs["parquet"]).exists()

@@ -245,6 +245,9 @@ def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
     folder.mkdir()
     for name in ("parquet", "h5", "slp", "coco"):
         assert write(make_table(), name, folder, video="/cam.mp4").exists()
+    video = str(folder / "cam.mp4")
+    path = write(make_table(), "coco", tmp_path, key=folder.name, video=video)
+    assert json.loads(path.read_bytes())["info"]["video"] == video
     with pytest.raises(TableError, match="--format nwb can't write names that are not UTF-8"):
         write(make_table(), "nwb", tmp_path, key=folder.name)
 
