@@ -60,17 +60,13 @@ def watch(
         RayposeError: nothing can be run.
         KeyboardInterrupt: it was stopped; finished outputs stay.
     """
-    if config.sessions is not None:
-        hint = "Give directories or globs instead, with --views."
-        raise UsageError("--sessions lists videos, and watch looks for new ones", hint=hint)
-    _check_places(config)
-    check_run(config)
+    _check(config)
     # All parts share one run directory, also where it is named after the time.
     run_dir = pipeline.run_directory(config, config.output_dir)
     config = config.model_copy(update={"run_dir": run_dir})
     arrivals = Arrivals(verdict_of, settle_s=settle_s)
     reports = _Reports(clock)
-    waiting: Display | None = None
+    waiting = _Waiting(display)
     result: RunResult | None = None  # of the last run, until it is shown
     has_views = bool(config.views or config.calibration)
     with _cluster(config) as connection, sigterm_interrupts():
@@ -85,9 +81,7 @@ def watch(
                         on_result(result)
                     result = None
                 if ready:
-                    if waiting is not None:
-                        waiting.ended()
-                        waiting = None
+                    waiting.end()
                     # A recording may lack a view in one run and have it in the next.
                     videos = arrivals.taken if has_views else ready
                     result = _run(config, videos, display(), continues=reports.n_parts > 0)
@@ -95,16 +89,31 @@ def watch(
                         reports.add(result)
                         has_views |= any(model.takes_views for model in result.plan.models)
                     continue
-                waiting = waiting or display()
-                if waiting is not None:
-                    waiting.waiting(_in_words(arrivals))
+                waiting.say(_in_words(arrivals))
                 if connection is not None:
                     connection.check()
                 sleep(max(_LEAST_SLEEP_S, settle_s / _LOOKS))
         finally:
-            if waiting is not None:
-                waiting.ended()
+            waiting.end()
             reports.write(more_to_come=False)
+
+
+class _Waiting:
+    """The display between two runs, made when there is something to say."""
+
+    def __init__(self, display: Callable[[], Display | None]) -> None:
+        self._make = display
+        self._shown: Display | None = None
+
+    def say(self, text: str) -> None:
+        self._shown = self._shown or self._make()
+        if self._shown is not None:
+            self._shown.waiting(text)
+
+    def end(self) -> None:
+        if self._shown is not None:
+            self._shown.ended()
+        self._shown = None
 
 
 class _Reports:
@@ -163,6 +172,15 @@ def _files(config: RunConfig) -> dict[str, Identity]:
         except (OSError, StorageError):
             continue  # it is gone again, or its store does not answer now
     return files
+
+
+def _check(config: RunConfig) -> None:
+    """Raises UsageError where nothing can be watched."""
+    if config.sessions is not None:
+        hint = "Give directories or globs instead, with --views."
+        raise UsageError("--sessions lists videos, and watch looks for new ones", hint=hint)
+    _check_places(config)
+    check_run(config)
 
 
 def _check_places(config: RunConfig) -> None:
