@@ -17,7 +17,6 @@ import contextlib
 import io
 import itertools
 import os
-import threading
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from numpy.typing import NDArray
 from raypose.errors import VideoError
 from raypose.storage.digests import RUN_AGAIN
 from raypose.video.container import BOUNDED, decode, demux, open_video, video_stream
+from raypose.video.turns import Turns
 
 if TYPE_CHECKING:
     from raypose.video.index import VideoIndex
@@ -43,9 +43,7 @@ _MAX_REORDER = 16
 # Each B-frame lies between two others that come before it.
 _REORDER_BY_ONE = {"mpeg1video", "mpeg2video", "mpeg4", "h263", "vc1", "wmv3"}
 _VP8_SHOWN = 0x10
-# FFmpeg gives Python's lock away for each packet: threads that read packets at once pass it to and
-# fro, and together take twice as long as one.
-_ONE_SCANS = threading.Lock()
+_SCANS = Turns(most=16)
 # How many packets may come before the first frame that can be decoded.
 _PROBE_PACKETS = 300
 # FFmpeg needs some packets to learn by how many frames a decoder reorders.
@@ -106,7 +104,7 @@ class PacketTable:
 
 def scan_packets(path: str, container: Any, stream: Any) -> Packets:
     """Read all packets of a track, and decode up to its first frame."""
-    with _ONE_SCANS:
+    with _SCANS.turn():
         return _scan(path, container, stream)
 
 
