@@ -10,8 +10,13 @@ from raypose.tables.keypoints import KeypointTable
 
 
 def write(table: KeypointTable, path: Path, description: Description) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    content = pa.Table.from_pandas(data_frame(table, table.coords))
+    # Given a path, pyarrow takes only names in UTF-8; pandas 2 makes one of an open file.
     with path.open("wb") as file:
-        data_frame(table, table.coords).to_parquet(file, engine="pyarrow")
+        pyarrow.parquet.write_table(content, file)
 
 
 FORMAT = Format(name="parquet", suffix=".parquet", writer=write)
