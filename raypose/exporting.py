@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from raypose import storage
 from raypose.errors import Failure, RayposeError, UsageError, VideoError
 from raypose.inputs.model_config import read_config
+from raypose.inputs.models import find_config
 from raypose.inputs.probe import known_index, probe
 from raypose.inputs.skeleton import as_skeleton, read_skeleton
 from raypose.labels.outputs import (
@@ -283,11 +284,9 @@ def _of_models(description: Mapping[str, Any], root: Path) -> dict[str, Skeleton
     if isinstance(models, list):
         known = [model for model in models if isinstance(model, dict)]
         return {str(model.get("name")): as_skeleton(model.get("skeleton")) for model in known}
-    for place in (root / "config.yaml", root / ".hydra" / "config.yaml"):
-        if place.is_file():
-            with contextlib.suppress(RayposeError):
-                config, _ = read_config(place)
-                return {root.name: as_skeleton(config.data.skeleton)}
+    with contextlib.suppress(RayposeError):
+        config, _ = read_config(find_config(root))
+        return {root.name: as_skeleton(config.data.skeleton)}
     return {}
 
 

@@ -16,9 +16,9 @@ from rich.text import Text
 from raypose.cli.base import all_commands
 from raypose.cli.help import usage_of, words_for_value
 from raypose.config import EksOptions, RunConfig
-from raypose.config.options import Option
+from raypose.config.options import Option, help_with_choices
 from raypose.config.panels import PANELS
-from raypose.config.schemas import choices_of, model_of
+from raypose.config.schemas import model_of
 
 _FILES_ONLY = "Only in a file or in Python"
 # How the help ends where an option has a default.
@@ -113,10 +113,9 @@ def _plain(text: str | None) -> tuple[str, str]:
 
 def _setting(name: str, field: FieldInfo, option: Option | None) -> tuple[str, ...]:
     flag = "" if option is None else option.flags_of(name)[0]
-    meaning = " ".join((field.description or "").split())
     shown = f"`{flag}`" if flag.startswith("-") else "the arguments" if flag else ""
     default = option.default if option is not None and option.default else _value(field)
-    return f"`{name}`", shown, default, meaning + _choices(field)
+    return f"`{name}`", shown, default, help_with_choices(field)
 
 
 def _value(field: FieldInfo) -> str:
@@ -124,11 +123,6 @@ def _value(field: FieldInfo) -> str:
         return ""
     value = field.default
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _choices(field: FieldInfo) -> str:
-    choices = choices_of(field.annotation)
-    return f" One of {', '.join(choices)}." if choices else ""
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

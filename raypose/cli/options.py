@@ -180,5 +180,4 @@ def config_of(
     """The config that options ask for; `values` as the command line gives them."""
     if config_file is not None:
         return config.from_file(config_file, given(values))
-    required = {name: () for name, field in config.model_fields.items() if field.is_required()}
-    return config(**{**required, **given(values)})
+    return config(**{**config.nothing_given(), **given(values)})

@@ -16,9 +16,11 @@ from pydantic.fields import FieldInfo
 
 from raypose.config.schemas import (
     FieldPath,
+    choices_of,
     did_you_mean,
     field_at,
     finding,
+    listed,
     marks_of,
     model_of,
     quoted,
@@ -70,6 +72,12 @@ def options_of(config: type[BaseModel]) -> Iterator[tuple[FieldPath, FieldInfo, 
 def help_of(field: FieldInfo) -> str:
     """The help of a field in one line."""
     return " ".join((field.description or "").split())
+
+
+def help_with_choices(field: FieldInfo) -> str:
+    """The same, with the words that the field takes, as files and pages show it."""
+    choices = choices_of(field.annotation)
+    return help_of(field) + (f" One of {listed(choices)}." if choices else "")
 
 
 def default_of(field: FieldInfo, option: Option, flag: str = "") -> str:

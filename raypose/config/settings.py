@@ -149,6 +149,11 @@ class Settings(Checked):
         return False
 
     @classmethod
+    def nothing_given(cls) -> dict[str, Any]:
+        """Required fields, empty: the config then says in its own words that they are missing."""
+        return {name: () for name, field in cls.model_fields.items() if field.is_required()}
+
+    @classmethod
     def from_file(cls, path: str | Path, overrides: Mapping[str, Any] | None = None) -> Self:
         """A config from a file, as `files.read_settings` reads it; `overrides` win over the file.
 
@@ -156,8 +161,7 @@ class Settings(Checked):
             UsageError: the file can't be read, or a value is missing or makes no sense.
         """
         values, given = read_settings(path, cls), dict(overrides or {})
-        required = {name: () for name, field in cls.model_fields.items() if field.is_required()}
-        merged = {**required, **values, **given}
+        merged = {**cls.nothing_given(), **values, **given}
         if isinstance(values.get("eks_options"), dict) and "eks_options" in given:
             merged["eks_options"] = {**values["eks_options"], **given["eks_options"]}
         overridden: set[tuple[int | str, ...]] = {(name,) for name in given}

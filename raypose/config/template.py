@@ -9,9 +9,9 @@ from typing import Any
 import yaml
 
 from raypose.config.eks_options import EksOptions
-from raypose.config.options import Option, help_of, option_name
+from raypose.config.options import Option, help_with_choices, option_name
 from raypose.config.panels import ADVANCED, PANELS
-from raypose.config.schemas import FieldPath, choices_of, field_at, listed
+from raypose.config.schemas import FieldPath, field_at
 from raypose.config.settings import RunConfig, options_in_order
 
 _WIDTH = 80
@@ -36,9 +36,7 @@ def commented_settings() -> str:
             option = Option.of(field)
             if (ADVANCED if option is None else option.panel) != panel:
                 continue
-            text = help_of(field)
-            if choices := choices_of(field.annotation):
-                text += f" One of {listed(choices)}."
+            text = help_with_choices(field)
             if option is not None and option.default:
                 text += f" Default: {option.default}."
             lines += [f"# {line}" for line in textwrap.wrap(text, _WIDTH - 2)]

@@ -61,7 +61,7 @@ def open_model(
 def _open(
     path: AnyPath, name: str, overrides: Sequence[str], runtime: str, precision: str
 ) -> ModelSpec:
-    config_path = _find_config(path)
+    config_path = find_config(path)
     config, values = read_config(config_path, overrides)
     model_type = config.model.model_type
     if model_type not in MODEL_TYPES:
@@ -155,7 +155,8 @@ def shortest_names(directories: Sequence[str | os.PathLike[str] | AnyPath]) -> l
     return [f"{name}_{index}" for index, name in enumerate(names)] if parts else []
 
 
-def _find_config(directory: AnyPath) -> AnyPath:
+def find_config(directory: AnyPath) -> AnyPath:
+    """The config of a model directory; raises ModelError where there is none."""
     for relative in _CONFIGS:
         if (directory / relative).is_file():
             return directory / relative

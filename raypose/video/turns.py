@@ -11,9 +11,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-_WAITS = (
-    0.75  # the share of its time above which a thread waits for the disk, not for other threads
-)
+# The share of its time above which a thread waits for the disk, and not only for other threads.
+_WAITS = 0.75
 
 
 class Turns:

@@ -18,6 +18,7 @@ from raypose.tables.keypoints import COORDS, EKS_COORDS, KeypointTable
 from raypose.video.frames import Frames, FrameStatus
 from raypose.video.index import index_video
 from tests.output_tables import commit_table
+from tests.projects import fake_model
 from tests.videos import make_video
 
 NAMES = ("nose", "paw")
@@ -259,3 +260,25 @@ def test_the_command(out: Path, tmp_path: Path) -> None:
     ):
         code, text = invoke(*arguments)
         assert code == 2 and message in text, text
+
+
+def test_without_a_run_beside_it_the_skeleton_is_that_of_the_models_config(
+    tmp_path: Path, video: Path
+) -> None:
+    model = fake_model(tmp_path / "model_a", data={"skeleton": [["nose", "paw"]]})
+    commit_table(tmp_path, "model_a", "cam", make_table(), video)
+    (path,) = export(model, ["coco"]).written
+    assert json.loads(path.read_text())["categories"][0]["skeleton"] == [[1, 2]]
+
+
+def test_a_model_that_the_last_run_did_not_have_gets_no_skeleton_of_another(out: Path) -> None:
+    run = out / "raypose" / "run.json"
+    run.parent.mkdir()
+    (run.parent / "events.jsonl").touch()
+    models = [{"name": "model_b", "skeleton": [["nose", "paw"]]}]
+    run.write_text(json.dumps({"models": models, "config": {}}))
+    found = {
+        path.parent.parent.name: json.loads(path.read_text())["categories"][0]["skeleton"]
+        for path in export(out, ["coco"]).written
+    }
+    assert found == {"model_a": [], "eks": [[1, 2]]}

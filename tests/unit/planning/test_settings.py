@@ -10,6 +10,8 @@ import pytest
 
 from raypose.planning import Plan, RecordingPlan
 from raypose.planning.model import OutputPlan, Planned, VideoPlan
+from raypose.steps.label import Label
+from raypose.steps.worst import Worst
 from raypose.storage.provenance import as_done
 from tests.projects import Project, commit_all, fake_model
 
@@ -115,3 +117,14 @@ def test_a_model_of_several_views_depends_on_all_of_them(tmp_path: Path) -> None
     plan = project.plan(**given)
     assert [step.done for step in tables(plan)] == [False, False]
     assert "views" in tables(plan)[0].reason
+
+
+@pytest.mark.parametrize("asked", [{"label": "full"}, {"worst": 2}])
+def test_clips_of_worst_moments_are_drawn_as_labelled_videos_are(
+    project: Project, tmp_path: Path, asked: dict[str, Any]
+) -> None:
+    skeleton = tmp_path / "skeleton.yaml"
+    skeleton.write_text("skeleton: [[nose, paw]]")
+    plan = project.plan(skeleton=skeleton, trail=5, **asked)
+    (drawn,) = {step.style for step in plan.missing if isinstance(step, Label | Worst)}
+    assert (drawn.skeleton, drawn.trail, drawn.legend) == ((("nose", "paw"),), 5, True)
