@@ -34,8 +34,8 @@ _COMPLETE = {"models": completion.models, "videos": completion.videos}
 
 def _parameters(config: type[Settings]) -> dict[str, Any]:
     """The annotation of each option as Typer wants it; in a section `eks_options__mode`."""
-    found = [o for o in options_in_order(config) if config.predicts or not o[2].networks]
-    return {"__".join(path): _annotation(path[-1], info, option) for path, info, option in found}
+    options = options_in_order(config)
+    return {"__".join(path): _annotation(path[-1], info, option) for path, info, option in options}
 
 
 def _annotation(name: str, field: FieldInfo, option: Option) -> Any:
@@ -110,7 +110,7 @@ _CONFIG = typer.Option(
     "--config",
     metavar="FILE",
     help="YAML file with these settings, or run.json or the directory of an earlier run; the "
-    "command line takes precedence. [b]raypose config[/] writes one for run, plan and watch.",
+    "command line takes precedence. [b]raypose config[/] writes one.",
     rich_help_panel=INPUTS,
 )
 _ConfigFile = Annotated[str | None, _CONFIG]

@@ -131,8 +131,8 @@ def fields_of(config: type[BaseModel], content: Mapping[Any, Any], path: object)
     if unknown:
         names = ", ".join(map(quoted, unknown[:_MOST_NAMED]))
         guess = did_you_mean(unknown[0], [*known, *config.model_fields])
-        of_run = getattr(config, "predicts", True)
-        shows = "raypose config shows all settings." if of_run else "See raypose smooth --help"
+        of_smooth = "" if getattr(config, "predicts", True) else " smooth"
+        shows = f"raypose config{of_smooth} shows all settings."
         hint = f"{guess} {shows}".lstrip()
         raise UsageError(f"there is no setting {names}", path=path, hint=hint)
     return values

@@ -184,12 +184,11 @@ class Settings(Checked):
 
 
 def options_in_order(config: type[Settings]) -> list[tuple[FieldPath, FieldInfo, Option]]:
-    """All options of a config, by their panels; the settings of the command itself come first,
-    except where the common ones are better known."""
+    """All options of a config's command, by their panels; the settings of the command itself come
+    first, except where the common ones are better known."""
     common = set(Settings.model_fields) - set(config.__annotations__)
-    found = sorted(
-        options_of(config), key=lambda o: (o[0][0] in common) != (o[2].panel == COMPUTING)
-    )
+    used = [o for o in options_of(config) if config.predicts or not o[2].networks]
+    found = sorted(used, key=lambda o: (o[0][0] in common) != (o[2].panel == COMPUTING))
     return sorted(found, key=lambda option: PANELS.index(option[2].panel))
 
 

@@ -1,4 +1,4 @@
-"""A settings file to start from: `run.yaml` with everything commented out, and its JSON schema."""
+"""A settings file to start from, with everything commented out, and its JSON schema."""
 
 from __future__ import annotations
 
@@ -12,26 +12,28 @@ from raypose.config.eks_options import EksOptions
 from raypose.config.options import Option, help_with_choices, option_name
 from raypose.config.panels import ADVANCED, PANELS
 from raypose.config.schemas import FieldPath, field_at
-from raypose.config.settings import RunConfig, options_in_order
+from raypose.config.settings import Settings, options_in_order
 
 _WIDTH = 80
 _HEAD = """\
-# Settings of raypose run, plan and watch, each with its default. Remove the #
+# Settings of raypose {commands}, each with its default. Remove the #
 # before those that you change, and use them with
-#   raypose run --config run.yaml
+#   raypose {command} --config {command}.yaml
 # Options on the command line take precedence.
 """
-_EXAMPLES = {"videos": ["videos/"], "models": ["models/a"]}  # of what has no default
+# Of what has no default.
+_EXAMPLES = {"videos": ["videos/"], "models": ["models/a"], "tables": ["video_preds/"]}
 _SECTION = "eks_options"
 
 
-def commented_settings() -> str:
-    """A `run.yaml` with every setting, its help, and its default after a `#`."""
-    lines = [_HEAD]
+def commented_settings(config: type[Settings]) -> str:
+    """A YAML file with every setting, its help, and its default after a `#`."""
+    commands = "run, plan and watch" if config.predicts else config.command
+    lines = [_HEAD.format(command=config.command, commands=commands)]
     for panel in PANELS:
         lines.append(f"\n# ---- {panel} ----\n")
-        for path in _fields():
-            field = field_at(RunConfig, path)[1]
+        for path in _fields(config):
+            field = field_at(config, path)[1]
             assert field is not None
             option = Option.of(field)
             if (ADVANCED if option is None else option.panel) != panel:
@@ -41,24 +43,24 @@ def commented_settings() -> str:
                 text += f" Default: {option.default}."
             lines += [f"# {line}" for line in textwrap.wrap(text, _WIDTH - 2)]
             value = _EXAMPLES.get(path[-1], _plain(field.get_default()))
-            lines.append(f"#{_line(path, value)}\n")
+            lines.append(f"#{_line(config, path, value)}\n")
     return "\n".join(lines)
 
 
-def json_schema() -> dict[str, Any]:
+def json_schema(config: type[Settings]) -> dict[str, Any]:
     """The JSON schema of such a file.
 
     Dashes and underscores mean the same in names, and a setting may have its option's name or its
     field's. Editors are to propose only the names of `commented_settings`.
     """
-    made = RunConfig.model_json_schema()
+    made = config.model_json_schema()
     of_run, of_eks = made["properties"], made["$defs"][EksOptions.__name__]["properties"]
     proposed: dict[str, Any] = {}
     accepted: dict[str, Any] = {}
-    for path in _fields():
+    for path in _fields(config):
         described = (of_run if len(path) == 1 else of_eks)[path[-1]]
         described.pop("title", None)
-        key = _key(path)
+        key = _key(config, path)
         if key is not None:
             proposed[key] = described
             accepted[_spellings(key)] = described
@@ -75,7 +77,7 @@ def json_schema() -> dict[str, Any]:
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "Settings of raypose run",
+        "title": f"Settings of raypose {config.command}",
         "type": "object",
         "properties": proposed,
         "patternProperties": accepted,
@@ -87,21 +89,24 @@ def _spellings(name: str) -> str:
     return f"^{re.sub('[-_]', '[-_]', name)}$"
 
 
-def _fields() -> list[FieldPath]:
+def _fields(config: type[Settings]) -> list[FieldPath]:
     """All settings, as `--help` orders them: those that are options, then those of files alone."""
-    rest: list[FieldPath] = [(name,) for name in RunConfig.model_fields if name != _SECTION]
+    options = [path for path, _, _ in options_in_order(config)]
+    rest: list[FieldPath] = [
+        (name,) for name, field in config.model_fields.items() if Option.of(field) is None
+    ]
     rest += [(_SECTION, name) for name in EksOptions.model_fields]
-    return list(dict.fromkeys([*(path for path, _, _ in options_in_order(RunConfig)), *rest]))
+    return [path for path in dict.fromkeys([*options, *rest]) if path != (_SECTION,)]
 
 
-def _key(path: FieldPath) -> str | None:
+def _key(config: type[Settings], path: FieldPath) -> str | None:
     """The name of a setting in a file; None where it needs its section."""
-    name = option_name(RunConfig, path).lstrip("-")
+    name = option_name(config, path).lstrip("-")
     return None if "." in name else name
 
 
-def _line(path: FieldPath, value: Any) -> str:
-    key = _key(path)
+def _line(config: type[Settings], path: FieldPath, value: Any) -> str:
+    key = _key(config, path)
     entry = {_SECTION: {path[-1]: value}} if key is None else {key: value}
     text = yaml.safe_dump(entry, default_flow_style=True, width=1000).strip()
     return text[1:-1]  # without the braces of the outer mapping

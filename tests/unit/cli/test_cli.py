@@ -307,6 +307,12 @@ class TestConfigFile:
         code, text = invoke("config", "--schema")
         assert code == 0
         assert json.loads(text)["properties"]["gpus"]["default"] is None
+        code, text = invoke("config", "smooth", "--schema")
+        assert (code, json.loads(text)["title"]) == (0, "Settings of raypose smooth")
+
+    def test_a_command_without_settings(self) -> None:
+        code, text = invoke("config", "smoth")
+        assert (code, "Did you mean smooth?" in text) == (2, True)
 
     def test_the_run_json_of_a_run(self, project: Project) -> None:
         project.video()

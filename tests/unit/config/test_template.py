@@ -10,46 +10,68 @@ import jsonschema
 import pytest
 import yaml
 
-from raypose.config import EksOptions, RunConfig
+from raypose.config import EksOptions, RunConfig, SmoothConfig
+from raypose.config.settings import Settings
 from raypose.config.template import commented_settings, json_schema
 from raypose.errors import UsageError
 
-TEXT = commented_settings()
-SETTINGS = re.findall(r"^#([\w-]+: .*)$", TEXT, re.MULTILINE)
-GIVEN = {"videos": "v.mp4", "models": "m"}
-DEFAULTS = RunConfig(**GIVEN)
+GIVEN: dict[str, str] = {"videos": "v.mp4", "models": "m"}
+NEEDED: list[tuple[type[Settings], dict[str, str]]] = [
+    (RunConfig, GIVEN),
+    (SmoothConfig, {"tables": "t.csv", "eks_dir": "/o"}),
+]
 
 
-@pytest.fixture(scope="module")
-def schema() -> jsonschema.Draft202012Validator:
-    found = json_schema()
+def settings_in(text: str) -> list[str]:
+    return re.findall(r"^#([\w-]+: .*)$", text, re.MULTILINE)
+
+
+def validator(config: type[Settings]) -> jsonschema.Draft202012Validator:
+    found = json_schema(config)
     jsonschema.Draft202012Validator.check_schema(found)
     return jsonschema.Draft202012Validator(found)
 
 
-def test_every_setting_has_a_line() -> None:
+@pytest.fixture(scope="module")
+def schema() -> jsonschema.Draft202012Validator:
+    return validator(RunConfig)
+
+
+def test_every_setting_of_run_has_a_line() -> None:
+    text = commented_settings(RunConfig)
     n_fields = len(RunConfig.model_fields) - 1 + len(EksOptions.model_fields)
-    assert len(SETTINGS) == n_fields
-    assert max(map(len, TEXT.splitlines())) <= 80
-    assert "# Number of GPUs to use. Default: all.\n#gpus: null\n" in TEXT
-    assert "# ---- Smoothing with EKS ----\n" in TEXT
+    assert len(settings_in(text)) == n_fields
+    assert max(map(len, text.splitlines())) <= 80
+    assert "# Number of GPUs to use. Default: all.\n#gpus: null\n" in text
+    assert "# ---- Smoothing with EKS ----\n" in text
 
 
-@pytest.mark.parametrize("line", SETTINGS)
-def test_each_line_alone_is_the_default(
-    line: str, tmp_path: Path, schema: jsonschema.Draft202012Validator
-) -> None:
-    path = tmp_path / "run.yaml"
-    path.write_text(TEXT.replace(f"#{line}", line))
-    schema.validate(yaml.safe_load(path.read_text()))
-    assert RunConfig.from_file(path, GIVEN) == DEFAULTS
+def test_settings_that_smooth_does_not_use_have_no_line() -> None:
+    text = commented_settings(SmoothConfig)
+    assert "# Settings of raypose smooth, each with its default." in text
+    names = {line.partition(":")[0] for line in settings_in(text)}
+    assert {"tables", "output-dir", "cpus"} <= names
+    assert names.isdisjoint({"gpus", "device", "videos"})
 
 
-def test_all_lines_together(tmp_path: Path, schema: jsonschema.Draft202012Validator) -> None:
-    path = tmp_path / "run.yaml"
-    path.write_text(re.sub(r"^#([\w-]+: )", r"\1", TEXT, flags=re.MULTILINE))
-    schema.validate(yaml.safe_load(path.read_text()))
-    assert RunConfig.from_file(path, GIVEN) == DEFAULTS
+@pytest.mark.parametrize(
+    ("config", "line"),
+    [(config, line) for config, _ in NEEDED for line in settings_in(commented_settings(config))],
+)
+def test_each_line_alone_is_the_default(config: type[Settings], line: str, tmp_path: Path) -> None:
+    given = dict(NEEDED)[config]
+    path = tmp_path / "settings.yaml"
+    path.write_text(commented_settings(config).replace(f"#{line}", line))
+    validator(config).validate(yaml.safe_load(path.read_text()))
+    assert config.from_file(path, given) == config(**given)
+
+
+@pytest.mark.parametrize(("config", "given"), NEEDED)
+def test_all_lines_together(config: type[Settings], given: dict[str, str], tmp_path: Path) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text(re.sub(r"^#([\w-]+: )", r"\1", commented_settings(config), flags=re.MULTILINE))
+    validator(config).validate(yaml.safe_load(path.read_text()))
+    assert config.from_file(path, given) == config(**given)
 
 
 @pytest.mark.parametrize(
