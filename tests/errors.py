@@ -1,4 +1,4 @@
-"""Every message of an error that the package raises, read off its source."""
+"""Every message and every hint of the errors that the package raises, read off its source."""
 
 from __future__ import annotations
 
@@ -44,6 +44,21 @@ def messages() -> list[Message]:
                     for text in _texts(call.args[position], (scope, tree))
                     if text.replace(HOLE, "").strip(" .:()")
                 ]
+    return found
+
+
+def hints() -> list[Message]:
+    """The hints of all errors and problems, as far as they are written in the code."""
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        tree = ast.parse(path.read_text())
+        for scope, call in _calls(tree):
+            name = call.func.id if isinstance(call.func, ast.Name) else ""
+            given = [keyword.value for keyword in call.keywords if keyword.arg == "hint"]
+            if _position(name, path) is not None and given:
+                place = f"{path.relative_to(ROOT)}:{call.lineno}"
+                texts = _texts(given[0], (scope, tree))
+                found += [Message(place, name, " ".join(text.split())) for text in texts]
     return found
 
 
