@@ -9,7 +9,6 @@ Existing files are verified and kept. Nothing is opened.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -99,22 +98,15 @@ def run_demo(
 
 def _prepare(project: Project, report: Report) -> None:
     from raypose.demo.project import make_labels, make_videos
-    from raypose.demo.training import SEEDS, train_member
+    from raypose.demo.training import train_members
 
-    def part(text: str, start: float, share: float) -> Callable[[float], None]:
-        def on_progress(done: float) -> None:
-            loads = start > 0 and done == 0 and "lightning_pose" not in sys.modules
-            report("Loading Lightning Pose" if loads else text, start + share * done)
-
-        return on_progress
+    def part(text: str, start: float, end: float) -> Callable[[float], None]:
+        return lambda done: report(text, start + (end - start) * done)
 
     drawing = part("Drawing four videos of a mouse and labelled frames", 0.0, _DRAWING_SHARE)
     make_videos(project, drawing)
     make_labels(project)
-    share = (1 - _DRAWING_SHARE) / len(SEEDS)
-    for i, seed in enumerate(SEEDS):
-        text = f"Training member {i + 1} of {len(SEEDS)}"
-        train_member(project, seed, on_progress=part(text, _DRAWING_SHARE + i * share, share))
+    train_members(project, on_progress=part("Training two models", _DRAWING_SHARE, 1.0))
     report("The example project is ready", 1.0)
 
 

@@ -1,26 +1,35 @@
 """Training of the demo's ensemble: Lightning Pose's own heatmap tracker, from random weights.
 
-It makes model directories as Lightning Pose does. Network, loss and target heatmaps are Lightning
-Pose's; the loop is a simple one that takes a minute on two cores. It always trains on the CPU, for
-the same result everywhere, and so that the process that starts the run holds no GPU. Lightning
-Pose takes about 20 s to import, so it is only imported if a member must be trained.
+It makes model directories as Lightning Pose does. The network is Lightning Pose's; the loop is a
+simple one that takes about a minute on two cores. It always trains on the CPU, for similar results
+everywhere, and so that no process of the demo holds a GPU. Each member has a process of its own:
+this imports Lightning Pose's layers alone (`inference.minimal_import`), in 4 s instead of 20, and
+builds the member's network artifact at the end, so that the run has nothing to prepare.
 """
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Callable
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import yaml
 
+from raypose import import_path
 from raypose.demo import figure
 from raypose.demo.project import LABELS_PROVENANCE, METHOD, Project
-from raypose.inference import passive_threads
+from raypose.errors import RayposeError
+from raypose.inference import PASSIVE_THREADS
 from raypose.storage import commits, digests, records
+from raypose.worker.budget import usable_cores
 
 if TYPE_CHECKING:
     import torch
@@ -28,19 +37,20 @@ if TYPE_CHECKING:
 SEEDS = (0, 1)
 """Seeds of the members' initial weights and order of frames."""
 
-_MAX_THREADS = 8
+N_STEPS = 100
+_MAX_THREADS = 4
 # Side of the network's input, in pixels, and frames per step: those of the config.
-_SIZE, _BATCH = 128, 12
-# Frames are scaled by this fraction and shifted by as many pixels at most.
-_MAX_SCALE, _MAX_SHIFT = 0.1, 10.0
+_SIZE, _BATCH = 128, 8
+# Of the Gaussians that are the heatmaps to learn, in pixels of the heatmap: Lightning Pose's.
+_SIGMA = 1.25
 # What Lightning Pose keeps with a model, apart from what depends on directory and seed.
 _CONFIG = """
 data: {image_resize_dims: {height: 128, width: 128}, downsample_factor: 2, num_keypoints: 7,
        columns_for_singleview_pca: [0, 1, 2, 3, 4, 5, 6], mirrored_column_matches: []}
-training: {imgaug: default, train_batch_size: 12, val_batch_size: 12, test_batch_size: 12,
+training: {imgaug: default, train_batch_size: 8, val_batch_size: 8, test_batch_size: 8,
            train_prob: 0.95, val_prob: 0.05, train_frames: 1, num_gpus: 1, num_workers: 0,
            unfreezing_epoch: 0, min_epochs: 1, check_val_every_n_epoch: 5, log_every_n_steps: 1,
-           optimizer: Adam, optimizer_params: {learning_rate: 0.002}, lr_scheduler: multisteplr}
+           optimizer: Adam, optimizer_params: {learning_rate: 0.005}, lr_scheduler: multisteplr}
 model: {losses_to_use: [], backbone: resnet18, backbone_pretrained: false, model_type: heatmap,
         heatmap_loss_type: kl, model_name: mouse}
 dali:
@@ -58,75 +68,206 @@ eval: {predict_vids_after_training: false, save_vids_after_training: false,
 """
 
 
-def train_member(
-    project: Project,
-    seed: int,
-    *,
-    on_progress: Callable[[float], None],
-    n_steps: int = 130,
-) -> bool:
-    """Train one member and write its directory, unless it exists.
+def train_members(
+    project: Project, *, on_progress: Callable[[float], None], n_steps: int = N_STEPS
+) -> int:
+    """Train the members side by side and write their directories, but those that exist.
 
     `on_progress` is called with the finished fraction, 0 before anything is loaded.
 
     Returns:
-        False if the member was already trained on these labels with these settings.
+        How many were trained, and not there with these labels and settings.
+
+    Raises:
+        RayposeError: a member could not be trained.
     """
-    directory = project.model(seed)
-    config = _config(project, seed, n_steps)
-    config_path = directory / "config.yaml"
-    config_provenance = {"kind": "demo config", "method": METHOD, "config": config}
-    if not records.check(config_path, config_provenance).done:
-        with commits.committing(config_path, config_provenance) as temporary:
-            temporary.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-    # Named as Lightning names the best checkpoint after these steps.
-    folder = directory / "tb_logs" / config["model"]["model_name"] / "version_0" / "checkpoints"
-    checkpoint = folder / f"epoch=0-step={n_steps}-best.ckpt"
-    provenance = {
-        "kind": "demo model",
-        "method": METHOD,
-        "labels": digests.digest_of_json(LABELS_PROVENANCE),
-        "model": config["model"],
-        "training": config["training"],
-    }
-    if records.check(checkpoint, provenance).done:
-        return False
-    on_progress(0.0)
-    with warnings.catch_warnings(), passive_threads():
-        warnings.simplefilter("ignore")
-        # Importing Lightning sets the level of its logger, so it comes first.
-        import lightning.pytorch  # noqa: F401
-
-        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-        images, keypoints = _load_labels(project)
-        model = _new_model(config)
-        _fit(model, images, keypoints, config, on_progress)
-        with commits.committing(checkpoint, provenance) as temporary:
-            _save(model, temporary)
-    return True
+    members = [_Member(project, seed, n_steps) for seed in SEEDS]
+    missing = [member for member in members if not member.is_trained()]
+    if missing:
+        on_progress(0.0)
+        # The same whether all are trained or one again: sums depend on it.
+        n_threads = max(1, min(_MAX_THREADS, usable_cores() // len(SEEDS)))
+        with contextlib.ExitStack() as stack:
+            runs = [stack.enter_context(_started(member, n_threads)) for member in missing]
+            _follow(runs, on_progress)
+    return len(missing)
 
 
-def _config(project: Project, seed: int, n_steps: int) -> dict[str, Any]:
-    """The config that Lightning Pose keeps with a model."""
-    config: dict[str, Any] = yaml.safe_load(_CONFIG)
-    config["data"] |= {
-        "data_dir": str(project.directory),
-        "video_dir": str(project.video_dir),
-        "csv_file": project.labels.name,
-        "keypoint_names": list(figure.KEYPOINTS),
-    }
-    config["training"] |= {
-        "max_epochs": n_steps,
-        "rng_seed_data_pt": seed,
-        "rng_seed_model_pt": seed,
-        "lr_scheduler_params": {"multisteplr": {"milestones": [n_steps], "gamma": 0.5}},
-    }
-    return config
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """A member of the ensemble, and the files of its model directory."""
+
+    project: Project
+    seed: int
+    n_steps: int
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The config that Lightning Pose keeps with a model."""
+        config: dict[str, Any] = yaml.safe_load(_CONFIG)
+        config["data"] |= {
+            "data_dir": str(self.project.directory),
+            "video_dir": str(self.project.video_dir),
+            "csv_file": self.project.labels.name,
+            "keypoint_names": list(figure.KEYPOINTS),
+        }
+        config["training"] |= {
+            "max_epochs": self.n_steps,
+            "rng_seed_data_pt": self.seed,
+            "rng_seed_model_pt": self.seed,
+            "lr_scheduler_params": {"multisteplr": {"milestones": [self.n_steps], "gamma": 0.5}},
+        }
+        return config
+
+    @property
+    def directory(self) -> Path:
+        return self.project.model(self.seed)
+
+    @property
+    def checkpoint(self) -> Path:
+        """Named as Lightning names the best checkpoint after these steps."""
+        name: str = self.config["model"]["model_name"]
+        folder = self.directory / "tb_logs" / name / "version_0" / "checkpoints"
+        return folder / f"epoch=0-step={self.n_steps}-best.ckpt"
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        return {
+            "kind": "demo model",
+            "method": METHOD,
+            "labels": digests.digest_of_json(LABELS_PROVENANCE),
+            "model": self.config["model"],
+            "training": self.config["training"],
+        }
+
+    def is_trained(self) -> bool:
+        return records.check(self.checkpoint, self.provenance).done
+
+    def write_config(self) -> None:
+        path = self.directory / "config.yaml"
+        provenance = {"kind": "demo config", "method": METHOD, "config": self.config}
+        if not records.check(path, provenance).done:
+            with commits.committing(path, provenance) as temporary:
+                temporary.write_text(
+                    yaml.safe_dump(self.config, sort_keys=False), encoding="utf-8"
+                )
+
+
+@dataclass(slots=True)
+class _Run:
+    """The process that trains a member. It writes the finished fraction to its output, a line for
+    each step."""
+
+    member: _Member
+    process: subprocess.Popen[bytes]
+    errors: BinaryIO
+    done: float = 0.0
+
+
+@contextlib.contextmanager
+def _started(member: _Member, n_threads: int) -> Iterator[_Run]:
+    arguments = [str(member.project.directory), member.seed, member.n_steps, n_threads]
+    command = [sys.executable, import_path.__file__, __name__, json.dumps(arguments)]
+    environment = dict([PASSIVE_THREADS]) | os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env=environment,
+        )
+        try:
+            yield _Run(member, process, errors)
+        finally:
+            process.kill()
+            process.communicate()
+
+
+def _follow(runs: list[_Run], on_progress: Callable[[float], None]) -> None:
+    """Wait for all of them, and tell the mean of what they have done."""
+    import selectors
+
+    with selectors.DefaultSelector() as selector:
+        for run in runs:
+            assert run.process.stdout is not None
+            selector.register(run.process.stdout, selectors.EVENT_READ, run)
+        while selector.get_map():
+            for key, _ in selector.select():
+                run = key.data
+                line = run.process.stdout.readline()
+                if line:
+                    run.done = float(line)
+                    on_progress(sum(run.done for run in runs) / len(runs))
+                    continue
+                selector.unregister(key.fileobj)
+                if run.process.wait():
+                    raise _failure(run)
+
+
+def _failure(run: _Run) -> RayposeError:
+    run.errors.seek(0)
+    said = run.errors.read().decode(errors="replace").strip().splitlines()
+    return RayposeError(
+        f"this model could not be trained ({said[-1] if said else 'its process died'})",
+        path=run.member.directory,
+        hint="raypose doctor checks this machine; if memory is short, close other programs.",
+    )
+
+
+def _train(member: _Member, n_threads: int, on_progress: Callable[[float], None]) -> None:
+    """Train a member in this process, and write its directory."""
+    import torch
+
+    from raypose.inference.artifact import cached_artifact
+    from raypose.inference.network import Architecture, HeatmapNetwork, new_tracker
+    from raypose.inputs.models import open_model
+
+    torch.set_num_threads(n_threads)
+    member.write_config()
+    data = member.config["data"]
+    architecture = Architecture(
+        "heatmap",
+        member.config["model"]["backbone"],
+        n_keypoints=data["num_keypoints"],
+        n_views=1,
+        downsample_factor=data["downsample_factor"],
+        image_height=_SIZE,
+        image_width=_SIZE,
+    )
+    tracker: Any = new_tracker(architecture)
+    _draw_weights(tracker, member.seed)
+    images, keypoints = _load_labels(member.project)
+    network = HeatmapNetwork(tracker).to(memory_format=torch.channels_last)
+    _fit(network, images, keypoints, member, on_progress)
+    with commits.committing(member.checkpoint, member.provenance) as temporary:
+        torch.save(_as_checkpoint(tracker, member), temporary)
+    cached_artifact(open_model(member.directory))
+
+
+def _draw_weights(tracker: Any, seed: int) -> None:
+    """Give a tracker the random weights of a seed; Lightning Pose's are always the same.
+
+    Lightning Pose starts the head close to zero, to protect a pretrained backbone. A random
+    backbone would then hardly get a gradient: after 100 steps the error is 50 px instead of 5.
+    """
+    import torch
+    from torch import nn
+
+    generator = torch.Generator().manual_seed(seed)
+    for layer in tracker.backbone.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(
+                layer.weight, mode="fan_out", nonlinearity="relu", generator=generator
+            )
+    for layer in tracker.head.upsampling_layers:
+        if isinstance(layer, nn.ConvTranspose2d):
+            nn.init.xavier_uniform_(layer.weight, gain=1.0, generator=generator)
 
 
 def _load_labels(project: Project) -> tuple[torch.Tensor, torch.Tensor]:
-    """Images (n, 3, height, width) as Lightning Pose normalises them, and their keypoints
-    (n, n_keypoints, 2) in pixels."""
+    """Images (n, 3, _SIZE, _SIZE) as Lightning Pose normalises them, and their keypoints
+    (n, n_keypoints, 2) in pixels of these."""
     import cv2
     import pandas as pd
     import torch
@@ -135,111 +276,93 @@ def _load_labels(project: Project) -> tuple[torch.Tensor, torch.Tensor]:
 
     labels = pd.read_csv(project.labels, header=[0, 1, 2], index_col=0)
     pictures = [np.asarray(cv2.imread(str(project.directory / name))) for name in labels.index]
-    images = torch.from_numpy(np.stack(pictures)[..., ::-1].copy()).permute(0, 3, 1, 2).float()
+    small = [cv2.resize(picture, (_SIZE, _SIZE))[..., ::-1] for picture in pictures]
+    images = torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2).float()
     mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
     keypoints = torch.tensor(labels.to_numpy(np.float32)).reshape(len(labels), -1, 2)
-    return (images / 255 - mean) / std, keypoints
-
-
-def _new_model(config: dict[str, Any]) -> Any:
-    """Lightning Pose's tracker with random weights; nothing is downloaded."""
-    import torch
-    from lightning_pose.losses.factory import LossFactory
-    from lightning_pose.models import HeatmapTracker
-    from omegaconf import OmegaConf
-
-    data, training = config["data"], config["training"]
-    model = HeatmapTracker(
-        num_keypoints=data["num_keypoints"],
-        loss_factory=LossFactory({"heatmap_kl": {"log_weight": 0.0}}, None),
-        backbone=config["model"]["backbone"],
-        downsample_factor=data["downsample_factor"],
-        pretrained=False,
-        torch_seed=training["rng_seed_model_pt"],
-        optimizer_params=OmegaConf.create(training["optimizer_params"]),
-        lr_scheduler_params=OmegaConf.create(training["lr_scheduler_params"]["multisteplr"]),
-        image_size=_SIZE,
-    )
-    # Lightning Pose starts the head close to zero, to protect a pretrained backbone. A random
-    # backbone would then hardly get a gradient: after 100 steps the error is 50 px instead of 5.
-    for layer in model.head.upsampling_layers:
-        if isinstance(layer, torch.nn.ConvTranspose2d):
-            torch.nn.init.xavier_uniform_(layer.weight, gain=1.0)
-    return model.to(memory_format=torch.channels_last)
+    # Lightning Pose's own scaling, without half a pixel: prediction undoes exactly this.
+    return (images / 255 - mean) / std, keypoints * (_SIZE / figure.SIZE)
 
 
 def _fit(
-    model: Any,
+    network: torch.nn.Module,
     images: torch.Tensor,
     keypoints: torch.Tensor,
-    config: dict[str, Any],
+    member: _Member,
     on_progress: Callable[[float], None],
 ) -> None:
+    """A few passes over the frames. They are not turned or scaled: frames are seen too few times
+    for the network to learn them by heart, and it learns the task sooner so."""
     import torch
-    from lightning_pose.data.heatmaps import generate_heatmaps
 
-    training = config["training"]
-    n_steps, rate = training["max_epochs"], training["optimizer_params"]["learning_rate"]
-    generator = torch.Generator().manual_seed(training["rng_seed_data_pt"])
-    optimizer = torch.optim.Adam(model.parameters(), lr=rate)
+    rate = member.config["training"]["optimizer_params"]["learning_rate"]
+    generator = torch.Generator().manual_seed(member.seed)
+    optimizer = torch.optim.Adam(network.parameters(), lr=rate, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, rate, total_steps=n_steps, pct_start=0.15
+        optimizer, rate, total_steps=member.n_steps, pct_start=0.15
     )
-    side = _SIZE >> config["data"]["downsample_factor"]
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(min(n_threads, _MAX_THREADS))
-    model.train()
-    try:
-        for step in range(n_steps):
-            chosen = torch.randint(len(images), (_BATCH,), generator=generator)
-            inputs, points = _augmented(images[chosen], keypoints[chosen], generator)
-            loss, _ = model.loss_factory(
-                heatmaps_targ=generate_heatmaps(points, _SIZE, _SIZE, (side, side)),
-                heatmaps_pred=model(inputs.contiguous(memory_format=torch.channels_last)),
-            )
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            on_progress((step + 1) / n_steps)
-    finally:
-        torch.set_num_threads(n_threads)
-    model.eval()
+    side = _SIZE >> member.config["data"]["downsample_factor"]
+    wanted = _heatmaps(keypoints * (side / _SIZE), side)
+    network.train()
+    for step in range(member.n_steps):
+        chosen = torch.randint(len(images), (_BATCH,), generator=generator)
+        inputs = images[chosen].contiguous(memory_format=torch.channels_last)
+        # The Kullback-Leibler divergence, up to a constant.
+        loss = -(wanted[chosen] * (network(inputs) + 1e-9).log()).sum((2, 3)).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        on_progress((step + 1) / member.n_steps)
+    network.eval()
 
 
-def _augmented(
-    images: torch.Tensor, points: torch.Tensor, generator: torch.Generator
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Frames turned by any angle, scaled and shifted a little, and resized to the network's input;
-    and their points (n, n_keypoints, 2), in pixels of the frame before and of the input after."""
+def _heatmaps(points: torch.Tensor, side: int) -> torch.Tensor:
+    """Gaussians (n, n_keypoints, side, side) with sum 1 around points (n, n_keypoints, 2)."""
     import torch
 
-    n = len(images)
-    draws = 2 * torch.rand((n, 4), generator=generator) - 1
-    angle = draws[:, 0] * torch.pi
-    scale = 1 + _MAX_SCALE * draws[:, 1]
-    shift = _MAX_SHIFT * draws[:, 2:]
-    cos, sin = scale * angle.cos(), scale * angle.sin()
-    forward = torch.stack([cos, -sin, sin, cos], dim=-1).reshape(n, 2, 2)
-    # Maps points of the new picture to the old one, in torch's coordinates of -1 to 1.
-    backward = torch.linalg.inv(forward)
-    origin = -backward @ shift[..., None] / (figure.SIZE / 2)
-    theta = torch.cat([backward, origin], dim=-1)
-    grid = torch.nn.functional.affine_grid(theta, [n, 3, _SIZE, _SIZE], align_corners=False)
-    turned = torch.nn.functional.grid_sample(
-        images, grid, padding_mode="reflection", align_corners=False
-    )
-    middle = (figure.SIZE - 1) / 2
-    moved = (points - middle) @ forward.transpose(1, 2) + middle + shift[:, None]
-    # Lightning Pose's own scaling, without half a pixel: prediction undoes exactly this.
-    return turned, moved * (_SIZE / figure.SIZE)
+    along = torch.arange(side)
+    x, y = (torch.exp(-((along - points[..., [i]]) ** 2) / (2 * _SIGMA**2)) for i in (0, 1))
+    maps = y[..., :, None] * x[..., None, :]
+    return maps / maps.sum((2, 3), keepdim=True)
 
 
-def _save(model: Any, path: Path) -> None:
-    """A checkpoint as Lightning saves it, without the optimizer's state."""
-    from lightning.pytorch import Trainer
+def _as_checkpoint(tracker: Any, member: _Member) -> dict[str, Any]:
+    """As Lightning saves one, without the optimizer's state."""
+    from importlib.metadata import version
 
-    quiet = ("logger", "enable_checkpointing", "enable_model_summary", "enable_progress_bar")
-    trainer = Trainer(accelerator="cpu", **dict.fromkeys(quiet, False))
-    trainer.strategy.connect(model)
-    trainer.save_checkpoint(path, weights_only=True)
+    data, training = member.config["data"], member.config["training"]
+    return {
+        "epoch": 0,
+        "global_step": member.n_steps,
+        "pytorch-lightning_version": version("lightning"),
+        "state_dict": tracker.state_dict(),
+        "hparams_name": "kwargs",
+        "hyper_parameters": {
+            "num_keypoints": data["num_keypoints"],
+            "num_targets": 2 * data["num_keypoints"],
+            "backbone": member.config["model"]["backbone"],
+            "downsample_factor": data["downsample_factor"],
+            "pretrained": False,
+            "torch_seed": member.seed,
+            "optimizer": training["optimizer"],
+            "optimizer_params": training["optimizer_params"],
+            "lr_scheduler": training["lr_scheduler"],
+            "lr_scheduler_params": training["lr_scheduler_params"]["multisteplr"],
+            "image_size": _SIZE,
+        },
+    }
+
+
+def _main(arguments: str) -> None:
+    """What the process of a member does."""
+    from raypose.inference.minimal_import import exclude_training
+
+    directory, seed, n_steps, n_threads = json.loads(arguments)
+    exclude_training()
+    member = _Member(Project(Path(directory)), seed, n_steps)
+    _train(member, n_threads, lambda done: print(f"{done:.4f}", flush=True))
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1])

@@ -114,14 +114,14 @@ def load_module(spec: ModelSpec, *, allow_unsafe: bool = False) -> tuple[nn.Modu
             path=spec.directory,
             hint="Check that config and checkpoint are of the same model.",
         )
-    tracker = _tracker(architecture, spec.checkpoint)
+    tracker = new_tracker(architecture, spec.checkpoint)
     load_weights(tracker, checkpoint.weights, spec.checkpoint)
     return _for_prediction(tracker, architecture), architecture
 
 
 def empty_module(architecture: Architecture) -> nn.Module:
     """The network with meaningless weights, to be replaced."""
-    return _for_prediction(_tracker(architecture, ""), architecture)
+    return _for_prediction(new_tracker(architecture), architecture)
 
 
 def example_images(architecture: Architecture, batch: int, *, seed: int) -> torch.Tensor:
@@ -151,8 +151,11 @@ def check_imported() -> None:
     )
 
 
-def _tracker(architecture: Architecture, path: str) -> nn.Module:
-    """Lightning Pose's own module, built without a network connection."""
+def new_tracker(architecture: Architecture, path: str = "") -> nn.Module:
+    """Lightning Pose's own module with random weights, built without a network connection.
+
+    Errors name the path.
+    """
     check_imported()
     from lightning_pose.models import get_model_class
 

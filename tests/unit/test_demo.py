@@ -176,32 +176,20 @@ class TestPlace:
         assert not (tmp_path / "demo").exists()
 
 
-def test_augmentation_moves_points_with_the_picture() -> None:
+def test_heatmaps_are_gaussians_around_the_points() -> None:
     import torch
 
-    from raypose.demo.training import _augmented
+    from raypose.demo.training import _heatmaps
 
-    generator = torch.Generator().manual_seed(3)
-    points = torch.tensor([[[100.0, 90.0], [150.0, 170.0]]]).repeat(6, 1, 1)
-    rows, columns = torch.meshgrid(torch.arange(256.0), torch.arange(256.0), indexing="ij")
-    images = torch.zeros(6, 3, 256, 256)
-    for channel in range(2):
-        x, y = points[0, channel]
-        images[:, channel] = torch.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 50)
-    turned, moved = _augmented(images, points, generator)
-    assert turned.shape == (6, 3, 128, 128)
-    for i in range(6):
-        for channel in range(2):
-            # Without the faint reflections in the corners.
-            weight = (turned[i, channel] - 0.2).clamp_min(0)
-            weight /= weight.sum()
-            x = (weight * torch.arange(128.0)).sum()
-            y = (weight * torch.arange(128.0)[:, None]).sum()
-            # Pixel centres move by a quarter of a pixel when a picture is halved; Lightning
-            # Pose's coordinates do not.
-            assert float(moved[i, channel, 0]) == pytest.approx(float(x) + 0.25, abs=0.05)
-            assert float(moved[i, channel, 1]) == pytest.approx(float(y) + 0.25, abs=0.05)
-    assert not torch.allclose(moved[0], moved[1], atol=5)
+    points = torch.tensor([[[10.0, 20.0], [15.25, 4.5]]])
+    maps = _heatmaps(points, 32)
+    assert maps.shape == (1, 2, 32, 32)
+    along = torch.arange(32.0)
+    for i in range(2):
+        across, down = maps[0, i].sum(0), maps[0, i].sum(1)  # of columns, of rows
+        x, y = (across * along).sum(), (down * along).sum()
+        assert [float(x), float(y)] == pytest.approx(points[0, i].tolist(), abs=1e-3)
+        assert float((across * (along - x) ** 2).sum().sqrt()) == pytest.approx(1.25, abs=0.01)
 
 
 def test_the_errors_are_told_in_pixels_and_percent(tmp_path: Path) -> None:

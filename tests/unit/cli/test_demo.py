@@ -18,10 +18,10 @@ def console(*, is_terminal: bool) -> Console:
 def test_each_part_is_named_with_its_share(is_terminal: bool) -> None:
     out = console(is_terminal=is_terminal)
     with _preparation(out) as report:
-        report("Training member 1 of 2", 0.5)
+        report("Training two models", 0.5)
         report("The example project is ready", 1.0)
     text = out.file.getvalue()  # type: ignore[attr-defined]
-    assert "Training member 1 of 2" in text and "50%" in text
+    assert "Training two models" in text and "50%" in text
 
 
 def test_the_bar_is_gone_before_the_runs_display_and_after_ctrl_c() -> None:
