@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     ValidationError,
     WithJsonSchema,
@@ -52,11 +53,14 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Runtime = Literal["torch", "onnx", "tensorrt"]
 Colors = Literal["keypoint", "colormap"]
 FormatName = Literal["parquet", "h5", "nwb", "slp", "coco"]
-_FORMAT = f"({'|'.join(get_args(FormatName))})"
-FormatNames = Annotated[
-    Takes[tuple[FormatName, ...], FormatName | Iterable[FormatName]],
+FormatNames = Annotated[Takes[tuple[FormatName, ...], Any], WORDS, EACH_ONCE]
+_CsvToo = Literal["csv", FormatName]
+_FORMAT = f"({'|'.join(get_args(_CsvToo))})"
+_MoreFormats = Annotated[
+    Takes[tuple[_CsvToo, ...], _CsvToo | Iterable[_CsvToo]],
     WORDS,
     EACH_ONCE,
+    AfterValidator(lambda names: tuple(name for name in names if name != "csv")),  # in any case
     one_or_many({"type": "string", "pattern": rf"^{_FORMAT}( *, *{_FORMAT})*$"}),
 ]
 
@@ -249,9 +253,9 @@ class RunConfig(Settings):
     """Smooth the ensemble of all models with EKS."""
     timestamps: Annotated[Flag, Option(ADVANCED)] = False
     """Write the time and status of each frame for every video, not only for damaged ones."""
-    formats: Annotated[FormatNames, Option(OUTPUTS, ("--format",), repeat=True)] = EMPTY
-    """Write tables in this format too, beside the CSV; h5 is DeepLabCut's, slp SLEAP's. Several
-    with commas between, as in nwb,slp."""
+    formats: Annotated[_MoreFormats, Option(OUTPUTS, ("--format",), repeat=True)] = EMPTY
+    """Write tables in this format too, beside the CSV, which is written in any case; h5 is
+    DeepLabCut's, slp SLEAP's. Several with commas between, as in nwb,slp."""
     strict: Annotated[Flag, Option(ADVANCED)] = False
     """Fail a video that has suspect, corrupt or missing frames."""
     snippet_s: Seconds = 30.0

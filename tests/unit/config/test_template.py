@@ -93,6 +93,7 @@ def test_all_lines_together(config: type[Settings], given: dict[str, str], tmp_p
         ({"output_dir": "/o", "models": ["m"], "stall_timeout_s": 5}, True),
         ({"format": "nwb,slp"}, True),
         ({"format": ["nwb"]}, True),
+        ({"format": "csv,nwb"}, True),
         ({"format": "xls"}, False),
         ({"views": "top,side"}, True),
         ({"views": 5}, False),
