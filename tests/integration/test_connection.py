@@ -93,7 +93,7 @@ def test_ray_in_use(mode: str, tmp_path: Path) -> None:
 
 
 def test_a_cluster_of_this_run_has_a_token_of_its_own(tmp_path: Path) -> None:
-    """Whatever the user's environment holds. Ray would write one into the file, for all to read."""
+    """Whatever the user's environment holds. Ray would write one to disk, for all to read."""
     code = f"""
 from pathlib import Path
 

@@ -21,6 +21,7 @@ from ray._private import ray_constants, services
 from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 
 from raypose.errors import ClusterError, RayposeError
+from raypose.execution.interrupts import sigterm_handler_kept
 from raypose.execution.ray.environment import MODE, TOKEN, RayEnvironment, user_token
 from raypose.execution.ray.guard import Guard
 from raypose.execution.ray.isolation import JobPath
@@ -105,13 +106,15 @@ def connect(
             output.redirect()
             guard = Guard()
             options |= {"num_gpus": gpus, "num_cpus": min(cpus or usable_cores(), usable_cores())}
-            ray.init(address="local", include_dashboard=False, **options)
+            with sigterm_handler_kept():
+                ray.init(address="local", include_dashboard=False, **options)
             return Connection("Ray on this machine", True, environment, output, guard)
         where = _canonical(address)
         has_token = _wants_token(where, address)
         environment.joined_cluster(has_token=has_token)
         output.redirect()
-        ray.init(address=where, **options)
+        with sigterm_handler_kept():
+            ray.init(address=where, **options)
     except BaseException as error:  # Ray also raises bare ones, if a node is slow to start
         ray.shutdown()
         if guard is not None:
