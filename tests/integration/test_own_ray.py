@@ -147,3 +147,79 @@ def test_it_ends_with_a_run_that_is_killed(run: subprocess.Popen[str]) -> None:
         assert time.monotonic() < deadline, [command_line(pid) for pid in left]
         time.sleep(0.05)
     assert list(ray_processes(run.pid)) == []
+
+
+# A run whose only task kills a process of Ray, and then never ends; or it ends before the driver,
+# which it has stopped, can look.
+KILLS = """
+import dataclasses, os, sys, time
+
+import ray
+from raypose.config import RunConfig
+from raypose.errors import ClusterError
+from raypose.execution.ray import RayExecutor
+from tests.tasks import make_task
+
+class Stub:
+    def __init__(self, number, computes, settings):
+        pass
+
+    def describe(self):
+        import ray
+        from raypose.execution.ray.worker import WorkerInfo
+
+        return WorkerInfo("stub", ray.get_runtime_context().get_node_id(), "cpu")
+
+    def run_task(self, task, attempt, shared, *inputs):
+        import os, signal, subprocess, time
+        from raypose.steps import Summary
+
+        pid, driver, then = task.subject.split()
+        if then == "ends":
+            os.kill(int(driver), signal.SIGSTOP)
+            subprocess.Popen(["sh", "-c", f"sleep 1; kill -CONT {driver}"])
+        os.kill(int(pid), signal.SIGKILL)
+        if then == "hangs":
+            time.sleep(1000)
+        return Summary(task.id, worker="stub"), None
+
+class Observer:
+    def progress(self, progress): ...
+    def lost(self, worker, reason): ...
+    def finished(self, summary):
+        print("finished", summary.task)
+
+config = RunConfig(videos=["v"], models=["m"], output_dir="o", device="cpu")
+executor = RayExecutor(config, worker_class=Stub)
+executor.start([], 0, lambda what: None)
+[process] = ray._private.worker._global_node.all_processes[sys.argv[1]]
+subject = f"{process.process.pid} {os.getpid()} {sys.argv[2]}"
+began = time.monotonic()
+try:
+    executor.run([dataclasses.replace(make_task("t"), subject=subject)], Observer())
+except ClusterError as error:
+    print("error", error)
+executor.close()
+print(time.monotonic() - began)
+"""
+
+
+def lines_of_a_run_that_kills(process: str, then: str) -> list[str]:
+    """What the run prints; the last line is how many seconds it took to end."""
+    command = [sys.executable, "-c", KILLS, process, then]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("process", ["gcs_server", "raylet"])
+def test_a_run_whose_ray_dies_ends_soon_and_says_so(process: str) -> None:
+    """Also while nothing makes progress; Ray would end the process after a minute."""
+    said, seconds = lines_of_a_run_that_kills(process, "hangs")
+    assert f"Ray on this machine has died (its process {process} ended). Run the same" in said
+    assert float(seconds) < 15
+
+
+def test_a_run_that_has_finished_when_ray_dies_has_succeeded() -> None:
+    said, seconds = lines_of_a_run_that_kills("gcs_server", "ends")
+    assert said == "finished t"
+    assert float(seconds) < 15
