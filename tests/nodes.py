@@ -49,6 +49,16 @@ def session_pids(session: int) -> list[int]:
     return found
 
 
+def command_line(pid: int) -> str:
+    """The command of a process, its arguments separated by spaces; empty if it has ended."""
+    try:
+        return (
+            Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
+        )
+    except OSError:
+        return ""
+
+
 @dataclass
 class Node:
     """One `ray start --block`."""

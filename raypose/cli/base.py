@@ -1,6 +1,7 @@
 """What all commands share: the app, errors as one line with an exit code, the console.
 
-Exit codes: 0 success, 1 something failed, 2 the command line is wrong, 130 stopped by Ctrl-C.
+Exit codes: 0 success, 1 something failed, 2 the command line is wrong, 130 stopped by Ctrl-C or
+SIGTERM.
 """
 
 from __future__ import annotations
@@ -171,12 +172,15 @@ def _common(debug: _Debug = False, version: _Version = False) -> None:
 
 
 def command(function: Callable[P, int]) -> Callable[P, None]:
-    """A command that turns errors into one line and an exit code."""
+    """A command that turns errors and SIGTERM into one line and an exit code."""
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        from raypose.execution.interrupts import sigterm_interrupts
+
         try:
-            code = function(*args, **kwargs)
+            with sigterm_interrupts():
+                code = function(*args, **kwargs)
         except KeyboardInterrupt:
             complain("stopped", "finished outputs are kept; the same command continues from there")
             code = 130

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from raypose.config import Settings
 from raypose.execution.base import Observer, Wait
 from raypose.execution.events import Finished, Forget, StartWorker, Submit, TasksAdded, WorkerUp
+from raypose.execution.interrupts import sigterm_interrupts
 from raypose.execution.scheduler import Scheduler
 from raypose.specs import ModelSpec, Progress
 from raypose.steps.base import Task
@@ -57,7 +58,7 @@ class InlineExecutor:
             worker=f"{socket.gethostname()}:{os.getpid()}",
             allow_unsafe=allow_unsafe,
         )
-        with passive_threads(), closing(context.staging):
+        with sigterm_interrupts(), passive_threads(), closing(context.staging):
             _run(tasks, context, observer)
 
     def _artifact(self, model: ModelSpec) -> NetworkArtifact:

@@ -6,14 +6,14 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 @contextmanager
 def sigterm_interrupts() -> Iterator[None]:
     """Inside the block SIGTERM raises KeyboardInterrupt.
 
-    Enter it after `ray.init`, which installs a handler too. Only the main thread may set one; in
-    others nothing changes.
+    Only the main thread may set a handler; in others nothing changes.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -22,5 +22,30 @@ def sigterm_interrupts() -> Iterator[None]:
     try:
         yield
     finally:
-        if previous is not None:  # None where it was not set from Python
-            signal.signal(signal.SIGTERM, previous)
+        _set(previous)
+
+
+@contextmanager
+def sigterm_handler_kept() -> Iterator[None]:
+    """What runs inside the block, as `ray.init`, may set a handler; after it the previous is back.
+
+    Ray's handler exits. The previous one then gets the signal that came meanwhile.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit as error:
+        if error.code == signal.SIGTERM:
+            _set(previous)
+            signal.raise_signal(signal.SIGTERM)
+        raise
+    finally:
+        _set(previous)
+
+
+def _set(handler: Any) -> None:
+    if handler is not None:  # None where it was not set from Python
+        signal.signal(signal.SIGTERM, handler)

@@ -69,7 +69,7 @@ def lines(imports: str, code: str, home: Path, **environment: str) -> list[str]:
         env={**outside, "HOME": str(home), "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0", **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=200,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.splitlines()
@@ -93,17 +93,31 @@ def test_ray_in_use(mode: str, tmp_path: Path) -> None:
 
 
 def test_a_cluster_of_this_run_has_a_token_of_its_own(tmp_path: Path) -> None:
-    """Whatever is wrong with the user's; and none is left on the disk."""
-    [line] = lines(
-        "import ray, raypose",
-        "start()",
-        tmp_path,
-        RAY_AUTH_MODE="disabled",
-        RAY_AUTH_TOKEN="",
-        RAY_AUTH_TOKEN_PATH=str(tmp_path / "lost"),
-    )
-    assert line.startswith(HERE) and line.endswith("token 64")
-    assert not (tmp_path / ".ray").exists()
+    """Whatever the user's environment holds. Ray would write one to disk, for all to read."""
+    code = f"""
+from pathlib import Path
+
+file = Path.home() / ".ray" / "auth_token"
+def start_once():
+    before = file.read_text() if file.exists() else None
+    start()
+    assert before == (file.read_text() if file.exists() else None)
+
+start_once()
+os.environ["RAY_AUTH_TOKEN"] = ""
+start_once()
+os.environ.update(RAY_AUTH_MODE="disabled", RAY_AUTH_TOKEN_PATH={str(tmp_path / "lost")!r})
+start_once()
+for name in [n for n in os.environ if n.startswith("RAY_AUTH")]:
+    del os.environ[name]
+file.parent.mkdir()
+for content in ("", " \\n"):
+    file.write_text(content)
+    start_once()
+"""
+    said = lines("import ray, raypose", code, tmp_path)
+    assert len(said) == 5
+    assert all(line.startswith(HERE) and line.endswith("token 64") for line in said), said
 
 
 @pytest.fixture(scope="module")

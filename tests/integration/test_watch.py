@@ -16,7 +16,7 @@ import pytest
 
 from tests.integration.conftest import Project
 from tests.integration.test_run import temporaries
-from tests.nodes import session_pids
+from tests.nodes import command_line, session_pids
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
@@ -26,10 +26,6 @@ def wait_until(what: Callable[[], object], watch: subprocess.Popen[str]) -> None
     while not what():
         assert watch.poll() is None and time.monotonic() < deadline, watch.communicate()
         time.sleep(0.1)
-
-
-def command_line(pid: int) -> str:
-    return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
 
 
 @pytest.fixture

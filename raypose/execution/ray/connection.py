@@ -21,7 +21,9 @@ from ray._private import ray_constants, services
 from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 
 from raypose.errors import ClusterError, RayposeError
+from raypose.execution.interrupts import sigterm_handler_kept
 from raypose.execution.ray.environment import MODE, TOKEN, RayEnvironment, user_token
+from raypose.execution.ray.guard import Guard
 from raypose.execution.ray.isolation import JobPath
 from raypose.execution.ray.output import RayOutput
 from raypose.worker.budget import usable_cores
@@ -42,6 +44,7 @@ class Connection:
     is_local: bool
     environment: RayEnvironment | None = None  # to restore; None if it was connected before
     output: RayOutput | None = None  # to restore; None if it was connected before
+    guard: Guard | None = None  # of a Ray that this process has started
 
     def check(self) -> None:
         """Raises ClusterError where a process that this machine's Ray needs has died.
@@ -69,6 +72,8 @@ class Connection:
                 ray.shutdown()
                 self.environment.restore()
         finally:
+            if self.guard is not None:
+                self.guard.close()
             if self.output is not None:
                 self.output.restore()
 
@@ -88,7 +93,7 @@ def connect(
         return _joined_before(address)
     if address == "local":
         address = None
-    environment, output = RayEnvironment(), RayOutput(log)
+    environment, output, guard = RayEnvironment(), RayOutput(log), None
     options: dict[str, Any] = {
         "log_to_driver": False,
         "logging_level": "ERROR",
@@ -99,16 +104,21 @@ def connect(
         if address is None:
             environment.own_cluster()
             output.redirect()
+            guard = Guard()
             options |= {"num_gpus": gpus, "num_cpus": min(cpus or usable_cores(), usable_cores())}
-            ray.init(address="local", include_dashboard=False, **options)
-            return Connection("Ray on this machine", True, environment, output)
+            with sigterm_handler_kept():
+                ray.init(address="local", include_dashboard=False, **options)
+            return Connection("Ray on this machine", True, environment, output, guard)
         where = _canonical(address)
         has_token = _wants_token(where, address)
         environment.joined_cluster(has_token=has_token)
         output.redirect()
-        ray.init(address=where, **options)
+        with sigterm_handler_kept():
+            ray.init(address=where, **options)
     except BaseException as error:  # Ray also raises bare ones, if a node is slow to start
         ray.shutdown()
+        if guard is not None:
+            guard.close()
         environment.restore()
         output.restore()
         if isinstance(error, RayposeError) or not isinstance(error, Exception):

@@ -23,6 +23,9 @@ TOKEN = "RAY_AUTH_TOKEN"
 TOKEN_PATH = "RAY_AUTH_TOKEN_PATH"
 _SET_BY_RAY = "PYTHONBREAKPOINT"  # as soon as a driver connects
 _UV_RUN = "RAY_ENABLE_UV_RUN_RUNTIME_ENV"
+# With 0 a node's address is the loopback address, and all of its processes listen there alone. Ray
+# reads it on Linux too, and offers no other way: it replaces 127.0.0.1 as an address.
+_REACHABLE = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
 
 _SETTINGS = {
     _UV_RUN: "0",  # else every worker starts through `uv run`
@@ -44,7 +47,7 @@ class RayEnvironment:
         self._before: dict[str, str | None] = {}
 
     def own_cluster(self) -> None:
-        """Use a token that no other process has, for a cluster that this process starts.
+        """For a cluster that this process starts: on the loopback address, with its own token.
 
         The user's token and mode are for other clusters, and may be empty or unreadable.
         """
@@ -52,6 +55,7 @@ class RayEnvironment:
             MODE: "token",
             TOKEN: secrets.token_hex(32),
             TOKEN_PATH: None,
+            _REACHABLE: "0",
         }
         if path := os.environ.get("PYTHONPATH"):
             here = os.path.realpath(os.curdir)
@@ -115,8 +119,9 @@ def _read_again() -> None:
     # In this order, so that no thread of an earlier session looks for a token that is gone.
     Config.initialize("")
     AuthenticationTokenLoader.instance().reset_cache()
-    uses_uv = os.environ.get(_UV_RUN, "1").lower() in ("1", "true")
-    ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = uses_uv
+    ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = ray_constants.env_bool(_UV_RUN, True)
+    reachable = ray_constants.env_bool(_REACHABLE, not ray_constants.IS_WINDOWS_OR_OSX)
+    ray_constants.ENABLE_RAY_CLUSTER = reachable
 
 
 def _put(values: Mapping[str, str | None]) -> None:

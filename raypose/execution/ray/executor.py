@@ -87,13 +87,17 @@ class RayExecutor:
         self._watched = 0.0
 
     def start(self, models: Sequence[ModelSpec], task_bytes: int, on_wait: Wait) -> int:
+        def waiting(what: str) -> None:
+            self._check_cluster()
+            on_wait(what)
+
         config, limit_s = self._config, wait_limit_s()
         # What the cache lacks is built in another process while Ray and the workers start.
         with ArtifactBuilder(models, allow_unsafe=config.allow_unsafe_checkpoint) as builder:
             joins = config.address not in (None, "local")
             on_wait(f"Joining the Ray cluster {config.address}" if joins else "Starting Ray")
             self._connection = connect(config.address, config.gpus, config.cpus, self._log)
-            self._is_local = self._connection.is_local
+            self._is_local = self.pool.is_local = self._connection.is_local
             nodes = list(node_resources().values())
             self._sizes = sizes_of(nodes, config, is_local=self._is_local, task_bytes=task_bytes)
             n_gpu, n_cpu = self._sizes.n_gpu, self._sizes.n_cpu(nodes)
@@ -103,7 +107,7 @@ class RayExecutor:
                 n_gpu, n_cpu, stall_timeout_s=config.stall_timeout_s, wait_limit_s=limit_s
             )
             self._execute(self._scheduler.start())
-            for model, artifact in builder.artifacts(on_wait):
+            for model, artifact in builder.artifacts(waiting):
                 self._artifacts[model.fingerprint] = ray.put(artifact)
         info = self._wait_for_workers(on_wait)
         self.description = f"{self._connection.name}, {self._describe_workers(info, n_cpu)}"
@@ -257,19 +261,26 @@ class RayExecutor:
         reported = time.monotonic()
         while not self._scheduler.is_done:
             _wait([*self._submissions.references, *self.pool.pending])
+            losses = []
+            for event, summary in list(self._submissions.ended()):
+                if not isinstance(event, events.Finished):
+                    losses.append(event)
+                    continue
+                self._handle(event)
+                if summary is not None:
+                    observer.finished(summary)
+            if self._scheduler.is_done:
+                return  # whatever has become of Ray
             self._check_cluster()  # before the workers that died with it are counted as lost
-            ended = list(self._submissions.ended())
-            lost = any(isinstance(event, events.WorkersLost) for event, _ in ended)
+            lost = any(isinstance(event, events.WorkersLost) for event in losses)
             if lost or time.monotonic() - reported > _POLL_S:
                 # Which task was running must be known before a loss is counted.
                 reported = time.monotonic()
                 self._report_progress(observer)
-            for event, summary in ended:
+            for event in losses:
                 self._handle(
                     *(self.pool.lost(event) if isinstance(event, events.WorkersLost) else [event])
                 )
-                if summary is not None:
-                    observer.finished(summary)
             self._handle(*self.pool.events())
             self._watch(None if self._is_local else self._sizes)
 
@@ -283,7 +294,10 @@ class RayExecutor:
 
     def _report_progress(self, observer: Observer) -> None:
         polled = self._coordinator.poll_progress.remote()
-        latest: list[tuple[Progress, int]] = ray.get(polled, timeout=CLUSTER_S)
+        asked = time.monotonic()
+        while not ray.wait([polled], timeout=_POLL_S)[0] and time.monotonic() - asked < CLUSTER_S:
+            self._check_cluster()
+        latest: list[tuple[Progress, int]] = ray.get(polled, timeout=0)
         for progress, attempt in latest:
             if self._submissions.is_current(progress.task, attempt):
                 self._handle(events.Progressed(progress.task, attempt))

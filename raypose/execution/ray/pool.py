@@ -28,9 +28,14 @@ class WorkerHandle:
 
 
 class WorkerPool:
-    """All worker actors of a run; `start` creates one by its number, with a GPU or without."""
+    """All worker actors of a run; `start` creates one by its number, with a GPU or without.
+
+    Attributes:
+        is_local: whether all of them are on the driver's node, which can't be lost alone.
+    """
 
     def __init__(self, start: Callable[[int, bool], Any]) -> None:
+        self.is_local = False
         self._start = start
         self._handles: dict[int, WorkerHandle] = {}
         self._pending: dict[Any, int] = {}
@@ -75,6 +80,8 @@ class WorkerPool:
 
     def watch(self, sizes: Sizes | None) -> list[Event]:
         """Workers on lost nodes, and room for more CPU workers; None where none are wanted."""
+        if self.is_local:
+            return []  # a Ray that has died would answer the question after a minute
         alive = node_resources()
         started = [(number, handle.info) for number, handle in self._handles.items()]
         lost = tuple(number for number, info in started if info and info.node not in alive)
