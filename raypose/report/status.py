@@ -68,7 +68,7 @@ class _Waiting(_Event):
 class _Replanned(_Event):
     dropped: dict[str, _Number]
     added: dict[str, _Number]
-    n_frames: int
+    n_frames: Annotated[int, Field(ge=-(2**53), le=2**53)]
 
 
 class _Alive(_Event):

@@ -187,7 +187,8 @@ class Claims:
             for run in dead:
                 self._store.remove(self._run_file(run))
             if self._others == dead and (dead or self.others_seen):
-                for path in list_files(self._folder):
+                torn = [path for path in list_files(self._folder / _RUNS) if _is_temporary(path)]
+                for path in (*list_files(self._folder), *torn):
                     self._store.remove(path)
         if isinstance(self._folder, Path):
             for folder in (self._folder / _RUNS, self._folder, self._folder.parent):
@@ -299,8 +300,12 @@ class _Beat:
 
 def runs_in(folder: AnyPath) -> set[str]:
     """The runs that are registered in a folder of claims, dead ones too."""
-    names = [path.name for path in list_files(folder / _RUNS)]
-    return {name.removesuffix(".json") for name in names if ".tmp-" not in name}
+    paths = [path for path in list_files(folder / _RUNS) if not _is_temporary(path)]
+    return {path.name.removesuffix(".json") for path in paths}
+
+
+def _is_temporary(path: AnyPath) -> bool:
+    return ".tmp-" in path.name
 
 
 def _holder_in(content: bytes) -> Holder | None:
