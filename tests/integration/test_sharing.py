@@ -8,11 +8,16 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from raypose.pipeline import run
+from raypose.results import Display
+from raypose.sharing import claims_folder
+from raypose.storage.claims import Claims, Holder
 from raypose.storage.run_log import read_events
 from tests.integration.conftest import Project
 from tests.integration.test_run import temporaries
@@ -143,3 +148,33 @@ def test_the_logs_of_two_runs_do_not_mix(clips: Project, tmp_path: Path) -> None
     for log in logs:
         names = [event["event"] for event in read_events(log)]
         assert (names[0], names[-1], names.count("planned")) == ("planned", "ended", 1)
+
+
+class GivesUp(Display):
+    """Lets the other run give up what this one waits for."""
+
+    def __init__(self, claims: Claims) -> None:
+        self.claims = claims
+        self.said: list[str] = []
+
+    def waiting(self, what: str) -> None:
+        if "another run" in what:
+            self.said.append(what)
+            self.claims.end("recording clip1")
+
+
+def test_a_recording_that_another_run_gives_up_is_done(
+    clips: Project, executor: dict[str, Any], tmp_path: Path
+) -> None:
+    videos = tuple(str(clips.videos / f"clip{i}.mp4") for i in range(3))
+    config = clips.config(tmp_path / "out", videos=videos, label=(), eks=False, **executor)
+    other = replace(Holder.this_process(), host="node2", machine="node2")
+    with Claims(claims_folder(config), other) as claims:
+        claims.take("recording clip1")
+        display = GivesUp(claims)
+        result = run(config, display=display)
+    by = f"node2, process {os.getpid()}"
+    assert display.said == [f"1 recording is being done by another run ({by})"]
+    assert result.ok and result.elsewhere == {}
+    assert len(result.made["table"]) == 3 * len(clips.models)
+    assert list(predicted(result.run_dir))[-1] == "clip1"

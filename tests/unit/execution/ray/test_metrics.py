@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from raypose.errors import Failure
-from raypose.execution.ray import metrics
 from raypose.execution.events import Replanned
+from raypose.execution.ray import metrics
 from raypose.execution.ray.metrics import MeteredObserver
 from raypose.specs import Progress
 from raypose.steps import Summary
