@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 from raypose.config import RunConfig, Settings, SmoothConfig
@@ -22,7 +22,7 @@ from raypose.results import Recorder, RunResult, as_failure
 from raypose.specs import Progress
 from raypose.steps.base import Summary, Task
 from raypose.storage import AnyPath, as_path
-from raypose.storage.claims import Claims, Holder, State, runs_in
+from raypose.storage.claims import Claims, Holder, State
 from raypose.storage.layout import CLAIMS, HIDDEN
 
 _ALONE_S = 30.0
@@ -47,10 +47,10 @@ def claims_folder(config: Settings) -> AnyPath:
 
 def others_run(config: Settings) -> bool:
     """Whether other runs are at the same outputs; asked before these are compared."""
-    try:
-        return bool(runs_in(claims_folder(config)))
-    except _ERRORS:
-        return False
+    claims = Claims(claims_folder(config), Holder.this_process())
+    with suppress(*_ERRORS):
+        claims.look()
+    return claims.others_seen
 
 
 @contextmanager

@@ -42,7 +42,7 @@ BEAT_S = 10.0
 STALE_S = 60.0
 """A run whose heartbeat has not changed for so many seconds is dead."""
 
-_READ_AGAIN_S = 2.0
+_READ_AGAIN_S = 5.0
 _RUNS = "runs"
 _TRIES = 4
 
@@ -142,7 +142,9 @@ class Claims:
         self._folder, self._store = folder, store_of(folder)
         self._clock, self._beat_s, self._stale_s = clock, beat_s, stale_s
         self._open: dict[str, AnyPath] = {}
-        self._others: set[str] = set()  # runs that are registered
+        self._others: set[str] = set()  # other runs that are registered and may be alive
+        self._dead: set[str] = set()  # those that are registered and dead
+        self._seen: set[str] = set()  # claims of other runs
         self._beats: dict[str, _Beat] = {}
         self._n_beats = 0
         self._old: set[str] = set()
@@ -151,7 +153,7 @@ class Claims:
 
     def __enter__(self) -> Claims:
         self._register()
-        self._look()
+        self.look()
         if self.me.overwrites:
             claims = {path.name: self._read(path) for path in list_files(self._folder)}
             self._old = {name for name, claim in claims.items() if claim and claim[1]}
@@ -182,11 +184,10 @@ class Claims:
         with suppress(OSError, StorageError):
             # Before the others are looked for: so one of two that end at once sees no other.
             self._store.remove(self._run_file(self.me.run))
-            self._look()
-            dead = {run for run in self._others if self._is_dead(run)}
-            for run in dead:
+            self.look()
+            for run in self._dead:
                 self._store.remove(self._run_file(run))
-            if self._others == dead and (dead or self.others_seen):
+            if not self._others and (self._dead or self.others_seen):
                 torn = [path for path in list_files(self._folder / _RUNS) if _is_temporary(path)]
                 for path in (*list_files(self._folder), *torn):
                     self._store.remove(path)
@@ -196,8 +197,15 @@ class Claims:
 
     @property
     def n_others(self) -> int:
-        """Other runs that are registered, as of the last heartbeat."""
+        """Other runs that may be alive, as of the last heartbeat."""
         return len(self._others)
+
+    def look(self) -> None:
+        """Look for other runs; in the `with` block that is done with each heartbeat."""
+        found = runs_in(self._folder) - {self.me.run}
+        self._dead = {run for run in found if self._is_dead(run)}
+        self._others = found - self._dead
+        self.others_seen |= bool(self._others)
 
     def take(self, name: str, number: int = 0) -> Taken:
         """Claim something for this run, unless another is working on it.
@@ -208,14 +216,16 @@ class Claims:
         """
         path = self._claim_file(name, number)
         for _ in range(_TRIES):
-            with suppress(FileExistsError):
-                self._store.write_new(path, self._claim(ended=False))
-                self._open[name] = path
-                return Taken(State.MINE, self.me)
+            if path.name not in self._seen:
+                with suppress(FileExistsError):
+                    self._store.write_new(path, self._claim(ended=False))
+                    self._open[name] = path
+                    return Taken(State.MINE, self.me)
             found = self._read(path)
             if found is not None:
                 break
             self.others_seen = True  # it was removed meanwhile
+            self._seen.discard(path.name)
         else:
             return Taken(State.HELD, None)
         by, is_over = found
@@ -223,6 +233,7 @@ class Claims:
             self._open[name] = path
             return Taken(State.MINE, by)
         self.others_seen = True
+        self._seen.add(path.name)
         if is_over or by is None or self._is_dead(by.run, by):
             return Taken(State.OVER, by, is_over and path.name not in self._old)
         return Taken(State.HELD, by)
@@ -246,11 +257,7 @@ class Claims:
             # A run whose heartbeat can't be written counts as dead after a while.
             with suppress(OSError, StorageError):
                 self._store.write(self._run_file(self.me.run), self._heartbeat())
-                self._look()
-
-    def _look(self) -> None:
-        self._others = runs_in(self._folder) - {self.me.run}
-        self.others_seen |= bool(self._others)
+                self.look()
 
     def _is_dead(self, run: str, holder: Holder | None = None) -> bool:
         """Whether a run is gone, or has been silent for long."""

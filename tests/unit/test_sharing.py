@@ -189,7 +189,7 @@ def test_a_run_claims_ahead_where_no_other_will_lack_work(project: Project) -> N
         run.now = 31.0  # nobody else has come
         assert run.claim("cam1", ahead=True) == Claimed("cam1")
         with Driver(project, "node2"):
-            run.claims._look()
+            run.claims.look()
             assert run.claim("cam2", ahead=True) == Postponed("cam2")
 
 

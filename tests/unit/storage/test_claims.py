@@ -138,6 +138,20 @@ def test_a_dead_runs_claim_goes_to_one_of_those_that_want_it(folder: AnyPath) ->
             assert second.take("cam", 1).state is State.HELD
 
 
+def test_a_dead_run_is_no_other_run(folder: AnyPath) -> None:
+    dead = Claims(folder, replace(Holder.this_process(), started="1"))
+    dead.__enter__()
+    dead.take("cam")
+    dead._done.set()
+    with Claims(folder, Holder.this_process()) as claims:
+        assert not claims.others_seen and claims.n_others == 0
+        assert claims.take("another").state is State.MINE
+        claims.end("another")
+        assert not claims.others_seen  # what has no claim of the dead one is as it was planned
+        assert claims.take("cam").state is State.OVER
+    assert everything(folder) == []
+
+
 def test_the_heartbeat_beats_and_finds_others(tmp_path: Path) -> None:
     folder = tmp_path / "claims"
     with Claims(folder, on_node("node1"), beat_s=0.01) as claims:
