@@ -151,8 +151,7 @@ def _describe_ensemble(result: RunResult) -> None:
     """Name the members beside smoothed tables, also where an earlier run was stopped before."""
     made = result.plan
     smoothed = [output for output in made.outputs if output.table.step.name == "smooth"]
-    by_others = bool(result.elsewhere) and bool(smoothed)
-    made_now = bool(result.made.get("smooth")) or by_others
+    made_now = result.made.get("smooth") or (smoothed and result.elsewhere)
     if not made_now and not any(output.table.done for output in smoothed):
         return
     views = dict.fromkeys(output.video.view for output in smoothed if output.video.view)

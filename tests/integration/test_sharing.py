@@ -22,6 +22,7 @@ from raypose.storage.run_log import read_events
 from tests.integration.conftest import Project
 from tests.integration.test_run import temporaries
 from tests.models import make_model
+from tests.stores import Store
 from tests.videos import make_video
 
 N_VIDEOS = 8
@@ -52,7 +53,9 @@ def tables(out: Path) -> dict[str, bytes]:
     return {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*.csv")}
 
 
-def start(project: Project, out: Path, run_dir: Path, *options: str) -> subprocess.Popen[str]:
+def start(
+    project: Project, out: Path | str, run_dir: Path, *options: str
+) -> subprocess.Popen[str]:
     models = [flag for model in project.models for flag in ("-m", str(model))]
     command = ["run", str(project.videos), *models, "-o", str(out), "--eks", "--device", "cpu"]
     return subprocess.Popen(
@@ -93,6 +96,19 @@ def test_runs_at_once_do_everything_once(
         others = N_VIDEOS - len(predicted(log))
         assert f"{N_VIDEOS - others} of {N_VIDEOS} videos: " in text
         assert (f"{others} videos finished by another run meanwhile" in text) == (others > 1)
+
+
+def test_runs_share_outputs_in_a_store(
+    clips: Project, alone: dict[str, bytes], store: Store, tmp_path: Path
+) -> None:
+    logs = [tmp_path / "log0", tmp_path / "log1"]
+    runs = [start(clips, "s3://lab/out", log, "--inline") for log in logs]
+    told = [process.communicate(timeout=280)[0] for process in runs]
+    assert [process.returncode for process in runs] == [0, 0], told
+    assert predicted(*logs) == {f"clip{i}": 1 for i in range(N_VIDEOS)}
+    keys = [key for key in store.keys("out/") if key.endswith(".csv")]
+    assert {key.removeprefix("out/"): store.get(key) for key in keys} == alone
+    assert not [key for key in store.keys() if "claims" in key]
 
 
 def test_what_a_killed_run_leaves_is_done_by_the_other(
