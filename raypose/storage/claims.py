@@ -24,6 +24,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from enum import Enum, auto
@@ -45,6 +46,7 @@ STALE_S = 60.0
 _READ_AGAIN_S = 5.0
 _RUNS = "runs"
 _TRIES = 4
+_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +191,8 @@ class Claims:
                 self._store.remove(self._run_file(run))
             if not self._others and (self._dead or self.others_seen):
                 torn = [path for path in list_files(self._folder / _RUNS) if _is_temporary(path)]
-                for path in (*list_files(self._folder), *torn):
-                    self._store.remove(path)
+                with ThreadPoolExecutor(_AT_ONCE, "claims") as pool:  # a store takes its time
+                    list(pool.map(self._store.remove, [*list_files(self._folder), *torn]))
         if isinstance(self._folder, Path):
             for folder in (self._folder / _RUNS, self._folder, self._folder.parent):
                 remove_if_empty(folder)
