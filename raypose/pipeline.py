@@ -14,6 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from raypose import sharing
 from raypose._version import __version__
 from raypose.config import RunConfig, Settings, SmoothConfig
 from raypose.errors import Failure, RayposeError, StorageError
@@ -24,10 +25,12 @@ from raypose.planning import Plan, plan_run, plan_smoothing, plan_tasks
 from raypose.planning.estimate import estimate
 from raypose.report import events
 from raypose.results import Display, Recorder, RunResult
+from raypose.sharing import SharedWork
 from raypose.specs import VideoSpec
 from raypose.steps import Load
 from raypose.steps.base import io_paths
 from raypose.storage import AnyPath, as_path, local_path, run_log, scratch, temporary_files
+from raypose.storage.claims import Claims
 from raypose.worker.storage_check import check_storage
 
 __all__ = ["Display", "RunResult", "plan", "run", "smooth"]
@@ -88,9 +91,12 @@ def run_some(
     """
     with scratch.used(config.scratch_dir, config.scratch_gb):
         run_dir = run_directory(config, config.output_dir)
+        others = sharing.others_run(config)
         made = plan_run(config, run_dir=run_dir, only=videos)
         watching = videos is not None
-        result = _execute_plan(made, display, watching=watching, continues=continues)
+        result = _execute_plan(
+            made, display, others=others, watching=watching, continues=continues
+        )
         _describe_ensemble(result)
         return result
 
@@ -103,8 +109,9 @@ def smooth(
     Arguments, result and errors are those of `run`.
     """
     with _shown(display, quiet) as shown, scratch.used(config.scratch_dir, config.scratch_gb):
+        others = sharing.others_run(config)
         made = plan_smoothing(config, run_dir=run_directory(config, config.eks_dir))
-        result = _execute_plan(made, shown)
+        result = _execute_plan(made, shown, others=others)
         if not made.done:
             write_report(result)
         return result
@@ -144,7 +151,8 @@ def _describe_ensemble(result: RunResult) -> None:
     """Name the members beside smoothed tables, also where an earlier run was stopped before."""
     made = result.plan
     smoothed = [output for output in made.outputs if output.table.step.name == "smooth"]
-    if not result.made.get("smooth") and not any(output.table.done for output in smoothed):
+    made_now = result.made.get("smooth") or (smoothed and result.elsewhere)
+    if not made_now and not any(output.table.done for output in smoothed):
         return
     views = dict.fromkeys(output.video.view for output in smoothed if output.video.view)
     members = [model.directory for model in made.models]
@@ -156,16 +164,38 @@ def _describe_ensemble(result: RunResult) -> None:
 
 
 def _execute_plan(
-    made: Plan, display: Display | None, *, watching: bool = False, continues: bool = False
+    made: Plan,
+    display: Display | None,
+    *,
+    others: bool,
+    watching: bool = False,
+    continues: bool = False,
 ) -> RunResult:
-    """Do what a plan says; raises as `run`."""
-    began = time.perf_counter()
+    """Do what a plan says; raises as `run`.
+
+    `others`: whether other runs were at the same outputs when the plan was begun.
+    """
     result = RunResult.of(made)
+    if not made.done:
+        with sharing.claiming(result, others=others) as claims:
+            _execute_claimed(result, claims, display, watching=watching, continues=continues)
+    elif display is not None:
+        display.planned(made)
+    return result
+
+
+def _execute_claimed(
+    result: RunResult,
+    claims: Claims | None,
+    display: Display | None,
+    *,
+    watching: bool,
+    continues: bool,
+) -> None:
+    began = time.perf_counter()
+    made = result.plan
     if display is not None:
         display.planned(made)
-    if made.done:
-        result.seconds = time.perf_counter() - began
-        return result
     temporary_files.remove_leftovers(made.output_folders)
     log = run_log.RunLog(made.run_dir)
     executor = make_executor(made.config, made.run_dir)
@@ -175,7 +205,7 @@ def _execute_plan(
             described = _with_earlier_parts(described, run_log.read_description(made.run_dir))
         log.describe(described)
         log.event("planned", **events.planned(made), continues=continues)
-        _execute_tasks(executor, result, log, display)
+        _execute_tasks(executor, result, log, display, claims)
     except BaseException as error:
         log.event("stopped", error=f"{type(error).__name__}: {error}")
         raise
@@ -194,7 +224,6 @@ def _execute_plan(
             watching=watching,
         )
         log.close()
-    return result
 
 
 def write_report(result: RunResult) -> None:
@@ -221,11 +250,16 @@ def make_executor(config: Settings, run_dir: Path) -> Executor:
 
 
 def _execute_tasks(
-    executor: Executor, result: RunResult, log: run_log.RunLog, display: Display | None
+    executor: Executor,
+    result: RunResult,
+    log: run_log.RunLog,
+    display: Display | None,
+    claims: Claims | None,
 ) -> None:
     plan = result.plan
     on_wait = (lambda what: None) if display is None else display.waiting
-    recordings = plan_tasks(plan, executor.start(plan.models, plan.task_bytes, on_wait))
+    n_gpus = executor.start(plan.models, plan.task_bytes, on_wait)
+    recordings = plan_tasks(plan, n_gpus)
     tasks = {task.id: task for recording in recordings for task in recording}
     in_stores = io_paths(tasks.values()).in_stores
     refused = None if in_stores is None else check_storage(in_stores)
@@ -236,7 +270,11 @@ def _execute_tasks(
         display.started(executor.description, list(tasks.values()))
     recorder = Recorder(tasks, result, log, display)
     with run_log.heartbeat(log, recorder.running):
-        executor.run(list(tasks.values()), recorder)
+        if claims is None:
+            executor.run(list(tasks.values()), recorder)
+            return
+        work = SharedWork(claims, result, recordings, recorder, n_gpus=n_gpus)
+        executor.run(list(tasks.values()), work, work.claim)
 
 
 def _description(made: Plan) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from raypose.errors import Failure
+from raypose.execution.events import Replanned
 from raypose.planning import Plan, Problem
 from raypose.report import events
 from raypose.specs import Progress
@@ -45,6 +46,9 @@ class Display(Protocol):
     def lost(self, worker: str, reason: str) -> None:
         """A worker is gone; what it did is tried again."""
 
+    def replanned(self, event: Replanned) -> None:
+        """Another run has finished some or all of a recording."""
+
     def ended(self) -> None:
         """The run is over, whatever the reason."""
 
@@ -62,6 +66,7 @@ class RunResult:
         warnings: `(subject, sentence)`, also on outputs that an earlier run has finished.
         damaged: videos with frames that are not ok, found now or by an earlier run: path → number
             of frames of each status (`ok`, `suspect`, `corrupt`, `missing`).
+        elsewhere: recordings that other runs finished while this one ran → which run, in words.
         n_frames: frames predicted, counted once per model.
         precisions: in which networks computed, now or in an earlier run: `fp32`, `bf16`, `fp16`.
         gpu_s: seconds of prediction on GPUs, without loading models, summed over workers.
@@ -77,6 +82,7 @@ class RunResult:
     skipped: int = 0
     warnings: list[tuple[str, str]] = field(default_factory=list)
     damaged: dict[str, Mapping[str, int]] = field(default_factory=dict)
+    elsewhere: dict[str, str] = field(default_factory=dict)
     n_frames: int = 0
     precisions: set[str] = field(default_factory=set)
     gpu_s: float = 0.0
@@ -90,7 +96,7 @@ class RunResult:
         return cls(
             plan,
             plan.run_dir,
-            failures=[_as_failure(problem) for problem in plan.problems if problem.fatal],
+            failures=[as_failure(problem) for problem in plan.problems if problem.fatal],
             warnings=plan.notes,
             damaged=dict(plan.damaged),
             precisions=plan.precisions,
@@ -100,6 +106,11 @@ class RunResult:
     def ok(self) -> bool:
         """True where everything that was asked for exists."""
         return not self.failures
+
+    @property
+    def n_videos_elsewhere(self) -> int:
+        """Videos of the recordings that other runs finished."""
+        return sum(len(r.videos) for r in self.plan.pending if r.key in self.elsewhere)
 
     @property
     def exit_code(self) -> int:
@@ -124,7 +135,7 @@ class RunResult:
         return as_html(lambda console: print_result(console, self))
 
 
-def _as_failure(problem: Problem) -> Failure:
+def as_failure(problem: Problem) -> Failure:
     subject = Path(problem.subject).name
     return Failure("plan", problem.message, problem.subject, problem.hint, subject=subject)
 
@@ -135,7 +146,7 @@ class Recorder:
     def __init__(
         self, tasks: Mapping[str, Task], result: RunResult, log: RunLog, display: Display | None
     ) -> None:
-        self._tasks = tasks
+        self._tasks = dict(tasks)
         self._result = result
         self._log = log
         self._display = display
@@ -166,6 +177,20 @@ class Recorder:
         self._log.event("worker lost", **events.worker_lost(worker, reason))
         if self._display is not None:
             self._display.lost(worker, reason)
+
+    def waiting(self, what: str) -> None:
+        """The run waits for others, and does nothing else."""
+        self._log.event("waiting", what=what)
+        if self._display is not None:
+            self._display.waiting(what)
+
+    def replanned(self, event: Replanned) -> None:
+        for task in event.dropped:
+            del self._tasks[task.id]
+        self._tasks.update((task.id, task) for task in event.added)
+        self._log.event("replanned", **events.replanned(event))
+        if self._display is not None:
+            self._display.replanned(event)
 
     def finished(self, summary: Summary) -> None:
         task, result = self._tasks[summary.task], self._result

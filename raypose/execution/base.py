@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from raypose.execution.events import OfRecording, Replanned
 from raypose.specs import ModelSpec, Progress
 from raypose.steps.base import Summary, Task
 
@@ -25,6 +26,13 @@ class Observer(Protocol):
     def lost(self, worker: str, reason: str) -> None:
         """A worker is gone; what it did is tried again elsewhere, or fails in the end."""
 
+    def replanned(self, event: Replanned) -> None:
+        """Another run has finished some or all of a recording."""
+
+
+Claim = Callable[[str, bool], OfRecording]
+"""Claims a recording, by its name, for this run, and returns what came of it; the second argument
+is the action's `ahead`."""
 
 Wait = Callable[[str], None]
 """Is told what the run waits for, in words: `Starting Ray`."""
@@ -50,8 +58,10 @@ class Executor(Protocol):
             ClusterError: Ray can't be started or reached.
         """
 
-    def run(self, tasks: Sequence[Task], observer: Observer) -> None:
+    def run(self, tasks: Sequence[Task], observer: Observer, claim: Claim | None = None) -> None:
         """Run all tasks, which are in order of dependency.
+
+        Each recording is claimed before its first task starts; None claims nothing.
 
         On `KeyboardInterrupt`, stop every task and raise it again.
         """

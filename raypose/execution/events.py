@@ -21,9 +21,44 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class TasksAdded(Event):
-    """New tasks, each listed after those whose results it takes."""
+    """New tasks, each listed after those whose results it takes.
+
+    `to_claim`: whether a recording must be claimed for this run before its first task starts.
+    """
 
     tasks: tuple[Task, ...]
+    to_claim: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OfRecording(Event):
+    """An answer to `Claim`."""
+
+    recording: str
+
+
+class Claimed(OfRecording):
+    """No other run works on the recording, and none will while this one does."""
+
+
+class Postponed(OfRecording):
+    """It is claimed only when a worker has nothing else to do."""
+
+
+class Held(OfRecording):
+    """Another run is working on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replanned(OfRecording):
+    """Another run has finished some or all of it: other tasks, claimed, replace the planned ones.
+
+    `by` is that run, in words; empty where it is not known.
+    """
+
+    dropped: tuple[Task, ...]
+    added: tuple[Task, ...]
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +153,17 @@ class Submit(_Assignment):
 
 class Cancel(_Assignment):
     """Remove a task from a worker's queue, unless it has started meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim(Action):
+    """Claim a recording for this run, and tell what came of it.
+
+    `ahead`: whether its first task would wait in the queue of a busy worker.
+    """
+
+    recording: str
+    ahead: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from raypose.config import Settings
+from raypose.execution import base, events
 from raypose.execution.base import Observer, Wait
 from raypose.execution.events import Finished, Forget, StartWorker, Submit, TasksAdded, WorkerUp
 from raypose.execution.interrupts import sigterm_interrupts
@@ -22,6 +24,8 @@ from raypose.worker.context import Context
 
 if TYPE_CHECKING:
     from raypose.inference.artifact import NetworkArtifact
+
+_POLL_S = 1.0  # while only other runs work on what is left
 
 
 class InlineExecutor:
@@ -43,7 +47,9 @@ class InlineExecutor:
             self.description += f", on {resolve_device(self._config.device)}"
         return 1
 
-    def run(self, tasks: Sequence[Task], observer: Observer) -> None:
+    def run(
+        self, tasks: Sequence[Task], observer: Observer, claim: base.Claim | None = None
+    ) -> None:
         from raypose.inference import passive_threads
         from raypose.inputs.probe import known_index
 
@@ -59,7 +65,7 @@ class InlineExecutor:
             allow_unsafe=allow_unsafe,
         )
         with sigterm_interrupts(), passive_threads(), closing(context.staging):
-            _run(tasks, context, observer)
+            _run(tasks, context, observer, claim)
 
     def _artifact(self, model: ModelSpec) -> NetworkArtifact:
         from raypose.inference.artifact import cached_artifact, is_cached
@@ -72,11 +78,13 @@ class InlineExecutor:
         """There is nothing to release."""
 
 
-def _run(tasks: Sequence[Task], context: Context, observer: Observer) -> None:
+def _run(
+    tasks: Sequence[Task], context: Context, observer: Observer, claim: base.Claim | None
+) -> None:
     """Run all tasks, in this process as one worker with a GPU and one without."""
     scheduler = Scheduler(1, 1)
     actions = deque(scheduler.start())
-    actions += scheduler.handle(TasksAdded(tuple(tasks)))
+    actions += scheduler.handle(TasksAdded(tuple(tasks), to_claim=claim is not None))
     assigned: list[Submit] = []
     values: dict[str, Any] = {}
     while not scheduler.is_done:
@@ -90,8 +98,18 @@ def _run(tasks: Sequence[Task], context: Context, observer: Observer) -> None:
                         context.staging.expect([video.path for video in task.step.videos])
                 case Forget(output):
                     values.pop(output, None)
+                case events.Claim(recording, ahead) if claim is not None:
+                    answer = claim(recording, ahead)
+                    if isinstance(answer, events.Replanned):
+                        observer.replanned(answer)
+                    actions += scheduler.handle(answer)
                 case other:
                     raise AssertionError(f"one process can't lose work: {other}")
+        if not assigned:
+            if not scheduler.is_done:
+                time.sleep(_POLL_S)
+                actions += scheduler.handle(events.TimePassed(time.monotonic()))
+            continue
         # CPU tasks first: they write results to disk and free memory.
         submit = min(assigned, key=lambda submit: submit.task.gpu)
         assigned.remove(submit)

@@ -17,17 +17,21 @@ An executor tells the scheduler what happened and executes the actions that it r
   result is lost with the node that holds it; what produced it is redone, as far back as needed.
 - A task ends once. It may be lost `MAX_LOSSES` times before it fails.
 - Results that wait for their use are bounded (`HELD_FRAMES`), except those of one recording.
+- Where other runs may do the same work, each recording is claimed when its first task is about to
+  start; those that another run holds come last (`unclaimed`).
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from raypose.execution import events
 from raypose.execution.state import Entry, Priority, Results, Status, Workers
+from raypose.execution.unclaimed import Unclaimed
+from raypose.steps.base import Task
 
 # How often a task may be lost before it fails. A file that crashes its worker does so every time,
 # and each time costs the start of a worker, so the limit is low. A node that is taken away is not
@@ -78,9 +82,16 @@ class Scheduler:
         self._unbounded_recording = ""
         self._producers: dict[str, Entry] = {}
         self._consumers: dict[str, list[Entry]] = {}
+        self._unclaimed = Unclaimed()
+        self._may_claim_ahead = True
+        self._n_added = 0
         self._actions: list[events.Action] = []
         self._handlers: dict[type, Callable[..., None]] = {
             events.TasksAdded: self._tasks_added,
+            events.Claimed: self._claimed,
+            events.Postponed: lambda event: self._unclaimed.postpone(event.recording),
+            events.Held: lambda event: self._unclaimed.hold(event.recording, self._now),
+            events.Replanned: self._replanned,
             events.WorkerUp: self._worker_up,
             events.WorkersLost: self._workers_lost,
             events.RoomForCpuWorkers: self._room_for_cpu_workers,
@@ -97,6 +108,7 @@ class Scheduler:
 
     def handle(self, event: events.Event) -> list[events.Action]:
         """Process an event; returns what to do now, in this order."""
+        self._may_claim_ahead = not isinstance(event, events.Postponed)
         self._handlers.get(type(event), self._task_changed)(event)
         self._assign_ready(gpu=False)  # first, because most of these free memory
         self._assign_ready(gpu=True)
@@ -143,25 +155,54 @@ class Scheduler:
             self._start_worker(False)
 
     def _tasks_added(self, event: events.TasksAdded) -> None:
-        gpu_results = {name for task in event.tasks if task.gpu for name in task.outputs}
+        added = self._add(event.tasks, self._n_added)
+        self._n_added += len(added)
+        if event.to_claim:
+            self._unclaimed.add(added)
+        else:
+            for entry in added:
+                self._enqueue(entry)
+
+    def _claimed(self, event: events.Claimed) -> None:
+        for entry in self._unclaimed.take(event.recording):
+            self._enqueue(entry)
+
+    def _replanned(self, event: events.Replanned) -> None:
+        dropped = self._unclaimed.take(event.recording)
+        for entry in dropped:
+            del self._entries[entry.task.id]
+            self._n_open[entry.task.gpu] -= 1
+            self._results.remove(entry.task)
+            for name in entry.task.outputs:
+                del self._producers[name]
+            for name in entry.task.inputs:
+                self._consumers[name].remove(entry)
+        for entry in self._add(event.added, dropped[0].priority[3]):
+            self._enqueue(entry)
+
+    def _add(self, tasks: Sequence[Task], place: int) -> list[Entry]:
+        """Register tasks; `place` orders the first among those of equal rank and length."""
+        gpu_results = {name for task in tasks if task.gpu for name in task.outputs}
         lengths = Counter[str]()
         if max(self._n_wanted.values()) > 1:
-            for task in event.tasks:
+            for task in tasks:
                 lengths[task.recording] += task.n_frames * len(task.outputs)
-        for task in event.tasks:
+        added = []
+        for number, task in enumerate(tasks, place):
             # First what stores the work of GPUs, then what frees memory, then what fills it.
             stores_gpu_work = bool(task.inputs) and gpu_results.issuperset(task.inputs)
             rank = 0 if stores_gpu_work else 1 if task.inputs else 2
             recording_length = lengths[task.recording]
             length = task.n_frames * len(task.outputs) if recording_length else 0
-            priority = (rank, -recording_length, -length, len(self._entries))
+            priority = (rank, -recording_length, -length, number)
             entry = self._entries[task.id] = Entry(task, priority)
+            added.append(entry)
             self._n_open[task.gpu] += 1
             self._results.add(task)
             self._producers.update(dict.fromkeys(task.outputs, entry))
             for name in task.inputs:
                 self._consumers.setdefault(name, []).append(entry)
-            self._enqueue(entry)
+        return added
 
     def _enqueue(self, entry: Entry) -> None:
         """Make a task ready, or let it wait for its inputs."""
@@ -183,7 +224,14 @@ class Scheduler:
     def _assign_ready(self, *, gpu: bool) -> None:
         """Send ready tasks to the workers that have room, shortest queues first."""
         while (number := self._workers.with_room(gpu)) is not None:
-            if (entry := self._next_ready(gpu)) is None:
+            entry = self._next_ready(gpu)
+            if (first := self._to_claim(gpu, entry, number)) is not None:
+                if self._fits_in_memory(first):
+                    self._unclaimed.ask(first.task.recording)
+                    ahead = self._workers.is_busy(number)
+                    self._actions.append(events.Claim(first.task.recording, ahead))
+                return
+            if entry is None:
                 break
             if not self._fits_in_memory(entry):
                 return
@@ -194,6 +242,16 @@ class Scheduler:
             if not entry.cancelled:
                 entry.cancelled = True
                 self._actions.append(events.Cancel(entry.task, number, entry.attempt))
+
+    def _to_claim(self, gpu: bool, ready: Entry | None, number: int) -> Entry | None:
+        """The first task of the recording to claim now for a worker, if that comes before what is
+        ready."""
+        if self._workers.is_busy(number) and not self._may_claim_ahead:
+            return None
+        first = self._unclaimed.first(gpu)
+        if ready is None:
+            return first or self._unclaimed.first_held(gpu, self._now)
+        return first if first is not None and first.priority < ready.priority else None
 
     def _fits_in_memory(self, entry: Entry) -> bool:
         """Whether there is memory for what a task adds.

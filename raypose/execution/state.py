@@ -63,6 +63,10 @@ class Results:
         self._frames.update(dict.fromkeys(task.outputs, task.n_frames))
         self._uses.update(task.inputs)
 
+    def remove(self, task: Task) -> None:
+        """Take back what `add` registered, of a task that has never run."""
+        self._uses.subtract(task.inputs)
+
     def missing(self, task: Task) -> list[str]:
         return [name for name in task.inputs if name not in self._exist]
 
@@ -159,6 +163,9 @@ class Workers:
     def with_room(self, gpu: bool) -> int | None:
         """A worker with the shortest queue, if it can take another task."""
         return next((number for of in self._by_length[gpu][:-1] for number in of), None)
+
+    def is_busy(self, number: int) -> bool:
+        return bool(self._workers[number].queue)
 
     def to_relieve(self, gpu: bool) -> list[int]:
         """Workers whose queued task should move to an idle worker, one per idle worker."""

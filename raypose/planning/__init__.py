@@ -9,7 +9,7 @@ which outputs are finished; `plan_smoothing` does the same for existing tables. 
 
 from raypose.planning.graph import plan_tasks
 from raypose.planning.model import OutputPlan, Plan, Problem, RecordingPlan, VideoPlan
-from raypose.planning.prediction import check_run, plan_run
+from raypose.planning.prediction import check_run, plan_run, without_clashes
 from raypose.planning.smoothing import plan_smoothing
 
 __all__ = [
@@ -22,4 +22,5 @@ __all__ = [
     "plan_run",
     "plan_smoothing",
     "plan_tasks",
+    "without_clashes",
 ]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +127,16 @@ class RecordingBuilder:
         if any(problem.fatal for problem in damage):
             return None
         known = {video.path: contents.content(video) for video in specs}
-        return replace(recording, contents=known)
+        again = partial(self._look_again, key, specs, smooth)
+        return replace(recording, contents=known, look_again=again)
+
+    def _look_again(
+        self, key: str, specs: Sequence[VideoSpec], smooth: bool
+    ) -> tuple[RecordingPlan | None, list[Problem]]:
+        builder = copy(self)
+        builder.config = self.config.model_copy(update={"overwrite": False})
+        problems: list[Problem] = []
+        return builder._recording(key, specs, smooth, problems), problems
 
     def _video(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -136,11 +136,16 @@ class RecordingPlan:
         key: its name; a video of no recording may have the same.
         videos: its video, or a video for each view.
         contents: path of a video → digest of all its bytes, where comparing outputs has told it.
+        look_again: compares it with what is finished now, also where finished outputs were to be
+            redone. Returns its plan, None where it can't be made, and the problems found.
     """
 
     key: str
     videos: tuple[VideoPlan, ...]
     contents: Mapping[str, str] = field(default_factory=dict)
+    look_again: Callable[[], tuple[RecordingPlan | None, list[Problem]]] | None = field(
+        default=None, compare=False, repr=False
+    )
 
     @cached_property
     def outputs(self) -> tuple[OutputPlan, ...]:

@@ -60,7 +60,7 @@ def plan_run(config: RunConfig, *, run_dir: Path, only: Collection[str] | None =
     # A store, or a busy file system, takes its time to say which outputs are finished.
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="plan") as pool:
         built = list(pool.map(builder.build, groups))
-    usable, clashes = _without_clashes([plan for made, _ in built for plan in made])
+    usable, clashes = without_clashes([plan for made, _ in built for plan in made])
     problems = (
         *found_problems,
         *(problem for _, found in built for problem in found),
@@ -138,7 +138,7 @@ def _members(
     return (fitting if enough else []), problems
 
 
-def _without_clashes(
+def without_clashes(
     recordings: Sequence[RecordingPlan],
 ) -> tuple[list[RecordingPlan], list[Problem]]:
     """Leave out recordings whose outputs would replace those of another video."""

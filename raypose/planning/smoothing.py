@@ -142,7 +142,12 @@ def _recording(
         )
         for video, tables, path in zip(videos, group.tables, step.tables, strict=True)
     )
-    return RecordingPlan(group.name, plans)
+
+    def look_again() -> tuple[RecordingPlan, list[Problem]]:
+        finished_too = config.model_copy(update={"overwrite": False})
+        return _recording(group, digests, finished_too), []
+
+    return RecordingPlan(group.name, plans, look_again=look_again)
 
 
 def _check_outputs(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from raypose.execution.events import Replanned
 from raypose.report.names import ShortNames, worker_labels
 from raypose.report.tally import Tally
 from raypose.report.terminal import print_problems, sentence, without_some
@@ -76,6 +77,9 @@ class RunDisplay:
         self._tally.lose(worker)
         said = f"{label} was lost: {reason}. Its task is tried again."
         self._console.print(sentence("note", "yellow", said))
+
+    def replanned(self, event: Replanned) -> None:
+        self._tally.replan(event.dropped, event.added)
 
     def ended(self) -> None:
         """Nothing is held open."""

@@ -14,6 +14,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, TextIO
 
 from raypose.errors import Failure
+from raypose.execution.events import Replanned
 from raypose.specs import Progress
 from raypose.steps import Summary, Task
 from raypose.text import json_text
@@ -66,6 +67,21 @@ def worker_lost(worker: str, reason: str) -> dict[str, Any]:
     return {"worker": worker, "reason": reason}
 
 
+def replanned(event: Replanned) -> dict[str, Any]:
+    """Which tasks another run has made needless, and which take their place."""
+
+    def n_frames(tasks: Sequence[Task]) -> int:
+        return sum(task.work for task in tasks if task.gpu)
+
+    return {
+        "recording": event.recording,
+        "by": event.by,
+        "dropped": dict(Counter(task.step.name for task in event.dropped)),
+        "added": dict(Counter(task.step.name for task in event.added)),
+        "n_frames": n_frames(event.added) - n_frames(event.dropped),
+    }
+
+
 def task_finished(task: Task, summary: Summary, failures: Sequence[Failure]) -> dict[str, Any]:
     """What came of a task; `failures` are its own, with the subject of each."""
     found = {
@@ -99,6 +115,7 @@ def result(of: RunResult) -> dict[str, Any]:
         "made": of.made,
         "failures": [asdict(failure) for failure in of.failures],
         "skipped": of.skipped,
+        "elsewhere": of.elsewhere,
         "warnings": [list(warning) for warning in of.warnings],
         "damaged": {path: dict(counts) for path, counts in of.damaged.items()},
         "n_frames": of.n_frames,
@@ -158,6 +175,9 @@ class JsonDisplay:
 
     def lost(self, worker: str, reason: str) -> None:
         self.write("worker lost", worker_lost(worker, reason))
+
+    def replanned(self, event: Replanned) -> None:
+        self.write("replanned", replanned(event))
 
     def ended(self) -> None:
         """The command writes the result."""

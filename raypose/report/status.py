@@ -61,6 +61,16 @@ class _Running(_Strict):
     silent_s: Annotated[float, Field(ge=0, le=1e9)] = 0.0
 
 
+class _Waiting(_Event):
+    what: str
+
+
+class _Replanned(_Event):
+    dropped: dict[str, _Number]
+    added: dict[str, _Number]
+    n_frames: Annotated[int, Field(ge=-(2**53), le=2**53)]
+
+
 class _Alive(_Event):
     running: dict[str, _Running]
 
@@ -108,6 +118,8 @@ class _Ended(_Event):
 _SCHEMAS: Mapping[str, type[_Event]] = {
     "planned": _Planned,
     "started": _Started,
+    "waiting": _Waiting,
+    "replanned": _Replanned,
     "alive": _Alive,
     "task started": _TaskStarted,
     "task finished": _TaskFinished,
@@ -135,6 +147,7 @@ class RunStatus:
     state: State = "starting"
     stopped_by: str = ""  # the error that stopped it; empty where a user did
     on: str = ""  # what it runs on
+    waits_for: str = ""  # other runs, in words, where it does nothing else
     began: float = 0.0
     last: float = 0.0  # when it was last heard of
     total: Counter[str] = field(default_factory=Counter)
@@ -244,6 +257,12 @@ def _apply(event: _Event, status: RunStatus) -> None:
         case _Started():
             status.state, status.on, status.began = "running", event.on, event.time
             status.total, status.n_frames = Counter(event.tasks), event.n_frames
+        case _Waiting():
+            status.waits_for = event.what
+        case _Replanned():
+            status.total.subtract(event.dropped)
+            status.total.update(event.added)
+            status.n_frames = max(0, status.n_frames + event.n_frames)
         case _Alive():
             status.running.clear()
             for name, task in event.running.items():
@@ -253,6 +272,7 @@ def _apply(event: _Event, status: RunStatus) -> None:
                 if name.startswith("predict/") and name not in status.ended:
                     status.predicted[name] = task.n_done * task.n_outputs
         case _TaskStarted():
+            status.waits_for = ""
             status.running.setdefault(event.task, RunningTask(worker=event.worker))
         case _TaskFinished():
             status.running.pop(event.task, None)

@@ -46,6 +46,8 @@ def status_parts(status: RunStatus, now: float) -> list[RenderableType]:
     parts: list[RenderableType] = [Folded(shown(f"{run} {_WORDS[status.state]}{where}"))]
     if status.stopped_by:
         parts.append(sentence("stopped by", "yellow", status.stopped_by))
+    if status.state == "running" and status.waits_for:
+        parts.append(Folded(shown(status.waits_for)))
     if status.state in ("starting", "running", "waiting", "dead"):
         parts.append(f"last heard of {duration(max(0.0, now - status.last))} ago")
     if status.n_frames:

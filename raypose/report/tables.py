@@ -145,8 +145,15 @@ def print_result(
         return
     n_made = sum(len(paths) for paths in result.made.values())
     speed = f", {result.n_frames:,} frames predicted" if result.n_frames else ""
-    of = f"{plan.n_pending_videos:,} of {_count(plan.n_given, 'video')}{without_some(plan)}"
+    n_elsewhere = result.n_videos_elsewhere
+    n_here = plan.n_pending_videos - n_elsewhere
+    of = f"{n_here:,} of {_count(plan.n_given, 'video')}{without_some(plan)}"
     took = f"{of}: {_count(n_made, 'file')} in {duration(result.seconds)}{speed}.{computed}"
+    if n_elsewhere:
+        runs = "; ".join(sorted({by for by in result.elsewhere.values() if by}))
+        by = f" ({runs})" if runs else ""
+        done = f"{_count(n_elsewhere, 'video')} finished by another run meanwhile{by}."
+        console.print(Folded(shown(done)))
     console.print(Folded(f"{took} Log: {shown(names.from_here(str(result.run_dir)))}"))
     if result.report is not None:
         report = shown(names.from_here(str(result.report)))

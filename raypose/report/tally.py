@@ -76,6 +76,11 @@ class Tally:
         self.n_tasks = len(tasks)
         self._total = sum(map(work_of, tasks))
 
+    def replan(self, dropped: Sequence[Task], added: Sequence[Task]) -> None:
+        """Other tasks take the place of some that have not started."""
+        self.n_tasks += len(added) - len(dropped)
+        self._total += sum(map(work_of, added)) - sum(map(work_of, dropped))
+
     def progress(self, task: Task, progress: Progress) -> None:
         """A task has started, or has come so far."""
         now = self.clock()

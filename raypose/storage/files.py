@@ -52,6 +52,9 @@ class LocalStore(Store[Path]):
     def write(self, path: Path, content: bytes) -> None:
         _write(path, content, os.replace)
 
+    def write_new(self, path: Path, content: bytes) -> None:
+        _write(path, content, _move_to_new)
+
     def temporary_folder(self, output: Path) -> Path:
         return output.parent / HIDDEN / "tmp"
 
@@ -133,7 +136,7 @@ def write_text(path: AnyPath, text: str) -> None:
 
 def write_new_text(path: Path, text: str) -> None:
     """As `write_text`, of a local file; a FileExistsError where there is one already."""
-    _write(path, text.encode(errors="surrogateescape"), _move_to_new)
+    LocalStore().write_new(path, text.encode(errors="surrogateescape"))
 
 
 def list_files(folder: AnyPath, *, recursive: bool = False) -> Sequence[AnyPath]:

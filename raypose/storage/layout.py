@@ -20,6 +20,9 @@ Layout = Literal["app", "pose-app"]
 HIDDEN = ".raypose"
 """Folder beside the outputs with their records."""
 
+CLAIMS = "claims"
+"""Folder in the hidden one of an output directory: which run works on which recording."""
+
 FOLDERS: Mapping[str, Layout] = {"video_preds": "app", "video_preds_infer": "pose-app"}
 """Folders of an owner's tables."""
 

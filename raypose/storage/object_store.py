@@ -67,6 +67,16 @@ class ObjectStore(Store["UPath"]):
         with map_store_errors(path):
             path.fs.pipe_file(path.path, content)
 
+    def write_new(self, path: UPath, content: bytes) -> None:
+        with map_store_errors(path):
+            try:
+                path.fs.pipe_file(path.path, content, mode="create")
+                return
+            except Exception as error:
+                if not _exists_already(error):
+                    raise
+        raise FileExistsError(str(path))
+
     def put(self, temporary: Path, output: UPath) -> Identity:
         # One PUT, or a multipart upload that is completed: either way one step for readers.
         with map_store_errors(output):
@@ -99,6 +109,14 @@ class ObjectStore(Store["UPath"]):
 
     def excess_bytes(self, path: UPath) -> int:
         return len(os.fsencode(path.path)) - _MAX_KEY_BYTES
+
+
+def _exists_already(error: Exception) -> bool:
+    """Whether a store refused to create an object because there is one, or is about to be."""
+    answer = getattr(error.__cause__, "response", None) or {}  # of botocore's error
+    code = answer.get("Error", {}).get("Code", "")
+    refusals = ("PreconditionFailed", "ConditionalRequestConflict")
+    return isinstance(error, FileExistsError) or code in refusals
 
 
 def matching_objects(pattern: AnyPath) -> list[AnyPath]:

@@ -50,6 +50,10 @@ class Store(Protocol[P]):
     def write(self, path: P, content: bytes) -> None:
         """Write a small file in one step: readers see the old content or the new."""
 
+    def write_new(self, path: P, content: bytes) -> None:
+        """As `write`; a FileExistsError where there is such a file already, and of two processes
+        that try at once, one gets it."""
+
     def temporary_folder(self, output: P) -> Path | None:
         """Where an output is written before it is put in place; None for scratch."""
         return None

@@ -6,6 +6,7 @@ import math
 import os
 import secrets
 import time
+from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -18,7 +19,7 @@ from raypose.config import Settings
 from raypose.errors import ClusterError, DeviceError, UsageError
 from raypose.execution import events
 from raypose.execution.artifacts import ArtifactBuilder
-from raypose.execution.base import Observer, Wait
+from raypose.execution.base import Claim, Observer, Wait
 from raypose.execution.interrupts import sigterm_interrupts
 from raypose.execution.ray.connection import Connection, connect, first_line
 from raypose.execution.ray.isolation import start_actor
@@ -83,6 +84,7 @@ class RayExecutor:
         self._coordinator: Any = None
         self._artifacts: dict[str, Any] = {}
         self._observer: MeteredObserver | None = None
+        self._claim: Claim | None = None
         self._uses_scratch = False
         self._watched = 0.0
 
@@ -226,7 +228,8 @@ class RayExecutor:
             ray.kill(self._coordinator)
             self._coordinator = None
 
-    def run(self, tasks: Sequence[Task], observer: Observer) -> None:
+    def run(self, tasks: Sequence[Task], observer: Observer, claim: Claim | None = None) -> None:
+        self._claim = claim
         places = io_paths(tasks)
         self._uses_scratch = bool(places.in_stores)
         self._submissions = Submissions(self.pool, self._coordinator, self._artifacts, tasks)
@@ -239,7 +242,7 @@ class RayExecutor:
                 self._handle(
                     events.TimePassed(time.monotonic()),
                     *self.pool.open(None if self._is_local else places),
-                    events.TasksAdded(tuple(tasks)),
+                    events.TasksAdded(tuple(tasks), to_claim=claim is not None),
                 )
                 self._loop(self._observer)
             except KeyboardInterrupt:
@@ -306,14 +309,22 @@ class RayExecutor:
 
     def _handle(self, *happened: events.Event) -> None:
         """Pass events to the scheduler, and execute its actions."""
-        for event in happened:
+        waiting = deque(happened)
+        while waiting:
+            event = waiting.popleft()
             reason = f"it gave no sign of life for {self._config.stall_timeout_s:.0f} s"
             if isinstance(event, events.WorkersLost):
                 reason = event.reason
-            self._execute(self._scheduler.handle(event), reason)
+            waiting.extendleft(self._execute(self._scheduler.handle(event), reason))
 
-    def _execute(self, actions: Sequence[events.Action], reason: str = "") -> None:
-        """Do what the scheduler says; `reason` is why a worker is stopped."""
+    def _execute(
+        self, actions: Sequence[events.Action], reason: str = ""
+    ) -> list[events.OfRecording]:
+        """Do what the scheduler says; `reason` is why a worker is stopped.
+
+        Returns the answer to its claim, if there is one among the actions.
+        """
+        answers = []
         for action in actions:
             match action:
                 case events.Submit():
@@ -334,8 +345,18 @@ class RayExecutor:
                     summary = self._submissions.abandon(action)
                     if summary is not None and self._observer is not None:
                         self._observer.finished(summary)
+                case events.Claim(recording, ahead) if self._claim is not None:
+                    answers.append(self._claim(recording, ahead))
+                    if isinstance(answers[-1], events.Replanned):
+                        self._replan(answers[-1])
                 case events.GiveUp(reason):
                     raise self._no_workers(reason)
+        return answers
+
+    def _replan(self, event: events.Replanned) -> None:
+        self._submissions.replan(event)
+        if self._observer is not None:
+            self._observer.replanned(event)
 
     def _announce_videos(self, action: events.Submit) -> None:
         """Tell a GPU worker which videos it will need, so that it fetches them meanwhile."""

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from ray.util import metrics
 
 from raypose.execution.base import Observer
+from raypose.execution.events import Replanned
 from raypose.specs import Progress
 from raypose.steps.base import Summary, Task
 
@@ -99,6 +100,16 @@ class MeteredObserver:
                 task = self._tasks[name]
                 self._pace.set(0.0, {**self._run, "worker": worker, "step": task.step.name})
                 self._move(task, "waiting")
+
+    def replanned(self, event: Replanned) -> None:
+        self._observer.replanned(event)
+        for task in event.dropped:
+            self._counts[task.step.name, self._states.pop(task.id)] -= 1
+            del self._tasks[task.id]
+        for task in event.added:
+            self._counts[task.step.name, "waiting"] += 1
+            self._states[task.id] = "waiting"
+            self._tasks[task.id] = task
 
     def _move(self, task: Task, state: str) -> None:
         step = task.step.name

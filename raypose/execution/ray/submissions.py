@@ -66,6 +66,12 @@ class Submissions:
         self._current[task.id] = action.attempt
         self._submissions[summary] = action, results
 
+    def replan(self, event: events.Replanned) -> None:
+        """Other tasks take the place of some that were never submitted."""
+        for task in event.dropped:
+            self._indexes.ended(task)
+        self._indexes.expect(event.added)
+
     def withdraw(self, action: events.Cancel) -> list[events.Event]:
         """Remove a task from its worker's queue, unless it has started."""
         task, attempt = action.task.id, action.attempt
@@ -146,6 +152,9 @@ class _SharedIndexes:
     def __init__(self, tasks: Iterable[Task]) -> None:
         self._references: dict[str, Any] = {}
         self._unfinished = defaultdict[str, set[str]](set)
+        self.expect(tasks)
+
+    def expect(self, tasks: Iterable[Task]) -> None:
         for task in tasks:
             for video in _videos_read(task):
                 self._unfinished[video.path].add(task.id)

@@ -15,11 +15,16 @@ from raypose.execution.events import (
     Action,
     Cancel,
     Cancelled,
+    Claim,
+    Claimed,
     Event,
     Finished,
     Forget,
     GiveUp,
+    Held,
+    Postponed,
     Progressed,
+    Replanned,
     ResultLost,
     StartWorker,
     StopWorker,
@@ -44,8 +49,9 @@ class World(RuleBasedStateMachine):
         n_gpu=st.integers(1, 3),
         n_cpu=st.integers(1, 3),
         members=st.lists(st.integers(1, 3), min_size=1, max_size=5),
+        to_claim=st.booleans(),
     )
-    def begin(self, n_gpu: int, n_cpu: int, members: list[int]) -> None:
+    def begin(self, n_gpu: int, n_cpu: int, members: list[int], to_claim: bool) -> None:
         self.limit = module.HELD_FRAMES, module.HELD_FRAMES_PER_GPU
         module.HELD_FRAMES, module.HELD_FRAMES_PER_GPU = HELD_FRAMES, 0
         self.scheduler = Scheduler(n_gpu, n_cpu, stall_timeout_s=600, wait_limit_s=1e12)
@@ -60,12 +66,17 @@ class World(RuleBasedStateMachine):
         self.losses = Counter[str]()
         self.asked_back: set[tuple[str, int]] = set()
         self.gave_up = False
+        self.n_claims = 0
+        self.held: set[str] = set()  # by another run
+        self.claimed: set[str] = set()
         self.tasks: dict[str, Task] = {}
         for i, n in enumerate(members):
             for task in (*make_recording(str(i), members=n), make_task(f"load/{i}")):
                 self.tasks[task.id] = task
+        if not to_claim:
+            self.claimed.update(task.recording for task in self.tasks.values())
         self._obey(self.scheduler.start())
-        self._tell(TasksAdded(tuple(self.tasks.values())))
+        self._tell(TasksAdded(tuple(self.tasks.values()), to_claim))
 
     def teardown(self) -> None:
         if hasattr(self, "limit"):
@@ -90,6 +101,7 @@ class World(RuleBasedStateMachine):
                 case Submit(task, worker, attempt):
                     assert self.up[worker] == task.gpu, "on a worker of its kind that is up"
                     assert self.values >= set(task.inputs), "with inputs that exist"
+                    assert task.recording in self.claimed
                     assert attempt == self.attempts[task.id] + 1
                     self.attempts[task.id] = attempt
                     self.queues[worker].append(action)
@@ -98,6 +110,8 @@ class World(RuleBasedStateMachine):
                     assert len(self.queues[worker]) > 1, "what runs is never taken back"
                     assert (task.id, attempt) not in self.asked_back
                     self.asked_back.add((task.id, attempt))
+                case Claim(recording, ahead):
+                    self._tell(self._answer(recording, ahead))
                 case Forget(output):
                     assert output in self.values
                     self.values.discard(output)
@@ -105,6 +119,24 @@ class World(RuleBasedStateMachine):
                     self._end(task)
                 case GiveUp():
                     self.gave_up = True
+
+    def _answer(self, recording: str, ahead: bool) -> Event:
+        """Other runs hold a recording now and then, and have finished another."""
+        assert recording not in self.claimed
+        self.n_claims += 1
+        self.held.discard(recording)
+        if ahead and self.n_claims % 2:
+            return Postponed(recording)
+        if self.n_claims % 3 == 0:
+            self.held.add(recording)
+            return Held(recording)
+        self.claimed.add(recording)
+        if self.n_claims % 5:
+            return Claimed(recording)
+        tasks = tuple(task for task in self.tasks.values() if task.recording == recording)
+        for task in tasks:
+            del self.tasks[task.id]
+        return Replanned(recording, tasks, ())
 
     def _end(self, task: Task) -> None:
         self.ended[task.id] += 1
@@ -187,6 +219,7 @@ class World(RuleBasedStateMachine):
         self.now += seconds
         self._tell(TimePassed(self.now))
 
+    @precondition(lambda self: self.tasks)
     @rule(attempt=st.integers(0, 3), data=st.data())
     def an_answer_comes_too_late(self, attempt: int, data: st.DataObject) -> None:
         task = data.draw(st.sampled_from(sorted(self.tasks)))
@@ -227,6 +260,7 @@ class World(RuleBasedStateMachine):
                 for task in self.tasks.values()
                 if task.gpu == gpu
                 and not self.ended[task.id]
+                and task.recording not in self.held
                 and task.id not in busy
                 and self.values >= set(task.inputs)
             ]
@@ -251,7 +285,7 @@ class World(RuleBasedStateMachine):
     def the_run_never_stands_still(self) -> None:
         """A result that is needed exists or is being made, or a worker is on its way."""
         if hasattr(self, "tasks") and not self.scheduler.is_done:
-            assert self.gave_up or self._running() or self.starting
+            assert self.gave_up or self._running() or self.starting or self.held
 
 
 TestScheduler = World.TestCase

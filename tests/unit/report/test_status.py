@@ -65,6 +65,18 @@ def start(log: run_log.RunLog, **driver: Any) -> None:
     log.event("started", on="one GPU", n_tasks=4, tasks={"predict": 2, "table": 2}, n_frames=200)
 
 
+def test_what_other_runs_do_is_not_left_to_do(log: run_log.RunLog) -> None:
+    start(log)
+    log.event("replanned", dropped={"predict": 1, "table": 1}, added={"load": 1}, n_frames=-100)
+    waits = "1 recording is being done by another run (node2, process 7)"
+    log.event("waiting", what=waits)
+    status = read_status(log.directory)
+    assert status.left == {"predict": 1, "table": 1, "load": 1} and status.n_frames == 100
+    assert waits in told(status, now=time.time())
+    log.event("task started", task="predict/b")
+    assert waits not in told(read_status(log.directory), now=time.time())
+
+
 def test_a_run_that_goes_on(log: run_log.RunLog) -> None:
     start(log, host=socket.gethostname(), pid=os.getpid())
     log.event("task started", task="predict/a")

@@ -141,6 +141,14 @@ class TestEnd:
         assert "2 files in 1 min 15 s, 12,345 frames predicted. Log: " in text
         assert "failed" not in text
 
+    def test_what_another_run_finished(self, project: Project) -> None:
+        for name in ("a", "b", "c"):
+            project.video(f"{name}.mp4")
+        by = "node2, process 7"
+        text = ended(project.plan(), elsewhere={"a": by, "c": by})
+        assert "2 videos finished by another run meanwhile (node2, process 7).\n" in text
+        assert "1 of 3 videos: 0 files" in text
+
     def test_what_failed_and_why(self, project: Project) -> None:
         project.video()
         failure = Failure(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from raypose.errors import Failure
+from raypose.execution.events import Replanned
 from raypose.execution.ray import metrics
 from raypose.execution.ray.metrics import MeteredObserver
 from raypose.specs import Progress
@@ -53,6 +54,9 @@ class Told:
     def lost(self, worker: str, reason: str) -> None:
         self.calls["lost"] += 1
 
+    def replanned(self, event: Replanned) -> None:
+        self.calls["replanned"] += 1
+
 
 @pytest.fixture
 def values(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, ...], float]:
@@ -94,6 +98,20 @@ def test_tasks_frames_and_failures(values: dict[tuple[str, ...], float]) -> None
     states = {s: values["raypose_tasks", "load", s] for s in metrics.STATES}
     assert states == {"waiting": 0, "running": 0, "done": 0, "failed": 1, "skipped": 1}
     assert told.calls == {"progress": 3, "finished": 3}
+
+
+def test_what_another_run_has_finished_does_not_wait(
+    values: dict[tuple[str, ...], float],
+) -> None:
+    dropped = [make_task(name, gpu=True) for name in ("predict/a", "predict/b")]
+    added = make_task("load/a")
+    told = Told()
+    observer = MeteredObserver(told, dropped, "/out/raypose")
+    observer.replanned(Replanned("v", tuple(dropped), (added,)))
+    observer.refresh()
+    waiting = [values["raypose_tasks", kind, "waiting"] for kind in ("predict", "load")]
+    assert waiting == [0, 1] and told.calls == {"replanned": 1}
+    observer.progress(Progress(added.id, 0, 10, "lab:7"))
 
 
 def test_a_task_that_moves_to_another_worker_counts_its_frames_there(

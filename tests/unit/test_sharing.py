@@ -1,0 +1,245 @@
+"""What a run does with recordings that others have, had or are about to have."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raypose.execution.events import Claimed, Held, Postponed, Replanned
+from raypose.planning import plan_tasks
+from raypose.results import Recorder, RunResult
+from raypose.sharing import SharedWork, claiming, claims_folder
+from raypose.steps import Summary
+from raypose.storage import run_log
+from raypose.storage.claims import Claims, Holder
+from tests.projects import Project, commit_all
+
+MODELS = {"metrics": False, "eks": True}
+
+
+class Driver:
+    """A run up to its executor, on a node of the given name."""
+
+    def __init__(self, project: Project, node: str, **values: Any) -> None:
+        self.plan = project.plan(**{**MODELS, **values})
+        self.result = RunResult.of(self.plan)
+        me = Holder.this_process(overwrites=self.plan.config.overwrite)
+        me = replace(me, host=node, machine=node)
+        self.claims = Claims(claims_folder(self.plan.config), me, beat_s=1e6)
+        self.log = run_log.RunLog(project.root / node)
+        self.now = 0.0
+
+    def __enter__(self) -> Driver:
+        self.claims.__enter__()
+        self.tasks = plan_tasks(self.plan, 1)
+        by_id = {task.id: task for of_one in self.tasks for task in of_one}
+        self.recorder = Recorder(by_id, self.result, self.log, None)
+        self.work = SharedWork(
+            self.claims, self.result, self.tasks, self.recorder, n_gpus=1, clock=lambda: self.now
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.claims.__exit__()
+        self.log.close()
+
+    def claim(self, recording: str, *, ahead: bool = False) -> object:
+        answer = self.work.claim(recording, ahead)
+        if isinstance(answer, Replanned):
+            self.work.replanned(answer)
+        return answer
+
+    def finish(self, recording: str) -> None:
+        """All its tasks, as planned first."""
+        for plan in self.plan.recordings:
+            if plan.key == recording:
+                commit_all(plan)
+        for of_one in self.tasks:
+            for task in of_one:
+                if task.recording == recording:
+                    self.work.finished(Summary(task.id))
+
+    def waited_for(self) -> list[str]:
+        events = run_log.read_events(self.log.directory)
+        return [event["what"] for event in events if event["event"] == "waiting"]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    project = Project(tmp_path)
+    for name in ("cam1.mp4", "cam2.mp4"):
+        project.video(name, n_frames=12 + len(name))
+    return project
+
+
+def test_a_recording_of_another_run_is_waited_for_and_not_redone(project: Project) -> None:
+    with Driver(project, "node1") as first, Driver(project, "node2") as second:
+        assert first.claim("cam1") == Claimed("cam1")
+        assert second.claim("cam1") == Held("cam1")
+        assert second.waited_for() == []  # it has another one to do
+        assert second.claim("cam2") == Claimed("cam2")
+        second.finish("cam2")
+        assert second.claim("cam1") == Held("cam1")
+        by = f"node1, process {os.getpid()}"
+        assert second.waited_for() == [f"1 recording is being done by another run ({by})"]
+        first.claims.others_seen = True  # as after its next heartbeat
+        first.finish("cam1")
+        answer = second.claim("cam1")
+        assert isinstance(answer, Replanned) and answer.added == ()
+        assert {task.recording for task in answer.dropped} == {"cam1"}
+        assert second.result.elsewhere == {"cam1": by}
+        assert second.result.n_videos_elsewhere == 1 and second.result.ok
+        assert second.recorder.running() == {}
+
+
+def test_what_ended_before_a_run_was_noticed_is_looked_at_again(project: Project) -> None:
+    """The first run does not know of the second, and leaves no mark."""
+    with Driver(project, "node1") as first, Driver(project, "node2") as second:
+        first.claim("cam1")
+        first.finish("cam1")
+        assert not first.claims.others_seen and second.claims.others_seen
+        answer = second.claim("cam1")
+        assert isinstance(answer, Replanned) and answer.added == ()
+        assert second.result.elsewhere == {"cam1": ""}
+
+
+def test_a_single_run_looks_at_nothing_again(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Driver(project, "node1") as run:
+        monkeypatch.setattr(run.work, "_look_again", lambda shared: pytest.fail("it looks"))
+        assert run.claim("cam1") == Claimed("cam1")
+        run.finish("cam1")
+        assert run.claim("cam2") == Claimed("cam2")
+
+
+def test_what_a_dead_run_began_is_continued(project: Project) -> None:
+    """Its predictions are there; only the rest is done."""
+    with Driver(project, "node2", eks=True) as second:
+        dead = Driver(project, "node1", eks=False)
+        dead.__enter__()
+        dead.claim("cam1")
+        dead.finish("cam1")
+        dead.claims.others_seen = True
+        dead.claim("cam2")
+        path = dead.claims._run_file(dead.claims.me.run)
+        path.unlink()
+        # `cam1` was given back; of `cam2` nothing is finished.
+        answer = second.claim("cam1")
+        assert isinstance(answer, Replanned)
+        assert {task.step.name for task in answer.added} == {"load", "smooth"}
+        assert second.claim("cam2") == Claimed("cam2")
+        assert second.result.elsewhere == {}
+        dead.__exit__()
+
+
+def test_other_settings_are_redone_after_the_other_run(project: Project) -> None:
+    with (
+        Driver(project, "node1", eks=False) as first,
+        Driver(project, "node2", eks=False, precision="fp16") as second,
+    ):
+        first.claim("cam1")
+        assert second.claim("cam1") == Held("cam1")
+        first.claims.others_seen = True
+        first.finish("cam1")
+        answer = second.claim("cam1")
+        assert isinstance(answer, Replanned)  # by the same tasks, with what records tell
+        assert [t.id for t in answer.added] == [t.id for t in answer.dropped]
+        assert first.claim("cam2") == Claimed("cam2")
+
+
+def test_overwriting_runs_share_and_redo_what_was_finished_before(project: Project) -> None:
+    project.finish(**MODELS)
+    with Driver(project, "node1", overwrite=True) as first:
+        with Driver(project, "node2", overwrite=True) as second:
+            first.claims.others_seen = True
+            assert first.claim("cam1") == Claimed("cam1")
+            first.finish("cam1")
+            answer = second.claim("cam1")
+            assert isinstance(answer, Replanned) and answer.added == ()
+        with Driver(project, "node3", overwrite=True) as third:
+            assert third.claim("cam1") == Claimed("cam1")  # it was finished before this run began
+
+
+def test_a_video_that_took_the_name_meanwhile_is_not_overwritten(project: Project) -> None:
+    with Driver(project, "node2", eks=False) as second:
+        other = Project.__new__(Project)
+        other.__dict__.update(project.__dict__)
+        other.videos = project.root / "more"
+        other.videos.mkdir()
+        other.video("cam1.mp4", n_frames=30)
+        other.finish(metrics=False)
+        second.claims.others_seen = True
+        answer = second.claim("cam1")
+        assert isinstance(answer, Replanned) and answer.added == ()
+        assert second.result.elsewhere == {}
+        (failure,) = second.result.failures
+        assert "its outputs would replace those of" in failure.message
+
+
+def test_a_run_claims_ahead_where_no_other_will_lack_work(project: Project) -> None:
+    with Driver(project, "node1") as run:
+        assert run.claim("cam1", ahead=True) == Postponed("cam1")
+        run.now = 31.0  # nobody else has come
+        assert run.claim("cam1", ahead=True) == Claimed("cam1")
+        with Driver(project, "node2"):
+            run.claims.look()
+            assert run.claim("cam2", ahead=True) == Postponed("cam2")
+
+
+def test_where_claims_fail_a_run_does_everything_and_says_so_once(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with Driver(project, "node1") as run:
+        monkeypatch.setattr(run.claims, "take", refuse)
+        assert run.claim("cam1") == Claimed("cam1")
+        assert run.claim("cam2") == Claimed("cam2")
+        (warning,) = run.result.warnings
+        assert warning[1] == (
+            "other runs on these outputs would do the same work again: Permission denied"
+        )
+
+
+@contextmanager
+def claimed(result: RunResult) -> Iterator[Claims | None]:
+    with claiming(result, others=False) as claims:
+        yield claims
+
+
+def test_runs_at_once_have_logs_of_their_own(project: Project) -> None:
+    first, second, third = (RunResult.of(project.plan()) for _ in range(3))
+    with claimed(first), claimed(second):
+        assert first.run_dir == project.root / "run"
+        assert second.run_dir == second.plan.run_dir
+        assert second.run_dir.parent == first.run_dir
+    with claimed(third):
+        assert third.run_dir == project.root / "run"
+
+
+def test_without_a_place_for_claims_it_goes_on(project: Project) -> None:
+    result = RunResult.of(project.plan())
+    folder = claims_folder(result.plan.config)
+    assert folder == project.out / ".raypose" / "claims"
+    folder.parent.mkdir(parents=True)
+    folder.write_text("in its way")
+    with claimed(result) as claims:
+        assert claims is None
+    ((subject, warning),) = result.warnings
+    assert subject == str(project.out) and "would do the same work again" in warning
+
+
+def test_without_an_output_folder_the_order_of_models_does_not_matter(project: Project) -> None:
+    a, b = (str(model) for model in project.models)
+    plans = [project.plan(models=m, output_dir=None) for m in ((a, b), (b, a))]
+    assert {claims_folder(plan.config) for plan in plans} == {
+        project.models[0] / ".raypose" / "claims"
+    }
