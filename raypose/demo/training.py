@@ -238,8 +238,11 @@ def _augmented(
 def _save(model: Any, path: Path) -> None:
     """A checkpoint as Lightning saves it, without the optimizer's state."""
     from lightning.pytorch import Trainer
+    from lightning.pytorch.plugins.environments import LightningEnvironment
 
     quiet = ("logger", "enable_checkpointing", "enable_model_summary", "enable_progress_bar")
-    trainer = Trainer(accelerator="cpu", **dict.fromkeys(quiet, False))
+    # On a node of SLURM it would look for tasks of SLURM, and warn or fail.
+    plugins = LightningEnvironment()
+    trainer = Trainer(accelerator="cpu", plugins=plugins, **dict.fromkeys(quiet, False))
     trainer.strategy.connect(model)
     trainer.save_checkpoint(path, weights_only=True)

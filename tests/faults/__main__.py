@@ -85,10 +85,8 @@ class _Jobs:
     def of(self, scenario: Scenario) -> Job:
         is_long = scenario.is_long
         if is_long not in self._made:
-            videos = LONG_VIDEO if is_long else VIDEOS
-            self._made[is_long] = Job(
-                self._folder / ("long" if is_long else "short"), dict(videos)
-            )
+            name, videos = ("long", LONG_VIDEO) if is_long else ("short", VIDEOS)
+            self._made[is_long] = Job(self._folder, name, dict(videos))
         return self._made[is_long]
 
 

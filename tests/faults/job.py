@@ -19,7 +19,7 @@ from tests.models import make_model
 from tests.videos import make_video
 
 VIDEOS = {"a": 60, "b": 90}
-LONG_VIDEO = {"long": 3000}
+LONG_VIDEO = {"long": 2000}
 """For runs that are disturbed many times: it takes a minute."""
 
 _TOLERANCE = 1e-3  # pixels; threads and batches change the last bits of a prediction
@@ -30,7 +30,8 @@ class Job:
     """Two models, two videos in ranges, tables, EKS, metrics, snippets and a report.
 
     Attributes:
-        folder: with `videos`, `models` and the cache; its name is short, for Ray's sockets.
+        folder: with `models` and the cache, which jobs share, and a folder for this one.
+        name: of the job.
         videos: names and numbers of frames.
         undisturbed: output folder of a run that nothing happened to.
         seconds: how long that took.
@@ -38,36 +39,42 @@ class Job:
     """
 
     folder: Path
+    name: str = "short"
     videos: dict[str, int] = field(default_factory=lambda: dict(VIDEOS))
     undisturbed: Path = field(init=False)
     seconds: float = field(init=False)
     n_changes: int = 0
 
     def __post_init__(self) -> None:
-        self.undisturbed = self.folder / "undisturbed"
-        (self.folder / "videos").mkdir(parents=True)
+        self.undisturbed = self._own / "undisturbed"
+        (self._own / "videos").mkdir(parents=True)
         for name, n_frames in self.videos.items():
-            make_video(self.folder / "videos" / f"{name}.mp4", n_frames=n_frames, gop=10)
-        for seed in range(2):
-            make_model(self.folder / "models" / f"m{seed}", seed=seed)
-        self._run_undisturbed()  # fills the cache
-        shutil.rmtree(self.undisturbed)
+            make_video(self._own / "videos" / f"{name}.mp4", n_frames=n_frames, gop=10)
+        if not (self.folder / "models").exists():
+            for seed in range(2):
+                make_model(self.folder / "models" / f"m{seed}", seed=seed)
+            self._run_undisturbed()  # fills the cache
+            shutil.rmtree(self.undisturbed)
         began = time.monotonic()
         self._run_undisturbed(**self._counting())
         self.seconds = time.monotonic() - began
-        count = self.folder / "count"
+        count = self._own / "count"
         self.n_changes = int(count.read_text()) if count.exists() else 0
+
+    @property
+    def _own(self) -> Path:
+        return self.folder / self.name
 
     def _run_undisturbed(self, **environment: str) -> None:
         arguments = self.arguments(self.undisturbed, "--inline")
-        log = self.folder / "undisturbed.log"
+        log = self._own / "undisturbed.log"
         command = Command(arguments, self.undisturbed, log, {**self.environment, **environment})
         assert command.finish() == 0, command.output
 
     def _counting(self) -> dict[str, str]:
         if not preload.build(self.folder):
             return {}
-        places = {"FAULTS_OUTPUTS": self.undisturbed, "FAULTS_COUNT": self.folder / "count"}
+        places = {"FAULTS_OUTPUTS": self.undisturbed, "FAULTS_COUNT": self._own / "count"}
         return preload.preloaded(self.folder, **{k: str(v) for k, v in places.items()})
 
     @property
@@ -81,7 +88,7 @@ class Job:
     ) -> list[str]:
         """The command line; `videos` and `models` are folders with copies."""
         models = models or self.folder / "models"
-        arguments = ["run", str(videos or self.folder / "videos"), "-o", str(out), "--eks"]
+        arguments = ["run", str(videos or self._own / "videos"), "-o", str(out), "--eks"]
         arguments += [part for name in ("m0", "m1") for part in ("-m", str(models / name))]
         arguments += ["--label", "snippet", "--device", "cpu", "--batch-size", "4"]
         arguments += ["--smooth-param", "10", "--chunk-frames", str(self._chunk)]
@@ -127,7 +134,8 @@ class Job:
 
     def copy(self, part: str, to: Path) -> Path:
         """A copy of `videos`, `models` or `cache` that a scenario may damage."""
-        return Path(shutil.copytree(self.folder / part, to / part))
+        source = (self._own if part == "videos" else self.folder) / part
+        return Path(shutil.copytree(source, to / part))
 
 
 def files_in(out: Path) -> set[str]:

@@ -31,14 +31,14 @@ class Scenario:
     Attributes:
         name: of the scenario, in words.
         kind: the group in the summary.
-        disturb: starts a command through the trial, disturbs it, and waits for its end.
+        disturb: starts a command through the `trial`, disturbs it, and waits for its end.
         on_ray: whether Ray is started, which takes longer.
         is_long: whether it needs the job with the long video.
     """
 
     name: str
     kind: str
-    disturb: Callable[[Trial], None]
+    disturb: Callable[..., None]
     on_ray: bool = False
     is_long: bool = False
 
@@ -140,7 +140,7 @@ def try_scenario(scenario: Scenario, job: Job, seed: int, *, keep: bool = False)
     verdict = LOST
     try:
         with trial.cleanup:
-            scenario.disturb(trial)
+            scenario.disturb(trial=trial)
             trial.undo.close()
             survived = bool(trial.codes) and all(code == 0 for code in trial.codes)
             if survived or trial.repeat() == 0:
