@@ -16,8 +16,9 @@ from pathlib import Path
 MARK = "RAYPOSE_FAULTS_RUN"
 """Environment variable with a name for the run that the process belongs to."""
 
-_WORKER_NAME = re.compile(r':(\d+) (gpu|cpu) \d+"')
+_WORKER_NAME = re.compile(r'"worker": ?"[^"]*:(\d+)( gpu [\d,]+)?"')
 _STARTING = re.compile(r"^ray::start (GPU|CPU) worker")
+_AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 
 
 def processes_of(session: int, mark: str) -> list[int]:
@@ -48,15 +49,15 @@ def title(pid: int) -> str:
 
 def by_role(driver: int, pids: list[int], events: str) -> dict[str, list[int]]:
     """The processes by role; `events` is the text of the run's log, which names its workers."""
-    computes = {int(pid): kind for pid, kind in _WORKER_NAME.findall(events)}
+    workers = {int(pid): "GPU" if gpu else "CPU" for pid, gpu in _WORKER_NAME.findall(events)}
     roles = defaultdict(list)
     for pid in pids:
-        if role := _role(pid, driver, computes):
+        if role := _role(pid, driver, workers):
             roles[role].append(pid)
     return dict(roles)
 
 
-def _role(pid: int, driver: int, computes: dict[int, str]) -> str:
+def _role(pid: int, driver: int, workers: dict[int, str]) -> str:
     if pid == driver:
         return "driver"
     what = title(pid)
@@ -65,13 +66,13 @@ def _role(pid: int, driver: int, computes: dict[int, str]) -> str:
         return "raylet"
     if program.endswith("/gcs_server"):
         return "GCS"
-    if "dashboard/agent.py" in what or "runtime_env/agent" in what:
+    if program.startswith(_AGENTS):
         return "agent"
-    if what.startswith("ray::Coordinator"):
+    if ":Coordinator" in program:
         return "coordinator"
     if match := _STARTING.match(what):
         return f"{match[1]} worker"
-    return f"{computes[pid].upper()} worker" if pid in computes else ""
+    return f"{workers[pid]} worker" if pid in workers else ""
 
 
 def send(pid: int, what: signal.Signals) -> bool:

@@ -1,4 +1,4 @@
-"""A few scenarios of the suite of faults; `python -m tests.faults` tries all of them for longer."""
+"""Some scenarios of the suite of faults; `python -m tests.faults` tries all, for longer."""
 
 from __future__ import annotations
 
