@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-SURVIVED, RECOVERED, LOST, SKIPPED = "survived", "recovered", "lost", "skipped"
+SURVIVED, RECOVERED, LOST = "survived", "recovered", "lost"
 VERDICTS = (SURVIVED, RECOVERED, LOST)
+SKIPPED, MISSED = "skipped", "missed"
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 RESULTS = Path(__file__).with_name("results.json")
@@ -26,7 +27,8 @@ class Outcome:
     Attributes:
         seed: repeats the trial.
         verdict: `survived`: the first command ended well; `recovered`: the same command had to be
-            run again; `lost`: tables differ, something is left, or it crashed; `skipped`.
+            run again; `lost`: tables differ, something is left, or it crashed; `skipped`: this machine
+            can't produce the fault; `missed`: the command ended before the fault.
         n_faults: how often something was done to a running command.
         codes: exit codes of the disturbed commands; None for one that hung.
         why: why it was lost or skipped.
@@ -52,7 +54,7 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, dict[str, int]]:
     """Runs, faults and verdicts by kind of fault."""
     found: dict[str, dict[str, int]] = {}
     for outcome in outcomes:
-        if outcome.verdict == SKIPPED:
+        if outcome.verdict not in VERDICTS:
             continue
         counts = found.setdefault(outcome.kind, dict.fromkeys(("runs", "faults", *VERDICTS), 0))
         counts["runs"] += 1
@@ -72,7 +74,7 @@ def write_json(path: Path, outcomes: Sequence[Outcome], seed: int, seconds: floa
         "python": platform.python_version(),
         "kinds": summary(outcomes),
         "skipped": skipped,
-        "trials": [asdict(o) for o in outcomes if o.verdict != SKIPPED],
+        "trials": [asdict(o) for o in outcomes if o.verdict in VERDICTS],
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=1) + "\n")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.faults.command import TIMEOUT_S, Command
 from tests.faults.job import Job
-from tests.faults.results import LOST, RECOVERED, SKIPPED, SURVIVED, Outcome
+from tests.faults.results import LOST, MISSED, RECOVERED, SKIPPED, SURVIVED, Outcome
 
 _CLEAN_CODES = (0, 1, 2, 130)
 
@@ -156,6 +156,8 @@ def try_scenario(scenario: Scenario, job: Job, seed: int, *, keep: bool = False)
             shutil.rmtree(trial.folder, ignore_errors=True)
     if trial.complaints:
         verdict = LOST
+    elif not trial.n_faults:
+        verdict = MISSED
     why = "; ".join(trial.complaints)
     if why and keep:
         why += f"; see {trial.folder}"

@@ -24,7 +24,7 @@ def to_the_driver(what: signal.Signals, *options: str, trial: Trial) -> None:
     command = trial.start(*options)
     if "--inline" not in options:
         command.wait_until(lambda: command.events("planned"))
-    if command.wait(trial.random.uniform(0, 1.2 * trial.job.seconds)):
+    if command.wait(trial.random.uniform(0, 0.9 * trial.job.seconds)):
         trial.strike(command.signal(what))
     trial.end(command, what)
 
@@ -32,7 +32,7 @@ def to_the_driver(what: signal.Signals, *options: str, trial: Trial) -> None:
 def pause_of_the_driver(*options: str, then: signal.Signals, trial: Trial) -> None:
     """The driver stops for some seconds, as with Ctrl-Z, and goes on or is killed."""
     command = trial.start(*options)
-    if command.wait(trial.random.uniform(0, 1.2 * trial.job.seconds)):
+    if command.wait(trial.random.uniform(0, 0.9 * trial.job.seconds)):
         trial.strike(command.signal(STOP))
         command.wait(trial.random.uniform(1, 10))
         command.signal(then)
@@ -42,7 +42,7 @@ def pause_of_the_driver(*options: str, then: signal.Signals, trial: Trial) -> No
 def to_all(what: signal.Signals, *options: str, trial: Trial) -> None:
     """A signal to every process, as from a terminal that closes or a batch system."""
     command = trial.start(*options)
-    if command.wait(trial.random.uniform(0, 1.5 * trial.job.seconds)):
+    if command.wait(trial.random.uniform(0, trial.job.seconds)):
         trial.strike(command.signal_all(what))
     trial.end(command, what)
 
@@ -75,7 +75,7 @@ def storm(roles: tuple[str, ...], every_s: float, trial: Trial) -> None:
     """Processes are killed again and again, at random, while the run goes on."""
     command = trial.start(*ON_RAY)
     command.wait_until(lambda: command.events("started"))
-    while trial.n_faults < 60 and command.wait(trial.random.uniform(0.3, 2 * every_s)):
+    while trial.n_faults < 100 and command.wait(trial.random.uniform(0.3, 2 * every_s)):
         pids = [pid for role in roles for pid in command.roles().get(role, [])]
         if pids:
             trial.strike(send(trial.random.choice(pids), KILL))
@@ -83,10 +83,10 @@ def storm(roles: tuple[str, ...], every_s: float, trial: Trial) -> None:
 
 
 def again_and_again(*options: str, trial: Trial) -> None:
-    """The driver is killed at random moments, and the command run again, up to twelve times."""
-    for _ in range(12):
+    """The driver is killed at random moments, and the command run again, up to twenty times."""
+    for _ in range(20):
         command = trial.start(*options)
-        if not command.wait(trial.random.uniform(1.0, 0.4 * trial.job.seconds)):
+        if not command.wait(trial.random.uniform(0.5, 0.8 * trial.job.seconds)):
             trial.end(command)
             return
         trial.strike(command.signal(KILL))
@@ -95,7 +95,7 @@ def again_and_again(*options: str, trial: Trial) -> None:
 
 def within_timeout(sent: signal.Signals, *options: str, trial: Trial) -> None:
     """`timeout` ends the command, and all of its process group, after some seconds."""
-    seconds = trial.random.uniform(1, 1.2 * trial.job.seconds)
+    seconds = trial.random.uniform(1, 0.9 * trial.job.seconds)
     within = ("timeout", f"--signal={sent.name[3:]}", f"{seconds:.2f}")
     command = trial.start(*options, within=within)
     command.wait(seconds)
@@ -147,7 +147,7 @@ def _of_drivers() -> list[Scenario]:
         ]  # fmt: skip
         found += [
             _scenario(f"killed again and again until it is done, {place}", kind,
-                      partial(again_and_again, *options), on_ray=ray, is_long=True),
+                      partial(again_and_again, *options), on_ray=ray),
             _scenario(f"killed while networks are built, {place}", kind,
                       partial(while_networks_are_built, KILL, *options), on_ray=ray),
         ]  # fmt: skip
