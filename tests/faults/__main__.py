@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -24,6 +25,7 @@ def main() -> int:
     if args.list or not chosen:
         print("\n".join(f"{s.kind}: {s.name}" for s in chosen) or f"no scenario has {args.only!r}")
         return 0 if chosen else 2
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     began = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="rpf-job-"))
     outcomes: list[results.Outcome] = []

@@ -111,6 +111,9 @@ class Job:
         yield from self._wrong_records(out)
         yield from (f"left: {path.relative_to(out)}" for path in out.rglob("*.tmp-*"))
         yield from (f"left in the cache: {path.name}" for path in self._parts())
+
+    def wrong_status(self, out: Path) -> Iterator[str]:
+        """Why `raypose status` does not say that everything is done."""
         status = read_status(out)
         if status.state != "ended" or status.failures or status.left:
             yield f"the status is {status.state}, {status.failures}, to do: {dict(status.left)}"

@@ -26,9 +26,9 @@ class Outcome:
 
     Attributes:
         seed: repeats the trial.
-        verdict: `survived`: the first command ended well; `recovered`: the same command had to be
-            run again; `lost`: tables differ, something is left, or it crashed; `skipped`: this machine
-            can't produce the fault; `missed`: the command ended before the fault.
+        verdict: `survived`: the first command ended well; `recovered`: the same command had to
+            be run again; `lost`: tables differ, something is left, or it crashed; `skipped`: this
+            machine can't produce the fault; `missed`: the command ended before the fault.
         n_faults: how often something was done to a running command.
         codes: exit codes of the disturbed commands; None for one that hung.
         why: why it was lost or skipped.

@@ -144,7 +144,7 @@ def try_scenario(scenario: Scenario, job: Job, seed: int, *, keep: bool = False)
             trial.undo.close()
             survived = bool(trial.codes) and all(code == 0 for code in trial.codes)
             if survived or trial.repeat() == 0:
-                trial.complaints += job.differences(trial.out)
+                trial.complaints += [*job.differences(trial.out), *job.wrong_status(trial.out)]
                 verdict = SURVIVED if survived else RECOVERED
             trial.complaints += _left_in_memory(shared_memory)
     except NotHere as reason:

@@ -34,10 +34,10 @@ def other_version(record: Path, chance: random.Random) -> None:
     record.write_text(json.dumps(content))
 
 
-def damaged(path: Path, chance: random.Random) -> None:
+def damaged(path: Path, chance: random.Random, n_ways: int = 4) -> None:
     """Cut short, emptied, overwritten, or replaced by a folder."""
     content = path.read_bytes()
-    match chance.randrange(4):
+    match chance.randrange(n_ways):
         case 0:
             path.write_bytes(content[: chance.randrange(len(content) + 1)])
         case 1:
@@ -88,12 +88,19 @@ def of_ranges(trial: Trial) -> None:
     trial.end(trial.start("--inline"))
 
 
+def of_the_log(trial: Trial) -> None:
+    """Log, description and report of an earlier run are damaged, and some outputs are missing."""
+    shutil.copytree(trial.job.undisturbed, trial.out, symlinks=True)
+    for path in (trial.out / "raypose").iterdir():
+        damaged(path, trial.random, n_ways=3)
+        trial.strike(True)
+    for path in trial.random.sample(_outputs(trial.out), 3):
+        path.unlink()
+    trial.end(trial.start("--inline"))
+
+
 def _outputs(out: Path) -> list[Path]:
     return [out / name for name in sorted(files_in(out))]
-
-
-def _log(out: Path) -> list[Path]:
-    return [path for path in sorted((out / "raypose").iterdir()) if path.is_file()]
 
 
 def _removed(path: Path, chance: random.Random) -> None:
@@ -109,7 +116,7 @@ SCENARIOS = tuple(
         ("records are missing", partial(of_a_finished_run, read_records, _removed, "--inline")),
         ("damaged outputs", partial(of_a_finished_run, _outputs, damaged, "--inline")),
         ("outputs are missing", partial(of_a_finished_run, _outputs, _removed, "--inline")),
-        ("a damaged log", partial(of_a_finished_run, _log, damaged, "--inline")),
+        ("a damaged log", of_the_log),
         ("a damaged cache", of_the_cache),
         ("damaged ranges", of_ranges),
     )
