@@ -17,7 +17,7 @@ from tests.faults.trial import try_scenario
 
 CHOSEN = (
     "SIGTERM to all processes, on Ray",
-    "SIGKILL to a GPU worker",
+    "SIGKILL to one GPU worker",
     "killed in the middle of a change, inline",
     "no space from some change on, inline",
     "a small disk, inline",

@@ -149,6 +149,9 @@ def try_scenario(scenario: Scenario, job: Job, seed: int, *, keep: bool = False)
             trial.complaints += _left_in_memory(shared_memory)
     except NotHere as reason:
         return Outcome(scenario.name, scenario.kind, seed, SKIPPED, 0, (), str(reason), 0.0)
+    except Exception as error:  # the other scenarios go on
+        trial.complaints.append(f"the trial itself failed: {type(error).__name__}: {error}")
+        verdict = LOST
     finally:
         for command in trial.commands:
             command.kill()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -50,14 +51,9 @@ def no_room_for(variable: str, *options: str, trial: Trial) -> None:
     """A full disk below the cache or the temporary files, and not below the outputs."""
     place = trial.folder / "full"
     mount_disk(trial, place, "16k")
-    (place / "filler").write_bytes(b"x" * 4096)
-    with (place / "filler").open("ab") as file:
-        try:
-            while True:
-                file.write(b"x" * 4096)
-                file.flush()
-        except OSError:
-            pass
+    with suppress(OSError), (place / "filler").open("wb", buffering=0) as file:
+        while True:
+            file.write(b"x" * 4096)
     trial.end(trial.start(*options, **{variable: str(place)}))
     trial.strike(True)
 

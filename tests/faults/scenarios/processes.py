@@ -159,13 +159,13 @@ def _of_one() -> list[Scenario]:
     for role in (*WORKERS, *HELPERS):
         kind = "workers" if role in WORKERS else "Ray's own processes"
         found += [
-            _scenario(f"{what.name} to a {role}", kind, partial(to_one, role, what), on_ray=True)
+            _scenario(f"{what.name} to one {role}", kind, partial(to_one, role, what), on_ray=True)
             for what in (KILL, TERM, HUP)
         ]
         found += [
-            _scenario(f"a {role} stops for some seconds", kind,
+            _scenario(f"one {role} stops for some seconds", kind,
                       partial(to_one, role, STOP, pause_s=5.0), on_ray=True),
-            _scenario(f"a {role} stops for good", kind, partial(to_one, role, STOP),
+            _scenario(f"one {role} stops for good", kind, partial(to_one, role, STOP),
                       on_ray=True),
         ]  # fmt: skip
     return found
