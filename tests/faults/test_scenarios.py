@@ -20,7 +20,6 @@ CHOSEN = (
     "SIGKILL to one GPU worker",
     "killed in the middle of a change, inline",
     "no space from some change on, inline",
-    "a small disk, inline",
     "a video is replaced, inline",
     "reads fail for a moment, inline",
     "records of another version",
@@ -36,6 +35,8 @@ def small_job() -> Iterator[Job]:
 
 
 @pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", CHOSEN)
 def test_nothing_is_lost(small_job: Job, name: str) -> None:
     (scenario,) = (scenario for scenario in SCENARIOS if scenario.name == name)

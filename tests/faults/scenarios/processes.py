@@ -72,14 +72,20 @@ def _victim(command: Command, roles: tuple[str, ...], trial: Trial) -> int | Non
 
 
 def storm(roles: tuple[str, ...], every_s: float, trial: Trial) -> None:
-    """Processes are killed again and again, at random, while the run goes on."""
-    command = trial.start(*ON_RAY)
-    command.wait_until(lambda: command.events("started"))
-    while trial.n_faults < 100 and command.wait(trial.random.uniform(0.3, 2 * every_s)):
-        pids = [pid for role in roles for pid in command.roles().get(role, [])]
-        if pids:
-            trial.strike(send(trial.random.choice(pids), KILL))
-    trial.end(command)
+    """Processes are killed again and again, at random, while the run goes on.
+
+    A task that has lost its worker four times fails, and may end a run before the storm is over:
+    the command is then run again, in the same storm.
+    """
+    for _ in range(5):
+        command = trial.start(*ON_RAY)
+        while trial.n_faults < 100 and command.wait(trial.random.uniform(0.3, 2 * every_s)):
+            pids = [pid for role in roles for pid in command.roles().get(role, [])]
+            if pids:
+                trial.strike(send(trial.random.choice(pids), KILL))
+        trial.end(command)
+        if command.process.returncode == 0:
+            break
 
 
 def again_and_again(*options: str, trial: Trial) -> None:
