@@ -178,6 +178,7 @@ def checkpoint_bytes(
     """A checkpoint as Lightning saves it, without the optimizer's state."""
     import torch
     from lightning.pytorch import Trainer
+    from lightning.pytorch.plugins.environments import LightningEnvironment
 
     model = make_module(
         model_type, backbone, n_keypoints, height, width, downsample_factor, seed, n_views
@@ -186,6 +187,7 @@ def checkpoint_bytes(
     trainer = Trainer(
         accelerator="cpu", logger=False, enable_checkpointing=False, enable_model_summary=False,
         enable_progress_bar=False,
+        plugins=LightningEnvironment(),  # else it warns where SLURM's programs are installed
     )  # fmt: skip
     trainer.strategy.connect(model)
     checkpoint = trainer._checkpoint_connector.dump_checkpoint(weights_only=True)

@@ -144,6 +144,27 @@ def test_the_token_is_for_its_owner_alone(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".raypose-*"))
 
 
+@pytest.mark.parametrize(("code", "shown"), [(0, False), (1, True), (130, False)])
+def test_rays_logs_are_shown_after_a_failure_only(tmp_path: Path, code: int, shown: bool) -> None:
+    venv = tmp_path / "venv"
+    venv.mkdir()
+    stand_in(tmp_path / "bin", "srun", SRUN)
+    stand_in(tmp_path / "bin", "scontrol", SCONTROL)
+    stand_in(tmp_path / "bin", "hostname", HOSTNAME)
+    stand_in(venv / "bin", "ray", "#!/bin/bash\necho Ray runtime started\nexec sleep 30\n")
+    stand_in(venv / "bin", "raypose", f"#!/bin/bash\nexit {code}\n")
+    values = {"RAYPOSE_VENV": str(venv), "SLURM_JOB_NODELIST": "node[1-2]"}
+    job = subprocess.run(
+        ["bash", SLURM / "ray.sbatch", "videos"],
+        env=environment(tmp_path, **values),
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert job.returncode == code
+    assert ("Ray runtime started" in job.stderr) == shown
+
+
 def test_each_job_of_an_array_does_the_same_with_a_log_of_its_own(tmp_path: Path) -> None:
     venv = tmp_path / "venv"
     venv.mkdir()

@@ -1,0 +1,96 @@
+"""`python -m tests.faults`: try scenarios for some minutes; exit code 1 if anything was lost."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.faults import results
+from tests.faults.job import LONG_VIDEO, VIDEOS, Job
+from tests.faults.scenarios import SCENARIOS
+from tests.faults.trial import Scenario, try_scenario
+
+
+def main() -> int:
+    args = _arguments()
+    seed = args.seed if args.seed is not None else random.SystemRandom().randrange(10**6)
+    chosen = [s for s in SCENARIOS if args.only.lower() in f"{s.kind}: {s.name}".lower()]
+    if args.list or not chosen:
+        print("\n".join(f"{s.kind}: {s.name}" for s in chosen) or f"no scenario has {args.only!r}")
+        return 0 if chosen else 2
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    began = time.monotonic()
+    folder = Path(tempfile.mkdtemp(prefix="rpf-job-"))
+    outcomes: list[results.Outcome] = []
+    print(f"seed {seed}, {len(chosen)} scenarios; the undisturbed run comes first", flush=True)
+    try:
+        jobs = _Jobs(folder)
+        for scenario, trial_seed in _rounds(chosen, seed):
+            if outcomes and time.monotonic() - began > 60 * args.minutes:
+                break
+            outcome = try_scenario(
+                scenario, jobs.of(scenario), args.trial_seed or trial_seed, keep=args.keep
+            )
+            outcomes.append(outcome)
+            print(outcome, flush=True)
+            results.write_json(args.results, outcomes, seed, time.monotonic() - began)
+            if args.once and len(outcomes) == len(chosen):
+                break
+    except KeyboardInterrupt:
+        print("stopped")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    for kind, counts in results.summary(outcomes).items():
+        print(f"{kind:<28} {'  '.join(f'{name} {n}' for name, n in counts.items())}")
+    if args.page:
+        results.write_page(args.results)
+    return 1 if any(o.verdict == results.LOST for o in outcomes) else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=30.0, help="no trial starts later")
+    parser.add_argument("--seed", type=int, help="repeats the trials of another time")
+    parser.add_argument("--trial-seed", type=int, help="of the trial to repeat; see --only")
+    parser.add_argument("--only", default="", metavar="TEXT", help="scenarios with this text")
+    parser.add_argument("--list", action="store_true", help="print the scenarios, and end")
+    parser.add_argument("--once", action="store_true", help="try each scenario once")
+    parser.add_argument("--keep", action="store_true", help="keep the folders of lost trials")
+    parser.add_argument("--page", action="store_true", help="put the figures into the page")
+    default = results.RESULTS
+    parser.add_argument("--results", type=Path, default=default, help="JSON file to write")
+    return parser.parse_args()
+
+
+def _rounds(scenarios: list[Scenario], seed: int) -> Iterator[tuple[Scenario, int]]:
+    """All scenarios in random order, again and again, each with the seed of its trial."""
+    order = random.Random(seed)
+    while True:
+        for scenario in order.sample(scenarios, len(scenarios)):
+            yield scenario, order.randrange(10**6)
+
+
+class _Jobs:
+    """The jobs of the scenarios, made when they are first needed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._made: dict[bool, Job] = {}
+
+    def of(self, scenario: Scenario) -> Job:
+        is_long = scenario.is_long
+        if is_long not in self._made:
+            name, videos = ("long", LONG_VIDEO) if is_long else ("short", VIDEOS)
+            self._made[is_long] = Job(self._folder, name, dict(videos))
+        return self._made[is_long]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
