@@ -28,6 +28,7 @@ from raypose.planning.model import Plan, Problem, RecordingPlan
 from raypose.planning.recordings import find_files, find_recordings
 from raypose.specs import EKS, ModelSpec
 from raypose.storage import as_path
+from raypose.storage.listing import Listing
 
 _AT_ONCE = 16
 
@@ -52,11 +53,14 @@ def plan_run(config: RunConfig, *, run_dir: Path, only: Collection[str] | None =
     fitting, member_problems = _members(models, config)
     if fitting:
         check_smoothing(fitting[0], config)
-    groups, videos, found_problems = find_recordings(files, listed, config, models, only)
+    listing = Listing()
+    groups, videos, found_problems = find_recordings(files, listed, config, models, only, listing)
     labels, label_problems = read_labels(models, config)
     ensemble = fitting[0] if fitting else None
     styles, style_problems = plan_styles(models, config)
-    builder = RecordingBuilder(config, models, ensemble=ensemble, labels=labels, styles=styles)
+    builder = RecordingBuilder(
+        config, models, ensemble=ensemble, labels=labels, styles=styles, listing=listing
+    )
     # A store, or a busy file system, takes its time to say which outputs are finished.
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="plan") as pool:
         built = list(pool.map(builder.build, groups))
