@@ -10,6 +10,7 @@ from raypose import storage
 from raypose.config import RunConfig
 from raypose.errors import NoVideoTrackError, RayposeError, UsageError, VideoError
 from raypose.inputs.names import GivenNames, name_recordings, name_videos
+from raypose.inputs.probe import Unusable
 from raypose.inputs.sessions import Grouping, Recording, group_by_view, read_session_list
 from raypose.inputs.videos import (
     NO_VIDEO,
@@ -17,7 +18,6 @@ from raypose.inputs.videos import (
     Excluded,
     FoundVideo,
     FoundVideos,
-    Unusable,
     find_videos,
     probe_videos,
 )
@@ -107,7 +107,8 @@ def find_recordings(
     paths = [path for part in parts for _, path in part.files]
     if only is not None:
         paths = [path for path in paths if str(path) in only]
-    probed = probe_videos([FoundVideo(p) for p in paths], [keys[p] for p in paths])
+    given_as = {video.path: video for video in found}
+    probed = probe_videos([given_as[path] for path in paths], [keys[path] for path in paths])
     probed, no_videos = _without_other_files(probed, files)
     by_path = {video.path: video for video in probed}
     parts = [part for part in (_among(part, by_path) for part in parts) if part.files]

@@ -39,6 +39,8 @@ def planned(
     """
     if overwrite:
         return Planned(step, False, "--overwrite")
+    if records.are_all_missing(step.outputs.values(), listing):
+        return Planned(step, False, "missing")
     reason, clash = "", None
     digests: dict[str, str] = {}
     damage: dict[str, Mapping[str, int]] = {}

@@ -15,7 +15,7 @@ from enum import Enum
 
 from raypose.storage.identity import Identity
 from raypose.storage.layout import FOLDERS
-from raypose.storage.object_store import objects_below
+from raypose.storage.object_store import objects_in
 from raypose.storage.paths import AnyPath, as_path
 
 
@@ -98,7 +98,7 @@ class Listing:
                 waiting += (place for place in below if not os.path.islink(place))
         else:
             found: dict[str, dict[str, Identity | Kind]] = {root: {}}
-            for path, identity in objects_below(as_path(root)):
+            for path, identity in objects_in(as_path(root)).items():
                 folder, _, name = path.rpartition("/")
                 found.setdefault(folder, {})[name] = identity
             for folder in [place for place in found if place != root]:

@@ -109,13 +109,14 @@ def matching_objects(pattern: AnyPath) -> list[AnyPath]:
         return [_same_store(pattern, key) for key in keys]
 
 
-def objects_below(folder: AnyPath) -> Iterator[tuple[str, Identity]]:
-    """URL and identity of each object below a folder, from requests that list a thousand each."""
+def objects_in(folder: AnyPath, *, recursive: bool = True) -> dict[str, Identity]:
+    """URL and identity of each object in a folder, in order, from requests that list a thousand
+    each."""
     assert not isinstance(folder, Path), "the folder is a URL"
     with map_store_errors(folder):
-        found = folder.fs.find(folder.path, detail=True)
-    for key, info in found.items():
-        yield f"{folder.protocol}://{key}", _identity(info)
+        depth = None if recursive else 1
+        found = folder.fs.find(folder.path, maxdepth=depth, detail=True)
+    return {f"{folder.protocol}://{key}": _identity(found[key]) for key in sorted(found)}
 
 
 def fetch(url: UPath, target: Path, expected: Identity, should_stop: Callable[[], bool]) -> None:

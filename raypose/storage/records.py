@@ -112,6 +112,14 @@ def check(
     return _compare(str(output), identity, record, (provenance, *others), why_stale)
 
 
+def are_all_missing(outputs: Iterable[str], listing: Listing) -> bool:
+    """Whether there is neither a file nor a record of any of these outputs."""
+    return all(
+        listing.kind(output) is Kind.MISSING and listing.kind(_record_name(output)) is Kind.MISSING
+        for output in outputs
+    )
+
+
 def check_listed(
     output: str,
     listing: Listing,
@@ -194,12 +202,14 @@ class RecordedFiles:
         self._recorded: set[str] = set()
 
     def __contains__(self, path: AnyPath) -> bool:
-        if str(path.parent) not in self._listed:
-            self._listed.add(str(path.parent))
+        text = str(path)
+        folder = text.rpartition("/")[0] or "/"
+        if folder not in self._listed:
+            self._listed.add(folder)
             self.add_listing(list_files(path.parent / HIDDEN))
-        return str(path) in self._recorded
+        return text in self._recorded
 
-    def add_listing(self, paths: Iterable[AnyPath]) -> None:
+    def add_listing(self, paths: Iterable[AnyPath | str]) -> None:
         """Take in a recursive listing, so that its folders need not be listed again."""
         for path in map(str, paths):
             output = _output_of(path)
