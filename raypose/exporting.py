@@ -113,7 +113,7 @@ def export(
             one = _Export(table, video, skeletons.of(table.owner), made)
             folder = target / table.path.parent.relative_to(root)
             for form in chosen:
-                one.write(form, folder / exported_name(table.path, form))
+                one.write(form, folder / exported_name(table.path.stem, form))
     finally:
         scratch.close()
     return made

@@ -20,7 +20,7 @@ from raypose.config import RunConfig, Settings, SmoothConfig
 from raypose.errors import Failure, RayposeError, StorageError
 from raypose.execution.base import Executor
 from raypose.inputs.ensembles import describe_ensemble
-from raypose.inputs.videos import Unusable
+from raypose.inputs.probe import Unusable
 from raypose.planning import Plan, plan_run, plan_smoothing, plan_tasks
 from raypose.planning.estimate import estimate
 from raypose.report import events
@@ -31,6 +31,7 @@ from raypose.steps import Load
 from raypose.steps.base import io_paths
 from raypose.storage import AnyPath, as_path, local_path, run_log, scratch, temporary_files
 from raypose.storage.claims import Claims
+from raypose.worker.memory import without_collecting
 from raypose.worker.storage_check import check_storage
 
 __all__ = ["Display", "RunResult", "plan", "run", "smooth"]
@@ -47,7 +48,7 @@ def plan(config: RunConfig) -> Plan:
     Raises:
         RayposeError: the configuration or a model can't be used.
     """
-    with scratch.used(config.scratch_dir, config.scratch_gb):
+    with scratch.used(config.scratch_dir, config.scratch_gb), without_collecting():
         made = plan_run(config, run_dir=run_directory(config, config.output_dir))
         return replace(made, estimate=estimate(made))
 
@@ -92,7 +93,8 @@ def run_some(
     with scratch.used(config.scratch_dir, config.scratch_gb):
         run_dir = run_directory(config, config.output_dir)
         others = sharing.others_run(config)
-        made = plan_run(config, run_dir=run_dir, only=videos)
+        with without_collecting():
+            made = plan_run(config, run_dir=run_dir, only=videos)
         watching = videos is not None
         result = _execute_plan(
             made, display, others=others, watching=watching, continues=continues

@@ -15,7 +15,8 @@ from dataclasses import replace
 from raypose import storage
 from raypose.inputs.sessions import Recording
 from raypose.inputs.videos import FoundVideo
-from raypose.storage import AnyPath
+from raypose.storage import AnyPath, as_path
+from raypose.storage.listing import Listing
 from raypose.storage.records import read_record, recorded_below
 
 
@@ -23,13 +24,16 @@ class GivenNames:
     """Names from earlier runs, by the records of their outputs with a suffix, in one folder per
     owner; each folder is listed once."""
 
-    def __init__(self, folders: Iterable[AnyPath], suffix: str) -> None:
-        self._outputs: dict[str, list[AnyPath]] = {}  # of each name, one per owner
+    def __init__(
+        self, folders: Iterable[AnyPath], suffix: str, listing: Listing | None = None
+    ) -> None:
+        listing = listing or Listing()
+        self._outputs: dict[str, list[str]] = {}  # of each name, one per owner
         for folder in folders:
-            for output in recorded_below(folder):
+            for output in recorded_below(folder, listing.files_below(folder)):
                 if output.endswith(suffix):
                     name = output.removesuffix(suffix)
-                    self._outputs.setdefault(name, []).append(folder / output)
+                    self._outputs.setdefault(name, []).append(f"{folder}/{output}")
         self._sources: dict[str, list[str]] = {}
 
     def ending_in(self, last: str) -> list[str]:
@@ -47,7 +51,7 @@ class GivenNames:
     def _sources_of(self, name: str) -> list[str]:
         """The video that an output of this name was made from, for each owner."""
         if name not in self._sources:
-            records = [read_record(output) or {} for output in self._outputs[name]]
+            records = [read_record(as_path(output)) or {} for output in self._outputs[name]]
             self._sources[name] = [record.get("source", "") for record in records]
         return self._sources[name]
 

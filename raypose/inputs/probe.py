@@ -7,11 +7,15 @@ video that can't be used is not remembered: it may have been repaired by the nex
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from raypose import storage
+from raypose.errors import RayposeError, VideoError
 from raypose.specs import VideoSpec
 from raypose.storage import AnyPath, scratch
 from raypose.storage.identity import Identity
@@ -20,25 +24,48 @@ if TYPE_CHECKING:
     from raypose.video.index import VideoIndex
 
 
-def probe(path: AnyPath, key: str = "") -> VideoSpec:
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """A video that can't be used."""
+
+    path: str
+    key: str  # of the outputs that it would have
+    error: RayposeError
+
+
+def recall(path: AnyPath, key: str = "", identity: Identity | None = None) -> VideoSpec | None:
+    """What `probe` gave the last time; None where it is not known. Raises as `probe`."""
+    from raypose.video.index_cache import load_facts
+
+    identity = identity or _identity(path)
+    stats = None if identity is None else load_facts(str(path), identity)
+    return None if stats is None else _spec(path, key, identity, stats)
+
+
+def _spec(path: AnyPath, key: str, identity: Identity | None, stats: dict[str, Any]) -> VideoSpec:
+    stats["notes"] = tuple(stats["notes"])
+    return VideoSpec(path=str(path), key=key, identity=identity, **stats)
+
+
+def probe(path: AnyPath, key: str = "", identity: Identity | None = None) -> VideoSpec:
     """Index and fingerprint a video, or recall what that gave the last time.
+
+    `identity` is that of an object, where it is known.
 
     Raises:
         VideoError: the video can't be used.
         StorageError: it can't be read from its store.
     """
-    from raypose.video.index_cache import facts_of, load_facts, store_index
+    from raypose.video.index_cache import facts_of, store_index
 
-    identity = _identity(path)
-    stats = None if identity is None else load_facts(str(path), identity)
-    if stats is None:
-        index, fingerprint = _read(path, identity)
-        stats = facts_of(index, fingerprint)
-        # Where a file has changed meanwhile, its identity will tell the tasks.
-        if identity is not None and (not isinstance(path, Path) or _identity(path) == identity):
-            store_index(str(path), identity, index, fingerprint)
-    stats["notes"] = tuple(stats["notes"])
-    return VideoSpec(path=str(path), key=key, identity=identity, **stats)
+    identity = identity or _identity(path)
+    if (known := recall(path, key, identity)) is not None:
+        return known
+    index, fingerprint = _read(path, identity)
+    # Where a file has changed meanwhile, its identity will tell the tasks.
+    if identity is not None and (not isinstance(path, Path) or _identity(path) == identity):
+        store_index(str(path), identity, index, fingerprint)
+    return _spec(path, key, identity, facts_of(index, fingerprint))
 
 
 def known_index(video: VideoSpec) -> VideoIndex | None:
@@ -57,8 +84,17 @@ def known_keyframes(video: VideoSpec) -> Sequence[int]:
 
 
 def _identity(path: AnyPath) -> Identity | None:
-    """What tells a video from what it was before; None where there is no such file."""
+    """What tells a video from what it was before; None where there is no such file.
+
+    Raises:
+        VideoError: it is a folder, a pipe or a device.
+    """
     try:
+        if isinstance(path, Path):
+            status = os.stat(path)
+            if not stat.S_ISREG(status.st_mode):
+                raise VideoError("is not a regular file", path=path, hint="Copy it to one.")
+            return Identity.of_status(status)
         with storage.map_store_errors(path):
             return storage.identity_of(path)
     except OSError:

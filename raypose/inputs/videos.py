@@ -12,22 +12,28 @@ import glob
 import os
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from raypose import storage
-from raypose.errors import Failure, RayposeError, StorageError, UsageError, VideoError
-from raypose.inputs.probe import probe
+from raypose.errors import RayposeError, StorageError, UsageError, VideoError
+from raypose.inputs.probe import Unusable, recall
+from raypose.inputs.probing import described, probe_in_processes
 from raypose.inputs.search import Search
 from raypose.inputs.suffixes import VIDEO_SUFFIXES
 from raypose.specs import VideoSpec
 from raypose.storage import AnyPath, as_path
-from raypose.storage.object_store import matching_objects
+from raypose.storage.cache import is_writable as cache_is_writable
+from raypose.storage.identity import Identity
+from raypose.storage.object_store import matching_objects, objects_in
 from raypose.storage.records import RecordedFiles
+from raypose.video.turns import Turns, map_in_turns
 from raypose.worker.budget import usable_cores
 
 _HEAD_BYTES = 4096
+# New videos for which it is worth it to start a process.
+_PER_PROCESS = 50
 
 OWN = "outputs of raypose"
 LINK = "links to videos that are found under their own names"
@@ -40,6 +46,7 @@ class FoundVideo:
 
     path: AnyPath
     named: bool = False  # whether the user named this very file, and no directory or glob
+    identity: Identity | None = None  # as the listing of a store told it
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +62,6 @@ class FoundVideos:
     videos: tuple[FoundVideo, ...]
     broken: tuple[VideoError, ...] = ()  # broken links, directories that can't be searched
     excluded: tuple[Excluded, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Unusable:
-    path: str
-    key: str  # of the outputs that it would have
-    error: RayposeError
 
 
 def find_videos(
@@ -129,13 +129,17 @@ class _Finder:
         url = as_path(argument)
         if glob.has_magic(argument) and not storage.exists(url):
             paths = matching_objects(url)
-            return [FoundVideo(p) for p in paths if _looks_like_video(p, p.parent)]
-        below = storage.list_files(url, recursive=self._recursive)
-        if len(below) == 1 and str(below[0]) == str(url):
+            return [FoundVideo(p) for p in paths if _looks_like_video(str(p), str(p.parent))]
+        below = objects_in(url, recursive=self._recursive)
+        if list(below) == [str(url)]:
             return [FoundVideo(url, named=True)]
         if self._recursive:
             self._records.add_listing(below)
-        return [FoundVideo(p) for p in below if _looks_like_video(p, url)]
+        return [
+            FoundVideo(as_path(text), identity=identity)
+            for text, identity in below.items()
+            if _looks_like_video(text, str(url))
+        ]
 
 
 def _once(found: Sequence[FoundVideo]) -> tuple[list[FoundVideo], list[AnyPath]]:
@@ -145,10 +149,12 @@ def _once(found: Sequence[FoundVideo]) -> tuple[list[FoundVideo], list[AnyPath]]
     names are what the user calls them by.
     """
     places: dict[str, FoundVideo] = {}
+    real_folder = cache(os.path.realpath)
     for video in found:
         place = str(video.path)
         if isinstance(video.path, Path):
-            place = os.path.join(os.path.realpath(video.path.parent), video.path.name)
+            folder, _, name = place.rpartition("/")
+            place = os.path.join(real_folder(folder or "/"), name)
         places.setdefault(place, video)
     links = [place for place in places if os.path.islink(place)]
     doubles = dict.fromkeys(link for link in links if os.path.realpath(link) in places)
@@ -160,9 +166,10 @@ def _has_video_suffix(name: str) -> bool:
     return name.lower().endswith(VIDEO_SUFFIXES)
 
 
-def _looks_like_video(path: AnyPath, root: AnyPath) -> bool:
-    below = str(path)[len(str(root)) :].split("/")
-    return not any(part.startswith(".") for part in below) and _has_video_suffix(path.name)
+def _looks_like_video(path: str, root: str) -> bool:
+    """Whether this is the name of a video, and no part of it below `root` is hidden."""
+    below = path[len(root) :].split("/")
+    return not any(part.startswith(".") for part in below) and _has_video_suffix(below[-1])
 
 
 def _is_text(path: AnyPath) -> bool:
@@ -179,18 +186,23 @@ def _is_text(path: AnyPath) -> bool:
 
 def probe_videos(videos: Sequence[FoundVideo], keys: Sequence[str]) -> list[VideoSpec | Unusable]:
     """Describe the videos, several at a time; the order is kept."""
-    # Most of the time each waits for the disk.
-    with ThreadPoolExecutor(min(32, 4 * usable_cores()), thread_name_prefix="probe") as pool:
-        return list(pool.map(_probe, (video.path for video in videos), keys))
+    named = list(zip(videos, keys, strict=True))
+    turns = Turns(min(32, 4 * usable_cores()))
+    found = dict(enumerate(map_in_turns(_recalled, named, turns=turns, per_turn=8)))
+    local = [i for i, known in found.items() if known is None and isinstance(videos[i].path, Path)]
+    n_processes = min(usable_cores(), len(local) // _PER_PROCESS)
+    if n_processes > 1 and cache_is_writable():
+        paths, chosen = [str(videos[i].path) for i in local], [keys[i] for i in local]
+        found |= zip(local, probe_in_processes(paths, chosen, n_processes), strict=True)
+    unknown = [i for i, known in found.items() if known is None]
+    rest = [(videos[i].path, keys[i], videos[i].identity) for i in unknown]
+    found |= zip(unknown, map_in_turns(lambda v: described(*v), rest, turns=turns), strict=True)
+    return [video for video in found.values() if video is not None]
 
 
-def _probe(path: AnyPath, key: str) -> VideoSpec | Unusable:
+def _recalled(named: tuple[FoundVideo, str]) -> VideoSpec | Unusable | None:
+    video, key = named
     try:
-        if isinstance(path, Path) and path.exists() and not path.is_file():
-            raise VideoError("is not a regular file", path=path, hint="Copy it to one.")
-        return probe(path, key)
+        return recall(video.path, key, video.identity)
     except RayposeError as error:
-        return Unusable(str(path), key, error)
-    except Exception as error:  # whatever one file does to a decoder, the others go on
-        message = Failure.of("probe", error).message
-        return Unusable(str(path), key, VideoError(message, path=path))
+        return Unusable(str(video.path), key, error)

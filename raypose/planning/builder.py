@@ -35,8 +35,9 @@ from raypose.rendering.style import Style
 from raypose.specs import EKS, ModelSpec, Owner, VideoSpec
 from raypose.steps import TABLE_STEPS, Smooth, Table
 from raypose.steps.base import OutputStep, TableSource
-from raypose.steps.ranges import finished_ranges, range_folder
+from raypose.steps.ranges import finished_ranges
 from raypose.storage import AnyPath, as_path, digests, layout
+from raypose.storage.listing import Kind, Listing, NoListing
 from raypose.storage.provenance import Provenance, acceptable
 
 
@@ -48,6 +49,7 @@ class RecordingBuilder:
             where there is nothing to smooth.
         labels: by model, as from `checks.read_labels`.
         styles: how the videos of each model look, by its name.
+        listing: what lies in the output folders.
 
     Raises:
         UsageError: the ensemble's outputs would lie among a member's.
@@ -61,6 +63,7 @@ class RecordingBuilder:
         ensemble: ModelSpec | None,
         labels: Mapping[str, Labels],
         styles: Mapping[str, Style],
+        listing: Listing,
     ) -> None:
         self.config = config
         self.owners = {
@@ -71,7 +74,7 @@ class RecordingBuilder:
             )
             for model in models
         }
-        self.labels, self.styles = labels, styles
+        self.labels, self.styles, self.listing = labels, styles, listing
         self.skeletons = plan_skeletons(models, config) if config.formats else {}
         self.eks: Owner | None = None
         if ensemble is not None:
@@ -126,15 +129,15 @@ class RecordingBuilder:
         problems += damage
         if any(problem.fatal for problem in damage):
             return None
-        known = {video.path: contents.content(video) for video in specs}
         again = partial(self._look_again, key, specs, smooth)
-        return replace(recording, contents=known, look_again=again)
+        return replace(recording, contents=contents.known, look_again=again)
 
     def _look_again(
         self, key: str, specs: Sequence[VideoSpec], smooth: bool
     ) -> tuple[RecordingPlan | None, list[Problem]]:
         builder = copy(self)
         builder.config = self.config.model_copy(update={"overwrite": False})
+        builder.listing = NoListing()
         problems: list[Problem] = []
         return builder._recording(key, specs, smooth, problems), problems
 
@@ -187,7 +190,7 @@ class RecordingBuilder:
         table = Table(
             videos=(video,),
             owner=owner,
-            outputs={"table": str(paths.predictions)},
+            outputs={"table": paths.predictions},
             provenance=provenances[0],
             strict=self.config.strict,
         )
@@ -215,18 +218,30 @@ class RecordingBuilder:
         )
         ranges: tuple[tuple[int, int, str], ...] = ()
         if not standing.done and not self.config.overwrite:
-            folder, why = range_folder(source.paths.predictions), contents.why_stale
-            ranges = finished_ranges(folder, table.provenance, *alternatives, why_stale=why)
+            ranges = self._finished_ranges(source.paths, contents, table.provenance, *alternatives)
         return self._output(source, standing, contents, ranges)
 
-    def _paths(self, owner: Owner, video: VideoSpec) -> layout.OutputPaths:
-        return layout.output_paths(as_path(owner.root), video.key, self.config.layout)
+    def _finished_ranges(
+        self, paths: layout.OutputPaths[str], contents: Contents, *provenances: Provenance
+    ) -> tuple[tuple[int, int, str], ...]:
+        folder = paths.beside(f"{layout.HIDDEN}/ranges/{paths.stem}")
+        if self.listing.kind(folder) is Kind.MISSING:
+            return ()
+        return finished_ranges(as_path(folder), *provenances, why_stale=contents.why_stale)
+
+    def _paths(self, owner: Owner, video: VideoSpec) -> layout.OutputPaths[str]:
+        return layout.output_paths(owner.root, video.key, self.config.layout)
 
     def _planned(
         self, step: OutputStep, contents: Contents, alternatives: Sequence[Provenance] = ()
     ) -> Planned:
-        config, why = self.config, contents.why_stale
-        return planned(step, overwrite=config.overwrite, why_stale=why, alternatives=alternatives)
+        return planned(
+            step,
+            overwrite=self.config.overwrite,
+            listing=self.listing,
+            why_stale=contents.why_stale,
+            alternatives=alternatives,
+        )
 
     def _source(
         self,
@@ -270,7 +285,7 @@ class RecordingBuilder:
         steps = [step for kind in TABLE_STEPS if (step := kind.planned(source)) is not None]
         _check_names(*steps)
         more = tuple(self._planned(step, contents) for step in steps)
-        path = str(source.paths.predictions)
+        path = source.paths.predictions
         return OutputPlan(source.owner, source.video, path, table, more, ranges)
 
     def _with_eks(self, recording: RecordingPlan, contents: Contents) -> RecordingPlan:
@@ -313,8 +328,9 @@ class RecordingBuilder:
 
 def _check_names(*steps: OutputStep) -> None:
     """Raises VideoError where the name of an output is too long."""
-    check_lengths(as_path(path) for step in steps for path in step.outputs.values())
-    check_lengths(layout.frames_beside(as_path(path)) for step in steps for path in step.tables)
+    for step in steps:
+        check_lengths(step.outputs.values())
+        check_lengths(map(layout.frames_beside_name, step.tables))
 
 
 def _mirrored_keypoints(options: EksOptions, model: ModelSpec) -> tuple[tuple[str, ...], ...]:

@@ -10,6 +10,8 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
 
 from raypose import storage
 from raypose.config import EksOptions, RunConfig, option_name
@@ -20,8 +22,9 @@ from raypose.metrics.compute import TEMPORAL_NORM, fit_and_digest, wanted_metric
 from raypose.metrics.labels import labels_path
 from raypose.planning.model import Plan, Problem
 from raypose.specs import ModelSpec
-from raypose.storage import AnyPath, as_path, digests
-from raypose.storage.records import record_path
+from raypose.storage import as_path, digests
+from raypose.storage.layout import HIDDEN
+from raypose.storage.records import SUFFIX
 from raypose.tables.formats import formats_named
 from raypose.text import data_size
 
@@ -202,31 +205,36 @@ def _has_joined_a_cluster() -> bool:
     return node is None or not node.is_head()
 
 
-def check_lengths(outputs: Iterable[AnyPath]) -> None:
+def check_lengths(outputs: Iterable[str]) -> None:
     """Raises VideoError where the name of an output is longer than its place allows.
 
-    The longest names are those of records, which are an output's and a suffix: that of the longest
-    name in each folder is asked for.
+    The longest names are those of records, which are an output's and a suffix.
     """
-    longest: dict[AnyPath, AnyPath] = {}
     for output in outputs:
-        known = longest.setdefault(output.parent, output)
-        if len(os.fsencode(output.name)) > len(os.fsencode(known.name)):
-            longest[output.parent] = output
-    for output in longest.values():
-        record = record_path(output)
-        store = storage.store_of(record)
-        if not store.has_room_below(record.parent / "ranges"):
+        folder, _, name = output.rpartition("/")
+        limits = _limits_below(f"{folder}/{HIDDEN}")
+        if not limits.has_room:
             raise VideoError(
                 "the path of its outputs would be too long for the file system",
                 path=output,
                 hint="Choose a place with a shorter path with -o.",
             )
-        excess = store.excess_bytes(record)
+        excess = len(os.fsencode(name)) + len(SUFFIX) - limits.name_bytes
         if excess > 0:
             raise VideoError(
-                f"its name is too long by {excess} bytes for the outputs: "
-                f"{output.name} and its record",
-                path=output.parent,
+                f"its name is too long by {excess} bytes for the outputs: {name} and its record",
+                path=folder,
                 hint="Rename the video.",
             )
+
+
+class _Limits(NamedTuple):
+    name_bytes: int
+    has_room: bool
+
+
+@cache  # every output of a large plan asks, and there are few folders
+def _limits_below(folder: str) -> _Limits:
+    path = as_path(folder)
+    store = storage.store_of(path)
+    return _Limits(store.longest_name(path), store.has_room_below(path / "ranges"))

@@ -17,7 +17,7 @@ from typing import Any
 from raypose.errors import RayposeError
 from raypose.specs import VideoSpec
 from raypose.storage import as_path
-from raypose.storage.digests import content_digest, known_content
+from raypose.storage.digests import content_digest
 from raypose.storage.origins import VideoRead, videos_of
 
 _CHANGED = "made before the video changed"
@@ -26,7 +26,7 @@ _CHANGED = "made before the video changed"
 class Contents:
     def __init__(self, videos: Sequence[VideoSpec]) -> None:
         self._videos = videos
-        self._known: dict[VideoSpec, str] = {}
+        self.known: dict[str, str] = {}  # path → digest of all bytes, where comparing told it
 
     def why_stale(self, record: Mapping[str, Any]) -> str:
         """Why the output of a record does not belong to these videos; empty where it does."""
@@ -43,16 +43,10 @@ class Contents:
                 return reasons[0] if reasons else _CHANGED
         return ""
 
-    def content(self, video: VideoSpec) -> str:
-        """Digest of all bytes of a video, as far as records or the cache have told; else empty."""
-        if video.identity is None:
-            return ""
-        return self._known.get(video) or known_content(video.path, video.identity)
-
     def _why_differs(self, read: VideoRead, video: VideoSpec) -> str:
         if read.identity == video.identity:
             if read.content:
-                self._known[video] = read.content
+                self.known[video.path] = read.content
             return ""
         if read.n_bad:
             return f"{_CHANGED}, of which {read.n_bad} frames were damaged"
@@ -62,5 +56,5 @@ class Contents:
             content = content_digest(as_path(video.path), video.identity)
         except (OSError, RayposeError) as error:
             return f"made from a video that can't be compared with this one ({error})"
-        self._known[video] = content
+        self.known[video.path] = content
         return "" if content == read.content else _CHANGED

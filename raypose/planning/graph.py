@@ -17,6 +17,7 @@ from raypose.steps import Load, Predict, Smooth, Step, Table, Task
 from raypose.steps.base import OutputStep
 from raypose.steps.ranges import range_folder
 from raypose.storage import as_path
+from raypose.storage.digests import known_content
 
 _Range = tuple[int, int, str]
 _Prediction = tuple[Task, Sequence[OutputPlan]]
@@ -73,10 +74,15 @@ def _recording_tasks(
 
 
 def _with_contents(task: Task, contents: Mapping[str, str]) -> Task:
-    """A task whose videos have the digests that the plan knows."""
-    if not contents:
+    """A task whose videos have the digests that the plan or the cache knows."""
+    known = {
+        video: contents.get(video.path) or known_content(video.path, video.identity)
+        for video in task.step.videos
+        if video.identity is not None
+    }
+    if not any(known.values()):
         return task
-    videos = tuple(replace(v, content=contents.get(v.path, "")) for v in task.step.videos)
+    videos = tuple(replace(v, content=known.get(v, "")) for v in task.step.videos)
     return replace(task, step=replace(task.step, videos=videos))
 
 

@@ -8,8 +8,7 @@ from functools import cache, cached_property, partial
 from pathlib import Path
 
 from raypose.config import RunConfig, SmoothConfig
-from raypose.inputs.probe import known_keyframes
-from raypose.inputs.videos import Unusable
+from raypose.inputs.probe import Unusable, known_keyframes
 from raypose.planning.partition import PredictDemand
 from raypose.specs import ModelSpec, Owner, VideoSpec
 from raypose.steps import Load, Step

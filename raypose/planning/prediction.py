@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +27,8 @@ from raypose.planning.model import Plan, Problem, RecordingPlan
 from raypose.planning.recordings import find_files, find_recordings
 from raypose.specs import EKS, ModelSpec
 from raypose.storage import as_path
+from raypose.storage.listing import Listing
+from raypose.video.turns import Turns, map_in_turns
 
 _AT_ONCE = 16
 
@@ -52,14 +53,16 @@ def plan_run(config: RunConfig, *, run_dir: Path, only: Collection[str] | None =
     fitting, member_problems = _members(models, config)
     if fitting:
         check_smoothing(fitting[0], config)
-    groups, videos, found_problems = find_recordings(files, listed, config, models, only)
+    listing = Listing()
+    groups, videos, found_problems = find_recordings(files, listed, config, models, only, listing)
     labels, label_problems = read_labels(models, config)
     ensemble = fitting[0] if fitting else None
     styles, style_problems = plan_styles(models, config)
-    builder = RecordingBuilder(config, models, ensemble=ensemble, labels=labels, styles=styles)
+    builder = RecordingBuilder(
+        config, models, ensemble=ensemble, labels=labels, styles=styles, listing=listing
+    )
     # A store, or a busy file system, takes its time to say which outputs are finished.
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="plan") as pool:
-        built = list(pool.map(builder.build, groups))
+    built = map_in_turns(builder.build, groups, turns=Turns(_AT_ONCE), per_turn=8)
     usable, clashes = without_clashes([plan for made, _ in built for plan in made])
     problems = (
         *found_problems,

@@ -10,6 +10,7 @@ from raypose import storage
 from raypose.config import RunConfig
 from raypose.errors import NoVideoTrackError, RayposeError, UsageError, VideoError
 from raypose.inputs.names import GivenNames, name_recordings, name_videos
+from raypose.inputs.probe import Unusable
 from raypose.inputs.sessions import Grouping, Recording, group_by_view, read_session_list
 from raypose.inputs.videos import (
     NO_VIDEO,
@@ -17,7 +18,6 @@ from raypose.inputs.videos import (
     Excluded,
     FoundVideo,
     FoundVideos,
-    Unusable,
     find_videos,
     probe_videos,
 )
@@ -25,6 +25,7 @@ from raypose.planning.model import Problem
 from raypose.specs import EKS, ModelSpec, VideoSpec
 from raypose.storage import AnyPath, as_path
 from raypose.storage.layout import owner_root, smooth_params_folder, tables_folder
+from raypose.storage.listing import Listing
 from raypose.storage.records import RecordedFiles
 
 _MOST_NAMED = 3
@@ -76,8 +77,11 @@ def find_recordings(
     config: RunConfig,
     models: Sequence[ModelSpec],
     only: Collection[str] | None = None,
+    listing: Listing | None = None,
 ) -> tuple[list[Group], list[VideoSpec | Unusable], list[Problem]]:
     """Group the videos of each recording, and probe those of this shard, or `only` some.
+
+    `listing` takes in what lies among the tables of earlier runs.
 
     Returns:
         The recordings with at least one usable video; every video that was found, usable or not,
@@ -94,7 +98,7 @@ def find_recordings(
         if config.eks:
             grouping = _as_named_before(grouping, config)
     # All together, so that a video has the same name whichever are probed.
-    given = GivenNames(_table_folders(config, models), ".csv")
+    given = GivenNames(_table_folders(config, models), ".csv", listing)
     keys = dict(zip((video.path for video in found), name_videos(found, given), strict=True))
     parts = _parts(grouping, found, keys)
     if config.shard is not None:
@@ -103,7 +107,8 @@ def find_recordings(
     paths = [path for part in parts for _, path in part.files]
     if only is not None:
         paths = [path for path in paths if str(path) in only]
-    probed = probe_videos([FoundVideo(p) for p in paths], [keys[p] for p in paths])
+    given_as = {video.path: video for video in found}
+    probed = probe_videos([given_as[path] for path in paths], [keys[path] for path in paths])
     probed, no_videos = _without_other_files(probed, files)
     by_path = {video.path: video for video in probed}
     parts = [part for part in (_among(part, by_path) for part in parts) if part.files]

@@ -31,6 +31,7 @@ from raypose.specs import EKS, Owner, VideoSpec
 from raypose.steps import Load
 from raypose.storage import AnyPath
 from raypose.storage.digests import remembered_digest
+from raypose.storage.listing import Listing, NoListing
 from raypose.video.frames import describe
 
 _AT_ONCE = 16
@@ -62,7 +63,8 @@ def plan_smoothing(config: SmoothConfig, *, run_dir: Path) -> Plan:
     tables = list(dict.fromkeys(table for g in groups for view in g.tables for table in view))
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="plan") as pool:
         digests = dict(zip(tables, pool.map(_digest, tables), strict=True))
-        recordings = list(pool.map(lambda group: _recording(group, digests, config), groups))
+        listing = Listing()
+        recordings = list(pool.map(lambda g: _recording(g, digests, config, listing), groups))
     _check_outputs(recordings, tables, config.root)
     made = Plan(config, (), (), tuple(recordings), (*problems, *more), run_dir)
     damage = [Problem(path, describe(frames)) for path, frames in made.damaged.items()]
@@ -109,7 +111,7 @@ def _digest(table: Path) -> str:
 
 
 def _recording(
-    group: TableRecording, digests: Mapping[Path, str], config: SmoothConfig
+    group: TableRecording, digests: Mapping[Path, str], config: SmoothConfig, listing: Listing
 ) -> RecordingPlan:
     # The first table stands for the video.
     videos = tuple(
@@ -127,7 +129,7 @@ def _recording(
         calibration=config.calibration,
         final=True,
     )
-    table = planned(step, overwrite=config.overwrite)
+    table = planned(step, overwrite=config.overwrite, listing=listing)
     optional = config.eks_options.min_members is not None
 
     def member(name: str, path: Path, video: VideoSpec) -> OutputPlan:
@@ -145,7 +147,7 @@ def _recording(
 
     def look_again() -> tuple[RecordingPlan, list[Problem]]:
         finished_too = config.model_copy(update={"overwrite": False})
-        return _recording(group, digests, finished_too), []
+        return _recording(group, digests, finished_too, NoListing()), []
 
     return RecordingPlan(group.name, plans, look_again=look_again)
 

@@ -10,7 +10,8 @@ from raypose.planning.model import OutputPlan, Planned, Problem, RecordingPlan
 from raypose.steps.base import NOTES, OutputStep
 from raypose.steps.frame_files import frames_provenance, recorded_damage
 from raypose.storage import as_path, exists, records
-from raypose.storage.layout import frames_beside
+from raypose.storage.layout import frames_beside, frames_beside_name
+from raypose.storage.listing import Listing
 from raypose.storage.provenance import Provenance
 from raypose.video.frames import describe
 
@@ -19,6 +20,7 @@ def planned(
     step: OutputStep,
     *,
     overwrite: bool,
+    listing: Listing,
     why_stale: Callable[[Mapping[str, Any]], str] = lambda record: "",
     alternatives: Sequence[Provenance] = (),
 ) -> Planned:
@@ -27,6 +29,7 @@ def planned(
     Args:
         step: with the provenance of a new output.
         overwrite: whether finished outputs are redone.
+        listing: what lies in the output folders.
         why_stale: as in `records.check`.
         alternatives: other provenances that a finished output may have, for a step with a single
             output. The step then gets that of the output.
@@ -36,14 +39,15 @@ def planned(
     """
     if overwrite:
         return Planned(step, False, "--overwrite")
+    if records.are_all_missing(step.outputs.values(), listing):
+        return Planned(step, False, "missing")
     reason, clash = "", None
     digests: dict[str, str] = {}
     damage: dict[str, Mapping[str, int]] = {}
     notes: dict[str, None] = {}
     accepted: Provenance | None = None
     for path, provenance, video in step.expected():
-        output = as_path(path)
-        found = records.check(output, provenance, *alternatives, why_stale=why_stale)
+        found = records.check_listed(path, listing, provenance, *alternatives, why_stale=why_stale)
         why = found.reason
         notes.update(dict.fromkeys(recorded_notes(found)))
         if alternatives:
@@ -56,7 +60,8 @@ def planned(
             counts = recorded_damage(found.stats)
             # Without the file that says which rows to trust, the table is not complete.
             if counts:
-                beside = records.check(frames_beside(output), frames_provenance(found.provenance))
+                made_from = frames_provenance(found.provenance)
+                beside = records.check_listed(frames_beside_name(path), listing, made_from)
                 why = beside.reason and f"its file of frames is {beside.reason}"
                 if not why:
                     damage[path] = counts

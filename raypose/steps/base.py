@@ -169,7 +169,7 @@ class TableSource:
 
     video: VideoSpec
     owner: Owner
-    paths: OutputPaths
+    paths: OutputPaths[str]
     provenance: Provenance
     config: RunConfig
     metrics: tuple[str, ...] = ()

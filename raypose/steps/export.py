@@ -45,16 +45,15 @@ class Export(TableStep):
     def planned(cls, source: TableSource) -> Export | None:
         if not source.config.formats:
             return None
-        table = source.paths.predictions
         return cls(
             videos=(source.video,),
             owner=source.owner,
             outputs={
-                name: str(table.parent / exported_name(table, FORMATS[name]))
+                name: source.paths.beside(exported_name(source.paths.stem, FORMATS[name]))
                 for name in source.config.formats
             },
             provenance=source.inputs,
-            table=str(table),
+            table=source.paths.predictions,
             skeleton=source.skeleton,
         )
 
@@ -99,9 +98,9 @@ class Export(TableStep):
         return Outcome([failure], made, {"n_rows": table.n_frames})
 
 
-def exported_name(table: AnyPath, form: Format) -> str:
-    """Name of the file with a table in another format."""
-    return f"{table.stem}{form.suffix}"
+def exported_name(stem: str, form: Format) -> str:
+    """Name of the file with the table `<stem>.csv` in another format."""
+    return f"{stem}{form.suffix}"
 
 
 def exported_from(table: Provenance, form: Format, skeleton: Skeleton) -> dict[str, Any]:

@@ -77,7 +77,7 @@ class Label(TableStep):
         return cls(
             videos=(source.video,),
             owner=source.owner,
-            outputs={"labeled": str(source.paths.labeled)},
+            outputs={"labeled": source.paths.labeled},
             provenance={"kind": "label", **source.inputs, **drawing_provenance(source)},
             style=source.style,
             encoder=source.config.encoder,

@@ -27,7 +27,7 @@ class Metrics(MeasuredStep):
         return cls(
             videos=(source.video,),
             owner=source.owner,
-            outputs={name: str(source.paths.metric(name)) for name in source.metrics},
+            outputs={name: source.paths.metric(name) for name in source.metrics},
             provenance={"kind": "metrics", **source.inputs, **metrics_provenance(source)},
             metrics=source.metrics,
             data_dir=source.data_dir,

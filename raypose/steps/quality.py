@@ -29,11 +29,10 @@ class Quality(MeasuredStep):
         model = source.owner.model
         if not source.metrics or model is None:
             return None
-        path = source.paths.quality
         return cls(
             videos=(source.video,),
             owner=source.owner,
-            outputs={"quality": str(path)},
+            outputs={"quality": source.paths.quality},
             provenance={
                 "kind": "quality",
                 **source.inputs,

@@ -44,7 +44,7 @@ class Review(MeasuredStep):
         return cls(
             videos=(source.video,),
             owner=source.owner,
-            outputs={"review": str(source.paths.review)},
+            outputs={"review": source.paths.review},
             provenance={
                 "kind": "review",
                 "version": VERSION,

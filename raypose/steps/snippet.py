@@ -46,10 +46,10 @@ class Snippet(TableStep):
             videos=(source.video,),
             owner=source.owner,
             outputs={
-                "clip": str(paths.snippet),
-                "table": str(paths.snippet_predictions),
-                "labeled": str(paths.snippet_labeled),
-                **{name: str(paths.snippet_metric(name)) for name in source.metrics},
+                "clip": paths.snippet,
+                "table": paths.snippet_predictions,
+                "labeled": paths.snippet_labeled,
+                **{name: paths.snippet_metric(name) for name in source.metrics},
             },
             provenance={
                 "kind": "snippet",

@@ -37,9 +37,9 @@ class Timestamps(TableStep):
         return cls(
             videos=(source.video,),
             owner=source.owner,
-            outputs={"frames": str(source.paths.frames)},
+            outputs={"frames": source.paths.frames},
             provenance=frames_provenance(source.provenance),
-            table=str(source.paths.predictions),
+            table=source.paths.predictions,
             table_provenance=source.provenance,
         )
 

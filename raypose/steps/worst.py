@@ -64,8 +64,8 @@ class Worst(MeasuredStep):
             videos=(source.video,),
             owner=source.owner,
             outputs={
-                "moments": str(path),
-                **{clip.name: str(clip) for clip in recorded_clips(path)},
+                "moments": path,
+                **{clip.name: str(clip) for clip in recorded_clips(as_path(path))},
             },
             provenance={
                 "kind": "worst",

@@ -23,6 +23,11 @@ def cache_dir(kind: str) -> Path:
     return Path(base) / "raypose" / kind
 
 
+def is_writable() -> bool:
+    """Whether files can be cached, so that other processes find them."""
+    return store(cache_dir("written"), b"")
+
+
 def store(path: Path, content: bytes) -> bool:
     """Write a cached file in one step; False where the cache can't be written."""
     temporary = ""

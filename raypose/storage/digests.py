@@ -26,6 +26,7 @@ RUN_AGAIN = "Run the same command again, once nothing writes to it any more."
 """What to do about a file that changed after the plan was made."""
 
 _BLOCK_BYTES = 4 << 20
+_AS_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 _contents: dict[tuple[str, Identity], str] = {}
 
 
@@ -47,8 +48,8 @@ def digest_of_file(path: AnyPath) -> str:
 
 def digest_of_json(value: Any) -> str:
     """Digest of a value as JSON; the order of keys does not matter."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return digest_of_bytes(text.encode(errors="surrogatepass"))  # file names need not be UTF-8
+    text = _AS_JSON(value).encode(errors="surrogatepass")  # file names need not be UTF-8
+    return hashlib.blake2b(text, digest_size=16).hexdigest()
 
 
 def remembered_digest(path: AnyPath) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -80,22 +79,17 @@ class LocalStore(Store[Path]):
         shutil.rmtree(folder, ignore_errors=True)
         remove_if_empty(folder.parent)
 
-    def excess_bytes(self, path: Path) -> int:
-        return len(os.fsencode(path.name)) - _longest_name(path.parent)
+    def longest_name(self, folder: Path) -> int:
+        try:
+            return os.pathconf(_nearest_folder(folder), "PC_NAME_MAX")
+        except (OSError, ValueError):
+            return _MAX_NAME_BYTES
 
     def has_room_below(self, folder: Path) -> bool:
         return len(os.fsencode(folder)) + 2 * _MAX_NAME_BYTES <= _MAX_PATH_BYTES
 
     def free_bytes(self, folder: Path) -> int:
         return shutil.disk_usage(_nearest_folder(folder)).free
-
-
-@functools.lru_cache(maxsize=1024)  # every output of a large plan asks
-def _longest_name(folder: Path) -> int:
-    try:
-        return os.pathconf(_nearest_folder(folder), "PC_NAME_MAX")
-    except (OSError, ValueError):
-        return _MAX_NAME_BYTES
 
 
 def store_of(path: AnyPath) -> AnyStore:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any
+
+_NAMES = ("size", "mtime_ns", "ctime_ns", "inode", "etag")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +30,19 @@ class Identity:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Identity | None:
         """The inverse of `as_dict`, other values are ignored; None where some are missing."""
-        known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
+        known = {name: values[name] for name in _NAMES if name in values}
         fit = type(known.get("size")) is int and all(type(v) in (int, str) for v in known.values())
         return cls(**known) if fit and len(known) > 1 else None
 
     def as_dict(self) -> dict[str, int | str]:
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        values = (self.size, self.mtime_ns, self.ctime_ns, self.inode, self.etag)
+        named = zip(_NAMES, values, strict=True)
+        return {name: value for name, value in named if value is not None}
 
     def kept_by_rename(self) -> dict[str, int | str]:
         """The values that stay when a file is renamed, for its record."""
-        return {name: v for name, v in self.as_dict().items() if name not in ("ctime_ns", "inode")}
+        named = (("size", self.size), ("mtime_ns", self.mtime_ns), ("etag", self.etag))
+        return {name: value for name, value in named if value is not None}
 
     def looks_like(self, other: Identity) -> bool:
         """Whether size and time of modification are equal.

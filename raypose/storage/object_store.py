@@ -6,11 +6,11 @@ s3fs and gcsfs do the transfers, and retry what may pass by itself.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from raypose.errors import CancelledError, StorageError
 from raypose.storage.connection import map_store_errors
@@ -34,8 +34,7 @@ class ObjectStore(Store["UPath"]):
             info = path.fs.info(path.path)
             if info["type"] != "file":
                 raise FileNotFoundError(str(path))
-            etag = info.get("ETag") or info.get("etag") or info.get("generation") or ""
-            return Identity(int(info["size"]), etag=str(etag).strip('"'))
+            return _identity(info)
 
     def exists(self, path: UPath) -> bool:
         with suppress(FileNotFoundError):
@@ -107,8 +106,8 @@ class ObjectStore(Store["UPath"]):
         for path in self.list_files(folder, recursive=True):
             self.remove(path)
 
-    def excess_bytes(self, path: UPath) -> int:
-        return len(os.fsencode(path.path)) - _MAX_KEY_BYTES
+    def longest_name(self, folder: UPath) -> int:
+        return _MAX_KEY_BYTES - len(os.fsencode(folder.path)) - 1
 
 
 def _exists_already(error: Exception) -> bool:
@@ -126,6 +125,16 @@ def matching_objects(pattern: AnyPath) -> list[AnyPath]:
         found = pattern.fs.glob(pattern.path, detail=True)
         keys = sorted(key for key, info in found.items() if info["type"] == "file")
         return [_same_store(pattern, key) for key in keys]
+
+
+def objects_in(folder: AnyPath, *, recursive: bool = True) -> dict[str, Identity]:
+    """URL and identity of each object in a folder, in order, from requests that list a thousand
+    each."""
+    assert not isinstance(folder, Path), "the folder is a URL"
+    with map_store_errors(folder):
+        depth = None if recursive else 1
+        found = folder.fs.find(folder.path, maxdepth=depth, detail=True)
+    return {f"{folder.protocol}://{key}": _identity(found[key]) for key in sorted(found)}
 
 
 def fetch(url: UPath, target: Path, expected: Identity, should_stop: Callable[[], bool]) -> None:
@@ -160,6 +169,12 @@ def _read_range(url: UPath, start: int, stop: int) -> bytes:
         if len(data) != stop - start:
             raise OSError(f"{len(data)} of {stop - start} bytes arrived")
         return data
+
+
+def _identity(info: Mapping[str, Any]) -> Identity:
+    """What a store says of an object, be it asked for this one or for a list."""
+    etag = info.get("ETag") or info.get("etag") or info.get("generation") or ""
+    return Identity(int(info["size"]), etag=str(etag).strip('"'))
 
 
 def _same_store(path: UPath, key: str) -> UPath:

@@ -8,15 +8,18 @@ What is not exactly a record counts as none. `commits` writes records.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from raypose.storage import regular_files
 from raypose.storage.digests import digest_of_file, digest_of_json
 from raypose.storage.files import list_files, store_of
 from raypose.storage.identity import Identity
 from raypose.storage.layout import HIDDEN
-from raypose.storage.paths import AnyPath
+from raypose.storage.listing import Kind, Listing
+from raypose.storage.paths import AnyPath, as_path
 from raypose.storage.provenance import Provenance
 
 SUFFIX = ".json"
@@ -47,6 +50,12 @@ def record_path(output: AnyPath) -> AnyPath:
     return output.parent.joinpath(HIDDEN, f"{output.name}{SUFFIX}")
 
 
+def _record_name(output: str) -> str:
+    """As `record_path`, of paths as strings."""
+    folder, _, name = output.rpartition("/")
+    return f"{folder}/{HIDDEN}/{name}{SUFFIX}"
+
+
 def read_record(output: AnyPath) -> dict[str, Any] | None:
     """The record of an output; None where there is none that can be used.
 
@@ -58,9 +67,16 @@ def read_record(output: AnyPath) -> dict[str, Any] | None:
     path = record_path(output)
     try:
         content = store_of(path).read_head(path, _MAX_BYTES)  # a larger one is cut, and so is none
+    except OSError:
+        return None
+    return _record_in(content)
+
+
+def _record_in(content: bytes) -> dict[str, Any] | None:
+    try:
         # Names of files need not be UTF-8.
         record = json.loads(content.decode(errors="surrogateescape"))
-    except (OSError, ValueError, RecursionError):
+    except (ValueError, RecursionError):
         return None
     if not isinstance(record, dict):
         return None
@@ -93,15 +109,73 @@ def check(
         return Status(False, "missing", source=(record or {}).get("source", ""))
     if record is None or not store.is_file(output):
         return Status(False, "not made by raypose", untracked=True)
+    return _compare(str(output), identity, record, (provenance, *others), why_stale)
+
+
+def are_all_missing(outputs: Iterable[str], listing: Listing) -> bool:
+    """Whether there is neither a file nor a record of any of these outputs."""
+    return all(
+        listing.kind(output) is Kind.MISSING and listing.kind(_record_name(output)) is Kind.MISSING
+        for output in outputs
+    )
+
+
+def check_listed(
+    output: str,
+    listing: Listing,
+    provenance: Provenance,
+    *others: Provenance,
+    why_stale: Callable[[Mapping[str, Any]], str] = lambda record: "",
+) -> Status:
+    """As `check`, of one of many outputs: what the listing tells is not asked again."""
+    record_name = _record_name(output)
+    kinds = listing.kind(output), listing.kind(record_name)
+    if kinds == (Kind.MISSING, Kind.MISSING):
+        return Status(False, "missing")
+    if kinds != (Kind.FILE, Kind.FILE):
+        return check(as_path(output), provenance, *others, why_stale=why_stale)
+    try:
+        record = _record_in(_content(record_name))
+        identity = listing.identity(output)
+    except OSError:  # one of them is gone by now
+        return check(as_path(output), provenance, *others, why_stale=why_stale)
+    if record is None:
+        return Status(False, "not made by raypose", untracked=True)
+    return _compare(output, identity, record, (provenance, *others), why_stale)
+
+
+def _content(record: str) -> bytes:
+    if not record.startswith("/"):
+        path = as_path(record)
+        return store_of(path).read_head(path, _MAX_BYTES)
+    handle = os.open(record, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(handle)
+        regular_files.check_mode(status.st_mode, record)
+        return os.read(handle, min(status.st_size, _MAX_BYTES))
+    finally:
+        os.close(handle)
+
+
+def _compare(
+    output: str,
+    identity: Identity,
+    record: Mapping[str, Any],
+    accepted: Sequence[Provenance],
+    why_stale: Callable[[Mapping[str, Any]], str],
+) -> Status:
+    """The status of a file that has a record."""
     source = record["source"]
-    accepted = (provenance, *others)
     made_from = next((r for r in accepted if digest_of_json(r) == record["recipe"]), None)
     if made_from is None:
-        old = record["made_from"]
+        old, provenance = record["made_from"], accepted[0]
         keys = sorted({*old, *provenance})
         changed = tuple(key for key in keys if old.get(key) != provenance.get(key))
         return Status(False, f"made with another {', '.join(changed)}", None, source, changed)
-    if not is_as_committed(output, identity, record):
+    marks = identity.kept_by_rename()
+    if any(record.get(name) != value for name, value in marks.items()) and not is_as_committed(
+        as_path(output), identity, record
+    ):
         return Status(False, "changed since it was made", source=source)
     if stale := why_stale(record):
         return Status(False, stale, source=source)
@@ -128,12 +202,14 @@ class RecordedFiles:
         self._recorded: set[str] = set()
 
     def __contains__(self, path: AnyPath) -> bool:
-        if str(path.parent) not in self._listed:
-            self._listed.add(str(path.parent))
+        text = str(path)
+        folder = text.rpartition("/")[0] or "/"
+        if folder not in self._listed:
+            self._listed.add(folder)
             self.add_listing(list_files(path.parent / HIDDEN))
-        return str(path) in self._recorded
+        return text in self._recorded
 
-    def add_listing(self, paths: Iterable[AnyPath]) -> None:
+    def add_listing(self, paths: Iterable[AnyPath | str]) -> None:
         """Take in a recursive listing, so that its folders need not be listed again."""
         for path in map(str, paths):
             output = _output_of(path)

@@ -38,7 +38,7 @@ def check(path: Path) -> os.stat_result:
         status = os.stat(path)
     except ValueError as error:  # a NUL in the name
         raise OSError(errno.EINVAL, "its name is not valid", os.fspath(path)) from error
-    _check_mode(status.st_mode, path)
+    check_mode(status.st_mode, path)
     return status
 
 
@@ -47,7 +47,7 @@ def open_file(path: Path) -> IO[bytes]:
     check(path)  # first, since opening a device may already do something
     file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
     try:
-        _check_mode(os.fstat(file.fileno()).st_mode, path)
+        check_mode(os.fstat(file.fileno()).st_mode, path)
     except OSError:
         file.close()
         raise
@@ -63,7 +63,8 @@ def read_file(path: Path, max_bytes: int | None = None) -> bytes:
     return content
 
 
-def _check_mode(mode: int, path: Path) -> None:
+def check_mode(mode: int, path: Path | str) -> None:
+    """Raises as `check` does unless a file of this mode is a regular one."""
     if stat.S_ISREG(mode):
         return
     if stat.S_ISDIR(mode):

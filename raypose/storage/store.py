@@ -74,8 +74,8 @@ class Store(Protocol[P]):
     def remove_folder(self, folder: P) -> None:
         """Remove a folder with all its files, and its parent if that is empty then."""
 
-    def excess_bytes(self, path: P) -> int:
-        """By how many bytes the name of a file is too long; zero or less where it fits."""
+    def longest_name(self, folder: P) -> int:
+        """Bytes that the name of a file in a folder may have."""
 
     def has_room_below(self, folder: P) -> bool:
         """Whether files of any valid name may be two levels below a folder."""

@@ -1,7 +1,8 @@
-"""How many threads read packets at once.
+"""How many threads do at once what computes as much as it reads.
 
-FFmpeg gives Python's lock away for each packet: threads that read packets at once pass it to and
-fro, and together take twice as long as one. Only where they wait for a slow disk is it worth it.
+FFmpeg gives Python's lock away for each packet, and Python for each file: threads that read at
+once pass the lock to and fro, and together take up to twice as long as one. Only where they wait
+for a slow disk or a store are several worth it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,12 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 # The share of its time above which a thread waits for the disk, and not only for other threads.
 _WAITS = 0.75
@@ -31,7 +37,7 @@ class Turns:
         cpu_s: Callable[[], float] = time.thread_time,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._most, self._cpu_s, self._clock = most, cpu_s, clock
+        self.most, self._cpu_s, self._clock = most, cpu_s, clock
         self._at_once = 1
         self._free = threading.Semaphore(self._at_once)
         self._lock = threading.Lock()
@@ -43,6 +49,23 @@ class Turns:
             yield
             took, busy = self._clock() - began, self._cpu_s() - computed
         with self._lock:
-            if took - busy > _WAITS * took and self._at_once < self._most:
+            if took - busy > _WAITS * took and self._at_once < self.most:
                 self._at_once += 1
                 self._free.release()
+
+
+def map_in_turns(
+    function: Callable[[T], R], items: Sequence[T], *, turns: Turns, per_turn: int = 1
+) -> list[R]:
+    """What a function makes of each item, in order, in as many threads as there are turns.
+
+    `per_turn` is for items that take less time than a turn does. The first exception ends it.
+    """
+
+    def some(start: int) -> list[R]:
+        with turns.turn():
+            return [function(item) for item in items[start : start + per_turn]]
+
+    with ThreadPoolExecutor(turns.most, thread_name_prefix="turns") as pool:
+        parts = pool.map(some, range(0, len(items), per_turn))
+        return [made for part in parts for made in part]

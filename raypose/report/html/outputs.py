@@ -210,7 +210,7 @@ def _read_table(path: AnyPath, owner: str, names: _Names) -> tuple[TableFacts, s
     return table, str(record.get("source", ""))
 
 
-def _files(paths: OutputPaths) -> Iterator[tuple[str, AnyPath]]:
+def _files(paths: OutputPaths[AnyPath]) -> Iterator[tuple[str, AnyPath]]:
     yield "predictions", paths.predictions
     yield "labelled video", paths.labeled
     yield "labelled snippet", paths.snippet_labeled

@@ -9,7 +9,8 @@ import pytest
 from raypose.errors import ModelError, StorageError, UsageError
 from raypose.inputs.models import open_model, shortest_names
 from raypose.inputs.names import name_videos
-from raypose.inputs.videos import OWN, Unusable, find_videos, probe_videos
+from raypose.inputs.probe import Unusable
+from raypose.inputs.videos import OWN, find_videos, probe_videos
 from raypose.specs import VideoSpec
 from tests.projects import fake_model
 from tests.stores import Fault, Store

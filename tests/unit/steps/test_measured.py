@@ -33,7 +33,7 @@ def steps(tmp_path: Path, model: ModelSpec) -> list[MeasuredStep]:
     source = TableSource(
         make_task("v").step.video,
         Owner("m", str(tmp_path / "o"), model),
-        output_paths(tmp_path / "o", "cam", "app"),
+        output_paths(str(tmp_path / "o"), "cam", "app"),
         {"kind": "predictions"},
         RunConfig(videos="v", models="m"),
         (TEMPORAL_NORM,),

@@ -99,7 +99,7 @@ def test_it_is_committed_beside_the_metrics(tmp_path: Path) -> None:
     source = TableSource(
         video,
         Owner("m", str(tmp_path / "o"), model),
-        output_paths(tmp_path / "o", "cam", "app"),
+        output_paths(str(tmp_path / "o"), "cam", "app"),
         {"kind": "predictions"},
         config,
         (TEMPORAL_NORM,),
@@ -120,7 +120,7 @@ def test_it_is_committed_beside_the_metrics(tmp_path: Path) -> None:
 def test_without_metrics_there_is_none(tmp_path: Path) -> None:
     model = open_model(fake_model(tmp_path / "m"), name="m")
     config = RunConfig(videos="v", models="m", metrics=False)
-    paths = output_paths(tmp_path / "o", "cam", "app")
+    paths = output_paths(str(tmp_path / "o"), "cam", "app")
     video = make_task("v").step.video
     source = TableSource(video, Owner("m", str(tmp_path), model), paths, {}, config)
     assert Quality.planned(source) is None

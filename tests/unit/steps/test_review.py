@@ -33,7 +33,7 @@ def planned(folder: Path, **changes: object) -> Review | None:
     source = TableSource(
         video=video,
         owner=Owner("m", str(folder / "o"), model),
-        paths=output_paths(folder / "o", "cam", "app"),
+        paths=output_paths(str(folder / "o"), "cam", "app"),
         provenance={"kind": "predictions"},
         config=RunConfig(videos="v", models="m", **settings),
         metrics=(TEMPORAL_NORM,),

@@ -23,6 +23,7 @@ from raypose.steps.execute import execute
 from raypose.steps.worst import clip_range
 from raypose.storage import records
 from raypose.storage.layout import output_paths
+from raypose.storage.listing import Listing
 from raypose.tables.keypoints import COORDS, KeypointTable
 from tests.frames import make_frames
 from tests.projects import fake_model
@@ -48,7 +49,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> VideoSpec:
 def source(video: VideoSpec, tmp_path: Path) -> TableSource:
     owner = Owner("m", str(tmp_path / "o"), open_model(fake_model(tmp_path / "m"), name="m"))
     config = RunConfig(videos="v", models="m", worst=2, worst_s=0.2)
-    paths = output_paths(tmp_path / "o", "cam", "app")
+    paths = output_paths(str(tmp_path / "o"), "cam", "app")
     return TableSource(video, owner, paths, {"kind": "predictions"}, config, (TEMPORAL_NORM,))
 
 
@@ -103,13 +104,13 @@ def test_the_worst_moments_of_a_video(source: TableSource) -> None:
 
 
 def test_a_finished_table_is_not_redone_unless_a_clip_is_gone(source: TableSource) -> None:
-    assert not planned(planned_step(source), overwrite=False).done
+    assert not planned(planned_step(source), overwrite=False, listing=Listing()).done
     folder = make_clips(source, make_table(source, {10: 0.4, 20: 0.3}))
-    assert planned(planned_step(source), overwrite=False).done
+    assert planned(planned_step(source), overwrite=False, listing=Listing()).done
     more = replace(source, config=source.config.model_copy(update={"worst": 3}))
-    assert not planned(planned_step(more), overwrite=False).done
+    assert not planned(planned_step(more), overwrite=False, listing=Listing()).done
     (folder / "cam_frame00000010.mp4").unlink()
-    assert planned(planned_step(source), overwrite=False).reason == "missing"
+    assert planned(planned_step(source), overwrite=False, listing=Listing()).reason == "missing"
 
 
 def test_old_clips_go_and_other_files_stay(source: TableSource) -> None:
@@ -134,7 +135,7 @@ def test_no_moment_and_no_clip_has_a_frame_without_a_picture(source: TableSource
 def test_a_video_without_a_bad_moment_has_an_empty_table(source: TableSource) -> None:
     folder = make_clips(source, make_table(source, {}))
     assert [path.name for path in folder.iterdir() if path.is_file()] == ["cam_worst.csv"]
-    assert planned(planned_step(source), overwrite=False).done
+    assert planned(planned_step(source), overwrite=False, listing=Listing()).done
 
 
 def test_clips_at_the_ends_are_shorter(source: TableSource) -> None:

@@ -25,7 +25,8 @@ N_CLAIMED = 50_000_000
 PLAN = """
 import sys
 from pathlib import Path
-from raypose.inputs.videos import FoundVideo, Unusable, probe_videos
+from raypose.inputs.probe import Unusable
+from raypose.inputs.videos import FoundVideo, probe_videos
 
 path = Path(sys.argv[1])
 (found,) = probe_videos([FoundVideo(path)], ["key"])
