@@ -259,7 +259,7 @@ class RayExecutor:
     def _loop(self, observer: Observer) -> None:
         """Translate what happens into events until every task has ended."""
         reported = time.monotonic()
-        while not self._scheduler.is_done:
+        while True:
             _wait([*self._submissions.references, *self.pool.pending])
             losses = []
             for event, summary in list(self._submissions.ended()):
