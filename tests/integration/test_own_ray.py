@@ -43,7 +43,12 @@ def long_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(project: Project, long_video: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A run that has just finished its first range, and goes on for a while."""
+    """A run that has just finished its first range, and goes on for a while.
+
+    Its temporary folder is too long for Ray's sockets.
+    """
+    temporary = tmp_path / ("t" * 150)
+    temporary.mkdir()
     out = tmp_path / "out"
     arguments = ["run", str(long_video), "-m", str(project.models[0]), "-o", str(out)]
     settings = ["--device", "cpu", "--chunk-frames", "100", "--batch-size", "4", "--no-report"]
@@ -53,6 +58,7 @@ def run(project: Project, long_video: Path, tmp_path: Path) -> Iterator[subproce
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        env={**os.environ, "TMPDIR": str(temporary)},
     )
     try:
         deadline = time.monotonic() + 120

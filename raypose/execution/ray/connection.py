@@ -21,11 +21,14 @@ from ray._private import ray_constants, services
 from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 
 from raypose.errors import ClusterError, RayposeError
+from raypose.execution.base import Wait
 from raypose.execution.interrupts import sigterm_handler_kept
 from raypose.execution.ray.environment import MODE, TOKEN, RayEnvironment, user_token
+from raypose.execution.ray.folder import ray_folder
 from raypose.execution.ray.guard import Guard
 from raypose.execution.ray.isolation import JobPath
 from raypose.execution.ray.output import RayOutput
+from raypose.execution.ray.starting import start_ray
 from raypose.worker.budget import usable_cores
 
 _VITAL = ("gcs_server", "raylet")
@@ -79,7 +82,11 @@ class Connection:
 
 
 def connect(
-    address: str | None, gpus: int | None, cpus: int | None = None, log: Path | None = None
+    address: str | None,
+    gpus: int | None,
+    cpus: int | None = None,
+    log: Path | None = None,
+    on_wait: Wait = lambda what: None,
 ) -> Connection:
     """Join the cluster, or start one on this machine; a connected process keeps its connection.
 
@@ -88,12 +95,13 @@ def connect(
         gpus: how many this machine has; None for what Ray finds.
         cpus: cores of this machine to use; None for all that this process may use.
         log: file for what Ray prints in this process; None drops it.
+        on_wait: is told what is waited for.
     """
     if ray.is_initialized():
         return _joined_before(address)
     if address == "local":
         address = None
-    environment, output, guard = RayEnvironment(), RayOutput(log), None
+    environment, output = RayEnvironment(), RayOutput(log)
     options: dict[str, Any] = {
         "log_to_driver": False,
         "logging_level": "ERROR",
@@ -104,11 +112,10 @@ def connect(
         if address is None:
             environment.own_cluster()
             output.redirect()
-            guard = Guard()
             options |= {"num_gpus": gpus, "num_cpus": min(cpus or usable_cores(), usable_cores())}
-            with sigterm_handler_kept():
-                ray.init(address="local", include_dashboard=False, **options)
+            guard = start_ray(on_wait, **options)
             return Connection("Ray on this machine", True, environment, output, guard)
+        on_wait(f"Joining the Ray cluster {address}")
         where = _canonical(address)
         has_token = _wants_token(where, address)
         environment.joined_cluster(has_token=has_token)
@@ -117,8 +124,6 @@ def connect(
             ray.init(address=where, **options)
     except BaseException as error:  # Ray also raises bare ones, if a node is slow to start
         ray.shutdown()
-        if guard is not None:
-            guard.close()
         environment.restore()
         output.restore()
         if isinstance(error, RayposeError) or not isinstance(error, Exception):
@@ -276,8 +281,8 @@ def _cluster_error(error: Exception, address: str | None) -> ClusterError:
     if address is None:
         return ClusterError(
             f"Ray could not be started on this machine ({first_line(error)})",
-            hint="See the logs of the newest session in Ray's folder (/tmp/ray), and try again "
-            "where the machine was busy; --inline runs without Ray.",
+            hint=f"See the logs of the newest session in Ray's folder ({ray_folder()}), and try "
+            "again where the machine was busy; --inline runs without Ray.",
         )
     return ClusterError(
         f"the Ray cluster at {address} can't be joined ({first_line(error)})",

@@ -96,9 +96,9 @@ class RayExecutor:
         config, limit_s = self._config, wait_limit_s()
         # What the cache lacks is built in another process while Ray and the workers start.
         with ArtifactBuilder(models, allow_unsafe=config.allow_unsafe_checkpoint) as builder:
-            joins = config.address not in (None, "local")
-            on_wait(f"Joining the Ray cluster {config.address}" if joins else "Starting Ray")
-            self._connection = connect(config.address, config.gpus, config.cpus, self._log)
+            self._connection = connect(
+                config.address, config.gpus, config.cpus, self._log, on_wait
+            )
             self._is_local = self.pool.is_local = self._connection.is_local
             nodes = list(node_resources().values())
             self._sizes = sizes_of(nodes, config, is_local=self._is_local, task_bytes=task_bytes)
@@ -262,7 +262,7 @@ class RayExecutor:
     def _loop(self, observer: Observer) -> None:
         """Translate what happens into events until every task has ended."""
         reported = time.monotonic()
-        while not self._scheduler.is_done:
+        while True:
             _wait([*self._submissions.references, *self.pool.pending])
             losses = []
             for event, summary in list(self._submissions.ended()):

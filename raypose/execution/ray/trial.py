@@ -11,6 +11,7 @@ from ray.exceptions import RayError
 
 from raypose.errors import ClusterError
 from raypose.execution.ray.connection import connect
+from raypose.execution.ray.folder import ray_folder
 from raypose.execution.ray.isolation import start_actor
 
 
@@ -46,7 +47,7 @@ def start_and_stop() -> RayTrial:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             raise ClusterError(
                 f"Ray started, but its worker could not run a task ({lines[-1]})",
-                hint="See the logs of the newest session in Ray's folder (/tmp/ray).",
+                hint=f"See the logs of the newest session in Ray's folder ({ray_folder()}).",
             ) from error
         took_s = time.perf_counter() - began
         has = ray.cluster_resources()
