@@ -47,6 +47,11 @@ def title(pid: int) -> str:
     return content.replace(b"\0", b" ").decode(errors="replace").strip()
 
 
+def _short_title(pid: int) -> str:
+    """The names of a process's program and of its script, without their folders."""
+    return " ".join(part.rpartition("/")[2] for part in title(pid).split(" ")[:3])
+
+
 def by_role(driver: int, pids: list[int], events: str) -> dict[str, list[int]]:
     """The processes by role; `events` is the text of the run's log, which names its workers."""
     workers = {int(pid): "GPU" if gpu else "CPU" for pid, gpu in _WORKER_NAME.findall(events)}
@@ -89,7 +94,7 @@ def wait_until_none(find: Callable[[], list[int]], timeout_s: float) -> list[str
     deadline = time.monotonic() + timeout_s
     while pids := find():
         if time.monotonic() > deadline:
-            return [f"{title(pid)[:80]} ({pid})" for pid in pids]
+            return [_short_title(pid) for pid in pids]
         time.sleep(0.2)
     return []
 

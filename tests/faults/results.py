@@ -94,6 +94,9 @@ def table(result: dict[str, Any]) -> str:
     total = {name: sum(counts[name] for counts in kinds.values()) for name in names}
     for kind, counts in [*sorted(kinds.items()), ("**all**", total)]:
         lines.append(f"| {kind} | {' | '.join(str(counts[name]) for name in names)} |")
+    for trial in result["trials"]:
+        if trial["verdict"] == LOST:
+            lines += ["", f"Lost: {trial['scenario']} ({trial['why']})."]
     for name, why in result["skipped"].items():
         lines += ["", f"Not tried: {name} ({why})."]
     return "\n".join(lines)

@@ -161,9 +161,9 @@ def try_scenario(scenario: Scenario, job: Job, seed: int, *, keep: bool = False)
         verdict = LOST
     elif not trial.n_faults:
         verdict = MISSED
-    why = "; ".join(trial.complaints)
-    if why and keep:
-        why += f"; see {trial.folder}"
+    if trial.complaints and keep:
+        print(f"kept: {trial.folder}", flush=True)
+    why = "; ".join(trial.complaints).replace(f"{trial.folder}/", "")
     seconds = time.monotonic() - began
     return Outcome(
         scenario.name, scenario.kind, seed, verdict, trial.n_faults, tuple(trial.codes), why,

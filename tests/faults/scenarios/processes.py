@@ -92,7 +92,7 @@ def again_and_again(*options: str, trial: Trial) -> None:
     """The driver is killed at random moments, and the command run again, up to twenty times."""
     for _ in range(20):
         command = trial.start(*options)
-        if not command.wait(trial.random.uniform(0.5, 0.8 * trial.job.seconds)):
+        if not command.wait(trial.random.uniform(0.5, 0.5 * trial.job.seconds)):
             trial.end(command)
             return
         trial.strike(command.signal(KILL))
