@@ -28,6 +28,7 @@ from raypose.specs import VideoSpec
 from raypose.steps import Load
 from raypose.steps.base import io_paths
 from raypose.storage import AnyPath, as_path, local_path, run_log, scratch, temporary_files
+from raypose.text import without_secrets
 from raypose.worker.memory import without_collecting
 from raypose.worker.storage_check import check_storage
 
@@ -179,7 +180,7 @@ def _execute_plan(
         log.event("planned", **events.planned(made), continues=continues)
         _execute_tasks(executor, result, log, display)
     except BaseException as error:
-        log.event("stopped", error=f"{type(error).__name__}: {error}")
+        log.event("stopped", error=without_secrets(f"{type(error).__name__}: {error}"))
         raise
     finally:
         try:
