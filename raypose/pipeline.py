@@ -268,7 +268,7 @@ def _description(made: Plan) -> dict[str, Any]:
             for output in made.outputs
             if isinstance(output.table.step, Load)
         ],
-        "outputs": [
+        "outputs": (
             {
                 "video": planned.step.video.key,
                 "owner": owner,
@@ -277,7 +277,7 @@ def _description(made: Plan) -> dict[str, Any]:
                 "done_before": planned.done,
             }
             for owner, planned in made.steps
-        ],
+        ),
         "problems": [
             {"subject": p.subject, "message": p.message, "hint": p.hint, "fatal": p.fatal}
             for p in made.problems

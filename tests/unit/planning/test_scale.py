@@ -68,7 +68,8 @@ def test_outputs_that_are_missing_cost_nothing_each(tmp_path: Path, cache: Path)
         project.plan()
     assert after == before
     assert after["open"] == 0
-    assert inputs["open"] == 24, "what the cache knows of each video, and no video itself"
+    n_asked = 24 + len(project.models)
+    assert inputs["open"] == n_asked, "what the cache knows of each, and no video itself"
 
 
 def test_finished_outputs_cost_their_record(tmp_path: Path, cache: Path) -> None:
