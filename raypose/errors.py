@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from raypose.text import shown
+from raypose.text import shown, without_secrets
 
 
 class RayposeError(Exception):
@@ -45,10 +45,10 @@ class RayposeError(Exception):
     """
 
     def __init__(self, message: str, *, path: object = "", hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.path = os.fspath(path) if isinstance(path, os.PathLike) else str(path)
-        self.hint = hint
+        self.message, self.hint = without_secrets(message), without_secrets(hint)
+        super().__init__(self.message)
+        where = os.fspath(path) if isinstance(path, os.PathLike) else str(path)
+        self.path = without_secrets(where)
 
     def __str__(self) -> str:
         return one_line(self.path, self.message, self.hint)
@@ -155,8 +155,8 @@ class Failure:
             return cls(step, "the GPU's memory is used up", "", hint, "DeviceError")
         name = type(error).__name__
         hint = "This is a defect of raypose or of a library it uses; --debug shows where."
-        details = "".join(traceback.format_exception(error))
-        return cls(step, f"{name}: {error}", "", hint, name, details)
+        details = without_secrets("".join(traceback.format_exception(error)))
+        return cls(step, without_secrets(f"{name}: {error}"), "", hint, name, details)
 
     def as_skipped(self, step: str) -> Failure:
         """The failure of a task that could not start because this one failed."""

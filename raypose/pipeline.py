@@ -31,6 +31,7 @@ from raypose.steps import Load
 from raypose.steps.base import io_paths
 from raypose.storage import AnyPath, as_path, local_path, run_log, scratch, temporary_files
 from raypose.storage.claims import Claims
+from raypose.text import without_secrets
 from raypose.worker.memory import without_collecting
 from raypose.worker.storage_check import check_storage
 
@@ -209,7 +210,7 @@ def _execute_claimed(
         log.event("planned", **events.planned(made), continues=continues)
         _execute_tasks(executor, result, log, display, claims)
     except BaseException as error:
-        log.event("stopped", error=f"{type(error).__name__}: {error}")
+        log.event("stopped", error=without_secrets(f"{type(error).__name__}: {error}"))
         raise
     finally:
         try:
@@ -305,7 +306,7 @@ def _description(made: Plan) -> dict[str, Any]:
             for output in made.outputs
             if isinstance(output.table.step, Load)
         ],
-        "outputs": [
+        "outputs": (
             {
                 "video": planned.step.video.key,
                 "owner": owner,
@@ -314,7 +315,7 @@ def _description(made: Plan) -> dict[str, Any]:
                 "done_before": planned.done,
             }
             for owner, planned in made.steps
-        ],
+        ),
         "problems": [
             {"subject": p.subject, "message": p.message, "hint": p.hint, "fatal": p.fatal}
             for p in made.problems

@@ -17,6 +17,12 @@ _UNSEEN = "\x7f-\x9f\ud800-\udfff\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u20
 _HIDDEN = re.compile(f"[\x00-\x1f{_UNSEEN}]")
 _HIDDEN_IN_JSON = re.compile(f"[{_UNSEEN}]")  # JSON escapes the others itself
 _MARKUP = re.compile(r"\\+(?=\[|\Z)|\[")
+# After the scheme all up to an @ of the host, or after the path all from a question mark on. A
+# pattern of names (`s3://lab/cam?.mp4`) is no query: that has an equals sign.
+_SECRET_IN_URL = re.compile(
+    r"(\b[A-Za-z][A-Za-z0-9+.]*://)(?:[^\s/?#@:]*:[^\s@]*|[^\s/?#@]*)(?=@)"
+    r"|(?<=\?)()[^\s?'\"<>]*=[^\s'\"<>)]*"
+)
 _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
@@ -31,6 +37,12 @@ def _written_out(match: re.Match[str]) -> str:
     if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8
         code -= 0xDC00
     return _SHORT.get(character) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
+
+
+def without_secrets(text: str) -> str:
+    """The text without what URLs in it may hold in secret: user and password, and the query, in
+    which a signed URL has its signature."""
+    return _SECRET_IN_URL.sub(r"\1…", text) if "://" in text else text
 
 
 def markup(text: str) -> str:

@@ -28,6 +28,7 @@ import yaml
 from raypose._version import __version__
 from raypose.config import RunConfig
 from raypose.errors import ClusterError, UsageError
+from raypose.text import without_secrets
 
 Code = Literal["here", "image"]
 
@@ -132,7 +133,7 @@ class Cluster:
                     entrypoint=_entrypoint(code),
                     submission_id=job_id,
                     runtime_env=runtime_env,
-                    metadata={"command": command, "raypose": __version__},
+                    metadata={"command": without_secrets(command), "raypose": __version__},
                 )
         return job_id
 

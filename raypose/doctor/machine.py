@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 
 from raypose.doctor.findings import Asked, Finding
-from raypose.storage.cache import cache_dir
+from raypose.storage.cache import cache_root
 from raypose.worker.budget import usable_cores, usable_memory
 
 _LEAST_MEMORY = 4e9
@@ -133,7 +133,7 @@ def check_scratch(asked: Asked) -> Finding:
 
 def check_cache(asked: Asked) -> Finding:
     """Whether networks and frame indexes can be kept for the next run."""
-    folder = cache_dir("doctor").parent
+    folder = cache_root()
     advice = "Each run then prepares its networks anew. Set RAYPOSE_CACHE_DIR to another folder."
     try:
         folder.mkdir(parents=True, exist_ok=True)

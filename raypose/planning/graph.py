@@ -70,19 +70,21 @@ def _recording_tasks(
             if not to_smooth:
                 tasks.append(_task(recording, video.smoothed, video.smoothed.load, ()))
             tasks += _more_tasks(recording, video.smoothed)
-    return tuple(_with_contents(task, recording.contents) for task in tasks)
-
-
-def _with_contents(task: Task, contents: Mapping[str, str]) -> Task:
-    """A task whose videos have the digests that the plan or the cache knows."""
     known = {
-        video: contents.get(video.path) or known_content(video.path, video.identity)
-        for video in task.step.videos
+        video.path: recording.contents.get(video.path) or known_content(video.path, video.identity)
+        for video in (plan.video for plan in recording.videos)
         if video.identity is not None
     }
-    if not any(known.values()):
-        return task
-    videos = tuple(replace(v, content=known.get(v, "")) for v in task.step.videos)
+    return (
+        tuple(_with_contents(task, known) for task in tasks)
+        if any(known.values())
+        else tuple(tasks)
+    )
+
+
+def _with_contents(task: Task, known: Mapping[str, str]) -> Task:
+    """A task whose videos have the digests that the plan or the cache knows, by their paths."""
+    videos = tuple(replace(v, content=known.get(v.path, "")) for v in task.step.videos)
     return replace(task, step=replace(task.step, videos=videos))
 
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from raypose.report.names import ShortNames
 
 _WIDTH = 160
+_MOST_ALIKE = 5  # files with the same problem that have a line each
+_MOST_NAMED = 200
 _HTML = (
     "<pre style='white-space:pre; overflow-x:auto; line-height:normal; "
     "font-family:Menlo,DejaVu Sans Mono,consolas,Courier New,monospace'>{code}</pre>"
@@ -74,12 +76,24 @@ def live_display(console: Console) -> RunDisplay:
 def print_problems(
     console: Console, problems: Sequence[Problem], names: ShortNames | None = None
 ) -> None:
-    """Errors, and notes with what raypose does about them."""
+    """Errors, and notes with what raypose does about them.
+
+    What many files have in common is told once: how many, what, and which.
+    """
+    groups: dict[tuple[bool, str, str], list[str]] = {}
     for problem in problems:
-        hint = f". {problem.hint}" if problem.hint else ""
         subject = problem.subject if names is None else names.path(problem.subject)
-        word, style = ("error", "red") if problem.fatal else ("note", "yellow")
-        console.print(sentence(word, style, f"{subject}: {problem.message}{hint}"))
+        groups.setdefault((problem.fatal, problem.message, problem.hint), []).append(subject)
+    for (fatal, message, hint), subjects in groups.items():
+        word, style = ("error", "red") if fatal else ("note", "yellow")
+        said = f"{message}. {hint}" if hint else message
+        if len(subjects) <= _MOST_ALIKE:
+            for subject in subjects:
+                console.print(sentence(word, style, f"{subject}: {said}"))
+            continue
+        more = len(subjects) - _MOST_NAMED
+        listed = ", ".join(subjects[:_MOST_NAMED]) + (f" and {more:,} more" if more > 0 else "")
+        console.print(sentence(word, style, f"{len(subjects):,} files: {said} ({listed})"))
 
 
 def without_some(plan: Plan) -> str:

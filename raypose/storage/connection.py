@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from raypose.errors import RayposeError, StorageError, from_os_error
+from raypose.text import without_secrets
 
 EXTRAS = {"s3": "s3", "gs": "gcs", "gcs": "gcs"}
 """URL scheme → the extra of raypose that installs its package."""
@@ -29,7 +30,7 @@ SHARED_VARIABLES = (
     "AWS_RETRY_MODE",
     "STORAGE_EMULATOR_HOST",
 )
-"""Variables that say where a store is. None is a secret, and workers get the driver's."""
+"""Variables that say where a store is, which workers get from the driver."""
 
 _MAX_ATTEMPTS = 4
 _NO_CREDENTIALS = ("NoCredentialsError", "DefaultCredentialsError", "PartialCredentialsError")
@@ -37,8 +38,12 @@ _UNREACHABLE = ("EndpointConnectionError", "ConnectTimeoutError", "ClientConnect
 
 
 def shared_environment() -> dict[str, str]:
-    """The driver's variables that say where stores are, for workers whose nodes lack them."""
-    return {name: os.environ[name] for name in SHARED_VARIABLES if name in os.environ}
+    """The driver's variables that say where stores are, for workers whose nodes lack them.
+
+    One with a password in it stays here: Ray shows the environment of its workers.
+    """
+    given = {name: os.environ[name] for name in SHARED_VARIABLES if name in os.environ}
+    return {name: value for name, value in given.items() if without_secrets(value) == value}
 
 
 def _endpoint_url() -> str | None:

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from raypose.storage import regular_files
@@ -166,7 +167,9 @@ def _compare(
 ) -> Status:
     """The status of a file that has a record."""
     source = record["source"]
-    made_from = next((r for r in accepted if digest_of_json(r) == record["recipe"]), None)
+    recorded, recipe = record["made_from"], record["recipe"]
+    made_from = next((r for r in accepted if r == recorded), None)  # most are, and it is quick
+    made_from = made_from or next((r for r in accepted if digest_of_json(r) == recipe), None)
     if made_from is None:
         old, provenance = record["made_from"], accepted[0]
         keys = sorted({*old, *provenance})
@@ -206,7 +209,9 @@ class RecordedFiles:
         folder = text.rpartition("/")[0] or "/"
         if folder not in self._listed:
             self._listed.add(folder)
-            self.add_listing(list_files(path.parent / HIDDEN))
+            # Of a single level, s3fs lists the folder above again where there is none.
+            recursive = not isinstance(path, Path)
+            self.add_listing(list_files(path.parent / HIDDEN, recursive=recursive))
         return text in self._recorded
 
     def add_listing(self, paths: Iterable[AnyPath | str]) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from raypose.errors import OutputError, UsageError, from_os_error
 from raypose.storage import regular_files
-from raypose.storage.files import write_text
+from raypose.storage.files import store_of
 from raypose.text import json_text
 
 DIRECTORY = "raypose"
@@ -52,10 +52,14 @@ class RunLog:
                 self._events.write("\n")
 
     def describe(self, content: Mapping[str, Any]) -> None:
-        """Write `run.json`: what was asked for, and what was planned."""
+        """Write `run.json`: what was asked for, and what was planned.
+
+        An iterator becomes a list, of which only one item is in memory at a time: a large plan
+        has hundreds of thousands of outputs.
+        """
         path = self.directory / DESCRIPTION
         with self._writing(path):
-            write_text(path, json_text(content, indent=1, default=str))
+            store_of(path).write(path, b"".join(_pieces(content)))
 
     def event(self, name: str, /, **content: Any) -> None:
         """Append one event; the system has it when this returns."""
@@ -78,6 +82,27 @@ class RunLog:
             message = named.message if named else str(error)
             hint = "Free space, or choose another place with -o or --run-dir."
             raise OutputError(message, path=path, hint=hint) from error
+
+
+def _pieces(content: Mapping[str, Any]) -> Iterator[bytes]:
+    """A description as JSON, with each item of its lists in a line of its own."""
+    before = "{"
+    for name, value in content.items():
+        yield f"{before}\n {json_text(name)}: ".encode()
+        before = ","
+        if not isinstance(value, list | Iterator):
+            yield _encoded(json_text(value, default=str))
+            continue
+        between = "["
+        for item in value:
+            yield _encoded(f"{between}\n  {json_text(item, default=str)}")
+            between = ","
+        yield b"[]" if between == "[" else b"\n ]"
+    yield b"{}\n" if before == "{" else b"\n}\n"
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode(errors=_ERRORS)
 
 
 def read_description(directory: Path) -> Mapping[str, Any]:

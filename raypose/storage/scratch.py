@@ -21,7 +21,6 @@ import fcntl
 import os
 import secrets
 import shutil
-import stat
 import tempfile
 import threading
 import time
@@ -38,6 +37,7 @@ from raypose.storage.files import identity_of
 from raypose.storage.identity import Identity
 from raypose.storage.object_store import fetch
 from raypose.storage.paths import AnyPath
+from raypose.storage.private import make_private
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -87,7 +87,7 @@ class Scratch:
         self._folder = self._base / settings.run
         self.outgoing = self._folder / "out"  # for outputs on their way to a store
         try:
-            _make_private(self._base)
+            make_private(self._base)
             for folder in self._base.iterdir():
                 if folder != self._folder:
                     _remove_unless_held(folder)
@@ -280,18 +280,6 @@ def _locked_if_free(path: Path) -> Iterator[bool]:
         return
     with os.fdopen(handle):
         yield _try_lock(handle)
-
-
-def _make_private(folder: Path) -> None:
-    """Make a directory that only this user can enter; its name is known to everyone."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-    status = os.lstat(folder)
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
-        raise PermissionError(0, "it is not a directory of this user")
-    if status.st_mode & 0o077:
-        folder.chmod(0o700)
 
 
 def _remove_unless_held(folder: Path) -> None:
