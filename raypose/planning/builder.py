@@ -18,7 +18,7 @@ from raypose.inference.bbox import bbox_path, read_bboxes
 from raypose.inference.device import PRECISIONS_OF_AUTO
 from raypose.inputs.sessions import find_calibration
 from raypose.metrics.compute import TEMPORAL_NORM
-from raypose.planning.checks import Labels, check_lengths
+from raypose.planning.checks import Labels, check_output_names
 from raypose.planning.contents import Contents
 from raypose.planning.drawing import plan_skeletons
 from raypose.planning.model import (
@@ -206,7 +206,7 @@ class RecordingBuilder:
         stills: bool,
     ) -> OutputPlan:
         """The outputs of a model."""
-        _check_names(table)
+        check_output_names(table)
         standing = self._planned(table, contents, alternatives)
         assert isinstance(standing.step, Table)
         source = self._source(
@@ -283,7 +283,7 @@ class RecordingBuilder:
         ranges: tuple[tuple[int, int, str], ...] = (),
     ) -> OutputPlan:
         steps = [step for kind in TABLE_STEPS if (step := kind.planned(source)) is not None]
-        _check_names(*steps)
+        check_output_names(*steps)
         more = tuple(self._planned(step, contents) for step in steps)
         path = source.paths.predictions
         return OutputPlan(source.owner, source.video, path, table, more, ranges)
@@ -317,20 +317,13 @@ class RecordingBuilder:
             mirrored=mirrored,
             calibration=calibration,
         )
-        _check_names(smooth)
+        check_output_names(smooth)
         table = self._planned(smooth, contents)
         plans = []
         for plan in recording.videos:
             source = self._source(plan.video, owner, smooth.provenance_of(plan.video))
             plans.append(replace(plan, smoothed=self._output(source, table, contents)))
         return replace(recording, videos=tuple(plans))
-
-
-def _check_names(*steps: OutputStep) -> None:
-    """Raises VideoError where the name of an output is too long."""
-    for step in steps:
-        check_lengths(step.outputs.values())
-        check_lengths(map(layout.frames_beside_name, step.tables))
 
 
 def _mirrored_keypoints(options: EksOptions, model: ModelSpec) -> tuple[tuple[str, ...], ...]:

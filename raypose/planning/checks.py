@@ -22,8 +22,9 @@ from raypose.metrics.compute import TEMPORAL_NORM, fit_and_digest, wanted_metric
 from raypose.metrics.labels import labels_path
 from raypose.planning.model import Plan, Problem
 from raypose.specs import ModelSpec
+from raypose.steps.base import OutputStep
 from raypose.storage import as_path, digests
-from raypose.storage.layout import HIDDEN
+from raypose.storage.layout import HIDDEN, frames_beside_name
 from raypose.storage.records import SUFFIX
 from raypose.tables.formats import formats_named
 from raypose.text import data_size
@@ -203,6 +204,13 @@ def _has_joined_a_cluster() -> bool:
         return False
     node = ray._private.worker._global_node  # None for a connection through Ray Client
     return node is None or not node.is_head()
+
+
+def check_output_names(*steps: OutputStep) -> None:
+    """Raises VideoError where the name of an output is longer than its place allows."""
+    for step in steps:
+        check_lengths(step.outputs.values())
+        check_lengths(map(frames_beside_name, step.tables))
 
 
 def check_lengths(outputs: Iterable[str]) -> None:
