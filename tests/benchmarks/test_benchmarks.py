@@ -17,6 +17,7 @@ BENCHMARKS = ROOT / "benchmarks"
 ALONE = (
     "labeled_video",
     "report",
+    "scale",
     pytest.param("scheduling", marks=pytest.mark.ray),
     "simulation",
     "smoothing",

@@ -85,7 +85,7 @@ class TestPlan:
         assert "hevc yuv420p10le, turned 90°" in lines["b"]
         assert "h264 yuv420p, variable rate" in lines["c"]
         assert "c.mkv: the frame rate is variable" in text
-        videos = json.loads(json.dumps(_description(project.plan())))["videos"]
+        videos = json.loads(json.dumps(_description(project.plan())["videos"]))
         assert [video["format"]["codec"] for video in videos] == ["h264", "hevc", "h264"]
         assert [video["format"]["rotation"] for video in videos] == [0, 90, 0]
         assert [video["format"]["is_vfr"] for video in videos] == [False, False, True]

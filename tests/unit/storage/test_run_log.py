@@ -77,3 +77,12 @@ def test_a_run_whose_log_is_a_pipe(tmp_path: Path) -> None:
         run_log.RunLog(tmp_path)
     with pytest.raises(UsageError, match="holds no run of raypose"):
         list(run_log.read_events(tmp_path))
+
+
+def test_a_description_may_come_item_by_item(tmp_path: Path) -> None:
+    content = {"name": "n", "none": [], "items": iter([{"a": 1}, {"a": "☃\udcff"}]), "last": 2}
+    log = run_log.RunLog(tmp_path)
+    log.describe(content)
+    log.close()
+    expected = {"name": "n", "none": [], "items": [{"a": 1}, {"a": "☃\udcff"}], "last": 2}
+    assert run_log.read_description(tmp_path) == expected
