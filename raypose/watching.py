@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from raypose import pipeline, storage
 from raypose.config import RunConfig
 from raypose.errors import StorageError, UsageError
-from raypose.execution.interrupts import sigterm_interrupts
+from raypose.execution.interrupts import stop_signals_interrupt
 from raypose.inputs.arrivals import Arrivals, verdict_of
 from raypose.inputs.videos import find_videos
 from raypose.planning import check_run
@@ -69,7 +69,7 @@ def watch(
     waiting = _Waiting(display)
     result: RunResult | None = None  # of the last run, until it is shown
     has_views = bool(config.views or config.calibration)
-    with _cluster(config) as connection, sigterm_interrupts():
+    with _cluster(config) as connection, stop_signals_interrupt():
         try:
             while True:
                 with suppress(StorageError):  # it does not answer now: what is known stays

@@ -1,7 +1,7 @@
 """What all commands share: the app, errors as one line with an exit code, the console.
 
-Exit codes: 0 success, 1 something failed, 2 the command line is wrong, 130 stopped by Ctrl-C or
-SIGTERM.
+Exit codes: 0 success, 1 something failed, 2 the command line is wrong, 130 stopped by Ctrl-C,
+SIGTERM or SIGHUP.
 """
 
 from __future__ import annotations
@@ -172,14 +172,14 @@ def _common(debug: _Debug = False, version: _Version = False) -> None:
 
 
 def command(function: Callable[P, int]) -> Callable[P, None]:
-    """A command that turns errors and SIGTERM into one line and an exit code."""
+    """A command that turns errors and signals to stop into one line and an exit code."""
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
-        from raypose.execution.interrupts import sigterm_interrupts
+        from raypose.execution.interrupts import stop_signals_interrupt
 
         try:
-            with sigterm_interrupts():
+            with stop_signals_interrupt():
                 code = function(*args, **kwargs)
         except KeyboardInterrupt:
             complain("stopped", "finished outputs are kept; the same command continues from there")

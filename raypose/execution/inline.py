@@ -14,7 +14,7 @@ from raypose.config import Settings
 from raypose.execution import base, events
 from raypose.execution.base import Observer, Wait
 from raypose.execution.events import Finished, Forget, StartWorker, Submit, TasksAdded, WorkerUp
-from raypose.execution.interrupts import sigterm_interrupts
+from raypose.execution.interrupts import stop_signals_interrupt
 from raypose.execution.scheduler import Scheduler
 from raypose.specs import ModelSpec, Progress
 from raypose.steps.base import Task
@@ -64,7 +64,7 @@ class InlineExecutor:
             worker=f"{socket.gethostname()}:{os.getpid()}",
             allow_unsafe=allow_unsafe,
         )
-        with sigterm_interrupts(), passive_threads(), closing(context.staging):
+        with stop_signals_interrupt(), passive_threads(), closing(context.staging):
             _run(tasks, context, observer, claim)
 
     def _artifact(self, model: ModelSpec) -> NetworkArtifact:

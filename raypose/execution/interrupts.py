@@ -1,4 +1,5 @@
-"""SIGTERM, with which batch systems and service managers stop a program, as Ctrl-C."""
+"""Signals that stop a program as Ctrl-C does: SIGTERM, of batch systems and service managers, and
+SIGHUP, of a terminal that is closed."""
 
 from __future__ import annotations
 
@@ -10,19 +11,24 @@ from typing import Any
 
 
 @contextmanager
-def sigterm_interrupts() -> Iterator[None]:
-    """Inside the block SIGTERM raises KeyboardInterrupt.
+def stop_signals_interrupt() -> Iterator[None]:
+    """Inside the block SIGTERM and SIGHUP raise KeyboardInterrupt.
 
-    Only the main thread may set a handler; in others nothing changes.
+    A signal that is ignored, as SIGHUP under `nohup`, stays so. Only the main thread may set
+    handlers; in others nothing changes.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    previous = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGHUP)}
+    for one, handler in previous.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(one, signal.default_int_handler)
     try:
         yield
     finally:
-        _set(previous)
+        for one, handler in previous.items():
+            _set(one, handler)
 
 
 @contextmanager
@@ -39,13 +45,13 @@ def sigterm_handler_kept() -> Iterator[None]:
         yield
     except SystemExit as error:
         if error.code == signal.SIGTERM:
-            _set(previous)
+            _set(signal.SIGTERM, previous)
             signal.raise_signal(signal.SIGTERM)
         raise
     finally:
-        _set(previous)
+        _set(signal.SIGTERM, previous)
 
 
-def _set(handler: Any) -> None:
+def _set(one: signal.Signals, handler: Any) -> None:
     if handler is not None:  # None where it was not set from Python
-        signal.signal(signal.SIGTERM, handler)
+        signal.signal(one, handler)

@@ -20,7 +20,7 @@ from raypose.errors import ClusterError, DeviceError, UsageError
 from raypose.execution import events
 from raypose.execution.artifacts import ArtifactBuilder
 from raypose.execution.base import Claim, Observer, Wait
-from raypose.execution.interrupts import sigterm_interrupts
+from raypose.execution.interrupts import stop_signals_interrupt
 from raypose.execution.ray.connection import Connection, connect, first_line
 from raypose.execution.ray.isolation import start_actor
 from raypose.execution.ray.metrics import MeteredObserver
@@ -235,7 +235,7 @@ class RayExecutor:
         self._submissions = Submissions(self.pool, self._coordinator, self._artifacts, tasks)
         run = "" if self._log is None else str(self._log.parent)
         self._observer = MeteredObserver(observer, tasks, run)
-        with sigterm_interrupts(), ExitStack() as held:
+        with stop_signals_interrupt(), ExitStack() as held:
             try:
                 if not self._is_local:
                     held.enter_context(marker_files(places))

@@ -1,0 +1,27 @@
+"""Signals that end a run as Ctrl-C does."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from raypose.execution.interrupts import stop_signals_interrupt
+
+
+@pytest.mark.parametrize("one", [signal.SIGTERM, signal.SIGHUP])
+def test_a_stop_signal_is_as_ctrl_c_inside_the_block_only(one: signal.Signals) -> None:
+    before = signal.getsignal(one)
+    with pytest.raises(KeyboardInterrupt), stop_signals_interrupt():
+        os.kill(os.getpid(), one)
+    assert signal.getsignal(one) is before
+
+
+def test_a_signal_that_nohup_ignores_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_signals_interrupt():
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
