@@ -26,7 +26,7 @@ METHOD = 2
 MARK = "demo.json"
 """The file that marks a demo's directory."""
 N_VIDEOS = 4
-N_FRAMES = 200
+N_FRAMES = 100
 N_RECORDINGS = 8
 LABELS_EACH = 20
 _LABEL_EVERY = 20

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 SEEDS = (0, 1)
 """Seeds of the members' initial weights and order of frames."""
 
-N_STEPS = 100
+N_STEPS = 80
 _MAX_THREADS = 4
 # Side of the network's input, in pixels, and frames per step: those of the config.
 _SIZE, _BATCH = 128, 8
@@ -297,7 +297,7 @@ def _fit(
 
     rate = member.config["training"]["optimizer_params"]["learning_rate"]
     generator = torch.Generator().manual_seed(member.seed)
-    optimizer = torch.optim.Adam(network.parameters(), lr=rate, betas=(0.9, 0.98))
+    optimizer = torch.optim.Adam(network.parameters(), lr=rate, betas=(0.9, 0.98), fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, rate, total_steps=member.n_steps, pct_start=0.15
     )
