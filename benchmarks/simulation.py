@@ -92,6 +92,11 @@ class Scenario:
         return ", ".join(parts)
 
 
+SPOT = Scenario(512, 3, lost_per_hour=1.0)
+"""64 nodes, each of which is taken back after an hour on average. What they had not stored is
+redone, so no goal holds, but no task may fail."""
+
+
 def make_tasks(scenario: Scenario, rng: random.Random) -> list[Task]:
     """The tasks of all recordings, split for this number of GPUs as a run splits them."""
     n_videos = scenario.n_gpus * scenario.videos_per_gpu
@@ -251,7 +256,7 @@ class Cluster:
 
     def _on_workers_lost(self, workers: object) -> None:
         assert isinstance(workers, tuple)
-        self._handle(WorkersLost(workers, "its node was lost"))
+        self._handle(WorkersLost(workers, "its node was lost", with_node=True))
 
     def _end_worker(self, worker: int) -> None:
         self._count_idle(worker)
@@ -403,10 +408,12 @@ def scenarios(tiny: bool) -> list[Scenario]:
             Scenario(1),
             Scenario(16, n_members=5, lost_per_hour=0.1),
             Scenario(64, videos_per_gpu=5, from_zero=True),
+            Scenario(64, 3, videos_per_gpu=5, lost_per_hour=1.0),
         ]
     found = [Scenario(n, m, n_seeds=5) for n in (1, 16) for m in (1, 5)]
     found += [Scenario(16, m, lost_per_hour=r, n_seeds=5) for m in (1, 5) for r in (0.01, 0.1)]
     found += [Scenario(16, m, from_zero=True, n_seeds=5) for m in (1, 5)]
+    found += [SPOT]
     found += [Scenario(1_000, m) for m in (1, 5)]
     found += [Scenario(1_000, lost_per_hour=0.01), Scenario(1_000, 5, lost_per_hour=0.1)]
     found += [Scenario(1_000, lost_per_hour=0.1), Scenario(1_000, from_zero=True)]
@@ -419,9 +426,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tiny", action="store_true", help="a small size; saves nothing")
     args = parser.parse_args()
-    rows = []
+    rows, held_to_goals = [], []
     for scenario in scenarios(args.tiny):
         rows.append(simulate(scenario))
+        if scenario is not SPOT:
+            held_to_goals.append(rows[-1])
         print("{scenario}: {over_lower_bound:.3f} of the bound".format(**rows[-1]), flush=True)
     result = {
         "work": "the scheduler on simulated clusters",
@@ -429,7 +438,9 @@ def main() -> None:
         "rows": rows,
     }
     harness.report("simulation", result, ("raypose",), tiny=args.tiny)
-    missed = [row["scenario"] for row in rows if any(row[k] > v for k, v in GOALS.items())]
+    missed = [
+        row["scenario"] for row in held_to_goals if any(row[k] > v for k, v in GOALS.items())
+    ]
     if missed and not args.tiny:
         sys.exit(f"the goals were missed: {'; '.join(missed)}")
 

@@ -74,6 +74,7 @@ class WorkersLost(Event):
 
     workers: tuple[int, ...]
     reason: str
+    with_node: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,14 +34,14 @@ from raypose.execution.unclaimed import Unclaimed
 from raypose.steps.base import Task
 
 # How often a task may be lost before it fails. A file that crashes its worker does so every time,
-# and each time costs the start of a worker, so the limit is low. A node that is taken away is not
-# the task's fault: where one in ten nodes goes every hour and a task takes half an hour, four
-# losses in a row happen once in 160,000 tasks.
+# and each time costs the start of a worker, so the limit is low.
 MAX_LOSSES = 4
 
-# How often a task's worker may be lost before the task reports anything; more count as losses.
-# A worker on a lost node fails whatever it is given until the loss is noticed.
-MAX_UNSTARTED = 20
+# How often a task may be lost with its whole node, or before it reports anything; more count as
+# losses. A node that is taken away is not the task's fault: of spot nodes, half of which go every
+# hour, tasks of four minutes would be lost four times in a row once in 50,000. And a worker on a
+# lost node fails whatever it is given until the loss is noticed.
+MAX_EXCUSED = 20
 
 # How often a task may stop making progress: what hangs on a second worker will hang on all.
 MAX_STALLS = 2
@@ -138,7 +138,7 @@ class Scheduler:
             for place, entry in enumerate(worker.queue):
                 self._unassign(entry)
                 if place == 0:
-                    self._retry_or_abandon(entry, event.reason)
+                    self._retry_or_abandon(entry, event.reason, excused=event.with_node)
                 else:
                     self._enqueue(entry)
             gpu = worker.gpu
@@ -318,12 +318,12 @@ class Scheduler:
         unused += self._results.consumed(entry.task)
         self._actions += [events.Forget(name) for name in unused]
 
-    def _retry_or_abandon(self, entry: Entry, reason: str) -> None:
+    def _retry_or_abandon(self, entry: Entry, reason: str, *, excused: bool = False) -> None:
         """A task was lost while it ran: try it again, or let it fail."""
-        if entry.started or entry.unstarted >= MAX_UNSTARTED:
-            entry.losses += 1
+        if (excused or not entry.started) and entry.excused < MAX_EXCUSED:
+            entry.excused += 1
         else:
-            entry.unstarted += 1
+            entry.losses += 1
         if entry.losses >= MAX_LOSSES or entry.stalls >= MAX_STALLS:
             self._actions.append(events.Abandon(entry.task, reason, entry.losses))
             self._end(entry)
@@ -357,7 +357,7 @@ class Scheduler:
         entry.started = True  # it ran, and its results are lost
         self._results.add(entry.task)
         missing = self._results.missing(entry.task)
-        self._retry_or_abandon(entry, "the node that held its result was lost")
+        self._retry_or_abandon(entry, "the node that held its result was lost", excused=True)
         return missing if entry.status is not Status.ENDED else []
 
     def _time_passed(self, event: events.TimePassed) -> None:

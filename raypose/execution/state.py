@@ -33,7 +33,7 @@ class Entry:
     status: Status = Status.WAITING
     attempt: int = 0  # number of the latest submission
     losses: int = 0  # while it ran
-    unstarted: int = 0  # losses of its worker before the task reported anything
+    excused: int = 0  # losses of its whole node, or before the task reported anything
     stalls: int = 0
     started: bool = False  # whether it has reported anything in this attempt
     worker: int = -1

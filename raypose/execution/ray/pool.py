@@ -85,7 +85,9 @@ class WorkerPool:
         alive = node_resources()
         started = [(number, handle.info) for number, handle in self._handles.items()]
         lost = tuple(number for number, info in started if info and info.node not in alive)
-        events: list[Event] = [WorkersLost(lost, "its node was lost")] if lost else []
+        events: list[Event] = (
+            [WorkersLost(lost, "its node was lost", with_node=True)] if lost else []
+        )
         if sizes is not None:
             events.append(RoomForCpuWorkers(sizes.n_cpu(list(alive.values()))))
         return events

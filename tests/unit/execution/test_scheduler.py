@@ -29,7 +29,7 @@ from raypose.execution.events import (
     WorkersLost,
     WorkerUp,
 )
-from raypose.execution.scheduler import MAX_LOSSES, MAX_STALLS, MAX_UNSTARTED, Scheduler
+from raypose.execution.scheduler import MAX_EXCUSED, MAX_LOSSES, MAX_STALLS, Scheduler
 from raypose.specs import Owner
 from raypose.steps import Load, Table
 from tests.tasks import make_recording, make_task
@@ -261,10 +261,23 @@ def test_workers_of_one_node_are_gone_before_their_tasks_are_given_away() -> Non
 def test_a_task_that_never_gets_to_run_fails_in_the_end() -> None:
     run = Run(n_gpu=1, n_cpu=1)
     run.tell(TasksAdded((make_task("c"),)))
-    for _ in range(MAX_UNSTARTED + MAX_LOSSES):
+    for _ in range(MAX_EXCUSED + MAX_LOSSES):
         actions = run.lose(run.worker_of("c"))
         run.tell(*(WorkerUp(a.worker) for a in actions if isinstance(a, StartWorker)))
     assert names(run.actions, Abandon) == ["c"]
+    assert run.scheduler.is_done
+
+
+def test_nodes_that_are_taken_away_are_not_a_tasks_fault() -> None:
+    run = Run(n_gpu=1)
+    run.tell(TasksAdded((make_task("p", gpu=True),)))
+    for _ in range(MAX_EXCUSED):
+        run.begin("p")
+        lost = WorkersLost((run.worker_of("p"),), "its node was lost", with_node=True)
+        actions = run.tell(lost)
+        assert names(actions, Abandon) == []
+        run.tell(*(WorkerUp(a.worker) for a in actions if isinstance(a, StartWorker)))
+    run.finish("p")
     assert run.scheduler.is_done
 
 

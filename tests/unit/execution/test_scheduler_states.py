@@ -35,7 +35,7 @@ from raypose.execution.events import (
     WorkersLost,
     WorkerUp,
 )
-from raypose.execution.scheduler import MAX_LOSSES, MAX_UNSTARTED, Scheduler
+from raypose.execution.scheduler import MAX_EXCUSED, MAX_LOSSES, Scheduler
 from raypose.steps import Task
 from tests.tasks import make_recording, make_task
 
@@ -190,7 +190,7 @@ class World(RuleBasedStateMachine):
         everyone = sorted((*self.up, *self.starting))
         lost = data.draw(st.lists(st.sampled_from(everyone), min_size=1, max_size=3, unique=True))
         self.losses.update(self.queues[n][0].task.id for n in lost if self.queues.get(n))
-        self._tell(WorkersLost(tuple(lost), "its node was lost"))
+        self._tell(WorkersLost(tuple(lost), "its node was lost", with_node=True))
 
     @precondition(lambda self: self._running())
     @rule(data=st.data())
@@ -238,7 +238,7 @@ class World(RuleBasedStateMachine):
     @invariant()
     def losses_are_bounded(self) -> None:
         for task in getattr(self, "tasks", {}):
-            assert self.losses[task] <= MAX_LOSSES + MAX_UNSTARTED
+            assert self.losses[task] <= MAX_LOSSES + MAX_EXCUSED
 
     @invariant()
     def nothing_runs_on_a_lost_worker(self) -> None:
