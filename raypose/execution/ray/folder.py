@@ -1,19 +1,18 @@
 """The folder in which a Ray on this machine keeps its sockets and logs.
 
-The path of a socket has room for 107 bytes, of which Ray's own names take nearly 70. The temporary
-folder of a batch job is often too long for that.
+Ray opens its folder to every user of the machine, so that they could read the logs and take the
+sockets away. The one around it is private. The path of a socket has room for 107 bytes, of which
+Ray's own names take nearly 70: the temporary folder of a batch job is often too long for that.
 """
 
 from __future__ import annotations
 
 import os
-import stat
 import tempfile
 from pathlib import Path
 
-from ray._common.utils import get_default_ray_temp_dir
-
 from raypose.errors import UsageError
+from raypose.storage.private import make_private
 
 CHOSEN = "RAY_TMPDIR"
 
@@ -23,33 +22,33 @@ _SHORT = Path("/tmp")
 
 
 def ray_folder() -> Path:
-    """Where Ray puts its session: Ray's own choice, or a private folder if that is too long.
+    """Where Ray puts its session: the user's choice, or a folder in a private one, which is made.
 
     Raises:
         UsageError: the user has chosen a folder that is too long.
     """
-    usual = Path(os.path.abspath(get_default_ray_temp_dir()))
-    excess = len(os.fsencode(usual)) + len(_LONGEST_NAME) - _LONGEST_SOCKET
-    if excess <= 0:
-        return usual
     if chosen := os.environ.get(CHOSEN):
-        raise UsageError(
-            f"the path of {CHOSEN} is too long by {excess} bytes for Ray's sockets",
-            path=chosen,
-            hint=f"Set {CHOSEN} to a shorter path, or unset it.",
-        )
-    # Ray opens its folder to all users; the one around it stays private.
-    return private_folder(_SHORT / f"raypose-{os.getuid()}") / "ray"
+        folder = Path(os.path.abspath(chosen), "ray")
+        if (excess := _excess_bytes(folder)) > 0:
+            raise UsageError(
+                f"the path of {CHOSEN} is too long by {excess} bytes for Ray's sockets",
+                path=chosen,
+                hint=f"Set {CHOSEN} to a shorter path, or unset it.",
+            )
+        return folder
+    name = f"raypose-ray-{os.getuid()}"
+    usual = Path(tempfile.gettempdir(), name)
+    return _private(usual if _excess_bytes(usual / "ray") <= 0 else _SHORT / name) / "ray"
 
 
-def private_folder(path: Path) -> Path:
+def _excess_bytes(folder: Path) -> int:
+    return len(os.fsencode(folder)) + len(_LONGEST_NAME) - _LONGEST_SOCKET
+
+
+def _private(path: Path) -> Path:
     """This folder, which only its owner can enter; a new one beside it if that is someone else."""
     try:
-        path.mkdir(mode=0o700)
-    except FileExistsError:
-        found = path.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-            return Path(tempfile.mkdtemp(prefix=f"{path.name}-", dir=path.parent))
-        if found.st_mode & 0o077:
-            path.chmod(0o700)
+        make_private(path)
+    except PermissionError:
+        return Path(tempfile.mkdtemp(prefix=f"{path.name}-", dir=path.parent))
     return path
