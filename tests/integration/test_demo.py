@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import time
 from pathlib import Path
@@ -98,10 +97,7 @@ class TestTraining:
 
 @pytest.mark.timeout(1200)
 @pytest.mark.filterwarnings("ignore")
-def test_the_whole_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With half the training: a little worse, and half a minute sooner."""
-    half = functools.partial(train_members, n_steps=50)
-    monkeypatch.setattr("raypose.demo.training.train_members", half)
+def test_the_whole_demo(tmp_path: Path) -> None:
     told: list[tuple[str, float]] = []
     result = run_demo(
         tmp_path / "demo", report=lambda *part: told.append(part), inline=True, device="cpu"
