@@ -30,6 +30,7 @@ OF_OTHERS = re.compile(
     r"""--(?: reader | onnx-precision | max-batch-size | overrides | compile | \w+_\w+  # litpose
         | extra | group | all-groups | strict  # uv, mkdocs
         | nodes | array | cpus-per-task | gpus-per-node | shm-size | nv | bind  # sbatch, docker
+        | keep  # python -m tests.faults
         )\b""",
     re.VERBOSE,
 )
