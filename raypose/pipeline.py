@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -215,7 +215,8 @@ def _execute_claimed(
     finally:
         try:
             if display is not None:
-                display.ended()
+                with suppress(OSError):  # its terminal was closed
+                    display.ended()
         finally:
             executor.close()
         temporary_files.remove_leftovers(made.output_folders)

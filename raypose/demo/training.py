@@ -291,8 +291,8 @@ def _fit(
     member: _Member,
     on_progress: Callable[[float], None],
 ) -> None:
-    """A few passes over the frames. They are not turned or scaled: frames are seen too few times
-    for the network to learn them by heart, and it learns the task sooner so."""
+    """A few passes over the frames: too few for overfitting, and without augmentation the network
+    converges sooner."""
     import torch
 
     rate = member.config["training"]["optimizer_params"]["learning_rate"]
@@ -361,7 +361,10 @@ def _main(arguments: str) -> None:
     directory, seed, n_steps, n_threads = json.loads(arguments)
     exclude_training()
     member = _Member(Project(Path(directory)), seed, n_steps)
-    _train(member, n_threads, lambda done: print(f"{done:.4f}", flush=True))
+    # What libraries print must not get among the fractions.
+    with os.fdopen(os.dup(1), "w") as fractions:
+        os.dup2(2, 1)
+        _train(member, n_threads, lambda done: print(f"{done:.4f}", file=fractions, flush=True))
 
 
 if __name__ == "__main__":

@@ -21,9 +21,16 @@ def stop_signals_interrupt() -> Iterator[None]:
         yield
         return
     previous = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGHUP)}
+
+    def interrupt(*_: object) -> None:
+        # A terminal that is closed sends SIGHUP twice; the second must not stop the clean-up.
+        for one in previous:
+            signal.signal(one, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
     for one, handler in previous.items():
         if handler is not signal.SIG_IGN:
-            signal.signal(one, signal.default_int_handler)
+            signal.signal(one, interrupt)
     try:
         yield
     finally:

@@ -49,23 +49,29 @@ def probe_in_processes(
     found: list[Described | None] = [None] * len(paths)
     starts = iter(range(0, len(paths), _PER_REQUEST))
     lock = threading.Lock()
+    probers = [_Prober() for _ in range(n_processes)]
 
-    def work(_: int) -> None:
-        prober = _Prober()
-        try:
-            while True:
-                with lock:
-                    start = next(starts, None)
-                if start is None:
-                    return
-                chosen = slice(start, start + _PER_REQUEST)
-                found[chosen] = prober.describe(paths[chosen], keys[chosen])
-        finally:
+    def work(prober: _Prober) -> None:
+        while not prober.stopped:
+            with lock:
+                start = next(starts, None)
+            if start is None:
+                return
+            chosen = slice(start, start + _PER_REQUEST)
+            found[chosen] = prober.describe(paths[chosen], keys[chosen])
+
+    try:
+        with ThreadPoolExecutor(n_processes, thread_name_prefix="probe") as pool:
+            try:
+                for _ in pool.map(work, probers):
+                    pass  # raises what a thread has raised
+            except BaseException:
+                for prober in probers:
+                    prober.stop()
+                raise
+    finally:
+        for prober in probers:
             prober.close()
-
-    with ThreadPoolExecutor(n_processes, thread_name_prefix="probe") as pool:
-        for _ in pool.map(work, range(n_processes)):
-            pass  # raises what a thread has raised
     return [video for video in found if video is not None]
 
 
@@ -73,18 +79,27 @@ class _Prober:
     """A process that describes videos; started when it is first needed."""
 
     def __init__(self) -> None:
+        self.stopped = False
         self._process: subprocess.Popen[bytes] | None = None
 
     def describe(self, paths: Sequence[str], keys: Sequence[str]) -> list[Described]:
         try:
             return self._ask(paths, keys)
-        except (EOFError, BrokenPipeError):
+        except (EOFError, BrokenPipeError, pickle.UnpicklingError):
+            if self.stopped:
+                return []
             self.close()
         if len(paths) > 1:
             return [self.describe([p], [k])[0] for p, k in zip(paths, keys, strict=True)]
         hint = "It is damaged in a way that FFmpeg does not survive: leave it out."
         error = VideoError("the process that read it has died", path=paths[0], hint=hint)
         return [Unusable(paths[0], keys[0], error)]
+
+    def stop(self) -> None:
+        """Let `describe` end soon, which another thread may be waiting for."""
+        self.stopped = True
+        if self._process is not None:
+            self._process.kill()
 
     def close(self) -> None:
         if self._process is not None:

@@ -32,7 +32,7 @@ from raypose.video.turns import Turns, map_in_turns
 from raypose.worker.budget import usable_cores
 
 _HEAD_BYTES = 4096
-# New videos for which it is worth it to start a process.
+# Fewest new videos per process that make starting one worthwhile.
 _PER_PROCESS = 50
 
 OWN = "outputs of raypose"

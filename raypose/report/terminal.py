@@ -93,7 +93,7 @@ def print_problems(
             continue
         more = len(subjects) - _MOST_NAMED
         listed = ", ".join(subjects[:_MOST_NAMED]) + (f" and {more:,} more" if more > 0 else "")
-        console.print(sentence(word, style, f"{len(subjects):,} files: {said} ({listed})"))
+        console.print(sentence(word, style, f"{len(subjects):,} inputs: {said} ({listed})"))
 
 
 def without_some(plan: Plan) -> str:

@@ -30,6 +30,9 @@ class Kind(Enum):
 
 _Names = Mapping[str, Identity | Kind]
 
+_UNLISTABLE: _Names = {"": Kind.OTHER}
+"""A folder that can't be listed: each file in it is asked for by itself."""
+
 
 class Listing:
     """Names of files, by the folders they are in; paths are strings."""
@@ -46,7 +49,10 @@ class Listing:
             StorageError: the store can't be asked.
         """
         folder, _, name = path.rpartition("/")
-        entry = self._names(folder).get(name, Kind.MISSING)
+        names = self._names(folder)
+        if names is _UNLISTABLE:
+            return Kind.OTHER
+        entry = names.get(name, Kind.MISSING)
         return entry if isinstance(entry, Kind) else Kind.FILE
 
     def identity(self, path: str) -> Identity:
@@ -78,10 +84,10 @@ class Listing:
             return names
         with self._lock:
             if folder not in self._folders:
-                if self._is_below_a_tree(folder):
-                    self._folders[folder] = {}
-                elif folder.startswith("/"):
+                if folder.startswith("/"):  # one below a link is in no tree
                     self._folders[folder] = _names_in(folder)
+                elif self._is_below_a_tree(folder):
+                    self._folders[folder] = {}
                 else:
                     self._list_tree(_root_of(folder))
             return self._folders.setdefault(folder, {})
@@ -127,15 +133,17 @@ class NoListing(Listing):
 
 
 def _names_in(folder: str) -> _Names:
-    """The names in one local folder; none where there is none, or it is closed to this user."""
+    """The names in one local folder; none where there is none."""
     try:
         with os.scandir(folder) as entries:
             return {
                 entry.name: Kind.FILE if entry.is_file(follow_symlinks=False) else Kind.OTHER
                 for entry in entries
             }
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
+    except OSError:  # it is closed to this user, or the disk fails
+        return _UNLISTABLE
 
 
 def _root_of(folder: str) -> str:

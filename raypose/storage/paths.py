@@ -48,7 +48,8 @@ def as_path(text: StrPath | AnyPath, *, base: StrPath = "") -> AnyPath:
         message = f"raypose does not know {scheme}:// URLs"
         raise UsageError(message, path=text, hint="It knows s3://, gs:// and file://.")
     host = rest.partition("/")[0]
-    if "@" in host or ":" in host:  # a slash may be part of a secret key
+    # A slash may be part of a secret key. The name of an access point has colons.
+    if "@" in host or (":" in host and not host.startswith("arn:")):
         hint = "Put them in the environment or in ~/.aws/credentials."
         raise UsageError("there are credentials in this URL", hint=hint)
     return open_url(f"{scheme}://{rest.rstrip('/')}")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
 import itertools
 import os
 import re
+import secrets
 import socket
 import time
 from collections.abc import Iterable
@@ -79,5 +82,13 @@ def _is_left_over(path: Path) -> bool:
     return False
 
 
+@functools.cache
 def _host() -> str:
-    return re.sub(r"[^A-Za-z0-9]", "_", socket.gethostname())
+    """This machine and namespace of processes: machines and containers may have the same name."""
+    name = re.sub(r"[^A-Za-z0-9]", "_", socket.gethostname())
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()
+        which = boot + os.readlink("/proc/self/ns/pid")
+    except OSError:  # then only age tells
+        which = secrets.token_hex()
+    return f"{name}_{hashlib.sha256(which.encode()).hexdigest()[:8]}"

@@ -1,8 +1,8 @@
-"""How many threads do at once what computes as much as it reads.
+"""Limits how many threads do work that is part computation, part reading.
 
-FFmpeg gives Python's lock away for each packet, and Python for each file: threads that read at
-once pass the lock to and fro, and together take up to twice as long as one. Only where they wait
-for a slow disk or a store are several worth it.
+FFmpeg releases Python's lock for each packet, and Python for each file: threads that read at once
+pass the lock to and fro, and together take up to twice as long as one. Only where they wait for a
+slow disk or a store are several worth it.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Returns freed memory to the system, so that a worker does not grow with every task; and when
-Python looks for garbage."""
+"""Returns freed memory to the system, so that a worker does not grow with every task; and pauses
+the garbage collector."""
 
 from __future__ import annotations
 

@@ -59,8 +59,10 @@ def _start(on_wait: Wait, options: dict[str, Any]) -> Guard:
         with sigterm_handler_kept(), _said_when_slow(on_wait):
             ray.init(address="local", include_dashboard=False, **options)
     except BaseException:
-        ray.shutdown()
-        guard.close()
+        try:
+            ray.shutdown()
+        finally:
+            guard.close()
         raise
     return guard
 

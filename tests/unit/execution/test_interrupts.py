@@ -18,6 +18,16 @@ def test_a_stop_signal_is_as_ctrl_c_inside_the_block_only(one: signal.Signals) -
     assert signal.getsignal(one) is before
 
 
+def test_a_second_signal_does_not_interrupt_the_clean_up() -> None:
+    with pytest.raises(KeyboardInterrupt), stop_signals_interrupt():
+        try:
+            os.kill(os.getpid(), signal.SIGHUP)
+        finally:
+            os.kill(os.getpid(), signal.SIGHUP)
+            cleaned_up = True
+    assert cleaned_up
+
+
 def test_a_signal_that_nohup_ignores_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -37,3 +41,19 @@ def test_a_video_that_ends_its_process_is_named(
     (found,) = probing.probe_in_processes([str(tmp_path / "a.mp4")], ["a"], 1)
     assert isinstance(found, Unusable)
     assert "the process that read it has died" in str(found.error)
+
+
+def test_an_interruption_ends_all_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that hangs in a video does not keep the run from ending."""
+    hangs = tmp_path / "python"
+    hangs.write_text("#!/bin/sh\nexec sleep 60\n")
+    hangs.chmod(0o755)
+    monkeypatch.setattr(probing.sys, "executable", str(hangs))
+    interrupt = threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT])
+    interrupt.start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        probing.probe_in_processes([str(tmp_path / "a.mp4")], ["a"], 1)
+    assert time.monotonic() - began < 20

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
+import pytest
+
 from raypose.inputs.videos import find_videos
 from raypose.storage import as_path, identity_of
-from raypose.storage.listing import Kind, Listing
+from raypose.storage.listing import Kind, Listing, NoListing
 from tests.stores import Store
 
 PAGE = 1000
@@ -47,6 +50,39 @@ def test_all_files_below(tmp_path: Path) -> None:
     names = {os.path.relpath(path, tmp_path) for path in listing.files_below(tmp_path)}
     assert names == {"a", "link", "x/b", "x/y/c"}
     assert set(Listing().files_below(tmp_path / "none")) == set()
+
+
+def test_a_folder_behind_a_link_is_listed_too(tmp_path: Path) -> None:
+    """Labelled videos may be on another disk."""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "a.mp4").touch()
+    tables = tmp_path / "video_preds"
+    tables.mkdir()
+    (tables / "labeled_videos").symlink_to(tmp_path / "disk")
+    listing = Listing()
+    assert set(listing.files_below(tables)) == set()
+    assert listing.kind(f"{tables}/labeled_videos/a.mp4") is Kind.FILE
+    assert listing.kind(f"{tables}/labeled_videos/b.mp4") is Kind.MISSING
+
+
+def test_a_folder_that_cannot_be_listed_is_not_an_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(folder: str) -> None:
+        raise OSError(errno.EIO, "the disk fails")
+
+    monkeypatch.setattr(os, "scandir", fail)
+    assert Listing().kind(f"{tmp_path}/a.csv") is Kind.OTHER
+
+
+def test_a_single_file_without_a_listing(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    listing = NoListing()
+    assert listing.kind(str(path)) is Kind.MISSING
+    path.write_bytes(b"12")
+    assert listing.kind(str(path)) is Kind.FILE
+    assert listing.identity(str(path)) == identity_of(path)
+    assert listing.kind("s3://bucket/a.csv") is Kind.OTHER
 
 
 def test_a_store_is_listed_in_pages(store: Store) -> None:

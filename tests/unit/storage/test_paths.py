@@ -64,3 +64,8 @@ def test_credentials_in_a_url_are_refused_and_not_repeated() -> None:
     with pytest.raises(UsageError) as raised:
         as_path("s3://AKIA:hunter2@lab/x")
     assert "hunter2" not in str(raised.value)
+
+
+def test_the_name_of_an_access_point_has_colons() -> None:
+    url = "s3://arn:aws:s3:eu-west-1:123456789012:accesspoint/lab/x"
+    assert str(as_path(url)) == url

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -14,7 +13,7 @@ from raypose.storage.layout import HIDDEN
 from raypose.storage.records import record_path
 from tests.unit.storage.outputs import PROVENANCE, commit, files_below
 
-HOST = "".join(c if c.isascii() and c.isalnum() else "_" for c in socket.gethostname())
+HOST = temporary_files._host()
 
 
 def dead_pid() -> int:
