@@ -22,6 +22,11 @@ def leave_out_current_directory(others: "tuple[str, ...]" = ()) -> None:
     sys.path[:] = _clean(sys.path, others)
 
 
+def command(module: str, *arguments: str) -> "list[str]":
+    """What starts a process that runs a module of raypose with a clean import path."""
+    return [sys.executable, __file__, module, *arguments]
+
+
 def installed_folder(name: str) -> "str | None":
     """The folder of the package that raypose's processes import; None if they find none.
 

@@ -167,7 +167,7 @@ class _Run:
 @contextlib.contextmanager
 def _started(member: _Member, n_threads: int) -> Iterator[_Run]:
     arguments = [str(member.project.directory), member.seed, member.n_steps, n_threads]
-    command = [sys.executable, import_path.__file__, __name__, json.dumps(arguments)]
+    command = import_path.command(__name__, json.dumps(arguments))
     environment = dict([PASSIVE_THREADS]) | os.environ | {"CUDA_VISIBLE_DEVICES": ""}
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(

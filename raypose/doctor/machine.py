@@ -14,6 +14,7 @@ from pathlib import Path
 
 from raypose.doctor.findings import Asked, Finding
 from raypose.storage.cache import cache_root
+from raypose.storage.private import belongs_to_someone_else
 from raypose.worker.budget import usable_cores, usable_memory
 
 _LEAST_MEMORY = 4e9
@@ -141,9 +142,13 @@ def check_cache(asked: Asked) -> Finding:
             file.write(b"\0" * 4096)
             file.flush()
         free = shutil.disk_usage(folder).free
+        kinds = [one for one in folder.iterdir() if one.is_dir()]
     except OSError as error:
         return Finding("warning", f"{folder} can't be written ({error.strerror})", advice)
     facts = {"folder": str(folder), "free_bytes": free}
+    if unused := [kind for kind in kinds if belongs_to_someone_else(kind)]:
+        found = f"{unused[0]} is a link or another user's, and is not used"
+        return Finding("warning", found, advice, facts)
     if free < _LEAST_FREE:
         return Finding("warning", f"{folder} has {_gb(free)} free", advice, facts)
     return Finding("ok", f"{folder} can be written, {_gb(free)} free", facts=facts)

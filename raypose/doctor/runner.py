@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -46,7 +45,7 @@ def _find(check: Check, asked: Asked, refused: list[str]) -> Finding:
         folder = Path(temporary)
         request = {"check": check.name, "asked": asdict(asked), "uses_files": bool(check.needs)}
         (folder / "request").write_text(json.dumps(request), encoding="utf-8")
-        command = [sys.executable, import_path.__file__, _CHILD, str(folder / "request")]
+        command = import_path.command(_CHILD, str(folder / "request"))
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True

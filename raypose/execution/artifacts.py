@@ -47,7 +47,7 @@ class ArtifactBuilder:
             self._folder = Path(self._temporary.name)
             request = self._folder / "request"
             request.write_bytes(pickle.dumps((self._missing, self._allow_unsafe)))
-            command = [sys.executable, import_path.__file__, __name__, str(request)]
+            command = import_path.command(__name__, str(request))
             with (self._folder / "log").open("wb") as log:
                 self._process = subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stdout=log, stderr=log

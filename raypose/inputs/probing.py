@@ -110,7 +110,7 @@ class _Prober:
     def _ask(self, paths: Sequence[str], keys: Sequence[str]) -> list[Described]:
         if self._process is None:
             self._process = subprocess.Popen(
-                [sys.executable, import_path.__file__, __name__],
+                import_path.command(__name__),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 start_new_session=True,  # Ctrl-C is for the driver, which then ends it

@@ -13,7 +13,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from raypose.storage.private import is_another_users, make_private
+from raypose.storage.private import belongs_to_someone_else, make_private
 
 _NOWHERE = Path(os.devnull)  # nothing can be below it
 
@@ -24,7 +24,7 @@ def cache_dir(kind: str) -> Path:
     `$RAYPOSE_CACHE_DIR`, else `$XDG_CACHE_HOME/raypose`, else `~/.cache/raypose`.
     """
     folder = cache_root() / kind
-    return _NOWHERE / kind if _is_another_users(folder) else folder
+    return _NOWHERE / kind if _belongs_to_someone_else(folder) else folder
 
 
 def cache_root() -> Path:
@@ -36,7 +36,7 @@ def cache_root() -> Path:
     return Path(base) / "raypose"
 
 
-_is_another_users = functools.cache(is_another_users)  # each cached file asks
+_belongs_to_someone_else = functools.cache(belongs_to_someone_else)  # each cached file asks
 _make_private = functools.cache(make_private)
 
 

@@ -25,7 +25,7 @@ def make_private(folder: Path) -> None:
         folder.chmod(0o700)
 
 
-def is_another_users(folder: Path) -> bool:
+def belongs_to_someone_else(folder: Path) -> bool:
     """Whether something lies there that this user did not make, or a link."""
     try:
         status = os.lstat(folder)

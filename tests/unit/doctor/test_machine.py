@@ -143,6 +143,17 @@ class TestScratch:
         assert "No such file" in found.found
 
 
+def test_a_cache_of_which_a_part_is_a_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAYPOSE_CACHE_DIR", str(tmp_path / "cache"))
+    (tmp_path / "cache" / "videos").mkdir(parents=True)
+    assert machine.check_cache(ASKED).status == "ok"
+    (tmp_path / "cache" / "graphs").symlink_to(tmp_path)
+    found = machine.check_cache(ASKED)
+    assert found.status == "warning" and "graphs is a link" in found.found
+
+
 def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("RAYPOSE_CACHE_DIR", str(tmp_path / "file"))
