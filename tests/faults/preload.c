@@ -47,7 +47,7 @@ static const char *path_of(int fd, char *buffer) {
     return buffer;
 }
 
-/* The error that a change must fail with, or 0. `tear` is called before the process is killed. */
+/* The error that a change must fail with, or 0. A process that is killed has written half of the data. */
 static int fault(const char *path, enum needs needs, int fd, const void *data, size_t size) {
     if (!is_below(path, getenv("FAULTS_OUTPUTS"))) return 0;
     long now = ++n_changes;

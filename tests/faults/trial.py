@@ -24,6 +24,12 @@ class NotHere(Exception):
     """This machine can't produce the fault."""
 
 
+INLINE = ("--inline",)
+ON_RAY = ("--gpus", "2", "--cpus", "2")
+PLACES = (("inline", INLINE, False), ("on Ray", ON_RAY, True))
+"""Where a command runs, in words, with its options; and whether that is on Ray."""
+
+
 @dataclass(frozen=True)
 class Scenario:
     """A fault, and how it is brought about.

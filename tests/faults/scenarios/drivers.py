@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
-from tests.faults.scenarios.processes import KILL, ON_RAY
-from tests.faults.trial import Scenario, Trial
-
-INLINE = ("--inline",)
+from tests.faults.scenarios.processes import KILL
+from tests.faults.trial import INLINE, ON_RAY, Scenario, Trial
 
 
 def both(options: tuple[str, ...], others: tuple[str, ...], trial: Trial) -> None:
-    """The second one starts while the first one runs; neither knows of the other."""
+    """The second one starts while the first one runs, and shares its work."""
     first = trial.start(*options)
     first.wait(trial.random.uniform(0, 0.8 * trial.job.seconds))
     trial.strike(not first.ended)

@@ -12,10 +12,17 @@ from pathlib import Path
 
 from tests.faults.command import Command
 from tests.faults.preload import preloaded
-from tests.faults.scenarios.processes import KILL, ON_RAY
-from tests.faults.trial import NotHere, Scenario, Trial, mount_disk, run_tool
-
-INLINE = ("--inline",)
+from tests.faults.scenarios.processes import KILL
+from tests.faults.trial import (
+    INLINE,
+    ON_RAY,
+    PLACES,
+    NotHere,
+    Scenario,
+    Trial,
+    mount_disk,
+    run_tool,
+)
 
 
 def at_a_change(how: str, *options: str, trial: Trial) -> None:
@@ -116,16 +123,13 @@ SCENARIOS = (
     *(
         Scenario(f"killed in the middle of a change, {place}", "kill in a change of a file",
                  partial(at_a_change, "kill", *options), on_ray)
-        for place, options, on_ray in (
-            ("inline", INLINE, False),
-            ("on Ray", ON_RAY, True),
-        )
+        for place, options, on_ray in PLACES
     ),
     *(
         Scenario(f"{what}, {place}", "disk full or failing", partial(at_a_change, how, *options),
                  on_ray)
         for what, how in (("no space from some change on", "full"), ("one change fails", "error"))
-        for place, options, on_ray in (("inline", INLINE, False), ("on Ray", ON_RAY, True))
+        for place, options, on_ray in PLACES
     ),
     Scenario("a small disk, inline", "disk full or failing", partial(small_disk, *INLINE)),
     Scenario("a small disk, on Ray", "disk full or failing", partial(small_disk, *ON_RAY), True),
@@ -141,6 +145,6 @@ SCENARIOS = (
             ("becomes read-only", folder_read_only),
             ("is removed", folder_removed),
         )
-        for place, options, on_ray in (("inline", INLINE, False), ("on Ray", ON_RAY, True))
+        for place, options, on_ray in PLACES
     ),
 )  # fmt: skip

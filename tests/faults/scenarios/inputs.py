@@ -8,11 +8,8 @@ from pathlib import Path
 
 from tests.faults.command import Command
 from tests.faults.preload import preloaded
-from tests.faults.scenarios.processes import ON_RAY
-from tests.faults.trial import NotHere, Scenario, Trial
+from tests.faults.trial import INLINE, ON_RAY, PLACES, NotHere, Scenario, Trial
 from tests.videos import make_video
-
-INLINE = ("--inline",)
 
 
 def replaced(what: str, *options: str, trial: Trial) -> None:
@@ -71,19 +68,17 @@ def _wait_for_the_plan(trial: Trial, command: Command) -> bool:
     return command.wait(trial.random.uniform(0, 0.8 * trial.job.seconds))
 
 
-_PLACES = (("inline", INLINE, False), ("on Ray", ON_RAY, True))
-
 SCENARIOS = (
     *(
         Scenario(f"a video is {what}, {place}", "videos and models",
                  partial(replaced, how, *options), on_ray)
         for what, how in (("taken away", "away"), ("replaced", "replaced"), ("cut short", "cut"))
-        for place, options, on_ray in _PLACES
+        for place, options, on_ray in PLACES
     ),
     *(
         Scenario(f"a model is taken away, {place}", "videos and models",
                  partial(model_taken_away, *options), on_ray)
-        for place, options, on_ray in _PLACES
+        for place, options, on_ray in PLACES
     ),
     *(
         Scenario(f"reads {what}, {place}", "reads of videos",

@@ -5,10 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from tests.faults.preload import preloaded
-from tests.faults.scenarios.processes import ON_RAY
-from tests.faults.trial import NotHere, Scenario, Trial
-
-INLINE = ("--inline",)
+from tests.faults.trial import ON_RAY, PLACES, NotHere, Scenario, Trial
 
 
 def clock_jumps(by_s: int, *options: str, trial: Trial) -> None:
@@ -48,7 +45,7 @@ SCENARIOS = (
         Scenario(f"the clock jumps a day {which}, {place}", "clock",
                  partial(clock_jumps, by_s, *options), on_ray)
         for which, by_s in (("forward", _DAY), ("back", -_DAY))
-        for place, options, on_ray in (("inline", INLINE, False), ("on Ray", ON_RAY, True))
+        for place, options, on_ray in PLACES
     ),
     Scenario("Ray's memory monitor kills workers", "memory", memory_monitor, True),
     Scenario("a small object store", "memory", small_object_store, True),

@@ -8,9 +8,8 @@ from functools import partial
 
 from tests.faults.command import Command
 from tests.faults.processes import send
-from tests.faults.trial import Scenario, Trial
+from tests.faults.trial import ON_RAY, Scenario, Trial
 
-ON_RAY = ("--gpus", "2", "--cpus", "2")
 WORKERS = ("GPU worker", "CPU worker")
 HELPERS = ("coordinator", "raylet", "GCS", "agent")
 _STALL = ("--stall-timeout", "15")
