@@ -22,7 +22,7 @@ from raypose.results import Recorder, RunResult, as_failure
 from raypose.specs import Progress
 from raypose.steps.base import Summary, Task
 from raypose.storage import AnyPath, as_path
-from raypose.storage.claims import Claims, Holder, State
+from raypose.storage.claims import STALE_S, Claims, Holder, State
 from raypose.storage.layout import CLAIMS, HIDDEN
 
 _ALONE_S = 30.0
@@ -99,12 +99,14 @@ class _Shared:
         tasks: as planned last.
         number: of the claim to try.
         n_left: tasks that have not ended.
+        fails_since: when asking for it began to fail; None where the last answer was one.
     """
 
     plans: list[RecordingPlan] = field(default_factory=list)
     tasks: tuple[Task, ...] = ()
     number: int = 0
     n_left: int = 0
+    fails_since: float | None = None
 
 
 class SharedWork:
@@ -157,18 +159,30 @@ class SharedWork:
             return events.Postponed(recording)
         try:
             answer = self._claim(recording)
+            self._shared[recording].fails_since = None
         except _ERRORS as error:
-            # Not knowing what others do, this run does everything, as if it were alone.
-            self._warn(recording, _unshared(error))
-            answer = events.Claimed(recording)
+            answer = self._after_error(recording, error)
         if isinstance(answer, events.Held):
             self._say_who_is_awaited()
             return answer
+        self._said = ""
         self._held.pop(recording, None)
         self._to_do.discard(recording)
         if self._shared[recording].n_left:
             self._mine.add(recording)
         return answer
+
+    def _after_error(self, recording: str, error: OSError | RayposeError) -> events.OfRecording:
+        """The answer where none could be found."""
+        shared, now = self._shared[recording], self._clock()
+        if shared.fails_since is None:
+            shared.fails_since = now
+        # A run that is at work most likely still is: a network fails for a moment now and then.
+        if recording in self._held and now - shared.fails_since < STALE_S:
+            return events.Held(recording)
+        # Not knowing what others do, this run does everything, as if it were alone.
+        self._warn(recording, _unshared(error))
+        return events.Claimed(recording)
 
     def _may_claim_ahead(self) -> bool:
         n_runs = 1 + self._claims.n_others

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
+from raypose.errors import StorageError
 from raypose.execution.events import Claimed, Held, Postponed, Replanned
 from raypose.planning import plan_tasks
 from raypose.results import Recorder, RunResult
 from raypose.sharing import SharedWork, claiming, claims_folder
 from raypose.steps import Summary
 from raypose.storage import run_log
-from raypose.storage.claims import Claims, Holder
+from raypose.storage.claims import STALE_S, Claims, Holder
 from tests.projects import Project, commit_all
 
 MODELS = {"metrics": False, "eks": True}
@@ -207,6 +208,31 @@ def test_where_claims_fail_a_run_does_everything_and_says_so_once(
         assert warning[1] == (
             "other runs on these outputs would do the same work again: Permission denied"
         )
+
+
+def test_a_moment_without_answers_does_not_end_the_wait_for_another_run(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise StorageError("it does not answer")
+
+    with Driver(project, "node1") as first, Driver(project, "node2") as second:
+        first.claim("cam1")
+        assert second.claim("cam1") == Held("cam1")
+        take = second.claims.take
+        for wait_s in (0.0, STALE_S - 1, 2.0):
+            second.now += wait_s
+            monkeypatch.setattr(second.claims, "take", fail)
+            assert second.claim("cam1") == Held("cam1")
+            monkeypatch.setattr(second.claims, "take", take)
+            if wait_s:
+                assert second.claim("cam1") == Held("cam1")  # an answer: it counts from here
+        assert second.result.warnings == []
+        monkeypatch.setattr(second.claims, "take", fail)
+        assert second.claim("cam1") == Held("cam1")
+        second.now += STALE_S
+        assert second.claim("cam1") == Claimed("cam1")
+        assert len(second.result.warnings) == 1
 
 
 @contextmanager
