@@ -26,10 +26,10 @@ from raypose.storage.claims import STALE_S, Claims, Holder, State
 from raypose.storage.layout import CLAIMS, HIDDEN
 
 _ALONE_S = 30.0
-"""Runs that start together have found each other after so many seconds."""
+"""Seconds after which runs that started together know of each other."""
 
 _PLENTY = 4
-"""So many recordings per run and GPU are left: then no run lacks work because of another one's
+"""With this many recordings left per run and GPU, no run lacks work because of another run's
 queue."""
 
 _ERRORS = (OSError, RayposeError)
@@ -185,10 +185,11 @@ class SharedWork:
         return events.Claimed(recording)
 
     def _may_claim_ahead(self) -> bool:
-        n_runs = 1 + self._claims.n_others
-        if len(self._to_do) >= _PLENTY * n_runs * max(1, self._n_gpus):
+        n_others = self._claims.n_others
+        n_left = len(self._to_do) - len(self._held)
+        if n_left >= _PLENTY * (1 + n_others) * max(1, self._n_gpus):
             return True
-        return not self._claims.others_seen and self._clock() - self._began > _ALONE_S
+        return n_others == 0 and self._clock() - self._began > _ALONE_S
 
     def _claim(self, recording: str) -> events.OfRecording:
         shared, name = self._shared[recording], f"recording {recording}"
@@ -236,13 +237,9 @@ class SharedWork:
         self, recording: str, plans: Sequence[RecordingPlan], by: str
     ) -> events.Replanned:
         """The answer for a recording that another run has finished, or that can't be done now."""
-        result = self._result
-        now = replace(result.plan, recordings=tuple(plans))
         if plans:
-            result.elsewhere[recording] = by
-        result.warnings += now.notes
-        result.damaged.update(now.damaged)
-        result.precisions |= now.precisions
+            self._result.elsewhere[recording] = by
+        self._take_in(plans)
         dropped = self._shared[recording].tasks
         self._set_tasks(recording, ())
         return events.Replanned(recording, dropped, (), by)
@@ -253,6 +250,7 @@ class SharedWork:
         """The answer for a recording that is claimed; `plans` as it is now, if that was asked."""
         if plans is None:
             return events.Claimed(recording)
+        self._take_in(plans)
         before = self._shared[recording].tasks
         n_gpus = min(self._n_gpus, sum(task.gpu for task in before))
         now = replace(self._result.plan, recordings=tuple(plans))
@@ -261,6 +259,14 @@ class SharedWork:
             return events.Claimed(recording)
         self._set_tasks(recording, tasks)
         return events.Replanned(recording, before, tasks)
+
+    def _take_in(self, plans: Sequence[RecordingPlan]) -> None:
+        """Add to the result what is recorded of outputs that are finished by now."""
+        result = self._result
+        now = replace(result.plan, recordings=tuple(plans))
+        result.warnings += [note for note in now.notes if note not in result.warnings]
+        result.damaged.update(now.damaged)
+        result.precisions |= now.precisions
 
     def _say_who_is_awaited(self) -> None:
         if self._mine or len(self._held) < len(self._to_do):

@@ -192,6 +192,35 @@ def test_a_run_claims_ahead_where_no_other_will_lack_work(project: Project) -> N
         with Driver(project, "node2"):
             run.claims.look()
             assert run.claim("cam2", ahead=True) == Postponed("cam2")
+        run.claims.look()  # it is alone again
+        assert run.claim("cam2", ahead=True) == Claimed("cam2")
+
+
+def test_what_others_hold_is_no_work_that_is_left(project: Project) -> None:
+    for i in range(3, 10):
+        project.video(f"cam{i}.mp4", n_frames=20 + i)
+    with Driver(project, "node1") as first, Driver(project, "node2") as second:
+        second.claims.look()
+        assert second.claim("cam9", ahead=True) == Claimed("cam9")
+        first.claim("cam8")
+        assert second.claim("cam8") == Held("cam8")
+        assert second.claim("cam7", ahead=True) == Postponed("cam7")
+
+
+def test_what_another_run_found_is_told_once(project: Project) -> None:
+    with Driver(project, "node1", eks=False) as first, Driver(project, "node2") as second:
+        first.claims.others_seen = True
+        first.claim("cam1")
+        for plan in first.plan.recordings:
+            commit_all(plan, stats={"notes": ["a frame is odd"]})
+        first.claims.end("recording cam1")
+        answer = second.claim("cam1")
+        assert isinstance(answer, Replanned) and answer.added  # it is still to be smoothed
+        warnings = [("a · cam1", "a frame is odd"), ("b · cam1", "a frame is odd")]
+        assert second.result.warnings == warnings
+        assert second.result.precisions
+        second.work._take_in(second.work._look_again(second.work._shared["cam1"]))
+        assert second.result.warnings == warnings
 
 
 def test_where_claims_fail_a_run_does_everything_and_says_so_once(
