@@ -8,10 +8,13 @@ that another run is working on is looked at again later.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
+from pathlib import Path
 
 from raypose.config import RunConfig, Settings, SmoothConfig
 from raypose.errors import RayposeError
@@ -24,6 +27,7 @@ from raypose.steps.base import Summary, Task
 from raypose.storage import AnyPath, as_path
 from raypose.storage.claims import STALE_S, Claims, Holder, State
 from raypose.storage.layout import CLAIMS, HIDDEN
+from raypose.storage.temporary_files import remove_if_empty
 
 _ALONE_S = 30.0
 """Seconds after which runs that started together know of each other."""
@@ -45,49 +49,65 @@ def claims_folder(config: Settings) -> AnyPath:
     return root / HIDDEN / CLAIMS
 
 
-def others_run(config: Settings) -> bool:
-    """Whether other runs are at the same outputs; asked before these are compared."""
-    claims = Claims(claims_folder(config), Holder.this_process())
-    with suppress(*_ERRORS):
-        claims.look()
-    return claims.others_seen
-
-
 @contextmanager
-def claiming(result: RunResult, *, others: bool) -> Iterator[Claims | None]:
-    """The claims of a run; None where there can be none, which the result notes.
-
-    Inside the block the run directory is this run's own, see `RunResult.run_dir`.
+def claiming(config: Settings, warnings: list[tuple[str, str]]) -> Iterator[Claims | None]:
+    """The claims of a run, from before its plan is begun: else it could miss a run that works
+    and ends while this one plans.
 
     Args:
-        others: whether other runs were seen before this one was planned.
+        config: with the members of an ensemble in its place, see `with_members`.
+        warnings: gets the reason where there can be no claims, which are None then.
     """
-    config = result.plan.config
-    folder, me = claims_folder(config), Holder.this_process(overwrites=config.overwrite)
+    folder = claims_folder(config)
+    me = Holder.this_process(overwrites=config.overwrite)
     with ExitStack() as stack:
         claims: Claims | None = None
-        try:
-            claims = stack.enter_context(Claims(folder, me))
-            claims.others_seen |= others
-            _own_run_dir(result, claims)
-        except _ERRORS as error:
-            result.warnings.append((str(folder.parent.parent), _unshared(error)))
+        if _may_be_made(config):
+            _remove_at_end(stack, folder)
+            try:
+                claims = stack.enter_context(Claims(folder, me))
+            except _ERRORS as error:
+                warnings.append((str(folder.parent.parent), _unshared(error)))
         yield claims
 
 
-def _own_run_dir(result: RunResult, claims: Claims) -> None:
+def _may_be_made(config: Settings) -> bool:
+    """Whether folders of claims may be made: not in a model that does not exist, which the plan
+    is about to say."""
+    root = claims_folder(config).parent.parent
+    is_model = isinstance(config, RunConfig) and config.output_dir is None
+    return not is_model or not isinstance(root, Path) or os.path.isdir(root)
+
+
+def _remove_at_end(stack: ExitStack, folder: AnyPath) -> None:
+    """Remove the folders that claims need and nothing else has used: the run may do nothing."""
+    if isinstance(folder, Path):
+        missing = takewhile(lambda place: not os.path.exists(place), folder.parents)
+        for place in reversed(list(missing)):
+            stack.callback(remove_if_empty, place)
+
+
+def own_run_dir(result: RunResult, claims: Claims) -> None:
     """Let the log go below the run directory where another run writes its log there."""
     number, name = 0, f"log {result.run_dir}"
-    while (taken := claims.take(name, number)).state is State.OVER:
-        number += 1
+    try:
+        while (taken := claims.take(name, number)).state is State.OVER:
+            number += 1
+    except _ERRORS as error:
+        warning = f"another run could write to the same log: {_reason(error)}"
+        result.warnings.append((str(result.run_dir), warning))
+        return
     if taken.state is State.HELD:
         result.run_dir /= f"{claims.me.host}-{claims.me.pid}"
         result.plan = replace(result.plan, run_dir=result.run_dir)
 
 
+def _reason(error: OSError | RayposeError) -> str:
+    return error.message if isinstance(error, RayposeError) else error.strerror or str(error)
+
+
 def _unshared(error: OSError | RayposeError) -> str:
-    reason = error.message if isinstance(error, RayposeError) else error.strerror or str(error)
-    return f"other runs on these outputs would do the same work again: {reason}"
+    return f"other runs on these outputs would do the same work again: {_reason(error)}"
 
 
 @dataclass

@@ -11,14 +11,16 @@ from typing import Any
 
 import pytest
 
-from raypose.errors import StorageError
+from raypose import pipeline
+from raypose.config import RunConfig
+from raypose.errors import StorageError, UsageError
 from raypose.execution.events import Claimed, Held, Postponed, Replanned
 from raypose.planning import plan_tasks
 from raypose.results import Recorder, RunResult
-from raypose.sharing import SharedWork, claiming, claims_folder
+from raypose.sharing import SharedWork, claiming, claims_folder, own_run_dir
 from raypose.steps import Summary
 from raypose.storage import run_log
-from raypose.storage.claims import STALE_S, Claims, Holder
+from raypose.storage.claims import STALE_S, Claims, Holder, runs_in
 from tests.projects import Project, commit_all
 
 MODELS = {"metrics": False, "eks": True}
@@ -265,8 +267,10 @@ def test_a_moment_without_answers_does_not_end_the_wait_for_another_run(
 
 
 @contextmanager
-def claimed(result: RunResult) -> Iterator[Claims | None]:
-    with claiming(result, others=False) as claims:
+def claimed(result: RunResult) -> Iterator[Claims]:
+    with claiming(result.plan.config, result.warnings) as claims:
+        assert claims is not None
+        own_run_dir(result, claims)
         yield claims
 
 
@@ -280,16 +284,66 @@ def test_runs_at_once_have_logs_of_their_own(project: Project) -> None:
         assert third.run_dir == project.root / "run"
 
 
-def test_without_a_place_for_claims_it_goes_on(project: Project) -> None:
+def test_a_log_that_can_not_be_claimed_is_told_of(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Claims, "take", refuse)
     result = RunResult.of(project.plan())
-    folder = claims_folder(result.plan.config)
+    with claimed(result):
+        assert result.run_dir == project.root / "run"
+    assert result.warnings == [
+        (str(result.run_dir), "another run could write to the same log: Permission denied")
+    ]
+
+
+def test_without_a_place_for_claims_it_goes_on(project: Project) -> None:
+    config = project.plan().config
+    folder = claims_folder(config)
     assert folder == project.out / ".raypose" / "claims"
     folder.parent.mkdir(parents=True)
     folder.write_text("in its way")
-    with claimed(result) as claims:
+    warnings: list[tuple[str, str]] = []
+    with claiming(config, warnings) as claims:
         assert claims is None
-    ((subject, warning),) = result.warnings
+    ((subject, warning),) = warnings
     assert subject == str(project.out) and "would do the same work again" in warning
+
+
+def test_a_run_shows_itself_before_it_plans(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one of an ensemble: there where runs of its members look."""
+    ensemble = project.root / "models" / "ensemble"
+    ensemble.mkdir()
+    (ensemble / "ensemble.yaml").write_text("members: [../a, ../b]\n")
+    config = project.plan(output_dir=None).config
+    folder = claims_folder(config)
+    seen: list[int] = []
+
+    def plan_run(*args: Any, **values: Any) -> Any:
+        seen.append(len(runs_in(folder)))
+        raise UsageError("nothing to plan")
+
+    monkeypatch.setattr(pipeline, "plan_run", plan_run)
+    for models in (config.models, (str(ensemble),)):
+        with pytest.raises(UsageError):
+            pipeline.run_some(config.model_copy(update={"models": models}), None, None)
+    assert seen == [1, 1]
+
+
+def test_a_run_that_does_nothing_leaves_nothing(project: Project, tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    values: dict[str, Any] = {"videos": (str(project.videos),), "inline": True, "metrics": False}
+    models = tuple(map(str, project.models))
+    config = RunConfig(models=models, output_dir=tmp_path / "new" / "out", shard=(9, 10), **values)
+    assert pipeline.run(config, quiet=True).nothing_to_do
+    missing = RunConfig(models=(str(tmp_path / "typo"),), **values)
+    with pytest.raises(UsageError, match="no such model directory"):
+        pipeline.run(missing, quiet=True)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_without_an_output_folder_the_order_of_models_does_not_matter(project: Project) -> None:
