@@ -199,23 +199,25 @@ class Claims:
         self._stop_beating()
         for name in list(self._open):
             self.end(name)
+        marks: Sequence[AnyPath] | None = None
         with suppress(*_ERRORS):
             self.look()
-            others_were_here = self._dead or self._leaves_marks
-            # Before this run signs off: claims that come later are of runs that come later.
-            claims = list_files(self._folder) if others_were_here else []
+            if self._dead or self._leaves_marks:
+                # Before this run signs off: claims that come later are of runs that come later.
+                marks = list_files(self._folder)
+        with suppress(*_ERRORS):
             # Before the others are looked for: so one of two that end at once sees no other.
             self._store.remove(self._run_file(self.me.run))
             self.look()
             for run in self._dead:
                 self._store.remove(self._run_file(run))
-            if not self._others and others_were_here:
-                self._remove_marks(claims)
+            if not self._others and marks is not None:
+                self._remove_marks(marks)
         self._remove_empty_folders()
 
-    def _remove_marks(self, claims: Sequence[AnyPath]) -> None:
+    def _remove_marks(self, marks: Sequence[AnyPath]) -> None:
         torn = [path for path in list_files(self._folder / _RUNS) if _is_temporary(path)]
-        _all_at_once(self._store.remove, [*claims, *torn])
+        _all_at_once(self._store.remove, [*marks, *torn])
 
     def _stop_beating(self) -> None:
         self._done.set()

@@ -300,6 +300,17 @@ def test_a_run_that_can_not_begin_signs_off(
     assert everything(folder) == [] and not claims._thread.is_alive()
 
 
+def test_a_run_signs_off_although_others_can_not_be_looked_for(
+    folder: AnyPath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise StorageError("it does not answer")
+
+    with claims_on(folder, "node1") as claims:
+        monkeypatch.setattr(claims, "look", fail)
+    assert everything(folder) == []
+
+
 def test_an_overwriting_run_leaves_marks_for_others_that_it_has_not_seen(folder: AnyPath) -> None:
     with Claims(folder, on_node("node1", overwrites=True), beat_s=1e6) as first:
         with Claims(folder, on_node("node2", overwrites=True), beat_s=1e6) as second:
