@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from raypose._version import __version__
 from raypose.config import RunConfig, Settings, SmoothConfig
 from raypose.errors import Failure, RayposeError, StorageError
 from raypose.execution.base import Executor
-from raypose.inputs.ensembles import describe_ensemble
+from raypose.inputs.ensembles import describe_ensemble, with_members
 from raypose.inputs.probe import Unusable
 from raypose.planning import Plan, plan_run, plan_smoothing, plan_tasks
 from raypose.planning.estimate import estimate
@@ -92,14 +92,15 @@ def run_some(
         continues: whether this part goes on with the last run in the run directory.
     """
     with scratch.used(config.scratch_dir, config.scratch_gb):
-        run_dir = run_directory(config, config.output_dir)
-        others = sharing.others_run(config)
-        with without_collecting():
-            made = plan_run(config, run_dir=run_dir, only=videos)
+        config = with_members(config)  # which decide where other runs are looked for
+
+        def make_plan() -> Plan:
+            run_dir = run_directory(config, config.output_dir)
+            with without_collecting():
+                return plan_run(config, run_dir=run_dir, only=videos)
+
         watching = videos is not None
-        result = _execute_plan(
-            made, display, others=others, watching=watching, continues=continues
-        )
+        result = _execute(config, make_plan, display, watching=watching, continues=continues)
         _describe_ensemble(result)
         return result
 
@@ -112,10 +113,9 @@ def smooth(
     Arguments, result and errors are those of `run`.
     """
     with _shown(display, quiet) as shown, scratch.used(config.scratch_dir, config.scratch_gb):
-        others = sharing.others_run(config)
-        made = plan_smoothing(config, run_dir=run_directory(config, config.eks_dir))
-        result = _execute_plan(made, shown, others=others)
-        if not made.done:
+        run_dir = run_directory(config, config.eks_dir)
+        result = _execute(config, lambda: plan_smoothing(config, run_dir=run_dir), shown)
+        if not result.plan.done:
             write_report(result)
         return result
 
@@ -166,25 +166,26 @@ def _describe_ensemble(result: RunResult) -> None:
         result.failures.append(replace(Failure.of("smooth", error), subject=root.name))
 
 
-def _execute_plan(
-    made: Plan,
+def _execute(
+    config: Settings,
+    make_plan: Callable[[], Plan],
     display: Display | None,
     *,
-    others: bool,
     watching: bool = False,
     continues: bool = False,
 ) -> RunResult:
-    """Do what a plan says; raises as `run`.
-
-    `others`: whether other runs were at the same outputs when the plan was begun.
-    """
-    result = RunResult.of(made)
-    if not made.done:
-        with sharing.claiming(result, others=others) as claims:
+    """Make a plan and do what it says; raises as `run`."""
+    warnings: list[tuple[str, str]] = []
+    with sharing.claiming(config, warnings) as claims:
+        result = RunResult.of(make_plan())
+        if not result.plan.done:
+            result.warnings += warnings
+            if claims is not None:
+                sharing.own_run_dir(result, claims)
             _execute_claimed(result, claims, display, watching=watching, continues=continues)
-    elif display is not None:
-        display.planned(made)
-    return result
+        elif display is not None:
+            display.planned(result.plan)
+        return result
 
 
 def _execute_claimed(

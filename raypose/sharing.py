@@ -8,10 +8,13 @@ that another run is working on is looked at again later.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
+from pathlib import Path
 
 from raypose.config import RunConfig, Settings, SmoothConfig
 from raypose.errors import RayposeError
@@ -22,14 +25,15 @@ from raypose.results import Recorder, RunResult, as_failure
 from raypose.specs import Progress
 from raypose.steps.base import Summary, Task
 from raypose.storage import AnyPath, as_path
-from raypose.storage.claims import Claims, Holder, State
+from raypose.storage.claims import STALE_S, Claims, Holder, State
 from raypose.storage.layout import CLAIMS, HIDDEN
+from raypose.storage.temporary_files import remove_if_empty
 
 _ALONE_S = 30.0
-"""Runs that start together have found each other after so many seconds."""
+"""Seconds after which runs that started together know of each other."""
 
 _PLENTY = 4
-"""So many recordings per run and GPU are left: then no run lacks work because of another one's
+"""With this many recordings left per run and GPU, no run lacks work because of another run's
 queue."""
 
 _ERRORS = (OSError, RayposeError)
@@ -45,49 +49,65 @@ def claims_folder(config: Settings) -> AnyPath:
     return root / HIDDEN / CLAIMS
 
 
-def others_run(config: Settings) -> bool:
-    """Whether other runs are at the same outputs; asked before these are compared."""
-    claims = Claims(claims_folder(config), Holder.this_process())
-    with suppress(*_ERRORS):
-        claims.look()
-    return claims.others_seen
-
-
 @contextmanager
-def claiming(result: RunResult, *, others: bool) -> Iterator[Claims | None]:
-    """The claims of a run; None where there can be none, which the result notes.
-
-    Inside the block the run directory is this run's own, see `RunResult.run_dir`.
+def claiming(config: Settings, warnings: list[tuple[str, str]]) -> Iterator[Claims | None]:
+    """The claims of a run, from before its plan is begun: else it could miss a run that works
+    and ends while this one plans.
 
     Args:
-        others: whether other runs were seen before this one was planned.
+        config: with the members of an ensemble in its place, see `with_members`.
+        warnings: gets the reason where there can be no claims, which are None then.
     """
-    config = result.plan.config
-    folder, me = claims_folder(config), Holder.this_process(overwrites=config.overwrite)
+    folder = claims_folder(config)
+    me = Holder.this_process(overwrites=config.overwrite)
     with ExitStack() as stack:
         claims: Claims | None = None
-        try:
-            claims = stack.enter_context(Claims(folder, me))
-            claims.others_seen |= others
-            _own_run_dir(result, claims)
-        except _ERRORS as error:
-            result.warnings.append((str(folder.parent.parent), _unshared(error)))
+        if _may_be_made(config):
+            _remove_at_end(stack, folder)
+            try:
+                claims = stack.enter_context(Claims(folder, me))
+            except _ERRORS as error:
+                warnings.append((str(folder.parent.parent), _unshared(error)))
         yield claims
 
 
-def _own_run_dir(result: RunResult, claims: Claims) -> None:
+def _may_be_made(config: Settings) -> bool:
+    """Whether folders of claims may be made: not in a model that does not exist, which the plan
+    is about to say."""
+    root = claims_folder(config).parent.parent
+    is_model = isinstance(config, RunConfig) and config.output_dir is None
+    return not is_model or not isinstance(root, Path) or os.path.isdir(root)
+
+
+def _remove_at_end(stack: ExitStack, folder: AnyPath) -> None:
+    """Remove the folders that claims need and nothing else has used: the run may do nothing."""
+    if isinstance(folder, Path):
+        missing = takewhile(lambda place: not os.path.exists(place), folder.parents)
+        for place in reversed(list(missing)):
+            stack.callback(remove_if_empty, place)
+
+
+def own_run_dir(result: RunResult, claims: Claims) -> None:
     """Let the log go below the run directory where another run writes its log there."""
     number, name = 0, f"log {result.run_dir}"
-    while (taken := claims.take(name, number)).state is State.OVER:
-        number += 1
+    try:
+        while (taken := claims.take(name, number)).state is State.OVER:
+            number += 1
+    except _ERRORS as error:
+        warning = f"another run could write to the same log: {_reason(error)}"
+        result.warnings.append((str(result.run_dir), warning))
+        return
     if taken.state is State.HELD:
         result.run_dir /= f"{claims.me.host}-{claims.me.pid}"
         result.plan = replace(result.plan, run_dir=result.run_dir)
 
 
+def _reason(error: OSError | RayposeError) -> str:
+    return error.message if isinstance(error, RayposeError) else error.strerror or str(error)
+
+
 def _unshared(error: OSError | RayposeError) -> str:
-    reason = error.message if isinstance(error, RayposeError) else error.strerror or str(error)
-    return f"other runs on these outputs would do the same work again: {reason}"
+    return f"other runs on these outputs would do the same work again: {_reason(error)}"
 
 
 @dataclass
@@ -99,12 +119,14 @@ class _Shared:
         tasks: as planned last.
         number: of the claim to try.
         n_left: tasks that have not ended.
+        fails_since: when asking for it began to fail; None where the last answer was one.
     """
 
     plans: list[RecordingPlan] = field(default_factory=list)
     tasks: tuple[Task, ...] = ()
     number: int = 0
     n_left: int = 0
+    fails_since: float | None = None
 
 
 class SharedWork:
@@ -157,24 +179,37 @@ class SharedWork:
             return events.Postponed(recording)
         try:
             answer = self._claim(recording)
+            self._shared[recording].fails_since = None
         except _ERRORS as error:
-            # Not knowing what others do, this run does everything, as if it were alone.
-            self._warn(recording, _unshared(error))
-            answer = events.Claimed(recording)
+            answer = self._after_error(recording, error)
         if isinstance(answer, events.Held):
             self._say_who_is_awaited()
             return answer
+        self._said = ""
         self._held.pop(recording, None)
         self._to_do.discard(recording)
         if self._shared[recording].n_left:
             self._mine.add(recording)
         return answer
 
+    def _after_error(self, recording: str, error: OSError | RayposeError) -> events.OfRecording:
+        """The answer where none could be found."""
+        shared, now = self._shared[recording], self._clock()
+        if shared.fails_since is None:
+            shared.fails_since = now
+        # A run that is at work most likely still is: a network fails for a moment now and then.
+        if recording in self._held and now - shared.fails_since < STALE_S:
+            return events.Held(recording)
+        # Not knowing what others do, this run does everything, as if it were alone.
+        self._warn(recording, _unshared(error))
+        return events.Claimed(recording)
+
     def _may_claim_ahead(self) -> bool:
-        n_runs = 1 + self._claims.n_others
-        if len(self._to_do) >= _PLENTY * n_runs * max(1, self._n_gpus):
+        n_others = self._claims.n_others
+        n_left = len(self._to_do) - len(self._held)
+        if n_left >= _PLENTY * (1 + n_others) * max(1, self._n_gpus):
             return True
-        return not self._claims.others_seen and self._clock() - self._began > _ALONE_S
+        return n_others == 0 and self._clock() - self._began > _ALONE_S
 
     def _claim(self, recording: str) -> events.OfRecording:
         shared, name = self._shared[recording], f"recording {recording}"
@@ -222,13 +257,9 @@ class SharedWork:
         self, recording: str, plans: Sequence[RecordingPlan], by: str
     ) -> events.Replanned:
         """The answer for a recording that another run has finished, or that can't be done now."""
-        result = self._result
-        now = replace(result.plan, recordings=tuple(plans))
         if plans:
-            result.elsewhere[recording] = by
-        result.warnings += now.notes
-        result.damaged.update(now.damaged)
-        result.precisions |= now.precisions
+            self._result.elsewhere[recording] = by
+        self._take_in(plans)
         dropped = self._shared[recording].tasks
         self._set_tasks(recording, ())
         return events.Replanned(recording, dropped, (), by)
@@ -239,6 +270,7 @@ class SharedWork:
         """The answer for a recording that is claimed; `plans` as it is now, if that was asked."""
         if plans is None:
             return events.Claimed(recording)
+        self._take_in(plans)
         before = self._shared[recording].tasks
         n_gpus = min(self._n_gpus, sum(task.gpu for task in before))
         now = replace(self._result.plan, recordings=tuple(plans))
@@ -247,6 +279,14 @@ class SharedWork:
             return events.Claimed(recording)
         self._set_tasks(recording, tasks)
         return events.Replanned(recording, before, tasks)
+
+    def _take_in(self, plans: Sequence[RecordingPlan]) -> None:
+        """Add to the result what is recorded of outputs that are finished by now."""
+        result = self._result
+        now = replace(result.plan, recordings=tuple(plans))
+        result.warnings += [note for note in now.notes if note not in result.warnings]
+        result.damaged.update(now.damaged)
+        result.precisions |= now.precisions
 
     def _say_who_is_awaited(self) -> None:
         if self._mine or len(self._held) < len(self._to_do):

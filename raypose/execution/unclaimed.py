@@ -30,6 +30,7 @@ class Unclaimed:
         self._queue: dict[bool, list[tuple[Priority, str]]] = {True: [], False: []}
         self._held: dict[bool, deque[tuple[float, str]]] = {True: deque(), False: deque()}
         self._asked = False
+        self._held_since: float | None = None  # of the one that is asked for, if it was held
 
     def add(self, entries: Sequence[Entry]) -> None:
         """Add recordings with all their tasks."""
@@ -62,8 +63,9 @@ class Unclaimed:
         gpu = self._recordings[name].gpu
         if self._queue[gpu] and self._queue[gpu][0][1] == name:
             heapq.heappop(self._queue[gpu])
+            self._held_since = None
         else:
-            self._held[gpu].popleft()
+            self._held_since, _ = self._held[gpu].popleft()
 
     def take(self, name: str) -> list[Entry]:
         """Remove a recording that was asked for; returns its tasks."""
@@ -71,10 +73,13 @@ class Unclaimed:
         return self._recordings.pop(name).entries
 
     def postpone(self, name: str) -> None:
-        """It stays first in the queue."""
+        """It stays first in the queue, or of those that are held."""
         self._asked = False
         recording = self._recordings[name]
-        heapq.heappush(self._queue[recording.gpu], (recording.first.priority, name))
+        if self._held_since is None:
+            heapq.heappush(self._queue[recording.gpu], (recording.first.priority, name))
+        else:
+            self._held[recording.gpu].appendleft((self._held_since, name))
 
     def hold(self, name: str, now_s: float) -> None:
         """Another run is working on it."""

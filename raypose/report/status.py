@@ -260,6 +260,7 @@ def _apply(event: _Event, status: RunStatus) -> None:
         case _Waiting():
             status.waits_for = event.what
         case _Replanned():
+            status.waits_for = ""
             status.total.subtract(event.dropped)
             status.total.update(event.added)
             status.n_frames = max(0, status.n_frames + event.n_frames)

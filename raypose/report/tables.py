@@ -150,9 +150,10 @@ def print_result(
     of = f"{n_here:,} of {_count(plan.n_given, 'video')}{without_some(plan)}"
     took = f"{of}: {_count(n_made, 'file')} in {duration(result.seconds)}{speed}.{computed}"
     if n_elsewhere:
-        runs = "; ".join(sorted({by for by in result.elsewhere.values() if by}))
-        by = f" ({runs})" if runs else ""
-        done = f"{_count(n_elsewhere, 'video')} finished by another run meanwhile{by}."
+        runs = sorted({by for by in result.elsewhere.values() if by})
+        by = f" ({'; '.join(runs)})" if runs else ""
+        who = "other runs" if len(runs) > 1 else "another run"
+        done = f"{_count(n_elsewhere, 'video')} finished by {who} meanwhile{by}."
         console.print(Folded(shown(done)))
     console.print(Folded(f"{took} Log: {shown(names.from_here(str(result.run_dir)))}"))
     if result.report is not None:

@@ -23,14 +23,15 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from enum import Enum, auto
 from pathlib import Path
+from typing import TypeVar
 
-from raypose.errors import StorageError
+from raypose.errors import RayposeError, StorageError
 from raypose.storage.digests import digest_of_json
 from raypose.storage.files import list_files, store_of
 from raypose.storage.paths import AnyPath
@@ -41,12 +42,16 @@ BEAT_S = 10.0
 """Seconds between two heartbeats."""
 
 STALE_S = 60.0
-"""A run whose heartbeat has not changed for so many seconds is dead."""
+"""Seconds without a new heartbeat after which a run counts as dead."""
 
 _READ_AGAIN_S = 5.0
 _RUNS = "runs"
 _TRIES = 4
 _AT_ONCE = 16
+_ERRORS = (OSError, RayposeError)
+_TORN_AFTER_S = (0.05, 0.2, 0.5)  # an empty claim is read again after each of these
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,8 @@ class Holder:
     """A run, and the process that it is.
 
     Attributes:
-        machine: host, boot and process namespace; where these are equal, `pid` means the same.
+        machine: host, boot and process namespace; where these are equal, `pid` means the same. A
+            random word where they can't be told: then only the heartbeat says who is alive.
         started: when the process started, in ticks of that machine.
         overwrites: whether the run redoes finished outputs.
     """
@@ -72,11 +78,12 @@ class Holder:
     @classmethod
     def this_process(cls, *, overwrites: bool = False) -> Holder:
         host = socket.gethostname()
-        boot, namespace = "", ""
-        with suppress(OSError):
+        try:
             boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
             namespace = os.readlink("/proc/self/ns/pid")
-        machine = f"{host}/{boot}/{namespace}"
+            machine = f"{host}/{boot}/{namespace}"
+        except OSError:  # two machines may have the same name
+            machine = secrets.token_hex(8)
         pid = os.getpid()
         return cls(secrets.token_hex(8), host, pid, machine, _start_of(pid), overwrites)
 
@@ -120,6 +127,7 @@ class Claims:
         folder: of the claims on these outputs; made if it is missing, removed after the last run.
         me: this run.
         clock: seconds, from any beginning; it never goes back.
+        sleep: waits, for seconds.
         beat_s, stale_s: see `BEAT_S` and `STALE_S`.
 
     Attributes:
@@ -136,13 +144,15 @@ class Claims:
         me: Holder,
         *,
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
         beat_s: float = BEAT_S,
         stale_s: float = STALE_S,
     ) -> None:
         self.me = me
         self.others_seen = False
         self._folder, self._store = folder, store_of(folder)
-        self._clock, self._beat_s, self._stale_s = clock, beat_s, stale_s
+        self._clock, self._sleep = clock, sleep
+        self._beat_s, self._stale_s = beat_s, stale_s
         self._open: dict[str, AnyPath] = {}
         self._others: set[str] = set()  # other runs that are registered and may be alive
         self._dead: set[str] = set()  # those that are registered and dead
@@ -154,12 +164,20 @@ class Claims:
         self._thread = threading.Thread(target=self._beat, name="raypose-claims", daemon=True)
 
     def __enter__(self) -> Claims:
-        self._register()
-        self.look()
-        if self.me.overwrites:
-            claims = {path.name: self._read(path) for path in list_files(self._folder)}
-            self._old = {name for name, claim in claims.items() if claim and claim[1]}
-        self._thread.start()
+        try:
+            self._register()
+            # Before what may take long in a store: others must see that this run is alive.
+            self._thread.start()
+            self.look()
+            if self.me.overwrites:
+                claims = _all_at_once(self._read, list_files(self._folder))
+                self._old = {path.name for path, claim in claims if claim and claim[1]}
+        except BaseException:
+            self._stop_beating()
+            with suppress(*_ERRORS):
+                self._store.remove(self._run_file(self.me.run))
+            self._remove_empty_folders()
+            raise
         return self
 
     def _register(self) -> None:
@@ -173,26 +191,40 @@ class Claims:
                     raise
         with suppress(FileExistsError):
             self._store.write_new(heartbeat, self._heartbeat())
-            self._store.remove(heartbeat)
             message = "it can't refuse to replace an object (If-None-Match)"
             raise StorageError(message, path=str(self._folder))
 
     def __exit__(self, *_: object) -> None:
         """End what is still claimed; the last run removes everything."""
-        self._done.set()
-        self._thread.join()
+        self._stop_beating()
         for name in list(self._open):
             self.end(name)
-        with suppress(OSError, StorageError):
+        marks: Sequence[AnyPath] | None = None
+        with suppress(*_ERRORS):
+            self.look()
+            if self._dead or self._leaves_marks:
+                # Before this run signs off: claims that come later are of runs that come later.
+                marks = list_files(self._folder)
+        with suppress(*_ERRORS):
             # Before the others are looked for: so one of two that end at once sees no other.
             self._store.remove(self._run_file(self.me.run))
             self.look()
             for run in self._dead:
                 self._store.remove(self._run_file(run))
-            if not self._others and (self._dead or self.others_seen):
-                torn = [path for path in list_files(self._folder / _RUNS) if _is_temporary(path)]
-                with ThreadPoolExecutor(_AT_ONCE, "claims") as pool:  # a store takes its time
-                    list(pool.map(self._store.remove, [*list_files(self._folder), *torn]))
+            if not self._others and marks is not None:
+                self._remove_marks(marks)
+        self._remove_empty_folders()
+
+    def _remove_marks(self, marks: Sequence[AnyPath]) -> None:
+        torn = [path for path in list_files(self._folder / _RUNS) if _is_temporary(path)]
+        _all_at_once(self._store.remove, [*marks, *torn])
+
+    def _stop_beating(self) -> None:
+        self._done.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _remove_empty_folders(self) -> None:
         if isinstance(self._folder, Path):
             for folder in (self._folder / _RUNS, self._folder, self._folder.parent):
                 remove_if_empty(folder)
@@ -207,7 +239,8 @@ class Claims:
         found = runs_in(self._folder) - {self.me.run}
         self._dead = {run for run in found if self._is_dead(run)}
         self._others = found - self._dead
-        self.others_seen |= bool(self._others)
+        if self._others:  # another thread may set it meanwhile
+            self.others_seen = True
 
     def take(self, name: str, number: int = 0) -> Taken:
         """Claim something for this run, unless another is working on it.
@@ -222,6 +255,9 @@ class Claims:
                 with suppress(FileExistsError):
                     self._store.write_new(path, self._claim(ended=False))
                     self._open[name] = path
+                    if self._is_taken_over(name, number):
+                        self._store.remove(self._open.pop(name))
+                        return Taken(State.OVER, None)
                     return Taken(State.MINE, self.me)
             found = self._read(path)
             if found is not None:
@@ -240,24 +276,36 @@ class Claims:
             return Taken(State.OVER, by, is_over and path.name not in self._old)
         return Taken(State.HELD, by)
 
+    def _is_taken_over(self, name: str, number: int) -> bool:
+        """Whether a claim has been removed, by the last of earlier runs, after a later run had
+        taken it over."""
+        if not self.others_seen:
+            return False
+        return self._read(self._claim_file(name, number + 1)) is not None
+
     def end(self, name: str) -> None:
         """This run has done what it can of something that it has claimed."""
         path = self._open.pop(name, None)
         if path is None:
             return
         # Else others wait until the heartbeat ends.
-        with suppress(OSError, StorageError):
-            if self.others_seen:
+        with suppress(*_ERRORS):
+            if self._leaves_marks:
                 # They may have planned before this was finished: the claim tells them so.
                 self._store.write(path, self._claim(ended=True))
             else:
                 self._store.remove(path)
 
+    @property
+    def _leaves_marks(self) -> bool:
+        # Another overwriting run would redo what has no mark, before this one knows of it.
+        return self.others_seen or self.me.overwrites
+
     def _beat(self) -> None:
         while not self._done.wait(self._beat_s):
             self._n_beats += 1
             # A run whose heartbeat can't be written counts as dead after a while.
-            with suppress(OSError, StorageError):
+            with suppress(*_ERRORS):
                 self._store.write(self._run_file(self.me.run), self._heartbeat())
                 self.look()
 
@@ -282,6 +330,12 @@ class Claims:
         """Whose claim it is, and whether it has ended; None where there is none."""
         try:
             content = self._store.read(path)
+            for wait_s in _TORN_AFTER_S:
+                if content:
+                    break
+                # Without hard links a new claim is empty for a moment (`files`).
+                self._sleep(wait_s)
+                content = self._store.read(path)
         except FileNotFoundError:
             return None
         holder = _holder_in(content)  # None where a crash of the machine tore the file
@@ -313,6 +367,12 @@ def runs_in(folder: AnyPath) -> set[str]:
     return {path.name.removesuffix(".json") for path in paths}
 
 
+def _all_at_once(do: Callable[[AnyPath], T], paths: Sequence[AnyPath]) -> list[tuple[AnyPath, T]]:
+    """Do something with files, of which each takes its time in a store."""
+    with ThreadPoolExecutor(_AT_ONCE, "claims") as pool:
+        return list(zip(paths, pool.map(do, paths), strict=True))
+
+
 def _is_temporary(path: AnyPath) -> bool:
     return ".tmp-" in path.name
 
@@ -331,7 +391,7 @@ def _holder_in(content: bytes) -> Holder | None:
 def _start_of(pid: int) -> str:
     """When a process started, in ticks since the machine did; empty where that is not told."""
     try:
-        status = Path(f"/proc/{pid}/stat").read_text()
+        status = Path(f"/proc/{pid}/stat").read_text(errors="replace")  # with the program's name
     except OSError:
         return ""
     values = status.rpartition(")")[2].split()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,8 @@ from raypose.storage.temporary_files import remove_if_empty, temporary_name
 _BLOCK_BYTES = 4 << 20
 _MAX_NAME_BYTES = 255
 _MAX_PATH_BYTES = 4095
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS)
+"""What file systems without hard links answer; some of those in user space, the last."""
 
 
 class LocalStore(Store[Path]):
@@ -154,10 +157,10 @@ def _move_to_new(temporary: Path, path: Path) -> None:
     """Rename a file to a name that no file has; a FileExistsError if one has it."""
     try:
         os.link(temporary, path)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without hard links
-        path.open("x").close()
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        path.open("x").close()  # which is empty for a moment
         os.replace(temporary, path)
 
 

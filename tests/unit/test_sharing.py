@@ -11,13 +11,16 @@ from typing import Any
 
 import pytest
 
+from raypose import pipeline
+from raypose.config import RunConfig
+from raypose.errors import StorageError, UsageError
 from raypose.execution.events import Claimed, Held, Postponed, Replanned
 from raypose.planning import plan_tasks
 from raypose.results import Recorder, RunResult
-from raypose.sharing import SharedWork, claiming, claims_folder
+from raypose.sharing import SharedWork, claiming, claims_folder, own_run_dir
 from raypose.steps import Summary
 from raypose.storage import run_log
-from raypose.storage.claims import Claims, Holder
+from raypose.storage.claims import STALE_S, Claims, Holder, runs_in
 from tests.projects import Project, commit_all
 
 MODELS = {"metrics": False, "eks": True}
@@ -191,6 +194,35 @@ def test_a_run_claims_ahead_where_no_other_will_lack_work(project: Project) -> N
         with Driver(project, "node2"):
             run.claims.look()
             assert run.claim("cam2", ahead=True) == Postponed("cam2")
+        run.claims.look()  # it is alone again
+        assert run.claim("cam2", ahead=True) == Claimed("cam2")
+
+
+def test_what_others_hold_is_no_work_that_is_left(project: Project) -> None:
+    for i in range(3, 10):
+        project.video(f"cam{i}.mp4", n_frames=20 + i)
+    with Driver(project, "node1") as first, Driver(project, "node2") as second:
+        second.claims.look()
+        assert second.claim("cam9", ahead=True) == Claimed("cam9")
+        first.claim("cam8")
+        assert second.claim("cam8") == Held("cam8")
+        assert second.claim("cam7", ahead=True) == Postponed("cam7")
+
+
+def test_what_another_run_found_is_told_once(project: Project) -> None:
+    with Driver(project, "node1", eks=False) as first, Driver(project, "node2") as second:
+        first.claims.others_seen = True
+        first.claim("cam1")
+        for plan in first.plan.recordings:
+            commit_all(plan, stats={"notes": ["a frame is odd"]})
+        first.claims.end("recording cam1")
+        answer = second.claim("cam1")
+        assert isinstance(answer, Replanned) and answer.added  # it is still to be smoothed
+        warnings = [("a · cam1", "a frame is odd"), ("b · cam1", "a frame is odd")]
+        assert second.result.warnings == warnings
+        assert second.result.precisions
+        second.work._take_in(second.work._look_again(second.work._shared["cam1"]))
+        assert second.result.warnings == warnings
 
 
 def test_where_claims_fail_a_run_does_everything_and_says_so_once(
@@ -209,9 +241,36 @@ def test_where_claims_fail_a_run_does_everything_and_says_so_once(
         )
 
 
+def test_a_moment_without_answers_does_not_end_the_wait_for_another_run(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise StorageError("it does not answer")
+
+    with Driver(project, "node1") as first, Driver(project, "node2") as second:
+        first.claim("cam1")
+        assert second.claim("cam1") == Held("cam1")
+        take = second.claims.take
+        for wait_s in (0.0, STALE_S - 1, 2.0):
+            second.now += wait_s
+            monkeypatch.setattr(second.claims, "take", fail)
+            assert second.claim("cam1") == Held("cam1")
+            monkeypatch.setattr(second.claims, "take", take)
+            if wait_s:
+                assert second.claim("cam1") == Held("cam1")  # an answer: it counts from here
+        assert second.result.warnings == []
+        monkeypatch.setattr(second.claims, "take", fail)
+        assert second.claim("cam1") == Held("cam1")
+        second.now += STALE_S
+        assert second.claim("cam1") == Claimed("cam1")
+        assert len(second.result.warnings) == 1
+
+
 @contextmanager
-def claimed(result: RunResult) -> Iterator[Claims | None]:
-    with claiming(result, others=False) as claims:
+def claimed(result: RunResult) -> Iterator[Claims]:
+    with claiming(result.plan.config, result.warnings) as claims:
+        assert claims is not None
+        own_run_dir(result, claims)
         yield claims
 
 
@@ -225,16 +284,66 @@ def test_runs_at_once_have_logs_of_their_own(project: Project) -> None:
         assert third.run_dir == project.root / "run"
 
 
-def test_without_a_place_for_claims_it_goes_on(project: Project) -> None:
+def test_a_log_that_can_not_be_claimed_is_told_of(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Claims, "take", refuse)
     result = RunResult.of(project.plan())
-    folder = claims_folder(result.plan.config)
+    with claimed(result):
+        assert result.run_dir == project.root / "run"
+    assert result.warnings == [
+        (str(result.run_dir), "another run could write to the same log: Permission denied")
+    ]
+
+
+def test_without_a_place_for_claims_it_goes_on(project: Project) -> None:
+    config = project.plan().config
+    folder = claims_folder(config)
     assert folder == project.out / ".raypose" / "claims"
     folder.parent.mkdir(parents=True)
     folder.write_text("in its way")
-    with claimed(result) as claims:
+    warnings: list[tuple[str, str]] = []
+    with claiming(config, warnings) as claims:
         assert claims is None
-    ((subject, warning),) = result.warnings
+    ((subject, warning),) = warnings
     assert subject == str(project.out) and "would do the same work again" in warning
+
+
+def test_a_run_shows_itself_before_it_plans(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one of an ensemble: there where runs of its members look."""
+    ensemble = project.root / "models" / "ensemble"
+    ensemble.mkdir()
+    (ensemble / "ensemble.yaml").write_text("members: [../a, ../b]\n")
+    config = project.plan(output_dir=None).config
+    folder = claims_folder(config)
+    seen: list[int] = []
+
+    def plan_run(*args: Any, **values: Any) -> Any:
+        seen.append(len(runs_in(folder)))
+        raise UsageError("nothing to plan")
+
+    monkeypatch.setattr(pipeline, "plan_run", plan_run)
+    for models in (config.models, (str(ensemble),)):
+        with pytest.raises(UsageError):
+            pipeline.run_some(config.model_copy(update={"models": models}), None, None)
+    assert seen == [1, 1]
+
+
+def test_a_run_that_does_nothing_leaves_nothing(project: Project, tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    values: dict[str, Any] = {"videos": (str(project.videos),), "inline": True, "metrics": False}
+    models = tuple(map(str, project.models))
+    config = RunConfig(models=models, output_dir=tmp_path / "new" / "out", shard=(9, 10), **values)
+    assert pipeline.run(config, quiet=True).nothing_to_do
+    missing = RunConfig(models=(str(tmp_path / "typo"),), **values)
+    with pytest.raises(UsageError, match="no such model directory"):
+        pipeline.run(missing, quiet=True)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_without_an_output_folder_the_order_of_models_does_not_matter(project: Project) -> None:

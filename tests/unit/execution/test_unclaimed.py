@@ -68,6 +68,20 @@ def test_recordings_that_others_hold_come_last_and_are_asked_for_again() -> None
     assert names(run.tell(Claimed("a"))) == ["predict/a"]
 
 
+def test_a_busy_worker_does_not_bring_forward_what_another_run_holds() -> None:
+    run, _ = shared("a", "b")
+    run.tell(TimePassed(100.0))
+    run.tell(Held("a"))
+    run.tell(Claimed("b"))
+    assert run.tell(TimePassed(100.0 + RETRY_S)) == [Claim("a", ahead=True)]
+    assert run.tell(Postponed("a")) == []
+    assert run.scheduler._unclaimed.first(True) is None  # what is ready goes before it
+    run.finish("predict/b")
+    assert run.actions[-1] == Claim("a", ahead=False)
+    run.tell(Held("a"))  # again: from now on it waits as long
+    assert run.tell(TimePassed(101.0 + RETRY_S)) == []
+
+
 def test_a_recording_that_another_run_finished_has_no_tasks() -> None:
     run, _ = shared("a", "b")
     actions = run.tell(Replanned("a", make_recording("a"), ()))

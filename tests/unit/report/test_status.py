@@ -75,6 +75,9 @@ def test_what_other_runs_do_is_not_left_to_do(log: run_log.RunLog) -> None:
     assert waits in told(status, now=time.time())
     log.event("task started", task="predict/b")
     assert waits not in told(read_status(log.directory), now=time.time())
+    log.event("waiting", what=waits)
+    log.event("replanned", dropped={"predict": 1, "table": 1}, added={}, n_frames=-100)
+    assert waits not in told(read_status(log.directory), now=time.time())
 
 
 def test_a_run_that_goes_on(log: run_log.RunLog) -> None:

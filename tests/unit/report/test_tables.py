@@ -148,6 +148,8 @@ class TestEnd:
         text = ended(project.plan(), elsewhere={"a": by, "c": by})
         assert "2 videos finished by another run meanwhile (node2, process 7).\n" in text
         assert "1 of 3 videos: 0 files" in text
+        text = ended(project.plan(), elsewhere={"a": by, "c": "node3, process 8"})
+        assert "finished by other runs meanwhile (node2, process 7; node3, process 8).\n" in text
 
     def test_what_failed_and_why(self, project: Project) -> None:
         project.video()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,7 +43,9 @@ def on_node(name: str, *, overwrites: bool = False) -> Holder:
 
 
 def claims_on(folder: AnyPath, node: str, clock: Clock | None = None) -> Claims:
-    return Claims(folder, on_node(node), clock=clock or Clock(), beat_s=1e6)
+    return Claims(
+        folder, on_node(node), clock=clock or Clock(), sleep=lambda seconds: None, beat_s=1e6
+    )
 
 
 def everything(folder: AnyPath) -> list[str]:
@@ -218,6 +223,112 @@ def test_claims_that_were_torn_count_as_ended(folder: AnyPath) -> None:
             with claims_on(folder, "node2") as other:
                 taken = other.take("cam")
                 assert (taken.state, taken.by) == (State.OVER, None)
+
+
+def test_a_claim_that_is_being_written_is_not_torn(tmp_path: Path) -> None:
+    """Without hard links a new claim is empty for a moment."""
+    with claims_on(tmp_path / "claims", "node1") as claims:
+        claims.take("cam")
+        path = claims._open["cam"]
+        content = store_of(path).read(path)
+        store_of(path).write(path, b"")
+        with Claims(
+            tmp_path / "claims",
+            on_node("node2"),
+            sleep=lambda seconds: store_of(path).write(path, content),
+            beat_s=1e6,
+        ) as other:
+            assert other.take("cam").state is State.HELD
+
+
+@pytest.mark.parametrize(("number", "ends_well"), [(errno.EPERM, True), (errno.EIO, False)])
+def test_only_without_hard_links_a_claim_is_made_in_two_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, ends_well: bool
+) -> None:
+    def link(*_: object) -> None:
+        raise OSError(number, "no")
+
+    monkeypatch.setattr(os, "link", link)
+    path = tmp_path / "claim"
+    with nullcontext() if ends_well else pytest.raises(OSError, match="no"):
+        store_of(path).write_new(path, b"mine")
+    assert path.exists() == ends_well
+    if ends_well:
+        with pytest.raises(FileExistsError):
+            store_of(path).write_new(path, b"another's")
+        assert path.read_bytes() == b"mine"
+
+
+def test_the_last_of_earlier_runs_leaves_the_claims_of_one_that_comes_meanwhile(
+    folder: AnyPath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, late = claims_on(folder, "node1"), claims_on(folder, "node2")
+    with first:
+        first.others_seen = True
+        first.take("done")
+        first.end("done")
+        remove = first._remove_marks
+
+        def come(*args: Any) -> None:
+            late.__enter__()
+            assert late.take("cam").state is State.MINE
+            assert late.take("done").state is State.OVER
+            assert late.take("done", 1).state is State.MINE
+            remove(*args)
+
+        monkeypatch.setattr(first, "_remove_marks", come)
+    with claims_on(folder, "node3") as third:
+        assert third.take("cam").state is State.HELD
+        assert third.take("done").state is State.OVER  # although its mark is gone
+        assert third.take("done", 1).state is State.HELD
+    late.__exit__()
+    assert everything(folder) == []
+
+
+def test_a_run_that_can_not_begin_signs_off(
+    folder: AnyPath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims = claims_on(folder, "node1")
+
+    def fail() -> None:
+        assert claims._thread.is_alive() and runs_in(folder) == {claims.me.run}
+        raise StorageError("it does not answer")
+
+    monkeypatch.setattr(claims, "look", fail)
+    with pytest.raises(StorageError):
+        claims.__enter__()
+    assert everything(folder) == [] and not claims._thread.is_alive()
+
+
+def test_a_run_signs_off_although_others_can_not_be_looked_for(
+    folder: AnyPath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise StorageError("it does not answer")
+
+    with claims_on(folder, "node1") as claims:
+        monkeypatch.setattr(claims, "look", fail)
+    assert everything(folder) == []
+
+
+def test_an_overwriting_run_leaves_marks_for_others_that_it_has_not_seen(folder: AnyPath) -> None:
+    with Claims(folder, on_node("node1", overwrites=True), beat_s=1e6) as first:
+        with Claims(folder, on_node("node2", overwrites=True), beat_s=1e6) as second:
+            first.take("cam")
+            first.end("cam")
+            assert not first.others_seen and second.take("cam").is_new
+    assert everything(folder) == []
+
+
+def test_machines_that_can_not_be_told_apart_do_not_judge_each_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "readlink", refuse)
+    me, other = Holder.this_process(), Holder.this_process()
+    assert not replace(other, started="1").is_gone_from(me.machine)
 
 
 def test_only_what_ended_after_an_overwriting_run_began_is_new_to_it(folder: AnyPath) -> None:
