@@ -31,35 +31,51 @@ class Message:
 
 def messages() -> list[Message]:
     """The messages of all errors and problems, but those that pass on the message of another."""
-    found = []
-    for path in sorted(PACKAGE.rglob("*.py")):
-        tree = ast.parse(path.read_text())
-        for scope, call in _calls(tree):
-            name = call.func.id if isinstance(call.func, ast.Name) else ""
-            position = _position(name, path)
-            if position is not None and len(call.args) > position:
-                place = f"{path.relative_to(ROOT)}:{call.lineno}"
-                found += [
-                    Message(place, name, " ".join(text.split()))
-                    for text in _texts(call.args[position], (scope, tree))
-                    if text.replace(HOLE, "").strip(" .:()")
-                ]
-    return found
+    return [
+        message
+        for call, position in _errors_made()
+        if len(call.node.args) > position
+        for message in call.read(call.node.args[position])
+        if message.text.replace(HOLE, "").strip(" .:()")
+    ]
 
 
 def hints() -> list[Message]:
     """The hints of all errors and problems, as far as they are written in the code."""
-    found = []
+    return [
+        message
+        for call, _ in _errors_made()
+        for keyword in call.node.keywords
+        if keyword.arg == "hint"
+        for message in call.read(keyword.value)
+    ]
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A call that makes an error, of the class `name`."""
+
+    place: str
+    name: str
+    node: ast.Call
+    scopes: tuple[ast.AST, ...]
+
+    def read(self, argument: ast.expr) -> list[Message]:
+        """What an argument can say."""
+        texts = _texts(argument, self.scopes)
+        return [Message(self.place, self.name, " ".join(text.split())) for text in texts]
+
+
+def _errors_made() -> Iterator[tuple[_Call, int]]:
+    """All calls that make an error, and the position of its message among the arguments."""
     for path in sorted(PACKAGE.rglob("*.py")):
         tree = ast.parse(path.read_text())
-        for scope, call in _calls(tree):
-            name = call.func.id if isinstance(call.func, ast.Name) else ""
-            given = [keyword.value for keyword in call.keywords if keyword.arg == "hint"]
-            if _position(name, path) is not None and given:
-                place = f"{path.relative_to(ROOT)}:{call.lineno}"
-                texts = _texts(given[0], (scope, tree))
-                found += [Message(place, name, " ".join(text.split())) for text in texts]
-    return found
+        for scope, node in _calls(tree):
+            name = node.func.id if isinstance(node.func, ast.Name) else ""
+            position = _position(name, path)
+            if position is not None:
+                place = f"{path.relative_to(ROOT)}:{node.lineno}"
+                yield _Call(place, name, node, (scope, tree)), position
 
 
 def _position(name: str, path: Path) -> int | None:

@@ -38,9 +38,9 @@ from raypose.steps.base import Task
 MAX_LOSSES = 4
 
 # How often a task may be lost with its whole node, or before it reports anything; more count as
-# losses. A node that is taken away is not the task's fault: of spot nodes, half of which go every
-# hour, tasks of four minutes would be lost four times in a row once in 50,000. And a worker on a
-# lost node fails whatever it is given until the loss is noticed.
+# losses. A node that is taken away is not the task's fault: on spot nodes that live for an hour on
+# average, one in 58,000 tasks of four minutes is lost four times in a row. And a worker on a lost
+# node fails whatever it is given until the loss is noticed.
 MAX_EXCUSED = 20
 
 # How often a task may stop making progress: what hangs on a second worker will hang on all.

@@ -189,7 +189,7 @@ def test_a_video_that_took_the_name_meanwhile_is_not_overwritten(project: Projec
 def test_a_run_claims_ahead_where_no_other_will_lack_work(project: Project) -> None:
     with Driver(project, "node1") as run:
         assert run.claim("cam1", ahead=True) == Postponed("cam1")
-        run.now = 31.0  # nobody else has come
+        run.now = 31.0  # no other run has appeared
         assert run.claim("cam1", ahead=True) == Claimed("cam1")
         with Driver(project, "node2"):
             run.claims.look()
