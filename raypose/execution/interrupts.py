@@ -9,33 +9,35 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+
 
 @contextmanager
 def stop_signals_interrupt() -> Iterator[None]:
     """Inside the block SIGTERM and SIGHUP raise KeyboardInterrupt.
 
-    A signal that is ignored, as SIGHUP under `nohup`, stays so. Only the main thread may set
-    handlers; in others nothing changes.
+    A signal that is ignored, as SIGHUP under `nohup`, stays so. In a block within another one
+    nothing changes, and neither in other threads than the main one, which alone may set handlers.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGHUP)}
-
-    def interrupt(*_: object) -> None:
-        # A terminal that is closed sends SIGHUP twice; the second must not stop the clean-up.
-        for one in previous:
-            signal.signal(one, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    for one, handler in previous.items():
-        if handler is not signal.SIG_IGN:
-            signal.signal(one, interrupt)
+    found = {one: signal.getsignal(one) for one in _SIGNALS}
+    previous = {one: h for one, h in found.items() if h not in (signal.SIG_IGN, _interrupt)}
+    for one in previous:
+        signal.signal(one, _interrupt)
     try:
         yield
     finally:
         for one, handler in previous.items():
             _set(one, handler)
+
+
+def _interrupt(*_: object) -> None:
+    # A terminal that is closed sends SIGHUP twice; the second must not stop the clean-up.
+    for one in _SIGNALS:
+        signal.signal(one, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 @contextmanager

@@ -40,6 +40,18 @@ def test_a_second_signal_does_not_interrupt_the_clean_up() -> None:
     assert cleaned_up
 
 
+def test_nor_does_it_once_a_block_within_another_has_ended() -> None:
+    with pytest.raises(KeyboardInterrupt), stop_signals_interrupt():
+        try:
+            with stop_signals_interrupt():
+                os.kill(os.getpid(), signal.SIGHUP)
+        finally:
+            os.kill(os.getpid(), signal.SIGHUP)
+            cleaned_up = True
+    assert cleaned_up
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+
+
 def test_a_signal_that_nohup_ignores_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
