@@ -98,15 +98,16 @@ def run_demo(
 
 def _prepare(project: Project, report: Report) -> None:
     from raypose.demo.project import make_labels, make_videos
-    from raypose.demo.training import train_members
+    from raypose.demo.training import starting_members
 
     def part(text: str, start: float, end: float) -> Callable[[float], None]:
         return lambda done: report(text, start + (end - start) * done)
 
     drawing = part("Drawing four videos of a mouse and labelled frames", 0.0, _DRAWING_SHARE)
-    make_videos(project, drawing)
-    make_labels(project)
-    train_members(project, on_progress=part("Training two models", _DRAWING_SHARE, 1.0))
+    with starting_members(project) as training:
+        make_videos(project, drawing)
+        make_labels(project)
+        training.finish(part("Training two models", _DRAWING_SHARE, 1.0))
     report("The example project is ready", 1.0)
 
 

@@ -3,8 +3,9 @@
 It makes model directories as Lightning Pose does. The network is Lightning Pose's; the loop is a
 simple one that takes about a minute on two cores. It always trains on the CPU, for similar results
 everywhere, and so that no process of the demo holds a GPU. Each member has a process of its own:
-this imports Lightning Pose's layers alone (`inference.minimal_import`), in 4 s instead of 20, and
-builds the member's network artifact at the end, so that the run has nothing to prepare.
+this imports Lightning Pose's layers alone (`inference.minimal_import`), in 4 s instead of 20
+while the frames are being drawn, and builds the member's network artifact at the end, so that the run
+has nothing to prepare.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ SEEDS = (0, 1)
 """Seeds of the members' initial weights and order of frames."""
 
 N_STEPS = 80
+_GO = b"labels are there\n"
 _MAX_THREADS = 4
 # Side of the network's input, in pixels, and frames per step: those of the config.
 _SIZE, _BATCH = 128, 8
@@ -68,29 +70,16 @@ eval: {predict_vids_after_training: false, save_vids_after_training: false,
 """
 
 
-def train_members(
-    project: Project, *, on_progress: Callable[[float], None], n_steps: int = N_STEPS
-) -> int:
-    """Train the members side by side and write their directories, but those that exist.
-
-    `on_progress` is called with the finished fraction, 0 before anything is loaded.
-
-    Returns:
-        How many were trained, and not there with these labels and settings.
-
-    Raises:
-        RayposeError: a member could not be trained.
-    """
+@contextlib.contextmanager
+def starting_members(project: Project, *, n_steps: int = N_STEPS) -> Iterator[Training]:
+    """Start to train the members side by side, but those whose directory is there with these
+    labels and settings; nothing is left of it after the block."""
     members = [_Member(project, seed, n_steps) for seed in SEEDS]
-    missing = [member for member in members if not member.is_trained()]
-    if missing:
-        on_progress(0.0)
-        # The same whether all are trained or one again: sums depend on it.
-        n_threads = max(1, min(_MAX_THREADS, usable_cores() // len(SEEDS)))
-        with contextlib.ExitStack() as stack:
-            runs = [stack.enter_context(_started(member, n_threads)) for member in missing]
-            _follow(runs, on_progress)
-    return len(missing)
+    # The same whether all are trained or one again: sums depend on it.
+    n_threads = max(1, min(_MAX_THREADS, usable_cores() // len(SEEDS)))
+    with contextlib.ExitStack() as stack:
+        missing = [member for member in members if not member.is_trained()]
+        yield Training([stack.enter_context(_started(m, n_threads)) for m in missing])
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +144,8 @@ class _Member:
 
 @dataclass(slots=True)
 class _Run:
-    """The process that trains a member. It writes the finished fraction to its output, a line for
-    each step."""
+    """The process that trains a member. It waits for `_GO`, and writes the finished fraction to
+    its output, a line for each step."""
 
     member: _Member
     process: subprocess.Popen[bytes]
@@ -169,40 +158,55 @@ def _started(member: _Member, n_threads: int) -> Iterator[_Run]:
     arguments = [str(member.project.directory), member.seed, member.n_steps, n_threads]
     command = import_path.command(__name__, json.dumps(arguments))
     environment = dict([PASSIVE_THREADS]) | os.environ | {"CUDA_VISIBLE_DEVICES": ""}
-    with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            env=environment,
-        )
+    pipe = subprocess.PIPE
+    with (
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=errors, env=environment
+        ) as process,
+    ):
         try:
             yield _Run(member, process, errors)
         finally:
             process.kill()
-            process.communicate()
 
 
-def _follow(runs: list[_Run], on_progress: Callable[[float], None]) -> None:
-    """Wait for all of them, and tell the mean of what they have done."""
-    import selectors
+@dataclass(frozen=True, slots=True)
+class Training:
+    """The members that are trained, and were not there before."""
 
-    with selectors.DefaultSelector() as selector:
-        for run in runs:
-            assert run.process.stdout is not None
-            selector.register(run.process.stdout, selectors.EVENT_READ, run)
-        while selector.get_map():
-            for key, _ in selector.select():
-                run = key.data
-                line = run.process.stdout.readline()
-                if line:
-                    run.done = float(line)
-                    on_progress(sum(run.done for run in runs) / len(runs))
-                    continue
-                selector.unregister(key.fileobj)
-                if run.process.wait():
-                    raise _failure(run)
+    runs: list[_Run]
+
+    def finish(self, on_progress: Callable[[float], None]) -> None:
+        """Train them, with the labelled frames that are there by now, and write their directories.
+
+        `on_progress` is called with the mean of what they have done, between 0 and 1.
+
+        Raises:
+            RayposeError: a member could not be trained.
+        """
+        import selectors
+
+        if self.runs:
+            on_progress(0.0)
+        with selectors.DefaultSelector() as selector:
+            for run in self.runs:
+                assert run.process.stdin is not None and run.process.stdout is not None
+                with contextlib.suppress(BrokenPipeError):  # told below, with what it said
+                    run.process.stdin.write(_GO)
+                    run.process.stdin.close()
+                selector.register(run.process.stdout, selectors.EVENT_READ, run)
+            while selector.get_map():
+                for key, _ in selector.select():
+                    run = key.data
+                    line = run.process.stdout.readline()
+                    if line:
+                        run.done = float(line)
+                        on_progress(sum(run.done for run in self.runs) / len(self.runs))
+                        continue
+                    selector.unregister(key.fileobj)
+                    if run.process.wait():
+                        raise _failure(run)
 
 
 def _failure(run: _Run) -> RayposeError:
@@ -224,7 +228,6 @@ def _train(member: _Member, n_threads: int, on_progress: Callable[[float], None]
     from raypose.inputs.models import open_model
 
     torch.set_num_threads(n_threads)
-    member.write_config()
     data = member.config["data"]
     architecture = Architecture(
         "heatmap",
@@ -237,9 +240,12 @@ def _train(member: _Member, n_threads: int, on_progress: Callable[[float], None]
     )
     tracker: Any = new_tracker(architecture)
     _draw_weights(tracker, member.seed)
-    images, keypoints = _load_labels(member.project)
     network = HeatmapNetwork(tracker).to(memory_format=torch.channels_last)
+    if sys.stdin.buffer.readline() != _GO:
+        return  # the demo has ended
+    images, keypoints = _load_labels(member.project)
     _fit(network, images, keypoints, member, on_progress)
+    member.write_config()
     with commits.committing(member.checkpoint, member.provenance) as temporary:
         torch.save(_as_checkpoint(tracker, member), temporary)
     cached_artifact(open_model(member.directory))

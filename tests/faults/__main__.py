@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import random
 import shutil
 import signal
@@ -32,7 +33,7 @@ def main() -> int:
     print(f"seed {seed}, {len(chosen)} scenarios; the undisturbed run comes first", flush=True)
     try:
         jobs = _Jobs(folder)
-        for scenario, trial_seed in _rounds(chosen, seed):
+        for scenario, trial_seed in _rounds(chosen, seed, once=args.once):
             if outcomes and time.monotonic() - began > 60 * args.minutes:
                 break
             outcome = try_scenario(
@@ -41,8 +42,6 @@ def main() -> int:
             outcomes.append(outcome)
             print(outcome, flush=True)
             results.write_json(args.results, outcomes, seed, time.monotonic() - began)
-            if args.once and len(outcomes) == len(chosen):
-                break
     except KeyboardInterrupt:
         print("stopped")
     finally:
@@ -69,12 +68,19 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _rounds(scenarios: list[Scenario], seed: int) -> Iterator[tuple[Scenario, int]]:
-    """All scenarios in random order, again and again, each with the seed of its trial."""
+def _rounds(scenarios: list[Scenario], seed: int, *, once: bool) -> Iterator[tuple[Scenario, int]]:
+    """One scenario of each kind after the other, so that a short time tries all kinds, each with
+    the seed of its trial; in random order, each `once` or without end."""
     order = random.Random(seed)
-    while True:
-        for scenario in order.sample(scenarios, len(scenarios)):
-            yield scenario, order.randrange(10**6)
+    kinds: dict[str, list[Scenario]] = {}
+    for scenario in order.sample(scenarios, len(scenarios)):
+        kinds.setdefault(scenario.kind, []).append(scenario)
+    for turn in itertools.count():
+        if once and not any(of_kind[turn:] for of_kind in kinds.values()):
+            return
+        for of_kind in kinds.values():
+            if turn < len(of_kind) or not once:
+                yield of_kind[turn % len(of_kind)], order.randrange(10**6)
 
 
 class _Jobs:

@@ -13,7 +13,7 @@ import torch
 from raypose.demo import project as files
 from raypose.demo import run_demo
 from raypose.demo.figure import SIZE
-from raypose.demo.training import SEEDS, train_members
+from raypose.demo.training import SEEDS, starting_members
 from raypose.errors import RayposeError
 from raypose.inference.artifact import is_cached
 from raypose.inputs.models import open_model
@@ -32,8 +32,9 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> files.Project:
 
 
 def _train(project: files.Project, told: list[float] | None = None) -> int:
-    report = told.append if told is not None else (lambda fraction: None)
-    return train_members(project, on_progress=report, n_steps=N_STEPS)
+    with starting_members(project, n_steps=N_STEPS) as training:
+        training.finish(told.append if told is not None else (lambda fraction: None))
+    return len(training.runs)
 
 
 def _children() -> set[str]:
@@ -82,8 +83,11 @@ class TestTraining:
                 raise KeyboardInterrupt
 
         before = _children()
-        with pytest.raises(KeyboardInterrupt):
-            train_members(project, on_progress=stop, n_steps=50)
+        with (
+            pytest.raises(KeyboardInterrupt),
+            starting_members(project, n_steps=50) as training,
+        ):
+            training.finish(stop)
         assert not list(project.directory.rglob("*.ckpt"))
         assert _children() <= before
 
