@@ -3,9 +3,9 @@
 It makes model directories as Lightning Pose does. The network is Lightning Pose's; the loop is a
 simple one that takes about a minute on two cores. It always trains on the CPU, for similar results
 everywhere, and so that no process of the demo holds a GPU. Each member has a process of its own:
-this imports Lightning Pose's layers alone (`inference.minimal_import`), in 4 s instead of 20
-while the frames are being drawn, and builds the member's network artifact at the end, so that the run
-has nothing to prepare.
+it imports Lightning Pose's layers alone while the frames are drawn (`inference.minimal_import`, in
+4 s instead of 20), and builds the member's network artifact at the end, so that the run has
+nothing to prepare.
 """
 
 from __future__ import annotations
