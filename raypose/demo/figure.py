@@ -132,14 +132,14 @@ def draw(pose: Pose, ground: Picture) -> Picture:
         (_body(pose, 16), 20, 16, body, _FUR),
         (_body(pose, -8), 24, 12, body, (104, 99, 107)),
         (_head(pose), 21, 13, head, _FUR),
-        (left, 9, 9, 0, _SKIN),
-        (left, 6, 6, 0, (40, 120, 255)),
-        (right, 9, 9, 0, _SKIN),
-        (right, 6, 6, 0, (255, 196, 0)),
-        (nose, 5, 5, 0, (255, 92, 128)),
-        (back, 6, 6, 0, (60, 205, 90)),
-        (base, 5, 5, 0, (245, 245, 245)),
-        (tip, 5, 5, 0, (160, 60, 220)),
+        (left, 11, 11, 0, _SKIN),
+        (left, 8, 8, 0, (40, 120, 255)),
+        (right, 11, 11, 0, _SKIN),
+        (right, 8, 8, 0, (255, 196, 0)),
+        (nose, 6, 6, 0, (255, 92, 128)),
+        (back, 8, 8, 0, (60, 205, 90)),
+        (base, 6, 6, 0, (245, 245, 245)),
+        (tip, 6, 6, 0, (160, 60, 220)),
     ]
     large = cv2.resize(ground, None, fx=_SCALE, fy=_SCALE, interpolation=cv2.INTER_LINEAR)
 

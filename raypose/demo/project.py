@@ -21,7 +21,7 @@ from raypose.errors import UsageError
 from raypose.storage import commits, digests, records
 from raypose.tables.keypoints import COORDS, KeypointTable, write_csv
 
-METHOD = 2
+METHOD = 3
 """Version of the project; raised when figure, files or training change."""
 MARK = "demo.json"
 """The file that marks a demo's directory."""

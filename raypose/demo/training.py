@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 SEEDS = (0, 1)
 """Seeds of the members' initial weights and order of frames."""
 
-N_STEPS = 80
+N_STEPS = 70
 _GO = b"labels are there\n"
 _MAX_THREADS = 4
 # Side of the network's input, in pixels, and frames per step: those of the config.
