@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 from raypose.inference import PASSIVE_THREADS
@@ -27,6 +28,8 @@ os.environ.update(
 )
 for _name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
     os.environ.pop(_name, None)
+
+settings.register_profile("few", max_examples=10)
 
 GROUPS = (
     "tests/integration/",  # what is not below and shares a Ray cluster

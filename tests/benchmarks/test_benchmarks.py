@@ -20,7 +20,8 @@ ALONE = (
     "scale",
     pytest.param("scheduling", marks=pytest.mark.ray),
     "simulation",
-    "smoothing",
+    # Compiles upstream's smoothers, with which the tests of `eks` compare as well.
+    pytest.param("smoothing", marks=pytest.mark.long),
     "tables",
 )
 ON_PROJECT = (

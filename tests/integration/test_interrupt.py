@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from raypose.execution.ray.guard import ray_processes
@@ -114,30 +112,3 @@ def test_sigterm_while_ray_starts(project: Project, long_video: Path, tmp_path: 
         time.sleep(0.02)
     process.terminate()
     check_stopped(process, out)
-
-
-def test_killed_again_and_again_until_it_is_done(
-    project: Project, long_video: Path, tmp_path: Path
-) -> None:
-    """SIGKILL at random moments: the tables are those of an undisturbed run."""
-    undisturbed = tmp_path / "undisturbed"
-    config = project.config(undisturbed, videos=(str(long_video),), inline=True)
-    assert run(config).ok
-    out, moments = tmp_path / "out", random.Random(0)
-    for n_kills in range(4):
-        process = start(project, long_video, out, "--inline")
-        if n_kills < 3:  # the last one may finish
-            wait_for_ranges(out, len(list(out.rglob("*.parquet"))) + 1, process)
-            time.sleep(moments.uniform(0.0, 1.5))
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-        output, _ = process.communicate()
-        if process.returncode != -signal.SIGKILL:
-            assert process.returncode == 0, output
-            break
-    assert n_kills >= 2
-    for owner in ("2026-01-01_10-00-00", "2026-01-01_10-00-01", "eks"):
-        ours = read_csv(out / owner / "video_preds" / "long.csv").values
-        theirs = read_csv(undisturbed / owner / "video_preds" / "long.csv").values
-        np.testing.assert_allclose(ours, theirs, atol=1e-3)
-    assert temporaries(out) == [] and not list(out.rglob("*.parquet"))

@@ -226,7 +226,7 @@ def stages_of(display: Swapper) -> list[int]:
 @pytest.mark.parametrize(
     ("change", "options"),
     [
-        (by_replacing, EVERYTHING),
+        pytest.param(by_replacing, EVERYTHING, marks=pytest.mark.long),
         (by_overwriting, {"chunk_frames": 24, "label": ("full",), "timestamps": True}),
     ],
 )
@@ -308,6 +308,7 @@ def test_a_checkpoint_swapped_at_every_stage(
     assert n_failed >= 2, "when the plan was made, and when the run was started"
 
 
+@pytest.mark.long
 def test_a_calibration_swapped_at_every_stage(inputs: Inputs, tmp_path: Path) -> None:
     views = ("left", "right")
     videos = tmp_path / "videos"
