@@ -137,6 +137,12 @@ int mkdir(const char *path, mode_t mode) {
     return real(path, mode);
 }
 
+int link(const char *from, const char *to) {
+    REAL(link);
+    FAIL_IF(fault(to, SPACE, -1, 0, 0));
+    return real(from, to);
+}
+
 #define OPEN(name)                                                          \
     int name(const char *path, int flags, ...) {                            \
         REAL(name);                                                         \
