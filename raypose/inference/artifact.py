@@ -118,13 +118,17 @@ def load_network(
 ) -> Network:
     """Load what `build_artifact` made on a device.
 
-    Weights and layers are in the precision `fp32`, `bf16` or `fp16`, heatmaps in float32. The
+    Weights and layers are in the precision `fp32`, `bf16` or `fp16`, heatmaps in float32. On a GPU
+    `fp32` computes convolutions in TF32 and matrix products in float32, as Lightning Pose does. The
     model's path is for messages.
     """
     import torch
 
     from raypose.inference.network import Architecture, empty_module
 
+    # What was measured on a GPU (docs/gpu.md), whatever this torch's defaults are.
+    torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cuda.matmul.allow_tf32 = False
     header, payload = _unpack(artifact)
     architecture = Architecture(**header["architecture"])
     module: Any

@@ -226,6 +226,16 @@ def test_cache(
     assert load_network(cached_artifact(spec)).architecture.n_keypoints == 3
 
 
+def test_tf32_is_chosen_whatever_torch_has_as_its_default(
+    make_spec: Callable[..., ModelSpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", True)
+    load_network(build_artifact(make_spec()))
+    assert torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
+
+
 def test_a_damaged_artifact(make_spec: Callable[..., ModelSpec]) -> None:
     built = build_artifact(make_spec())
     for content in (b"", b"junk", built[:2000], built[:-1] + b"x"):
