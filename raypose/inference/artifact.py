@@ -119,8 +119,8 @@ def load_network(
     """Load what `build_artifact` made on a device.
 
     Weights and layers are in the precision `fp32`, `bf16` or `fp16`, heatmaps in float32. On a GPU
-    `fp32` computes convolutions in TF32 and matrix products in float32, as Lightning Pose does. The
-    model's path is for messages.
+    `fp32` computes convolutions in TF32 and matrix products in float32, as Lightning Pose does.
+    The model's path is for messages.
     """
     import torch
 

@@ -227,10 +227,10 @@ def test_cache(
 
 
 def test_tf32_is_chosen_whatever_torch_has_as_its_default(
-    make_spec: Callable[..., ModelSpec], monkeypatch: pytest.MonkeyPatch
+    make_spec: Callable[..., ModelSpec],
 ) -> None:
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", True)
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = True
     load_network(build_artifact(make_spec()))
     assert torch.backends.cudnn.allow_tf32
     assert not torch.backends.cuda.matmul.allow_tf32
