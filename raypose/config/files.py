@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from raypose.config.options import fields_of
 from raypose.config.yaml_files import load_yaml
 from raypose.errors import UsageError
+from raypose.limits import MAX_RUN_JSON_BYTES
 from raypose.storage import local_path, regular_files
 from raypose.storage.run_log import DESCRIPTION, find_run_dir
 
 if TYPE_CHECKING:
     from raypose.config.settings import Settings
 
-_MAX_BYTES = 1 << 28  # of a run.json, which lists all videos and outputs
 _HINT = "Give a YAML file, or the run.json or the directory of an earlier run."
 _RELATIVE = ("videos", "models", "tables")  # as they were written; all other paths are absolute
 
@@ -46,7 +46,7 @@ def read_settings(path: str | Path, config: type[Settings]) -> dict[str, Any]:
 
 def _read_json(file: Path) -> Any:
     try:
-        content = regular_files.read_file(file, _MAX_BYTES)
+        content = regular_files.read_file(file, MAX_RUN_JSON_BYTES)
         return json.loads(content.decode(errors="surrogateescape"))  # for names of files
     except OSError as error:
         raise UsageError(f"can't be read ({error.strerror})", path=file, hint=_HINT) from error

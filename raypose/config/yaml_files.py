@@ -18,13 +18,14 @@ import yaml
 
 from raypose import storage
 from raypose.errors import RayposeError, UsageError
+from raypose.limits import (
+    MAX_NUMBER_CHARACTERS,
+    MAX_YAML_BYTES,
+    MAX_YAML_DEPTH,
+    MAX_YAML_VALUES,
+)
 from raypose.storage import AnyPath
 
-MAX_BYTES = 4 << 20
-MAX_DEPTH = 64
-MAX_NODES = 500_000
-_MAX_NUMBER = 64
-"""Characters of a number, for which Python takes quadratic time."""
 _TAG = "tag:yaml.org,2002:"
 _REPLACED = (f"{_TAG}timestamp", f"{_TAG}float")
 _KEPT = tuple(_TAG + name for name in ("null", "bool", "int", "float", "str", "seq", "map"))
@@ -46,8 +47,8 @@ def load_yaml(
     *,
     what: str = "the file",
     error: type[RayposeError] = UsageError,
-    max_bytes: int = MAX_BYTES,
-    max_nodes: int = MAX_NODES,
+    max_bytes: int = MAX_YAML_BYTES,
+    max_nodes: int = MAX_YAML_VALUES,
 ) -> Any:
     """The value in a YAML file or text: mappings, lists, text, numbers, true, false and null.
 
@@ -110,8 +111,8 @@ def _check_events(text: str, max_nodes: int) -> None:
         total += n_nodes
         if total > max_nodes:
             raise _BoundError(f"holds more than {max_nodes} values, with its aliases unfolded")
-        if len(opened) + height > MAX_DEPTH + 1:
-            raise _BoundError(f"is nested more than {MAX_DEPTH} deep")
+        if len(opened) + height > MAX_YAML_DEPTH + 1:
+            raise _BoundError(f"is nested more than {MAX_YAML_DEPTH} deep")
         inside = opened[-1]
         inside.n_nodes += n_nodes
         inside.height = max(inside.height, height)
@@ -153,8 +154,8 @@ class _Loader(_BASE):  # type: ignore[misc]
 
     def construct_scalar(self, node: Any) -> Any:
         is_number = node.tag in (f"{_TAG}int", f"{_TAG}float")
-        if is_number and len(node.value) > _MAX_NUMBER:
-            raise _marked(f"a number of more than {_MAX_NUMBER} characters", node)
+        if is_number and len(node.value) > MAX_NUMBER_CHARACTERS:
+            raise _marked(f"a number of more than {MAX_NUMBER_CHARACTERS} characters", node)
         return super().construct_scalar(node)
 
     def construct_object(self, node: Any, deep: bool = False) -> Any:

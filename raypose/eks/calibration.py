@@ -18,9 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from raypose.config.schemas import only
 from raypose.errors import RayposeError, SmoothingError, UsageError
+from raypose.limits import MAX_CALIBRATION_BYTES
 from raypose.storage import regular_files
 
-_MAX_BYTES = 256 << 10
 _SHOWN = 60
 # Among OpenCV's coefficients the denominator k4, k5, k6 and the tilt of the sensor, which eks
 # misreads or ignores.
@@ -78,7 +78,7 @@ def read_cameras(path: Path, *, error: type[RayposeError] = UsageError) -> tuple
 
     hint = "Give a calibration.toml as Anipose writes it."
     try:
-        text = regular_files.read_file(path, _MAX_BYTES).decode("utf-8-sig")
+        text = regular_files.read_file(path, MAX_CALIBRATION_BYTES).decode("utf-8-sig")
         if "[[[[" in text:  # the parser takes minutes for many
             raise ValueError("lists nested too deeply")
         content: Any = toml.loads(text)

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raypose.errors import TableError, VideoError
+from raypose.limits import MAX_BBOX_PIXELS
 from raypose.tables.csv_rows import read_columns, read_head
 
 COLUMNS = ("x", "y", "h", "w")
-_MOST_PIXELS = 1_000_000
 _HINT = f"A CSV with the columns {', '.join(COLUMNS)} and one row per frame is needed."
 
 
@@ -47,7 +47,7 @@ def read_bboxes(path: str | os.PathLike[str]) -> NDArray[np.float64]:
     if not len(bboxes):
         raise VideoError("there are no bounding boxes in it", path=path, hint=_HINT)
     with np.errstate(invalid="ignore"):
-        too_far = ~(np.abs(bboxes) <= _MOST_PIXELS).all(axis=1)
+        too_far = ~(np.abs(bboxes) <= MAX_BBOX_PIXELS).all(axis=1)
         bad = np.flatnonzero(too_far | (bboxes[:, 2:] <= 0).any(axis=1))
     if len(bad):
         values = ", ".join(f"{n} {v:g}" for n, v in zip(COLUMNS, bboxes[bad[0]], strict=True))

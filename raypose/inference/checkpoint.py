@@ -28,12 +28,10 @@ import torch
 
 from raypose import storage
 from raypose.errors import ModelChangedError, ModelError, StorageError, UnsafeCheckpointError
+from raypose.limits import CHECKPOINT_SLACK_BYTES, MAX_CHECKPOINT_GROWTH, MAX_KEYPOINTS, MAX_VIEWS
 from raypose.storage import as_path
 from raypose.storage.digests import RUN_AGAIN, digest_of_bytes
 
-_MAX_GROWTH = 4
-"""Checkpoints are stored uncompressed; compression hardly shrinks one."""
-_SLACK_BYTES = 1 << 20
 _COPY_AGAIN = "Copy the file again from where the model was trained."
 _BUFFERS = ("bytearray", "Storage", "Tensor", "Parameter")
 """Ends of the names of classes that allocate a buffer of a given size."""
@@ -49,7 +47,7 @@ _TRAINING_ONLY = ("loss_factory", "rmse_loss")
 # In torch's message if it refused an object, as opposed to not understanding the file.
 _REFUSALS = r"GLOBAL |Unsupported (global|class)|unrecognized function|Can only (build|create)"
 # The hyperparameters that inference needs, and the largest value of a number.
-_LARGEST = {"num_keypoints": 10_000, "num_views": 100, "downsample_factor": 3}
+_LARGEST = {"num_keypoints": MAX_KEYPOINTS, "num_views": MAX_VIEWS, "downsample_factor": 3}
 _HYPERPARAMETERS = {"backbone": None, **_LARGEST}
 
 
@@ -242,7 +240,7 @@ def check_archive(content: bytes, path: object) -> None:
             if len(names) != len(entries):
                 raise ValueError("two entries of one name")
             size = sum(entry.file_size for entry in entries)
-            if size > _MAX_GROWTH * len(content) + _SLACK_BYTES:
+            if size > MAX_CHECKPOINT_GROWTH * len(content) + CHECKPOINT_SLACK_BYTES:
                 raise _bomb(f"it would unpack from {len(content):,} bytes to {size:,}", path)
             (pickled,) = [entry for entry in entries if entry.filename.endswith("/data.pkl")]
             folder = pickled.filename.removesuffix("data.pkl")
@@ -282,7 +280,7 @@ class _Walker(_PythonUnpickler):  # type: ignore[misc]
     def __init__(self, pickled: bytes, records: dict[str, int], path: object) -> None:
         super().__init__(io.BytesIO(pickled), fix_imports=False)
         # Some functions copy their arguments, and a pickle may pass the same ones again and again.
-        self._may_pass = len(pickled) + _SLACK_BYTES
+        self._may_pass = len(pickled) + CHECKPOINT_SLACK_BYTES
         self._records = records
         self._path = path
 

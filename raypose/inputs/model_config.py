@@ -16,13 +16,10 @@ from raypose.config.schemas import did_you_mean, field_at, only, quoted
 from raypose.config.yaml_files import load_yaml
 from raypose.errors import ModelError, UsageError
 from raypose.inputs.references import ReferenceBoundError, resolve
+from raypose.limits import MAX_CONFIG_BYTES, MAX_CONFIG_VALUES, MAX_NETWORK_SIDE
 from raypose.storage import AnyPath
 
 MODEL_TYPES = ("heatmap", "regression", "heatmap_mhcrnn", "heatmap_multiview_transformer")
-
-_MAX_BYTES = 1 << 20
-_MAX_NODES = 100_000
-_MAX_SIDE = 4096
 
 
 def _text(value: Any) -> str:
@@ -45,12 +42,12 @@ Text = Annotated[str, BeforeValidator(_text)]
 Word = Annotated[Text, only(str.isprintable), only(str.strip)]
 FolderName = Annotated[Word, only(lambda name: name[0] != "/" and ".." not in name.split("/"))]
 ResolvedWord = Annotated[Word, only(lambda word: "${" not in word)]
-Side = Annotated[int, Field(gt=0, le=_MAX_SIDE)]
+Side = Annotated[int, Field(gt=0, le=MAX_NETWORK_SIDE)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Index = Annotated[int, Field(ge=0)]
 Bone = Annotated[list[ResolvedWord], Field(min_length=2, max_length=2)]
 
-_SIDE = f"a number of pixels up to {_MAX_SIDE}"
+_SIDE = f"a number of pixels up to {MAX_NETWORK_SIDE}"
 _SECTION = "a section of its own"
 _NAMES = "a list of names, each a word (write it in quotes)"
 _MIRRORED = "a list of lists, for each view its keypoints by their number, from 0"
@@ -164,7 +161,11 @@ def read_config(path: AnyPath, overrides: Sequence[str] = ()) -> tuple[Config, d
         UsageError: an override is malformed or names a key that the config lacks.
     """
     content = load_yaml(
-        path, what="the config", error=ModelError, max_bytes=_MAX_BYTES, max_nodes=_MAX_NODES
+        path,
+        what="the config",
+        error=ModelError,
+        max_bytes=MAX_CONFIG_BYTES,
+        max_nodes=MAX_CONFIG_VALUES,
     )
     if not isinstance(content, dict):
         hint = "Copy the file again from where the model was trained."
@@ -202,7 +203,7 @@ def _apply_override(config: dict[str, Any], override: str) -> None:
         hint = "Write it like model.backbone=resnet50."
         raise UsageError(f"the override {override!r} is not of the form key=value", hint=hint)
     what = f"the value of the override {override[:100]!r}"
-    value = load_yaml(value_text, what=what, max_nodes=_MAX_NODES)
+    value = load_yaml(value_text, what=what, max_nodes=MAX_CONFIG_VALUES)
     section: Any = config
     for name in names[:-1]:
         if adds and isinstance(section, dict):

@@ -12,12 +12,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from raypose.limits import MAX_REFERENCE_DEPTH, MAX_RESOLVED_CHARACTERS, MAX_RESOLVED_VALUES
+
 _REFERENCE = re.compile(r"\$\{\s*(\.*[\w-]+(?:\.[\w-]+|\[[\w-]+\])*)\s*\}")
 _PARTS = re.compile(r"[\w-]+")
-_MAX_DEPTH = 100
-"""Levels of nesting plus references to references."""
-_MAX_VALUES = 200_000
-_MAX_CHARACTERS = 4 << 20
 _NOTHING = object()
 
 _Path = tuple[str, ...]
@@ -40,10 +38,12 @@ class _Resolver:
     def resolved(self, node: Any, path: _Path, depth: int) -> Any:
         """A node of the config at `path`, with everything below it resolved."""
         self._n_values += 1
-        if depth > _MAX_DEPTH:
+        if depth > MAX_REFERENCE_DEPTH:
             raise ReferenceBoundError("references that lead in a circle, or too far")
-        if self._n_values > _MAX_VALUES:
-            raise ReferenceBoundError(f"references that unfold to more than {_MAX_VALUES} values")
+        if self._n_values > MAX_RESOLVED_VALUES:
+            raise ReferenceBoundError(
+                f"references that unfold to more than {MAX_RESOLVED_VALUES} values"
+            )
         if isinstance(node, Mapping):
             return {k: self.resolved(v, (*path, k), depth + 1) for k, v in node.items()}
         if isinstance(node, list):
@@ -51,8 +51,10 @@ class _Resolver:
         if isinstance(node, str):
             value = self._text(node, path, depth) if "${" in node else node
             self._n_characters += len(value) if isinstance(value, str) else 0
-            if self._n_characters > _MAX_CHARACTERS:
-                message = f"references that unfold to more than {_MAX_CHARACTERS} characters"
+            if self._n_characters > MAX_RESOLVED_CHARACTERS:
+                message = (
+                    f"references that unfold to more than {MAX_RESOLVED_CHARACTERS} characters"
+                )
                 raise ReferenceBoundError(message)
             return value
         return node
@@ -77,7 +79,7 @@ class _Resolver:
         """The resolved value at a path, or `_NOTHING`."""
         if target is None:
             return _NOTHING
-        if depth > _MAX_DEPTH:
+        if depth > MAX_REFERENCE_DEPTH:
             raise ReferenceBoundError("references that lead in a circle, or too far")
         node: Any = self._root
         for i, part in enumerate(target):

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from raypose.config.schemas import quoted
 from raypose.errors import TableError, UsageError
+from raypose.limits import MAX_SESSION_LIST_BYTES
 from raypose.storage import AnyPath, as_path, local_path
 from raypose.tables.csv_rows import small_rows
 
@@ -92,7 +93,7 @@ def read_session_list(path: Path) -> Grouping:
         UsageError: the file can't be read or is no such list.
     """
     try:
-        rows = small_rows(path)
+        rows = small_rows(path, MAX_SESSION_LIST_BYTES)
     except OSError as error:
         raise UsageError(f"can't be read ({error.strerror})", path=path) from None
     except TableError as error:

@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 
 from raypose.errors import LabelsError
+from raypose.limits import MAX_LABEL_PIXELS
 from raypose.specs import ModelSpec
 from raypose.storage import regular_files
 from raypose.tables.keypoints import FloatArray
 
 _READERS = 8  # which wait for the disk
-_MAX_POSITION = 1e6
 _OTHER_TABLE = "Check this table of labels, or name another with --override data.csv_file=…."
 
 
@@ -153,7 +153,7 @@ def read_label_file(path: Path) -> LabelFile:
     if not values:
         raise LabelsError("there is no labelled frame in it", path=path, hint=_OTHER_TABLE)
     array = np.array(values, dtype=np.float64).reshape(len(body), -1, 2)
-    if not (np.isnan(array) | (np.abs(array) < _MAX_POSITION)).all():
+    if not (np.isnan(array) | (np.abs(array) < MAX_LABEL_PIXELS)).all():
         raise LabelsError("a label in it is no position in an image", path=path, hint=_OTHER_TABLE)
     images = tuple("/".join(row[: x_columns[0]]) for row in body)
     return LabelFile(images, names, np.asarray(array, dtype=np.float32))

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from raypose.limits import MAX_NAME_BYTES, MAX_PATH_BYTES
 from raypose.storage import regular_files
 from raypose.storage.connection import map_store_errors
 from raypose.storage.identity import Identity
@@ -18,8 +19,6 @@ from raypose.storage.store import AnyStore, Store
 from raypose.storage.temporary_files import remove_if_empty, temporary_name
 
 _BLOCK_BYTES = 4 << 20
-_MAX_NAME_BYTES = 255
-_MAX_PATH_BYTES = 4095
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS)
 """What file systems without hard links answer; some of those in user space, the last."""
 
@@ -86,10 +85,10 @@ class LocalStore(Store[Path]):
         try:
             return os.pathconf(_nearest_folder(folder), "PC_NAME_MAX")
         except (OSError, ValueError):
-            return _MAX_NAME_BYTES
+            return MAX_NAME_BYTES
 
     def has_room_below(self, folder: Path) -> bool:
-        return len(os.fsencode(folder)) + 2 * _MAX_NAME_BYTES <= _MAX_PATH_BYTES
+        return len(os.fsencode(folder)) + 2 * MAX_NAME_BYTES <= MAX_PATH_BYTES
 
     def free_bytes(self, folder: Path) -> int:
         return shutil.disk_usage(_nearest_folder(folder)).free

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raypose.errors import CancelledError, StorageError
+from raypose.limits import MAX_KEY_BYTES
 from raypose.storage.connection import map_store_errors
 from raypose.storage.identity import Identity
 from raypose.storage.paths import AnyPath, open_url
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 _BLOCK_BYTES = 16 << 20
 _PARALLEL = 4
-_MAX_KEY_BYTES = 1024
 
 
 class ObjectStore(Store["UPath"]):
@@ -107,7 +107,7 @@ class ObjectStore(Store["UPath"]):
             self.remove(path)
 
     def longest_name(self, folder: UPath) -> int:
-        return _MAX_KEY_BYTES - len(os.fsencode(folder.path)) - 1
+        return MAX_KEY_BYTES - len(os.fsencode(folder.path)) - 1
 
 
 def _exists_already(error: Exception) -> bool:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from raypose.limits import MAX_RECORD_BYTES
 from raypose.storage import regular_files
 from raypose.storage.digests import digest_of_file, digest_of_json
 from raypose.storage.files import list_files, store_of
@@ -27,7 +28,6 @@ SUFFIX = ".json"
 SMOOTHED = "smoothed"
 TABLE_KINDS = ("predictions", SMOOTHED)
 """What `made_from` has as the `kind` of tables of keypoints."""
-_MAX_BYTES = 16 << 20
 _TYPES: dict[str, type] = {
     "recipe": str, "size": int, "digest": str, "made_from": dict, "facts": dict, "source": str,
 }  # fmt: skip
@@ -67,7 +67,8 @@ def read_record(output: AnyPath) -> dict[str, Any] | None:
     """
     path = record_path(output)
     try:
-        content = store_of(path).read_head(path, _MAX_BYTES)  # a larger one is cut, and so is none
+        # A larger one is cut, and so is none.
+        content = store_of(path).read_head(path, MAX_RECORD_BYTES)
     except OSError:
         return None
     return _record_in(content)
@@ -148,12 +149,12 @@ def check_listed(
 def _content(record: str) -> bytes:
     if not record.startswith("/"):
         path = as_path(record)
-        return store_of(path).read_head(path, _MAX_BYTES)
+        return store_of(path).read_head(path, MAX_RECORD_BYTES)
     handle = os.open(record, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         status = os.fstat(handle)
         regular_files.check_mode(status.st_mode, record)
-        return os.read(handle, min(status.st_size, _MAX_BYTES))
+        return os.read(handle, min(status.st_size, MAX_RECORD_BYTES))
     finally:
         os.close(handle)
 

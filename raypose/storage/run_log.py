@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from raypose.errors import OutputError, UsageError, from_os_error
+from raypose.limits import MAX_RUN_JSON_BYTES
 from raypose.storage import regular_files
 from raypose.storage.files import store_of
 from raypose.text import json_text
@@ -25,7 +26,6 @@ DIRECTORY = "raypose"
 HEARTBEAT_S = 15.0
 """Seconds between two heartbeats in the log of a run."""
 
-_MAX_BYTES = 1 << 28
 _ERRORS = "surrogateescape"  # names of files need not be UTF-8
 _EVENTS = "events.jsonl"
 DESCRIPTION = "run.json"
@@ -108,7 +108,7 @@ def _encoded(text: str) -> bytes:
 def read_description(directory: Path) -> Mapping[str, Any]:
     """What `run.json` says; empty where there is none, or it can't be read."""
     try:
-        content = regular_files.read_file(directory / DESCRIPTION, _MAX_BYTES)
+        content = regular_files.read_file(directory / DESCRIPTION, MAX_RUN_JSON_BYTES)
         found = json.loads(content.decode(errors=_ERRORS))
     except (OSError, ValueError, RecursionError):
         return {}

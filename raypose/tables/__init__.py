@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raypose.errors import TableError
+from raypose.limits import MAX_FRAME_NUMBER, MAX_FRAMES_PER_ROW, MAX_TRACK_BYTES
 from raypose.storage import regular_files
 from raypose.tables.csv_rows import delimiter_of, read_columns, read_head, text_head
 from raypose.tables.keypoints import COORDS, FloatArray, KeypointTable, choose_columns, read_csv
@@ -44,9 +45,6 @@ _SLEAP = "sleap"
 _AXES = ("track", "xy", "node", "frame")
 _OLD_AXES = ("frame", "node", "xy", "track")
 _ONE_ANIMAL = "Write a table for each animal and give those: EKS smooths one animal at a time."
-# A frame number far beyond what the number of rows suggests is a damaged one.
-_MOST_FRAMES, _MOST_FRAMES_A_ROW = 1_000_000, 1000
-_MOST_BYTES = 16 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +227,7 @@ def _read_sleap_analysis(file: Any, path: AnyName) -> KeypointTable:
         axes = _AXES if file.attrs.get("transpose", True) else _OLD_AXES
     if sorted(axes) != sorted(_AXES) or tracks.ndim != len(axes):
         raise TableError(f"its tracks have axes {axes}, which are not known", path=path)
-    if tracks.size * 8 > _MOST_BYTES:
+    if tracks.size * 8 > MAX_TRACK_BYTES:
         raise TableError(f"its tracks are too large, of shape {tracks.shape}", path=path)
     n_tracks = tracks.shape[axes.index("track")]
     if n_tracks != 1:
@@ -276,7 +274,7 @@ def _read_sleap_csv(path: AnyName) -> KeypointTable:
 
 def _frame_numbers(numbers: npt.NDArray[Any], path: AnyName) -> npt.NDArray[np.int64]:
     """The frames of the rows, as whole numbers."""
-    most = _MOST_FRAMES + _MOST_FRAMES_A_ROW * len(numbers)
+    most = MAX_FRAME_NUMBER + MAX_FRAMES_PER_ROW * len(numbers)
     for number in numbers:
         if not 0 <= number < most or number != int(number):
             message = f"a row is of frame {number:g}, which can't be"

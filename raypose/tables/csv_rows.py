@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raypose.errors import TableError
+from raypose.limits import MAX_RECODED_BYTES
 from raypose.storage import regular_files
 from raypose.tables.row_index import IMAGE, WRITE_AGAIN, AnyName, Index, index_of
 
@@ -30,8 +31,6 @@ T = TypeVar("T")
 
 _READ_BYTES = 4 << 20
 _HEAD_BYTES = 1 << 16
-_MOST_BYTES_RECODED = 2 << 30
-_MOST_BYTES_OF_A_LIST = 16 << 20
 _AS_UTF8 = 'Save it as "CSV UTF-8", or with the tool that made it.'
 _FIRST_FIELD = re.compile(r'\s*(?:"[^"]*"|[^",;\t]*)([,;\t])')
 
@@ -101,7 +100,7 @@ def _recoded(head: bytes, path: AnyName) -> bytes | None:
     old_ends = not encoding and b"\r" in head and b"\n" not in head
     if not encoding and not old_ends:
         return None
-    if os.path.getsize(path) > _MOST_BYTES_RECODED:
+    if os.path.getsize(path) > MAX_RECODED_BYTES:
         raise TableError("is too large for its encoding", path=path, hint=_AS_UTF8)
     data = regular_files.read_file(Path(path))
     if encoding:
@@ -112,7 +111,7 @@ def _recoded(head: bytes, path: AnyName) -> bytes | None:
     return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
-def small_rows(path: Path, max_bytes: int = _MOST_BYTES_OF_A_LIST) -> list[tuple[int, list[str]]]:
+def small_rows(path: Path, max_bytes: int) -> list[tuple[int, list[str]]]:
     """The rows of a small CSV file that are not blank: their numbers, from 1, and stripped fields.
 
     A TableError if it is no CSV file, an OSError if it is larger than `max_bytes`.
@@ -125,10 +124,10 @@ def small_rows(path: Path, max_bytes: int = _MOST_BYTES_OF_A_LIST) -> list[tuple
             raise TableError("is no CSV file (it holds NUL characters)", path=path, hint=_AS_UTF8)
         file = io.StringIO(text, newline="")
         lines = csv.reader(file, delimiter=delimiter_of(content), strict=True)
-        rows = [(n, [field.strip() for field in row]) for n, row in enumerate(lines, 1)]
+        rows = ((n, [field.strip() for field in row]) for n, row in enumerate(lines, 1))
+        return [(n, row) for n, row in rows if any(row)]
     except (UnicodeDecodeError, csv.Error) as error:
         raise TableError(f"is no CSV file in UTF-8 ({error})", path=path, hint=_AS_UTF8) from error
-    return [(n, row) for n, row in rows if any(row)]
 
 
 def read_columns(

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raypose.errors import TableError
+from raypose.limits import MAX_IMAGE_DIGITS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,7 +24,6 @@ AnyName = str | os.PathLike[str]
 WRITE_AGAIN = "Write it again with the tool that made it."
 # `labeled-data/v/img0012.png`: what comes before the number, the number, suffixes.
 IMAGE = re.compile(r"^(.*?)(\d+)((?:\.[A-Za-z]\w*)+)$", re.DOTALL)
-_MOST_DIGITS = 15
 
 
 def numbered_from(first: int) -> tuple[str, ...]:
@@ -77,7 +77,7 @@ class ImageIndex(Index):
 
     def _number(self, name: str, path: AnyName) -> int:
         parts = IMAGE.match(name)
-        if parts is None or len(parts[2]) > _MOST_DIGITS:
+        if parts is None or len(parts[2]) > MAX_IMAGE_DIGITS:
             message = f"a row begins with {name[:60]!r}, which is no frame number"
             hint = "Rows begin with the number of their frame: 0, 1, …"
             raise TableError(message, path=path, hint=hint)

@@ -4,7 +4,7 @@ All of raypose reads videos in one way: the first video track that is not a cove
 continuing after spots that can't be read. FFmpeg's errors end here. FFmpeg believes a header: an
 MP4 of a few kilobytes that claims fifty million frames takes it 3.6 GB to open, and a picture size
 of 16383 x 16383 takes 400 MB for each picture that the decoder keeps. `check_claims` reads the
-boxes of an MP4 before FFmpeg does; `MAX_PIXELS` bounds pictures, also inside the stream.
+boxes of an MP4 before FFmpeg does; `BOUNDED` bounds pictures, also inside the stream.
 """
 
 from __future__ import annotations
@@ -18,22 +18,17 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from raypose.errors import NoVideoTrackError, VideoError
+from raypose.limits import (
+    MAX_CLAIMED_FRAMES,
+    MAX_HEADER_BYTES,
+    MAX_PICTURE_PIXELS,
+    MIN_FRAME_BYTES,
+)
 
-MAX_PIXELS = 8192 * 4352
-"""Pixels of the largest picture that is read: the most that any level of H.264 has, and more than
-8K (7680 x 4320). A decoder keeps up to 16 pictures, of 1.5 bytes per pixel as most videos are
-coded, besides those that its threads work on: 8K H.264 took 259 MiB to plan, and 1.1 GiB to read
-on two cores."""
-
-BOUNDED = {"max_pixels": str(MAX_PIXELS)}
+BOUNDED = {"max_pixels": str(MAX_PICTURE_PIXELS)}
 """Options of a decoder."""
 
 _CONVERT = "If it plays elsewhere, convert it to an H.264 MP4; else leave it out."
-# Frames that a header may claim however small the file is. FFmpeg takes 72 bytes for each.
-_ALWAYS_ALLOWED = 1_000_000
-# Of a file whose header claims more, at least as many bytes per frame must be there. Of a
-# recording that was cut short, much less than a tenth may be left.
-_MIN_FRAME_BYTES = 32
 _PARENTS = {
     b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts", b"udta", b"mvex", b"moof", b"traf",
     b"dinf", b"tref", b"tapt", b"wave", b"gmhd", b"cmov",
@@ -42,7 +37,6 @@ _COUNTING = {b"stsz", b"stz2", b"stts", b"hdlr", b"elst", b"trun"}
 _MAX_DEPTH = 12
 # FFmpeg groups the samples of sound that isn't compressed by as many.
 _GROUPED = 1024
-_MAX_UNPACKED = 64 << 20
 
 
 def open_video(path: str, hwaccel: Any = None) -> Any:
@@ -140,10 +134,10 @@ def check_file(path: str) -> int:
 
 def check_size(width: int, height: int, path: str) -> None:
     """Refuse pictures that are too large."""
-    if width * height > MAX_PIXELS:
+    if width * height > MAX_PICTURE_PIXELS:
         raise VideoError(
             f"its pictures of {width} x {height} pixels are larger than the largest that is read "
-            f"({MAX_PIXELS:,} pixels)",
+            f"({MAX_PICTURE_PIXELS:,} pixels)",
             path=path,
             hint="Scale the video down, or leave it out.",
         )
@@ -156,7 +150,7 @@ def check_claims(path: str) -> None:
     with open(path, "rb") as file:
         _walk(file, 0, size, tracks, 0)
     n_claimed = sum(track.n_claimed for track in tracks)
-    if n_claimed > max(_ALWAYS_ALLOWED, size // _MIN_FRAME_BYTES):
+    if n_claimed > max(MAX_CLAIMED_FRAMES, size // MIN_FRAME_BYTES):
         raise VideoError(
             f"its header claims {n_claimed:,} frames, more than a file of {size:,} bytes can hold",
             path=path,
@@ -236,9 +230,9 @@ def _walk(file: BinaryIO, start: int, stop: int, tracks: list[_Track], depth: in
             file.seek(begin + 4)
             with contextlib.suppress(zlib.error):
                 packed = file.read(end - begin - 4)
-                data = zlib.decompressobj().decompress(packed, _MAX_UNPACKED)
-                if len(data) == _MAX_UNPACKED:
-                    tracks[-1].n_samples += _MAX_UNPACKED * _MIN_FRAME_BYTES
+                data = zlib.decompressobj().decompress(packed, MAX_HEADER_BYTES)
+                if len(data) == MAX_HEADER_BYTES:
+                    tracks[-1].n_samples += MAX_HEADER_BYTES * MIN_FRAME_BYTES
                 _walk(io.BytesIO(data), 0, len(data), tracks, depth + 1)
         elif kind in _COUNTING:
             file.seek(begin)

@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raypose.errors import VideoError
+from raypose.limits import MAX_PICTURE_PIXELS
 from raypose.storage.digests import digest_of_blocks
-from raypose.video.container import MAX_PIXELS, check_claims, check_file, open_video, video_stream
+from raypose.video.container import check_claims, check_file, open_video, video_stream
 from raypose.video.numbering import decode_order, is_regular, why_not_by_time
 from raypose.video.packets import (
     Int64,
@@ -162,7 +163,7 @@ def sample_places(size: int) -> list[int]:
 
 
 def _nothing_decodes(path: str) -> VideoError:
-    damage = f"It is damaged, or its pictures have more than {MAX_PIXELS:,} pixels"
+    damage = f"It is damaged, or its pictures have more than {MAX_PICTURE_PIXELS:,} pixels"
     hint = f"{damage}: copy or export it again, or leave it out."
     return VideoError("none of its frames can be decoded", path=path, hint=hint)
 

@@ -105,10 +105,39 @@ def test_security(manifest: dict[str, Any]) -> None:
     cluster = cluster_of(manifest)
     assert cluster["authOptions"] == {"mode": "token"}
     assert cluster["headGroupSpec"]["serviceType"] == "ClusterIP"
+    assert is_restricted(cluster["autoscalerOptions"]["securityContext"])
     for group in groups(manifest):
         pod = group["template"]["spec"]
         assert pod["securityContext"]["runAsNonRoot"] is True
-        assert not pod.get("hostNetwork")
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert not any(pod.get(shared) for shared in ("hostNetwork", "hostPID", "hostIPC"))
+        assert {kind for volume in pod["volumes"] for kind in volume} <= {
+            *("name", "emptyDir", "persistentVolumeClaim"),
+        }
         for container in pod["containers"]:
-            assert container["securityContext"]["allowPrivilegeEscalation"] is False
+            assert is_restricted(container["securityContext"])
             assert not any("TOKEN" in variable["name"] for variable in container["env"])
+
+
+def is_restricted(context: dict[str, Any]) -> bool:
+    return context["allowPrivilegeEscalation"] is False and context["capabilities"] == {
+        "drop": ["ALL"]
+    }
+
+
+def test_containers_write_to_their_volumes_only(manifest: dict[str, Any]) -> None:
+    image = (CLUSTER / "Dockerfile").read_text()
+    (user,) = re.findall(r"^USER (\d+):\1$", image, re.M)
+    (home,) = re.findall(r"^USER .*\nWORKDIR (\S+)$", image, re.M)
+    (cache,) = re.findall(r"RAYPOSE_CACHE_DIR=(\S+)", image)
+    assert Path(cache).is_relative_to(home)
+    for group in groups(manifest):
+        pod = group["template"]["spec"]
+        # Volumes belong to the group that the image's user is in.
+        assert {pod["securityContext"][k] for k in ("runAsUser", "fsGroup")} == {int(user)}
+        temporary = {volume["name"] for volume in pod["volumes"] if "emptyDir" in volume}
+        for container in pod["containers"]:
+            assert container["securityContext"]["readOnlyRootFilesystem"] is True
+            mounts = {m["mountPath"]: m["name"] for m in container["volumeMounts"]}
+            assert {"/tmp", home, "/dev/shm", "/data"} == set(mounts)
+            assert {name for path, name in mounts.items() if path != "/data"} <= temporary

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from raypose.config import RunConfig, SmoothConfig
+from raypose.config import RunConfig, SmoothConfig, files
+from raypose.config.files import read_settings
 from raypose.config.settings import Settings
 from raypose.errors import UsageError
 
@@ -89,3 +90,13 @@ def test_what_is_refused(tmp_path: Path, content: str, words: str) -> None:
 def test_a_run_is_no_smoothing(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="a run of raypose run, and can't be used with smooth"):
         SmoothConfig.from_file(describe(tmp_path, run_config()))
+
+
+def test_the_largest_description_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = describe(tmp_path, run_config())
+    size = path.stat().st_size
+    monkeypatch.setattr(files, "MAX_RUN_JSON_BYTES", size)
+    assert read_settings(path, RunConfig)["models"]
+    monkeypatch.setattr(files, "MAX_RUN_JSON_BYTES", size - 1)
+    with pytest.raises(UsageError, match=rf"can't be read \(larger than {size - 1} bytes\)"):
+        read_settings(path, RunConfig)

@@ -12,8 +12,14 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raypose.config.yaml_files import MAX_DEPTH, load_yaml
+from raypose.config.yaml_files import load_yaml
 from raypose.errors import ModelError, RayposeError, UsageError
+from raypose.limits import (
+    MAX_NUMBER_CHARACTERS,
+    MAX_YAML_BYTES,
+    MAX_YAML_DEPTH,
+    MAX_YAML_VALUES,
+)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +113,7 @@ def test_aliases_on_every_level_are_counted_together() -> None:
 
 
 def test_depth_counts_through_aliases() -> None:
-    deep = MAX_DEPTH - 3
+    deep = MAX_YAML_DEPTH - 3
     inner = "a: &a " + "[" * deep + "]" * deep + "\n"
     load_yaml(inner + "b: [*a]")
     with pytest.raises(UsageError, match="nested more than"):
@@ -168,3 +174,41 @@ def test_any_bytes_give_a_value_or_a_sentence(
         load_yaml(path)
     except RayposeError as error:
         assert str(path) in str(error)
+
+
+def aliased(n_values: int) -> str:
+    """A list of this many values, itself and nearly all by aliases among them."""
+    n_aliases, n_more = divmod(n_values - 1002, 1001)
+    return "[&a [" + "1," * 1000 + "]," + "*a," * n_aliases + "1," * n_more + "]"
+
+
+@pytest.mark.parametrize(
+    ("inside", "beyond", "message"),
+    [
+        (
+            "a: 1 #".ljust(MAX_YAML_BYTES, "."),
+            "a: 1 #".ljust(MAX_YAML_BYTES + 1, "."),
+            f"larger than {MAX_YAML_BYTES} bytes",
+        ),
+        (
+            aliased(MAX_YAML_VALUES),
+            aliased(MAX_YAML_VALUES + 1),
+            f"more than {MAX_YAML_VALUES} values",
+        ),
+        (
+            "[" * MAX_YAML_DEPTH + "]" * MAX_YAML_DEPTH,
+            "[" * (MAX_YAML_DEPTH + 1) + "]" * (MAX_YAML_DEPTH + 1),
+            f"nested more than {MAX_YAML_DEPTH} deep",
+        ),
+        (
+            "a: " + "9" * MAX_NUMBER_CHARACTERS,
+            "a: " + "9" * (MAX_NUMBER_CHARACTERS + 1),
+            f"a number of more than {MAX_NUMBER_CHARACTERS} characters",
+        ),
+    ],
+    ids=["size", "values", "depth", "number"],
+)
+def test_the_bounds_themselves(inside: str, beyond: str, message: str) -> None:
+    assert load_yaml(inside)
+    with pytest.raises(UsageError, match=message):
+        load_yaml(beyond)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from raypose.eks.calibration import Camera, read_cameras, usable_cameras
 from raypose.errors import RayposeError, SmoothingError, UsageError
+from raypose.limits import MAX_CALIBRATION_BYTES
 from tests.calibrations import FIELDS, calibration_text
 
 NAN_MATRIX = "[[nan, 0.0, 50.0], [0.0, 100.0, 50.0], [0.0, 0.0, 1.0]]"
@@ -150,3 +151,12 @@ def test_any_bytes_give_cameras_or_an_error(
             usable_cameras(path, [camera.name for camera in read_cameras(path)])
         except RayposeError as error:
             assert str(path) in str(error)
+
+
+def test_the_largest_calibration(path: Path) -> None:
+    text = calibration_text() + "#"
+    path.write_text(text.ljust(MAX_CALIBRATION_BYTES, "."))
+    assert len(read_cameras(path)) == 2
+    path.write_text(text.ljust(MAX_CALIBRATION_BYTES + 1, "."))
+    with pytest.raises(UsageError, match=f"larger than {MAX_CALIBRATION_BYTES} bytes"):
+        read_cameras(path)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from raypose.errors import VideoError
 from raypose.inference.bbox import read_bboxes
+from raypose.limits import MAX_BBOX_PIXELS
 
 BBOXES = [[10.5, 20, 30, 40], [11, 21, 31.25, 41]]
 
@@ -90,3 +91,14 @@ def test_any_bytes_are_bboxes_or_an_error(content: bytes) -> None:
         else:
             assert bboxes.shape == (len(bboxes), 4) and len(bboxes)
             assert np.isfinite(bboxes).all() and (bboxes[:, 2:] > 0).all()
+
+
+def test_the_largest_numbers(tmp_path: Path) -> None:
+    most = MAX_BBOX_PIXELS
+    path = write(tmp_path, f"x,y,h,w\n{most},-{most},{most},{most}\n")
+    assert read_bboxes(path).tolist() == [[most, -most, most, most]]
+    for column in range(4):
+        values = ["1"] * 4
+        values[column] = f"{most + 1}"
+        with pytest.raises(VideoError, match="frame 0 has no area in any frame"):
+            read_bboxes(write(tmp_path, f"x,y,h,w\n{','.join(values)}\n"))

@@ -14,6 +14,7 @@ from torch import nn
 
 from raypose.errors import ModelChangedError, ModelError, UnsafeCheckpointError
 from raypose.inference.checkpoint import load_weights, read_checkpoint
+from raypose.limits import MAX_KEYPOINTS, MAX_VIEWS
 from raypose.specs import ModelSpec
 from raypose.storage.digests import remembered_digest
 
@@ -185,3 +186,14 @@ def test_every_weight_is_checked() -> None:
         load_weights(module, {**good, "c.weight": torch.zeros(1)}, "x.ckpt")
     with pytest.raises(ModelError, match=r"b\.weight is \(1, 4\) instead of \(1, 3\)"):
         load_weights(module, {**good, "b.weight": torch.zeros(1, 4)}, "x.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("name", "most"), [("num_keypoints", MAX_KEYPOINTS), ("num_views", MAX_VIEWS)]
+)
+def test_the_most_keypoints_and_views(tmp_path: Path, name: str, most: int) -> None:
+    content = {"state_dict": _W, "hyper_parameters": {name: most}}
+    assert read_checkpoint(save(tmp_path / "a.ckpt", content)).hyperparameters == {name: most}
+    content["hyper_parameters"] = {name: most + 1}
+    with pytest.raises(ModelError, match=f"{name} is {most + 1}, and must be 1 to {most}"):
+        read_checkpoint(save(tmp_path / "b.ckpt", content))

@@ -16,6 +16,7 @@ from raypose.eks.recording import mirrored_views
 from raypose.errors import LabelsError, ModelError, RayposeError, UsageError
 from raypose.inputs.model_config import read_config
 from raypose.inputs.models import open_model
+from raypose.limits import MAX_CONFIG_BYTES, MAX_CONFIG_VALUES, MAX_NETWORK_SIDE
 from raypose.metrics.compute import PcaMetrics, wanted_metrics
 from raypose.metrics.labels import training_split
 from tests.models import make_config
@@ -292,3 +293,23 @@ def test_any_bytes_give_a_model_or_an_error(
             open_model(model)
         except RayposeError as error:
             assert str(model) in str(error)
+
+
+def test_the_largest_config(tmp_path: Path) -> None:
+    text = yaml.safe_dump(make_config()) + "#"
+    read_config(write(tmp_path, text.ljust(MAX_CONFIG_BYTES, ".")))
+    with pytest.raises(ModelError, match=f"the config is larger than {MAX_CONFIG_BYTES} bytes"):
+        read_config(write(tmp_path, text.ljust(MAX_CONFIG_BYTES + 1, ".")))
+    values = yaml.safe_dump(make_config()) + "more: ["
+    read_config(write(tmp_path, values + "1," * (MAX_CONFIG_VALUES - 1000) + "]"))
+    with pytest.raises(ModelError, match=f"holds more than {MAX_CONFIG_VALUES} values"):
+        read_config(write(tmp_path, values + "1," * MAX_CONFIG_VALUES + "]"))
+
+
+def test_the_largest_network(tmp_path: Path) -> None:
+    config = make_config()
+    config["data"]["image_resize_dims"]["width"] = MAX_NETWORK_SIDE
+    read_config(write(tmp_path, config))
+    config["data"]["image_resize_dims"]["width"] += 1
+    with pytest.raises(ModelError, match=r"width is 4097, and must be .* pixels up to 4096"):
+        read_config(write(tmp_path, config))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from raypose.errors import UsageError
 from raypose.inputs.sessions import Grouping, group_by_view, read_session_list
+from raypose.limits import MAX_SESSION_LIST_BYTES
 
 VIEWS = ("top", "side")
 
@@ -241,6 +242,16 @@ class TestList:
         for name, said in (("none", "No such file"), ("pipe", "a named pipe"), (".", "directory")):
             with pytest.raises(UsageError, match=said):
                 read_session_list(tmp_path / name)
+
+    def test_the_largest_list(self, tmp_path: Path) -> None:
+        blank = (" " * 100_000 + "\n") * (MAX_SESSION_LIST_BYTES // 100_001 + 1)
+        rows = "session,top,side\nr,a.mp4,b.mp4\n" + blank
+        path = self.write(tmp_path, rows[:MAX_SESSION_LIST_BYTES])
+        assert len(read_session_list(path).recordings) == 1
+        with path.open("a") as file:
+            file.write("\n")
+        with pytest.raises(UsageError, match=f"larger than {MAX_SESSION_LIST_BYTES} bytes"):
+            read_session_list(path)
 
     @settings(max_examples=300, deadline=None)
     @given(

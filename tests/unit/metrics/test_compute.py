@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from raypose.errors import LabelsError, TableError
+from raypose.limits import MAX_LABEL_PIXELS
 from raypose.metrics.compute import (
     PCA_MULTIVIEW,
     PCA_SINGLEVIEW,
@@ -25,7 +26,12 @@ from raypose.metrics.compute import (
     temporal_norm,
     wanted_metrics,
 )
-from raypose.metrics.labels import read_training_labels, torch_permutation, training_split
+from raypose.metrics.labels import (
+    read_label_file,
+    read_training_labels,
+    torch_permutation,
+    training_split,
+)
 from raypose.specs import ModelSpec
 from raypose.tables.keypoints import COORDS, KeypointTable, read_csv, write_csv
 from tests.metric_tables import read_metric_csv
@@ -325,3 +331,13 @@ def test_metrics_that_labels_are_too_few_for(tmp_path: Path) -> None:
     assert said.startswith(f"{PCA_SINGLEVIEW} is left out: its fit needs 8 labelled frames")
     for spec, fit in zip(specs, (enough, few), strict=True):
         assert tuple(compute_metrics(make_predictions(), spec, fit)) == fit.metrics
+
+
+def test_the_farthest_label(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    head = "scorer,me,me\nbodyparts,nose,nose\ncoords,x,y\nlabeled-data/v/img0.png,"
+    path.write_text(f"{head}{MAX_LABEL_PIXELS - 1},5\n")
+    assert read_label_file(path).points.tolist() == [[[MAX_LABEL_PIXELS - 1, 5]]]
+    path.write_text(f"{head}{MAX_LABEL_PIXELS},5\n")
+    with pytest.raises(LabelsError, match="is no position in an image"):
+        read_label_file(path)

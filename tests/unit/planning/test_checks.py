@@ -12,8 +12,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from raypose.errors import ModelError, UsageError
+from raypose.errors import ModelError, UsageError, VideoError
+from raypose.limits import MAX_KEY_BYTES, MAX_NAME_BYTES, MAX_PATH_BYTES
 from raypose.planning import Plan, Problem
+from raypose.planning.checks import check_lengths
 from raypose.storage.files import LocalStore
 from tests.projects import Project, fake_model
 
@@ -162,6 +164,22 @@ class TestLengths:
         deep = project.root.joinpath(*["d" * 200] * 18)
         (problem,) = project.plan(output_dir=deep).problems
         assert problem.fatal and "path of its outputs" in problem.message
+
+    def test_the_longest_path(self) -> None:
+        room = MAX_PATH_BYTES - 2 * MAX_NAME_BYTES - len("/.raypose/ranges")
+        folder = "/" + "d" * (room - 1)
+        check_lengths([f"{folder}/a.csv"])
+        with pytest.raises(VideoError, match="path of its outputs would be too long") as caught:
+            check_lengths([f"{folder}d/a.csv"])
+        assert "-o" in caught.value.hint
+
+    def test_the_longest_key(self) -> None:
+        folder = "bucket/folder/"
+        name = "n" * (MAX_KEY_BYTES - len(folder) - len(".raypose/.json"))
+        check_lengths([f"s3://{folder}{name}"])
+        with pytest.raises(VideoError, match="its name is too long by 1 bytes") as caught:
+            check_lengths([f"s3://{folder}{name}n"])
+        assert caught.value.hint == "Rename the video."
 
 
 def make_labels(folder: Path, n_sizes: int, n: int = 40) -> Path:

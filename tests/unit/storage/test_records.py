@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from raypose.limits import MAX_RECORD_BYTES
 from raypose.storage import records
 from raypose.storage.records import read_record, record_path
 from tests.unit.storage.outputs import PROVENANCE, commit
@@ -245,3 +246,12 @@ def test_any_content_is_redone_or_says_the_same(
         assert status.stats is None or isinstance(status.stats, dict)
     finally:
         place.write_bytes(intact)
+
+
+def test_the_largest_record(output: Path) -> None:
+    path = record_path(output)
+    path.write_bytes(path.read_bytes().ljust(MAX_RECORD_BYTES))
+    assert records.check(output, PROVENANCE).done
+    # The end is cut off: no record is as large, so half of one is as good as none.
+    path.write_bytes(b'{"a": "' + b"x" * MAX_RECORD_BYTES + b'"}')
+    redone(output)

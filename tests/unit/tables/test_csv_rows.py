@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raypose.errors import RayposeError, TableError
-from raypose.tables import look_at_table, read_table
+from raypose.limits import MAX_IMAGE_DIGITS
+from raypose.tables import csv_rows, look_at_table, read_table
 from raypose.tables.keypoints import COORDS, KeypointTable, read_csv
 from tests.tables import dlc_frame, write_dlc_h5, write_sleap_csv, write_sleap_h5
 
@@ -242,3 +243,23 @@ def _assert_as_python_reads_it(table: KeypointTable, content: bytes) -> None:
                 except ValueError:
                     expected = math.nan
                 assert got == expected or (math.isnan(got) and math.isnan(expected))
+
+
+def test_the_largest_table_that_is_recoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = text_of().encode("utf-16")
+    monkeypatch.setattr(csv_rows, "MAX_RECODED_BYTES", len(content))
+    assert_same(read(tmp_path / "v.csv", content))
+    monkeypatch.setattr(csv_rows, "MAX_RECODED_BYTES", len(content) - 1)
+    with pytest.raises(TableError, match="is too large for its encoding") as caught:
+        read(tmp_path / "v.csv", content)
+    assert "UTF-8" in caught.value.hint
+
+
+def test_the_longest_number_of_an_image(tmp_path: Path) -> None:
+    names: list[object] = [f"img{i:0{MAX_IMAGE_DIGITS}d}.png" for i in range(30)]
+    assert_same(read(tmp_path / "v.csv", text_of(names)))
+    names = [f"img{i:0{MAX_IMAGE_DIGITS + 1}d}.png" for i in range(30)]
+    with pytest.raises(TableError, match="which is no frame number"):
+        read(tmp_path / "v.csv", text_of(names))

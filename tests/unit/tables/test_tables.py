@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from raypose import tables
 from raypose.errors import TableError
+from raypose.limits import MAX_FRAME_NUMBER, MAX_FRAMES_PER_ROW
 from raypose.tables import read_table
 from raypose.tables.keypoints import COORDS, KeypointTable, write_csv, write_metric_csv
 from tests.tables import (
@@ -225,3 +227,27 @@ def test_nothing_is_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(TableError, match="names of its columns"):
         read_table(path)
     assert "must not" not in capsys.readouterr().out
+
+
+def test_the_highest_frame_number(tmp_path: Path) -> None:
+    path = tmp_path / "v.csv"
+    write_sleap_csv(make_table(2), path)
+    text = path.read_text()
+    assert text.splitlines()[2].startswith(",1,")
+    most = MAX_FRAME_NUMBER + 2 * MAX_FRAMES_PER_ROW - 1
+    path.write_text(text.replace("\n,1,", f"\n,{most},"))
+    assert len(read_table(path).xy) == most + 1
+    path.write_text(text.replace("\n,1,", f"\n,{most + 1},"))
+    with pytest.raises(TableError, match=r"a row is of frame .*, which can't be"):
+        read_table(path)
+
+
+def test_the_largest_tracks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "v.h5"
+    write_sleap_h5(make_table(), path)
+    size = 8 * make_table().xy.size
+    monkeypatch.setattr(tables, "MAX_TRACK_BYTES", size)
+    read_table(path)
+    monkeypatch.setattr(tables, "MAX_TRACK_BYTES", size - 1)
+    with pytest.raises(TableError, match="its tracks are too large, of shape"):
+        read_table(path)

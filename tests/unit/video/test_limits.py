@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import subprocess
 import sys
@@ -14,7 +15,13 @@ import numpy as np
 import pytest
 
 from raypose.errors import VideoError
-from raypose.video.container import MAX_PIXELS, check_claims, check_size
+from raypose.limits import (
+    MAX_CLAIMED_FRAMES,
+    MAX_HEADER_BYTES,
+    MAX_PICTURE_PIXELS,
+    MIN_FRAME_BYTES,
+)
+from raypose.video.container import check_claims, check_size
 from raypose.video.index import index_video
 from tests.conftest import SHARED_CASES
 from tests.videos import make_video
@@ -81,14 +88,16 @@ def packed(path: Path, out: Path) -> Path:
     """A copy whose header is compressed, as QuickTime once did."""
     data = path.read_bytes()
     at = data.index(b"moov") - 4
-    moov = data[at:]
-
-    def box(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content) + 8) + kind + content
-
-    cmvd = box(b"cmvd", struct.pack(">I", len(moov)) + zlib.compress(moov))
-    out.write_bytes(data[:at] + box(b"moov", box(b"cmov", box(b"dcom", b"zlib") + cmvd)))
+    out.write_bytes(data[:at] + compressed_header(data[at:]))
     return out
+
+
+def compressed_header(content: bytes) -> bytes:
+    def box(kind: bytes, inside: bytes) -> bytes:
+        return struct.pack(">I", len(inside) + 8) + kind + inside
+
+    cmvd = box(b"cmvd", struct.pack(">I", len(content)) + zlib.compress(content))
+    return box(b"moov", box(b"cmov", box(b"dcom", b"zlib") + cmvd))
 
 
 linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="there is no /proc")
@@ -138,7 +147,7 @@ def test_pictures_that_are_too_large(suffix: str, tmp_path: Path) -> None:
     if suffix == "mp4":  # the stream itself is right, and FFmpeg goes by it
         assert says == "96 x 64"
     else:
-        assert f"{MAX_PIXELS:,} pixels" in says
+        assert f"{MAX_PICTURE_PIXELS:,} pixels" in says
 
 
 @linux
@@ -213,3 +222,29 @@ def test_105_kilobytes_that_ask_for_gigabytes(tmp_path: Path) -> None:
     says, peak_mib = plan(path, tmp_path)
     assert "its header claims 50,000,000 frames" in says
     assert peak_mib < 500
+
+
+@pytest.mark.parametrize("n_bytes", [0, MIN_FRAME_BYTES * (MAX_CLAIMED_FRAMES + 10)])
+def test_the_most_frames_that_a_header_may_claim(n_bytes: int, tmp_path: Path) -> None:
+    source, out = make_video(tmp_path / "source.mp4"), tmp_path / "out.mp4"
+    most = max(MAX_CLAIMED_FRAMES, n_bytes // MIN_FRAME_BYTES)
+    for n_claimed in (most, most + 1):
+        patched(source, out, (b"stsz", 4, 1), (b"stsz", 8, n_claimed))
+        if n_bytes:
+            os.truncate(out, n_bytes)
+        if n_claimed == most:
+            check_claims(str(out))
+        else:
+            with pytest.raises(VideoError, match=rf"claims {n_claimed:,} frames, more than a"):
+                check_claims(str(out))
+
+
+def test_the_largest_compressed_header(tmp_path: Path) -> None:
+    out = tmp_path / "out.mov"
+    for n_bytes in (MAX_HEADER_BYTES - 1, MAX_HEADER_BYTES):
+        out.write_bytes(compressed_header(bytes(n_bytes)))
+        if n_bytes < MAX_HEADER_BYTES:
+            check_claims(str(out))
+        else:
+            with pytest.raises(VideoError, match="its header claims"):
+                check_claims(str(out))
