@@ -272,13 +272,14 @@ class RunConfig(Settings):
     precision: Annotated[Precision, Option(COMPUTING)] = "auto"
     """Precision of the networks; auto is fp32. bf16 and fp16 move keypoints."""
     runtime: Annotated[Runtime, Option(COMPUTING)] = "torch"
-    """What runs the networks; onnx and tensorrt need models exported by litpose export."""
+    """What runs the networks; onnx and tensorrt need models exported by litpose export, and are
+    experimental on a GPU."""
     batch_size: Annotated[Count | None, Option(COMPUTING, default="chosen")] = None
     """Frames per batch."""
     decoder: Annotated[Literal["cpu", "nvdec"], Option(ADVANCED)] = "cpu"
     """What decodes videos for the networks; nvdec, a GPU's decoder, is experimental."""
     encoder: Annotated[Literal["x264", "nvenc"], Option(ADVANCED)] = "x264"
-    """What encodes labelled videos; nvenc, a GPU's encoder, is not yet tested on a GPU."""
+    """What encodes labelled videos; nvenc, a GPU's encoder, is experimental."""
     chunk_frames: Annotated[Count, Option(ADVANCED)] = 50_000
     """Longest range of frames in one GPU task."""
 
