@@ -46,7 +46,6 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 MpiDefault=none
 SlurmdParameters=config_overrides
-ReturnToService=2
 GresTypes=gpu
 FirstJobId={first_job}
 """
