@@ -29,7 +29,7 @@ TYPED = [(b, line, args) for b, line in SHELL_LINES for args in commands(line)]
 OF_OTHERS = re.compile(
     r"""--(?: reader | onnx-precision | max-batch-size | overrides | compile | \w+_\w+  # litpose
         | extra | group | all-groups | strict  # uv, mkdocs
-        | nodes | array | cpus-per-task | gpus-per-node | shm-size | nv | bind  # sbatch, docker
+        | nodes | array | no-requeue | cpus-per-task | gpus-per-node | shm-size | nv | bind  # sbatch, docker
         | keep  # python -m tests.faults
         )\b""",
     re.VERBOSE,

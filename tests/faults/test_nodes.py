@@ -46,18 +46,22 @@ def test_what_the_driver_needs_is_on_its_node(nodes: Nodes) -> None:
 
 
 @pytest.mark.long
-def test_a_lost_node_costs_nothing_but_time(job: Job, nodes: Nodes, tmp_path: Path) -> None:
-    """There is no room for its workers elsewhere, so the others take over what they had."""
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("n_nodes", "n_lost"), [(2, 1), (8, 3)])
+def test_lost_nodes_cost_nothing_but_time(
+    n_nodes: int, n_lost: int, job: Job, nodes: Nodes, tmp_path: Path
+) -> None:
+    """There is no room for their workers elsewhere, so the others take over what they had."""
     nodes.start_head("--num-cpus=2", "--num-gpus=0")
-    nodes.start_worker("--num-cpus=1", "--num-gpus=1")
-    doomed = nodes.start_worker("--num-cpus=1", "--num-gpus=1")
+    workers = [nodes.start_worker("--num-cpus=1", "--num-gpus=1") for _ in range(n_nodes)]
     out = tmp_path / "out"
     run = job.start(nodes, out)
     run.wait_until(lambda: run.ranges() >= 4)
-    doomed.kill()
-    code, output = run.finish()
+    for doomed in workers[:n_lost]:
+        doomed.kill()
+    code, output = run.finish(600)
     assert code == 0, output
-    assert "2 logical GPU(s)" in output
+    assert f"{n_nodes} logical GPU(s)" in output
     job.check(out)
     # Each range was told as done once.
     predicted = [e["task"] for e in run.events("task finished") if e["kind"] == "predict"]
