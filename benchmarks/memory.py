@@ -2,9 +2,9 @@
 
 First part: whole runs with Ray of one video of tiny frames and a tiny model, each longer than the
 one before; the peaks of the GPU worker, the CPU actors, the driver and the object store are read
-from /proc while it goes on. Second part: EKS and metrics of three members' tables in memory, in a
-child process. Third part: inference on the CPU, in a child process, of videos of large frames;
-what it takes beyond the loaded model. Linux only.
+from /proc while it goes on. Second part: the same of videos of common sizes up to 8K, with
+labelled videos, and the peak of planning each. Third part: EKS and metrics of three members'
+tables in memory, in a child process. Linux only.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -31,33 +31,40 @@ MILLION = 1_000_000
 SIZE = 64
 SEGMENT = 1000
 CHUNK_FRAMES = 50_000
-FRAMES = {"640x480": (640, 480), "1920x1080": (1920, 1080), "3840x2160": (3840, 2160)}
-N_FRAMES = 60
-PARTS = ("tables", "runs", "growth", "large_frames")
+SIZES = (
+    (640, 480, 300),
+    (1920, 1080, 300),
+    (3840, 2160, 100),
+    (7680, 4320, 60),
+    (640, 480, 10_000),
+)
+"""Width, height and number of frames."""
+PARTS = ("tables", "runs", "growth", "sizes")
 
 
 # --- a run with Ray --------------------------------------------------------------------------
 
 
-def write_video(path: Path, n_frames: int) -> None:
+def write_video(path: Path, width: int, height: int, n_frames: int) -> None:
     """A video of `n_frames` from copies of the packets of one encoded segment."""
     from tests.videos import make_video, repeat_packets
 
-    segment = make_video(
-        path.with_name("segment.mp4"), n_frames=SEGMENT, width=SIZE, height=SIZE, gop=250
-    )
+    n_encoded = min(n_frames, max(20, SEGMENT * SIZE * SIZE // (width * height)))
+    segment = path.with_name("segment.mp4")
+    make_video(segment, n_frames=n_encoded, width=width, height=height, gop=250)
     repeat_packets(path, segment, n_frames)
     segment.unlink()
 
 
-def run_raypose(root: Path, model: Path, cache: Path, n_frames: int) -> dict[str, Any]:
+def run_raypose(
+    video: Path, n_frames: int, model: Path, cache: Path, *options: str
+) -> dict[str, Any]:
     """One run from command to exit, watched."""
-    video, out = root / f"video{n_frames}.mp4", root / "out"
-    write_video(video, n_frames)
+    out = video.with_name("out")
     command = [
-        str(Path(sys.executable).parent / "raypose"), "run", str(video), "-m", str(model),
-        "-o", str(out), "--chunk-frames", str(CHUNK_FRAMES), "--metrics", "--device", "cpu",
-    ]  # fmt: skip
+        *command_of("run", video, model),
+        *("-o", str(out), "--chunk-frames", str(CHUNK_FRAMES), "--device", "cpu", *options),
+    ]
     seconds, peaks = timed(command, {"RAYPOSE_CACHE_DIR": str(cache)})
     for role in (DRIVER, PREDICT, CPU, STORE):
         assert role in peaks, (role, peaks)
@@ -70,7 +77,6 @@ def run_raypose(root: Path, model: Path, cache: Path, n_frames: int) -> dict[str
     assert n_rows == n_frames, (n_rows, n_frames)
     assert f"{video.stem}_temporal_norm.csv" in tables
     shutil.rmtree(out)
-    video.unlink()
     return {
         "frames": n_frames,
         "rows": n_rows,
@@ -80,12 +86,46 @@ def run_raypose(root: Path, model: Path, cache: Path, n_frames: int) -> dict[str
     }
 
 
-def make_model(directory: Path, side: int = 32) -> Path:
+def run_length(root: Path, model: Path, cache: Path, n_frames: int) -> dict[str, Any]:
+    """A run of one video of tiny frames."""
+    video = root / f"video{n_frames}.mp4"
+    write_video(video, SIZE, SIZE, n_frames)
+    result = run_raypose(video, n_frames, model, cache)
+    video.unlink()
+    return result
+
+
+def run_size(
+    root: Path, model: Path, cache: Path, width: int, height: int, n_frames: int
+) -> dict[str, Any]:
+    """A plan and a run of one video of this size, with the labelled video."""
+    video = root / f"{width}x{height}.mp4"
+    write_video(video, width, height, n_frames)
+    # A cache of its own, so that the video is new to it.
+    planning = timed(
+        command_of("plan", video, model), {"RAYPOSE_CACHE_DIR": str(root / "another cache")}
+    )[1]
+    shutil.rmtree(root / "another cache")
+    result = run_raypose(video, n_frames, model, cache, "--label", "full")
+    video.unlink()
+    plan_mib = max(peaks["rss"] for peaks in planning.values())
+    return {"width": width, "height": height, "plan_mib": plan_mib, **result}
+
+
+def command_of(name: str, video: Path, model: Path) -> list[str]:
+    return [str(Path(sys.executable).parent / "raypose"), name, str(video), "-m", str(model)]
+
+
+def make_model(root: Path, cache: Path, side: int) -> Path:
+    """A model whose network is in the cache: a child of the driver builds it."""
     from tests import models
 
-    return models.make_model(
-        directory, keypoint_names=KEYPOINTS, height=side, width=side, downsample_factor=3
-    )
+    model = models.make_model(
+        root / f"model{side}",
+        keypoint_names=KEYPOINTS, height=side, width=side, downsample_factor=3,
+    )  # fmt: skip
+    run_length(root, model, cache, 100)
+    return model
 
 
 def growth(runs: list[dict[str, Any]]) -> dict[str, int]:
@@ -149,100 +189,60 @@ def run_tables(n_frames: int, root: Path) -> dict[str, Any]:
     return {"frames": n_frames, "keypoints": 17, "members": 3, "peak_mib": peak, **result}
 
 
-# --- frames of any size ----------------------------------------------------------------------
-
-
-def predict_and_measure(directory: Path) -> None:
-    """In a child: predict each video; prints the peak of each beyond the loaded model."""
-    from raypose.inference.predictor import Predictor
-    from raypose.inputs.models import open_model
-    from raypose.worker.memory import limit_arenas
-    from tests.predictions import predict_video
-
-    limit_arenas()  # as workers do
-    predictor = Predictor(open_model(directory / "model"))
-    report = {}
-    Path("/proc/self/clear_refs").write_text("5")
-    loaded = status_mib("self")["VmHWM"]
-    for video in sorted(directory.glob("*.mp4")):
-        Path("/proc/self/clear_refs").write_text("5")
-        predict_video(video, [predictor])
-        report[video.stem] = round(status_mib("self")["VmHWM"] - loaded)
-    sys.stdout.write(json.dumps(report) + "\n")
-
-
-def run_frames(model: Path, cache: Path, root: Path, *, tiny_size: bool) -> dict[str, Any]:
-    """MiB beyond the model, by the size of the frames."""
-    from tests.videos import make_video
-
-    root.mkdir()
-    (root / "model").symlink_to(model)
-    sizes = {"320x240": (320, 240)} if tiny_size else FRAMES
-    for name, (width, height) in sizes.items():
-        make_video(root / f"{name}.mp4", n_frames=N_FRAMES, width=width, height=height)
-    command = [sys.executable, __file__, "--frames-of", str(root)]
-    environment = {**os.environ, "RAYPOSE_CACHE_DIR": str(cache)}
-    ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
-    beyond: dict[str, int] = json.loads(ran.stdout.strip().splitlines()[-1])
-    assert max(beyond.values()) < 2560, beyond
-    return {"frames": N_FRAMES, "beyond_model_mib": beyond}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tiny", action="store_true", help="a small size, nothing is saved")
     parser.add_argument("--frames", type=int, nargs="+", default=[20_000, 100_000, MILLION])
-    parser.add_argument("--part", choices=("run", "tables", "frames"), help="only this part")
+    parser.add_argument("--part", choices=("run", "tables", "sizes"), help="only this part")
     parser.add_argument("--project", type=Path, help="with --tiny: what tiny.py made")
     parser.add_argument("--tables", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--directory", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--frames-of", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).parents[1]))
-    if args.frames_of:
-        predict_and_measure(args.frames_of)
-        return
     if args.tables:
         smooth_and_measure(args.tables, args.directory)
         return
-    lengths = [500] if args.tiny else args.frames
     result: dict[str, Any] = {}
     with contextlib.ExitStack() as stack:
         root = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        cache, model = root / "cache", None
+        if args.tiny:
+            project = stack.enter_context(tiny.project_at(args.project))
+            cache, model = project.cache, project.model
         if args.part in (None, "tables"):
             result["tables"] = run_tables(2_000 if args.tiny else MILLION, root)
-        if args.part != "tables":
-            if args.tiny:
-                project = stack.enter_context(tiny.project_at(args.project))
-                model, cache = project.model, project.cache
-            else:
-                model, cache = make_model(root / "model"), root / "cache"
-        if args.part in (None, "frames"):
-            takes = model if args.tiny else make_model(root / "larger model", 256)
-            of_frames = run_frames(takes, cache, root / "frames", tiny_size=args.tiny)
-            result["large_frames"] = of_frames
         if args.part in (None, "run"):
-            if not args.tiny:
-                # Builds the network, in a child of the driver.
-                run_raypose(root, model, cache, 100)
-            result["runs"] = [run_raypose(root, model, cache, n) for n in lengths]
-            if len(result["runs"]) > 1:
+            of_runs = model or make_model(root, cache, 32)
+            lengths = [500] if args.tiny else args.frames
+            result["runs"] = [run_length(root, of_runs, cache, n) for n in lengths]
+            if len(lengths) > 1:
                 result["growth"] = growth(result["runs"])
+        if args.part in (None, "sizes"):
+            of_sizes = model or make_model(root, cache, 64)
+            sizes = [(320, 240, 40)] if args.tiny else SIZES
+            result["sizes"] = []
+            for size in sizes:
+                result["sizes"].append(run_size(root, of_sizes, cache, *size))
+                print(json.dumps(result["sizes"][-1]), flush=True)
     save(result, tiny=args.tiny)
 
 
 def save(result: dict[str, Any], *, tiny: bool) -> None:
-    """Keep what the other part's last run has measured, unless both were run."""
-    path = harness.RESULTS / "memory.json"
+    """Keep what the last run of the other parts has measured."""
+    path, now = harness.RESULTS / "memory.json", datetime.now(timezone.utc)
+    where = {"when": now.isoformat(timespec="seconds"), "on": harness.machine()["processor"]}
+    measured = dict.fromkeys(result, where)
     if not tiny and path.exists():
         before = json.loads(path.read_text())
         result = {**{k: before[k] for k in PARTS if k in before}, **result}
+        measured = {**before.get("measured", {}), **measured}
+    result["measured"] = measured
     lengths = [run["frames"] for run in result.get("runs", [])]
     result["work"] = (
         f"raypose run on Ray, CPU, one video of {SIZE}×{SIZE} of "
         f"{', '.join(f'{n:,}' for n in lengths)} frames in ranges of {CHUNK_FRAMES:,}, resnet18 "
-        "at 32 px with 17 keypoints, metrics on; EKS and metrics of tables in memory; "
-        f"inference of {N_FRAMES} large frames by resnet18 at 256 px, beyond the loaded model"
+        "at 32 px with 17 keypoints, metrics on; the same at 64 px of videos of common sizes "
+        "with labelled videos; EKS and metrics of tables in memory"
     )
     if lengths and max(lengths) < MILLION:
         result["work"] += "; a whole run of 1,000,000 frames was not made on this machine"

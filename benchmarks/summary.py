@@ -208,6 +208,29 @@ def memory_against_length() -> str:
     )
 
 
+def memory_by_size() -> str:
+    """Peaks of a plan and of a run's processes, by the size of the frames and the length."""
+    sizes = (load("memory") or {}).get("sizes")
+    if not sizes:
+        return (
+            "Peaks by the size of the frames have not been measured yet, but for 8K H.264 on two "
+            "cores: planning\ntook 259 MiB, and reading 1.1 GiB."
+        )
+    lines = [
+        "Peak memory of each process, for one video on two cores without a GPU, with metrics and",
+        "the labelled video, one ResNet-18 at 64 px and 17 keypoints; libraries, which the",
+        "processes share, count in each:",
+        "",
+        "| video | plan | driver | GPU worker | CPU actor |",
+        "|---|---|---|---|---|",
+    ]
+    for size in sorted(sizes, key=lambda s: (s["width"], s["frames"])):
+        peaks = [size["peak_mib"][role]["rss"] for role in ("driver", "GPU worker", "CPU actor")]
+        cells = " | ".join(f"{mib:,} MiB" for mib in (size["plan_mib"], *peaks))
+        lines.append(f"| {size['width']}×{size['height']}, {size['frames']:,} frames | {cells} |")
+    return "\n".join(lines)
+
+
 def startup() -> str:
     """How long a user waits before any work is done; empty where that was not measured."""
     recorded = load("startup")
@@ -287,6 +310,7 @@ def main() -> None:
     put("README.md", "benchmarks", short_table(in_readme), check=args.check)
     put("benchmarks/README.md", "benchmarks", whole, check=args.check)
     put("docs/scheduling.md", "simulation", simulation(), check=args.check)
+    put("docs/limits.md", "memory", memory_by_size(), check=args.check)
     if not args.check:
         draw(in_readme, ROOT / "docs" / "images" / "benchmarks.png")
 

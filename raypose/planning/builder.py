@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -129,17 +129,29 @@ class RecordingBuilder:
         problems += damage
         if any(problem.fatal for problem in damage):
             return None
-        again = partial(self._look_again, key, specs, smooth)
-        return replace(recording, contents=contents.known, look_again=again)
+        return replace(
+            recording,
+            contents=contents.known,
+            look_again=partial(self._later.look, key, specs, smooth),
+        )
 
-    def _look_again(
-        self, key: str, specs: Sequence[VideoSpec], smooth: bool
-    ) -> tuple[RecordingPlan | None, list[Problem]]:
+    @cached_property
+    def _later(self) -> RecordingBuilder:
+        """The same for later in the run: it asks for each output anew, and keeps finished ones.
+
+        The plan holds it, but not the listing of all output folders.
+        """
         builder = copy(self)
         builder.config = self.config.model_copy(update={"overwrite": False})
         builder.listing = NoListing()
+        return builder
+
+    def look(
+        self, key: str, specs: Sequence[VideoSpec], smooth: bool
+    ) -> tuple[RecordingPlan | None, list[Problem]]:
+        """The plan of a recording, as `build` makes it, and its problems."""
         problems: list[Problem] = []
-        return builder._recording(key, specs, smooth, problems), problems
+        return self._recording(key, specs, smooth, problems), problems
 
     def _video(
         self,

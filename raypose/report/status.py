@@ -8,7 +8,6 @@ what does not fit the schema of its event is left out and counted.
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from collections import Counter
@@ -22,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from raypose.errors import one_line
 from raypose.storage import run_log
+from raypose.storage.processes import has_ended
 
 _SILENT_S = 8 * run_log.HEARTBEAT_S
 _STALLED_S = 90.0  # three of the signs that a worker gives while it is busy
@@ -305,10 +305,4 @@ def _fatal_problems(run_dir: Path) -> Iterator[str]:
 
 def _is_gone(driver: _Planned) -> bool:
     """True where the driver ran on this host and does so no more."""
-    if driver.host != socket.gethostname() or not driver.pid:
-        return False
-    try:
-        os.kill(driver.pid, 0)
-    except OSError as error:
-        return isinstance(error, ProcessLookupError)
-    return False
+    return driver.pid > 0 and driver.host == socket.gethostname() and has_ended(driver.pid)

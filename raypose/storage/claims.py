@@ -35,6 +35,7 @@ from raypose.errors import RayposeError, StorageError
 from raypose.storage.digests import digest_of_json
 from raypose.storage.files import list_files, store_of
 from raypose.storage.paths import AnyPath
+from raypose.storage.processes import has_ended, start_of, this_machine
 from raypose.storage.temporary_files import remove_if_empty
 from raypose.text import json_text
 
@@ -59,8 +60,8 @@ class Holder:
     """A run, and the process that it is.
 
     Attributes:
-        machine: host, boot and process namespace; where these are equal, `pid` means the same. A
-            random word where they can't be told: then only the heartbeat says who is alive.
+        machine: as from `processes.this_machine`. Where it can't be told, only the heartbeat says
+            who is alive.
         started: when the process started, in ticks of that machine.
         overwrites: whether the run redoes finished outputs.
     """
@@ -77,25 +78,12 @@ class Holder:
 
     @classmethod
     def this_process(cls, *, overwrites: bool = False) -> Holder:
-        host = socket.gethostname()
-        try:
-            boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-            namespace = os.readlink("/proc/self/ns/pid")
-            machine = f"{host}/{boot}/{namespace}"
-        except OSError:  # two machines may have the same name
-            machine = secrets.token_hex(8)
-        pid = os.getpid()
-        return cls(secrets.token_hex(8), host, pid, machine, _start_of(pid), overwrites)
+        run, host, pid = secrets.token_hex(8), socket.gethostname(), os.getpid()
+        return cls(run, host, pid, this_machine(), start_of(pid), overwrites)
 
     def is_gone_from(self, machine: str) -> bool:
         """Whether this machine can tell that its process has ended."""
-        if self.machine != machine:
-            return False
-        try:
-            os.kill(self.pid, 0)
-        except OSError as error:
-            return isinstance(error, ProcessLookupError)
-        return _start_of(self.pid) != self.started
+        return self.machine == machine and has_ended(self.pid, self.started)
 
 
 class State(Enum):
@@ -386,13 +374,3 @@ def _holder_in(content: bytes) -> Holder | None:
     wanted = {"pid": int, "overwrites": bool}
     fits = all(type(value) is wanted.get(name, str) for name, value in known.items())
     return Holder(**known) if fits else None
-
-
-def _start_of(pid: int) -> str:
-    """When a process started, in ticks since the machine did; empty where that is not told."""
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text(errors="replace")  # with the program's name
-    except OSError:
-        return ""
-    values = status.rpartition(")")[2].split()
-    return "" if values[0] in "ZX" else values[19]  # it has ended, and its parent has not asked

@@ -8,7 +8,6 @@ import hashlib
 import itertools
 import os
 import re
-import secrets
 import socket
 import time
 from collections.abc import Iterable
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from raypose.storage.layout import HIDDEN
 from raypose.storage.paths import AnyPath
+from raypose.storage.processes import has_ended, this_machine
 
 _TEMPORARY = re.compile(r"\.tmp-(?P<host>[A-Za-z0-9_]+)-(?P<pid>\d+)-\d+(\.[^.]+)?$")
 _STALE_S = 24 * 3600.0
@@ -74,21 +74,11 @@ def _is_left_over(path: Path) -> bool:
         return False
     if time.time() - path.stat().st_mtime > _STALE_S:
         return True
-    try:
-        if match["host"] == _host():
-            os.kill(int(match["pid"]), 0)  # a PermissionError: the process of another user
-    except ProcessLookupError:
-        return True
-    return False
+    return match["host"] == _host() and has_ended(int(match["pid"]))
 
 
 @functools.cache
 def _host() -> str:
-    """This machine and namespace of processes: machines and containers may have the same name."""
+    """This machine, as a part of a name."""
     name = re.sub(r"[^A-Za-z0-9]", "_", socket.gethostname())
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text()
-        which = boot + os.readlink("/proc/self/ns/pid")
-    except OSError:  # then only age tells
-        which = secrets.token_hex()
-    return f"{name}_{hashlib.sha256(which.encode()).hexdigest()[:8]}"
+    return f"{name}_{hashlib.sha256(this_machine().encode()).hexdigest()[:8]}"

@@ -113,6 +113,7 @@ def connect(
             environment.own_cluster()
             output.redirect()
             options |= {"num_gpus": gpus, "num_cpus": min(cpus or usable_cores(), usable_cores())}
+            options["_temp_dir"] = str(ray_folder())
             guard = start_ray(on_wait, **options)
             return Connection("Ray on this machine", True, environment, output, guard)
         on_wait(f"Joining the Ray cluster {address}")
@@ -128,7 +129,7 @@ def connect(
         output.restore()
         if isinstance(error, RayposeError) or not isinstance(error, Exception):
             raise
-        raise _cluster_error(error, address) from error
+        raise _cluster_error(error, address, options.get("_temp_dir", "")) from error
     open_to_all = "" if has_token else " (which requires no token)"
     return Connection(f"the Ray cluster {address}{open_to_all}", False, environment, output)
 
@@ -277,11 +278,12 @@ def first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
-def _cluster_error(error: Exception, address: str | None) -> ClusterError:
+def _cluster_error(error: Exception, address: str | None, folder: str) -> ClusterError:
+    """`folder` is that of the Ray that was to be started here, as far as it came."""
     if address is None:
         return ClusterError(
             f"Ray could not be started on this machine ({first_line(error)})",
-            hint=f"See the logs of the newest session in Ray's folder ({ray_folder()}), and try "
+            hint=f"See the logs of the newest session in Ray's folder ({folder}), and try "
             "again where the machine was busy; --inline runs without Ray.",
         )
     return ClusterError(

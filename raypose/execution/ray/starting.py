@@ -12,7 +12,6 @@ import ray
 
 from raypose.execution.base import Wait
 from raypose.execution.interrupts import sigterm_handler_kept
-from raypose.execution.ray.folder import ray_folder
 from raypose.execution.ray.guard import Guard
 
 _SLOW_S = 20.0
@@ -31,10 +30,8 @@ def start_ray(on_wait: Wait, **options: Any) -> Guard:
         The guard of that cluster, to be closed after `ray.shutdown`.
 
     Raises:
-        UsageError: the user has chosen a folder that Ray can't use.
         Exception: what Ray raises. Nothing of it runs any more.
     """
-    options["_temp_dir"] = str(ray_folder())
     return twice_if_slow(lambda: _start(on_wait, options), on_wait)
 
 

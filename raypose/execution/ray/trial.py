@@ -11,7 +11,6 @@ from ray.exceptions import RayError
 
 from raypose.errors import ClusterError
 from raypose.execution.ray.connection import connect
-from raypose.execution.ray.folder import ray_folder
 from raypose.execution.ray.isolation import start_actor
 
 
@@ -45,9 +44,10 @@ def start_and_stop() -> RayTrial:
             ray.get(start_actor(_Worker, num_cpus=1).answer.remote())
         except RayError as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            logs = ray._private.worker._global_node.get_logs_dir_path()
             raise ClusterError(
                 f"Ray started, but its worker could not run a task ({lines[-1]})",
-                hint=f"See the logs of the newest session in Ray's folder ({ray_folder()}).",
+                hint=f"See Ray's logs in {logs}.",
             ) from error
         took_s = time.perf_counter() - began
         has = ray.cluster_resources()
