@@ -38,8 +38,8 @@ class Turns:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.most, self._cpu_s, self._clock = most, cpu_s, clock
-        self._at_once = 1
-        self._free = threading.Semaphore(self._at_once)
+        self.at_once = 1  # how many there are at present
+        self._free = threading.Semaphore(self.at_once)
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
@@ -49,8 +49,8 @@ class Turns:
             yield
             took, busy = self._clock() - began, self._cpu_s() - computed
         with self._lock:
-            if took - busy > _WAITS * took and self._at_once < self.most:
-                self._at_once += 1
+            if took - busy > _WAITS * took and self.at_once < self.most:
+                self.at_once += 1
                 self._free.release()
 
 
@@ -59,13 +59,20 @@ def map_in_turns(
 ) -> list[R]:
     """What a function makes of each item, in order, in as many threads as there are turns.
 
-    `per_turn` is for items that take less time than a turn does. The first exception ends it.
+    The calling thread does it alone for as long as there is one turn: to pass work to another
+    thread and wait for it takes as long as many an item. `per_turn` is for items that take less
+    time than a turn does. The first exception ends it.
     """
 
     def some(start: int) -> list[R]:
         with turns.turn():
             return [function(item) for item in items[start : start + per_turn]]
 
+    starts = iter(range(0, len(items), per_turn))
+    made: list[R] = []
+    while turns.at_once == 1:
+        if (start := next(starts, None)) is None:
+            return made
+        made += some(start)
     with ThreadPoolExecutor(turns.most, thread_name_prefix="turns") as pool:
-        parts = pool.map(some, range(0, len(items), per_turn))
-        return [made for part in parts for made in part]
+        return made + [result for part in pool.map(some, starts) for result in part]
