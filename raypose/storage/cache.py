@@ -50,8 +50,11 @@ def store(path: Path, content: bytes) -> bool:
     temporary = ""
     try:
         _make_private(cache_root() / path.relative_to(cache_root()).parts[0])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-")
+        try:
+            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-")
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-")
         with os.fdopen(handle, "wb") as file:
             file.write(content)
         os.replace(temporary, path)

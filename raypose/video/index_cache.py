@@ -37,6 +37,7 @@ _FACTS = (
 _TOLD = ("fingerprint", *_FACTS)
 _STATS_BYTES = 4096  # nearly always enough for the line of stats
 _BROKEN = (OSError, ValueError, KeyError, TypeError, RecursionError, zlib.error)
+_NARROW = ((np.int8, 1 << 7), (np.int16, 1 << 15), (np.int32, 1 << 31))
 _stored_bytes = _TRIM_EVERY_BYTES
 _kept: dict[str, tuple[Identity, Int64]] = {}
 
@@ -193,7 +194,9 @@ def _decode(source: str, stats: dict[str, Any], packed: bytes) -> VideoIndex:
 
 
 def _differences(values: Int64) -> NDArray[Any]:
-    return _narrow(np.diff(values, prepend=0))
+    differences = values.copy()
+    differences[1:] -= values[:-1]
+    return _narrow(differences)
 
 
 def _summed(differences: NDArray[Any]) -> Int64:
@@ -202,8 +205,8 @@ def _summed(differences: NDArray[Any]) -> Int64:
 
 def _narrow(values: Int64) -> NDArray[Any]:
     """The same numbers in the smallest type that holds them."""
-    for kind in (np.int8, np.int16, np.int32):
-        limits = np.iinfo(kind)
-        if limits.min <= int(values.min()) and int(values.max()) <= limits.max:
+    least, most = int(values.min()), int(values.max())
+    for kind, above in _NARROW:
+        if -above <= least and most < above:
             return values.astype(kind)
     return values

@@ -30,7 +30,7 @@ _MAX_EMPTY_VOP = 19
 def is_regular(pts: Int64) -> bool:
     """Whether ascending times are a constant rate, up to rounding."""
     steps = np.diff(pts)
-    if len(steps) == 0:
+    if len(steps) == 0 or int(steps.min()) == int(steps.max()):
         return True
     usual = float(np.median(steps))
     return not (np.abs(steps - usual) > max(1.5, 0.05 * usual)).any()
