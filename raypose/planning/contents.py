@@ -27,9 +27,19 @@ class Contents:
     def __init__(self, videos: Sequence[VideoSpec]) -> None:
         self._videos = videos
         self.known: dict[str, str] = {}  # path → digest of all bytes, where comparing told it
+        self._fitting: object = None  # what a record says that belongs to these videos
 
     def why_stale(self, record: Mapping[str, Any]) -> str:
         """Why the output of a record does not belong to these videos; empty where it does."""
+        said = record.get("videos")
+        if said and said == self._fitting:
+            return ""  # the outputs of a video were made from the same file
+        why = self._why_stale(record)
+        if not why:
+            self._fitting = said
+        return why
+
+    def _why_stale(self, record: Mapping[str, Any]) -> str:
         read = videos_of(record)
         if read is None:
             return "made by a version of raypose that did not record which file it read"
