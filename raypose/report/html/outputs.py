@@ -8,10 +8,8 @@ directory are found by their records. What a report says of a table comes from t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from raypose import storage
@@ -29,8 +27,10 @@ from raypose.storage.layout import (
     owner_and_key,
     paths_of_table,
 )
+from raypose.storage.listing import Listing
+from raypose.video.turns import Turns, map_in_turns
 
-_AT_ONCE_IN_STORE = 16  # a store answers slowly; with local files, threads are in each other's way
+_AT_ONCE = 16
 _MAX_QUALITY_BYTES, _MAX_REVIEW_BYTES = 16 << 20, 64 << 20
 
 
@@ -71,13 +71,13 @@ class _Names:
     """Which files there are; each folder is listed once."""
 
     def __init__(self) -> None:
+        self._listing = Listing()
         self._folders: dict[str, set[str]] = {}
 
     def below(self, folder: AnyPath) -> set[str]:
         name = str(folder)
         if name not in self._folders:
-            found = storage.list_files(folder, recursive=True)
-            self._folders[name] = {str(path) for path in found}
+            self._folders[name] = set(self._listing.files_below(folder))
         return self._folders[name]
 
 
@@ -102,10 +102,9 @@ def find_videos(run: RunFacts, base: AnyPath | None) -> list[VideoFacts]:
         for place, (key, owner) in places.items()
         if place in names.below(folder_of_tables(as_path(place)))
     ]
-    is_local = all(isinstance(path, Path) for path, _, _ in present)
-    n_threads = 1 if is_local else _AT_ONCE_IN_STORE
-    with ThreadPoolExecutor(n_threads, thread_name_prefix="report") as pool:
-        read = list(pool.map(lambda at: _read_table(at[0], at[2], names), present))
+    read = map_in_turns(
+        lambda at: _read_table(at[0], at[2], names), present, turns=Turns(_AT_ONCE), per_turn=8
+    )
     for (_, key, _), found in zip(present, read, strict=True):
         if found is None:
             continue
@@ -114,10 +113,12 @@ def find_videos(run: RunFacts, base: AnyPath | None) -> list[VideoFacts]:
         video.path = video.path or source
         video.tables[table.owner] = table
     failures = run.failures
+    about = _by_name(failures)
     for video in videos.values():
         video.tables = dict(sorted(video.tables.items(), key=lambda item: item[0] == EKS))
         _complete(video)
-        video.failures = [failed for failed in failures if _is_of(failed, video)]
+        places = {*about.get(video.key, ()), *about.get(video.path, ())}
+        video.failures = [failures[place] for place in sorted(places)]
     return list(videos.values())
 
 
@@ -129,13 +130,13 @@ def _complete(video: VideoFacts) -> None:
         video.fps = video.fps or float(facts.get("fps") or 0.0)
 
 
-def _is_of(failed: Failed, video: VideoFacts) -> bool:
-    """Whether something failed because of a video, or its outputs lack because of it."""
-    return (
-        video.key in failed.videos
-        or (video.path != "" and video.path in (failed.path, failed.subject))
-        or failed.subject == video.key
-    )
+def _by_name(failures: Sequence[Failed]) -> dict[str, list[int]]:
+    """Key or path of a video → places of what failed because of it, or what its outputs lack."""
+    places: dict[str, list[int]] = {}
+    for place, failed in enumerate(failures):
+        for name in {*failed.videos, failed.path, failed.subject} - {""}:
+            places.setdefault(name, []).append(place)
+    return places
 
 
 def _described(run: RunFacts) -> Iterator[VideoFacts]:
