@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
+from itertools import islice
 from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
@@ -20,7 +21,9 @@ from raypose.text import markup, shown
 from raypose.video.frames import describe
 
 _REFRESH_S = 2.0
+_REST = 4  # times as long as reading took
 _TELL_EVERY_S = 60.0  # where the output is no terminal
+_MOST_NAMED = 20  # damaged videos, and failures: what runs must stay in sight
 
 _WORDS: Mapping[State, str] = {
     "starting": "is starting",
@@ -64,14 +67,34 @@ def status_parts(status: RunStatus, now: float) -> list[RenderableType]:
             table.add_row(markup(kind), *map(str, counts))
         parts.append(table)
     parts += [_running(name, task, status, now) for name, task in status.running.items()]
-    for path, frames in status.damaged.items():
-        parts.append(sentence("damaged", "yellow", f"{names.path(path)}: {describe(frames)}"))
+    worst = sorted(status.damaged.items(), key=lambda item: -_n_bad(item[1]))
+    damaged = (f"{names.path(path)}: {describe(frames)}" for path, frames in worst)
+    parts += _named("damaged", "yellow", damaged, len(worst), "videos with damaged frames")
     if status.n_unreadable:
         lines = "1 line" if status.n_unreadable == 1 else f"{status.n_unreadable} lines"
         missing = f"{lines} of the log can't be read; what they said is missing"
         parts.append(sentence("note", "yellow", missing))
-    parts += [sentence("failed", "red", failure) for failure in status.failures]
+    failures = status.failures
+    parts += _named("failed", "red", failures, len(failures), "failures")
+    if max(len(worst), len(failures)) > _MOST_NAMED:
+        parts.append(Folded(f"All of them: raypose report {shown(run)}"))
     return parts
+
+
+def _named(
+    word: str, style: str, sentences: Iterable[str], n: int, what: str
+) -> list[RenderableType]:
+    """The first of `n` sentences, and how many more there are."""
+    parts: list[RenderableType] = [
+        sentence(word, style, said) for said in islice(sentences, _MOST_NAMED)
+    ]
+    if n > _MOST_NAMED:
+        parts.append(f"… and {n - _MOST_NAMED:,} more {what}")
+    return parts
+
+
+def _n_bad(frames: Mapping[str, int]) -> int:
+    return sum(n for status, n in frames.items() if status != "ok")
 
 
 def _running(name: str, task: RunningTask, status: RunStatus, now: float) -> RenderableType:
@@ -97,6 +120,7 @@ def follow_status(
     Raises:
         UsageError: it is not the directory of a run.
     """
+    began = time.perf_counter()
     status, told = read_status(run_dir), float("-inf")
     on_terminal = console.is_terminal and not console.is_jupyter
     with (
@@ -114,7 +138,9 @@ def follow_status(
                     f"{_WORDS[status.state]}: {n_done} of {n_total} tasks, {status.n_predicted:,} "
                     f"of {status.n_frames:,} frames, {sum(status.failed.values())} failed"
                 )
-            sleep(_REFRESH_S)
+            # A log of hundreds of thousands of events takes seconds to read.
+            sleep(max(_REFRESH_S, _REST * (time.perf_counter() - began)))
+            began = time.perf_counter()
             status = read_status(run_dir)
     print_status(console, status, now=clock())
     return status

@@ -112,6 +112,28 @@ def test_videos_are_ranked_sorted_and_filtered(tab: Any) -> None:
     check_accessible(tab)
 
 
+def test_many_videos_are_shown_step_by_step(browser: Any, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    keys = [f"session_{i:04d}" for i in range(1100)]
+    describe_run(out, keys, ["model_a"], failures={keys[-1]: "the file is cut short"})
+    tab = browser.new_page()
+    tab.goto(write_report(out)[0].as_uri())
+    more = tab.get_by_role("button", name="more of")
+    assert len(names(tab)) == 500
+    assert tab.locator("#shown").inner_text() == "1100 videos"
+    assert more.inner_text() == "Show 500 more of 600"
+    more.click()
+    assert len(names(tab)) == 1000 and more.inner_text() == "Show 100 more of 100"
+    more.click()
+    assert len(names(tab)) == 1100 and not more.is_visible()
+    tab.get_by_label("Name").fill("session_10")
+    assert len(names(tab)) == 100
+    tab.get_by_label("Name").fill("")
+    tab.get_by_role("button", name="Video").click()
+    assert names(tab) == keys[:500]
+    tab.close()
+
+
 def test_a_video_is_opened_by_keyboard_and_left_again(tab: Any) -> None:
     link = tab.get_by_role("link", name="damaged", exact=True)
     link.focus()

@@ -29,7 +29,8 @@ TYPED = [(b, line, args) for b, line in SHELL_LINES for args in commands(line)]
 OF_OTHERS = re.compile(
     r"""--(?: reader | onnx-precision | max-batch-size | overrides | compile | \w+_\w+  # litpose
         | extra | group | all-groups | strict  # uv, mkdocs
-        | nodes | array | no-requeue | cpus-per-task | gpus-per-node | shm-size | nv | bind  # sbatch, docker
+        | nodes | array | no-requeue | cpus-per-task | gpus-per-node  # sbatch
+        | shm-size | nv | bind  # docker, apptainer
         | keep  # python -m tests.faults
         )\b""",
     re.VERBOSE,

@@ -117,8 +117,8 @@ def find_videos(run: RunFacts, base: AnyPath | None) -> list[VideoFacts]:
     for video in videos.values():
         video.tables = dict(sorted(video.tables.items(), key=lambda item: item[0] == EKS))
         _complete(video)
-        mine = {*about.get(video.key, ()), *about.get(video.path, ())}
-        video.failures = [failures[place] for place in sorted(mine)]
+        chosen = {*about.get(video.key, ()), *about.get(video.path, ())}
+        video.failures = [failures[i] for i in sorted(chosen)]
     return list(videos.values())
 
 

@@ -144,6 +144,22 @@ def test_videos_that_could_not_be_planned(log: run_log.RunLog) -> None:
     assert read_status(log.directory).failures == ["/v/b.mp4: is empty. Copy it."]
 
 
+def test_hundreds_of_bad_videos_leave_the_rest_in_sight(log: run_log.RunLog) -> None:
+    fatal = {"message": "is empty", "hint": "Copy it.", "fatal": True}
+    log.describe({"problems": [{"subject": f"/v/{i}.mp4", **fatal} for i in range(200)]})
+    start(log)
+    counts = {f"/v/{i}.mp4": {"ok": 100 - i, "corrupt": i} for i in range(1, 90)}
+    log.event("task finished", **finished("predict"), damaged=counts)
+    log.event("ended", seconds=3, failures=200)
+    lines = told(read_status(log.directory), now=0).splitlines()
+    damaged = [line for line in lines if line.startswith("damaged")]
+    assert len(damaged) == 20 and "/v/89.mp4: 89 of 100" in damaged[0]  # the worst first
+    assert sum(line.startswith("failed") for line in lines) == 20
+    assert "… and 69 more videos with damaged frames" in lines
+    assert "… and 180 more failures" in lines
+    assert lines[-1] == f"All of them: raypose report {log.directory}"
+
+
 def test_the_parts_of_a_watch(log: run_log.RunLog) -> None:
     """A later part adds to the failures, and takes back those of tasks that it did well."""
     alive = {"host": socket.gethostname(), "pid": os.getpid()}

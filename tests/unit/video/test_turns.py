@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from raypose.video.turns import Turns
+from raypose.video.turns import Turns, map_in_turns
 
 MOST = 3
 
@@ -70,3 +70,17 @@ def test_an_error_ends_a_turn() -> None:
     with pytest.raises(ValueError), turns.turn():
         raise ValueError
     assert at_once(turns) == 1
+
+
+def test_nothing_is_passed_to_other_threads_until_one_waits() -> None:
+    clocks = Clocks()
+    here, threads = threading.current_thread(), []
+
+    def work(i: int) -> int:
+        clocks.now += 10
+        clocks.computed += 10 if i < 3 else 0
+        threads.append(threading.current_thread())
+        return 2 * i
+
+    assert map_in_turns(work, range(8), turns=clocks.turns()) == [2 * i for i in range(8)]
+    assert [thread is here for thread in threads] == [True] * 4 + [False] * 4

@@ -45,6 +45,8 @@
 
   const body = find("table").tBodies[0];
   const rows = [...body.rows];
+  const STEP = 500;  // rows at once: a browser takes seconds to lay out twenty thousand
+  let most = STEP;
 
   function sort(button) {
     const header = button.closest("th"), column = Number(button.dataset.column);
@@ -59,6 +61,7 @@
       : (a, b) => Number(value(a)) - Number(value(b));
     rows.sort((a, b) => (down ? -order(a, b) : order(a, b)));
     body.append(...rows);
+    filter();
   }
   for (const button of find("table").tHead.querySelectorAll("button")) {
     button.addEventListener("click", () => sort(button));
@@ -74,13 +77,25 @@
     const text = find("filter").value.trim().toLowerCase(), kind = KINDS[find("kind").value];
     let n = 0;
     for (const row of rows) {
-      row.hidden = !(row.dataset.name.includes(text) && kind(row));
-      n += !row.hidden;
+      const fits = row.dataset.name.includes(text) && kind(row);
+      n += fits;
+      row.hidden = !fits || n > most;
     }
     find("shown").textContent = n === rows.length ? `${n} videos` : `${n} of ${rows.length} videos`;
+    find("more").hidden = n <= most;
+    find("more").textContent = `Show ${Math.min(STEP, n - most)} more of ${n - most}`;
   }
-  find("filter").addEventListener("input", filter);
-  find("kind").addEventListener("change", filter);
+  function refilter() {
+    most = STEP;
+    filter();
+  }
+  find("filter").addEventListener("input", refilter);
+  find("kind").addEventListener("change", refilter);
+  find("more").addEventListener("click", () => {
+    most += STEP;
+    filter();
+  });
+  filter();
   find("tools").addEventListener("submit", (event) => event.preventDefault());
 
   // Charts
