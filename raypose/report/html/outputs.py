@@ -30,6 +30,9 @@ from raypose.storage.layout import (
 from raypose.storage.listing import Listing
 from raypose.video.turns import Turns, map_in_turns
 
+MAX_REVIEWS = 3000
+"""Of tables, in memory at a time and so in a page; 6,000 took some 400 MB."""
+_BEYOND = f"A report shows {MAX_REVIEWS:,} tables in detail, those of the highest scores first."
 _AT_ONCE = 16
 _MAX_QUALITY_BYTES, _MAX_REVIEW_BYTES = 16 << 20, 64 << 20
 
@@ -41,15 +44,19 @@ class TableFacts:
     Attributes:
         owner: the model's name, or `eks`.
         path: of the table.
+        recipe: as its record says.
         numbers: from its quality.
-        review: what the report shows of it; None where it was made without.
+        fps: of its video; 0 where its review does not tell.
+        review: what the report shows of it; None where it was made without, or there are too many.
         note: why there is no review; empty where there is one.
         files: what the file is, for people → path; those that exist.
     """
 
     owner: str
     path: AnyPath
+    recipe: str = ""
     numbers: Numbers = field(default_factory=Numbers)
+    fps: float = 0.0
     review: Review | None = None
     note: str = ""
     files: dict[str, AnyPath] = field(default_factory=dict)
@@ -88,6 +95,8 @@ def find_videos(run: RunFacts, base: AnyPath | None) -> list[VideoFacts]:
         run: the run.
         base: the directory of all outputs, which may have moved since; None where there is none.
 
+    Where there are more than `MAX_REVIEWS` tables, none has its review: see `read_reviews`.
+
     Raises:
         StorageError: a store can't be asked.
     """
@@ -102,8 +111,12 @@ def find_videos(run: RunFacts, base: AnyPath | None) -> list[VideoFacts]:
         for place, (key, owner) in places.items()
         if place in names.below(folder_of_tables(as_path(place)))
     ]
+    keep = len(present) <= MAX_REVIEWS
     read = map_in_turns(
-        lambda at: _read_table(at[0], at[2], names), present, turns=Turns(_AT_ONCE), per_turn=8
+        lambda at: _read_table(at[0], at[2], names, keep),
+        present,
+        turns=Turns(_AT_ONCE),
+        per_turn=8,
     )
     for (_, key, _), found in zip(present, read, strict=True):
         if found is None:
@@ -125,9 +138,8 @@ def find_videos(run: RunFacts, base: AnyPath | None) -> list[VideoFacts]:
 def _complete(video: VideoFacts) -> None:
     """What the run's description does not say, from the tables."""
     for table in video.tables.values():
-        facts = table.review.facts if table.review else {}
         video.n_frames = video.n_frames or table.numbers.n_frames or 0
-        video.fps = video.fps or float(facts.get("fps") or 0.0)
+        video.fps = video.fps or table.fps
 
 
 def _by_name(failures: Sequence[Failed]) -> dict[str, list[int]]:
@@ -187,22 +199,43 @@ def _tables_below(base: AnyPath, names: _Names) -> Iterator[tuple[str, str, str]
             yield f"{base}/{table}", key, owner
 
 
-def _read_table(path: AnyPath, owner: str, names: _Names) -> tuple[TableFacts, str] | None:
-    """What is known of a table, and the path of its video; None for a table of something else."""
+def read_reviews(videos: Sequence[VideoFacts]) -> None:
+    """Read the reviews that `find_videos` did not keep, of the first videos: `MAX_REVIEWS`."""
+    tables = [table for video in videos for table in video.tables.values()]
+    without = [table for table in tables[:MAX_REVIEWS] if table.note == _BEYOND]
+
+    def read(table: TableFacts) -> None:
+        path = paths_of_table(table.path).review
+        table.review, table.note = _review(path, table.recipe, {str(path)})
+
+    map_in_turns(read, without, turns=Turns(_AT_ONCE), per_turn=8)
+
+
+def _read_table(
+    path: AnyPath, owner: str, names: _Names, keep: bool
+) -> tuple[TableFacts, str] | None:
+    """What is known of a table, and the path of its video; None for a table of something else.
+
+    Its review is in it only if it is to `keep`.
+    """
     record = records.read_record(path) or {}
     kind = record["made_from"].get("kind") if record else ""
     if record and kind not in records.TABLE_KINDS:
         return None
-    table = TableFacts(EKS if kind == records.SMOOTHED else owner, path)
+    recipe = str(record.get("recipe", ""))
+    table = TableFacts(EKS if kind == records.SMOOTHED else owner, path, recipe)
     paths, there = paths_of_table(path), names.below(folder_of_tables(path))
     clips = recorded_clips(paths.worst) if str(paths.worst) in there else []
     worst = ((f"worst moment {n}", clip) for n, clip in enumerate(clips, 1))
     files = (*_files(paths), *worst)
     table.files = {what: place for what, place in files if str(place) in there}
     facts = record.get("facts", {})
-    table.review, table.note = _review(paths.review, str(record.get("recipe", "")), there)
+    table.review, table.note = _review(paths.review, recipe, there)
     if table.review is not None:
         quality = table.review.facts.get("quality")
+        table.fps = float(table.review.facts.get("fps") or 0.0)
+        if not keep:
+            table.review, table.note = None, _BEYOND
     else:
         quality = _quality(table.files.get("quality"))
     if not isinstance(quality, dict):

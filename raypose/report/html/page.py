@@ -19,7 +19,12 @@ from raypose.errors import UsageError
 from raypose.metrics.review import LIKELIHOOD_EDGES, PIXEL_EDGES
 from raypose.report import ranking
 from raypose.report.html import payload
-from raypose.report.html.outputs import TableFacts, VideoFacts, find_videos
+from raypose.report.html.outputs import (
+    TableFacts,
+    VideoFacts,
+    find_videos,
+    read_reviews,
+)
 from raypose.report.html.run_facts import Failed, RunFacts, bottleneck, read_run
 from raypose.report.html.summary import summary_csv
 from raypose.report.ranking import WEIGHTS, Part
@@ -62,6 +67,7 @@ def write_report(directory: Path, output: Path | None = None) -> tuple[Path, Pat
     parts = ranking.rank([_numbers(video) for video in videos])
     order = sorted(range(len(videos)), key=lambda i: (-ranking.score(parts[i]), videos[i].key))
     videos, parts = [videos[i] for i in order], [parts[i] for i in order]
+    read_reviews(videos)
     page = run_dir / PAGE if output is None else output.absolute()
     summary = page.with_name(SUMMARY) if output is None else page.with_suffix(".csv")
     if summary == page:

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 import pytest
 
 from raypose.errors import UsageError
-from raypose.report.html import write_report
+from raypose.report.html import outputs, write_report
 from raypose.text import shown
 from tests.reports import commit_table, describe_run, make_review, make_table
 
@@ -160,6 +160,24 @@ def test_videos_come_by_rank_and_the_summary_has_the_same_numbers(tmp_path: Path
         assert first["moments"][0]["frame"] == int(row["worst_frame"])
         assert row["ok"] == row["n_frames"] == "400" and row["corrupt"] == "0"
         assert len(video["pictures"]["a"]) == 10
+
+
+def test_beyond_a_number_of_tables_the_worst_are_shown_in_detail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_run(tmp_path, ("a", "b", "c", "d"))
+    everything = read(tmp_path)
+    monkeypatch.setattr(outputs, "MAX_REVIEWS", 4)
+    page = read(tmp_path)
+    for number in range(4):
+        shown_in_full, found = everything.data(number), page.data(number)
+        assert found["name"] == shown_in_full["name"]
+        for model, in_full in zip(found["models"], shown_in_full["models"], strict=True):
+            assert model["numbers"] == in_full["numbers"]
+            assert bool(model["note"]) == (number >= 2)
+        if number < 2:
+            assert found["traces"] == shown_in_full["traces"]
+            assert found["pictures"] == shown_in_full["pictures"]
 
 
 def test_a_video_that_failed_has_a_row_with_the_reason(tmp_path: Path) -> None:
