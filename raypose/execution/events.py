@@ -185,6 +185,7 @@ class Abandon(Action):
 
 @dataclass(frozen=True, slots=True)
 class GiveUp(Action):
-    """The run can't continue."""
+    """The run can't continue for lack of workers: there is no room, or `starts_fail`."""
 
     reason: str
+    starts_fail: bool = False

@@ -147,7 +147,7 @@ class Scheduler:
                 self._start_worker(gpu)
             else:
                 reason = f"workers fail when they start ({event.reason})"
-                self._actions.append(events.GiveUp(reason))
+                self._actions.append(events.GiveUp(reason, starts_fail=True))
 
     def _room_for_cpu_workers(self, event: events.RoomForCpuWorkers) -> None:
         while self._n_wanted[False] < event.count:

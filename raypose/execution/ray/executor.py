@@ -155,20 +155,20 @@ class RayExecutor:
             if first is not None and (len(infos) >= n_gpu or waited_s > _LATE_S):
                 return first
             if first is None and waited_s > wait_limit_s():
-                raise self._no_workers(
-                    f"no worker could be started within {waited_s:.0f} s",
-                    "`ray status` on the cluster says what it waits for.",
-                )
+                raise self._no_workers(f"no worker could be started within {waited_s:.0f} s")
             kind = "with GPUs" if self._sizes.on_gpus else "on CPUs"
             on_wait(f"Starting workers {kind}, {len(infos)} of {max(1, n_gpu)} ready")
             _wait(self.pool.pending)
             self._handle(*self.pool.events())
             self._watch(None)
 
-    def _no_workers(self, what: str, what_to_do: str) -> ClusterError:
+    def _no_workers(self, what: str, starts_fail: bool = False) -> ClusterError:
         asked = f" (--gpus {self._config.gpus} was given)" if self._config.gpus else ""
+        hint = "`ray status` on the cluster says what it waits for."
+        if starts_fail:
+            hint = "The machine may be short of memory: use fewer with --gpus and --cpus."
         kept = "Finished outputs are kept, and the same command continues the run."
-        return ClusterError(what + asked, hint=f"{what_to_do} {kept}")
+        return ClusterError(what + asked, hint=f"{hint} {kept}")
 
     def _check_gpus(self) -> None:
         """Fail where Ray offers no GPU and the user did not choose the CPU."""
@@ -349,11 +349,8 @@ class RayExecutor:
                     answers.append(self._claim(recording, ahead))
                     if isinstance(answers[-1], events.Replanned):
                         self._replan(answers[-1])
-                case events.GiveUp(reason):
-                    raise self._no_workers(
-                        reason,
-                        "If memory is short, use fewer with --gpus and --cpus.",
-                    )
+                case events.GiveUp(reason, starts_fail):
+                    raise self._no_workers(reason, starts_fail)
         return answers
 
     def _replan(self, event: events.Replanned) -> None:

@@ -300,7 +300,8 @@ def test_workers_that_can_not_start_end_the_run() -> None:
         (_, started) = run.lose(worker)
         assert isinstance(started, StartWorker)
         worker = started.worker
-    assert run.lose(worker)[-1] == GiveUp("workers fail when they start (its worker process died)")
+    reason = "workers fail when they start (its worker process died)"
+    assert run.lose(worker)[-1] == GiveUp(reason, starts_fail=True)
 
 
 def test_a_lost_input_is_made_again_and_costs_its_user_nothing() -> None:
