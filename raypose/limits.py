@@ -1,8 +1,8 @@
-"""How large inputs may be: the bounds beyond which one is refused, all in one place.
+"""How large inputs may be: the bounds beyond which one is refused.
 
 They keep a damaged or hostile file from taking a machine's memory or hours of its time, and are
 far above what real work needs. docs/limits.md lists them, with what happens beyond each. The
-ranges of settings are not here but with the settings; whatever is checked is checked elsewhere.
+ranges of settings are with the settings.
 """
 
 from __future__ import annotations

@@ -118,10 +118,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Scheduling:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest groups first, and skip tests that need a GPU where torch sees none.
+    """Put the longest groups first, mark the tests that use a store, and skip those that need a
+    GPU where torch sees none.
 
     Without such tests torch is not imported.
     """
+    for item in items:
+        if "store" in getattr(item, "fixturenames", ()):
+            item.add_marker("store")
     rank = {group: i for i, group in enumerate((*GROUPS, ""))}
     items.sort(key=lambda item: rank[_group_of(item.nodeid)])
     marked = [item for item in items if item.get_closest_marker("gpu")]

@@ -72,8 +72,8 @@ eval: {predict_vids_after_training: false, save_vids_after_training: false,
 
 @contextlib.contextmanager
 def starting_members(project: Project, *, n_steps: int = N_STEPS) -> Iterator[Training]:
-    """Start to train the members side by side, but those whose directory is there with these
-    labels and settings; nothing is left of it after the block."""
+    """Start a process for each member that is not yet trained with these labels and settings; the
+    processes end with the block."""
     members = [_Member(project, seed, n_steps) for seed in SEEDS]
     # The same whether all are trained or one again: sums depend on it.
     n_threads = max(1, min(_MAX_THREADS, usable_cores() // len(SEEDS)))
@@ -173,7 +173,7 @@ def _started(member: _Member, n_threads: int) -> Iterator[_Run]:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """The members that are trained, and were not there before."""
+    """The members that are trained now."""
 
     runs: list[_Run]
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from itertools import islice
 from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
@@ -68,28 +68,24 @@ def status_parts(status: RunStatus, now: float) -> list[RenderableType]:
         parts.append(table)
     parts += [_running(name, task, status, now) for name, task in status.running.items()]
     worst = sorted(status.damaged.items(), key=lambda item: -_n_bad(item[1]))
-    damaged = (f"{names.path(path)}: {describe(frames)}" for path, frames in worst)
-    parts += _named("damaged", "yellow", damaged, len(worst), "videos with damaged frames")
+    damaged = [f"{names.path(path)}: {describe(frames)}" for path, frames in worst]
+    parts += _named("damaged", "yellow", damaged, "videos with damaged frames")
     if status.n_unreadable:
         lines = "1 line" if status.n_unreadable == 1 else f"{status.n_unreadable} lines"
         missing = f"{lines} of the log can't be read; what they said is missing"
         parts.append(sentence("note", "yellow", missing))
     failures = status.failures
-    parts += _named("failed", "red", failures, len(failures), "failures")
+    parts += _named("failed", "red", failures, "failures")
     if max(len(worst), len(failures)) > _MOST_NAMED:
-        parts.append(Folded(f"All of them: raypose report {shown(run)}"))
+        parts.append(Folded(f"All of them: raypose report {shown(shlex.quote(run))}"))
     return parts
 
 
-def _named(
-    word: str, style: str, sentences: Iterable[str], n: int, what: str
-) -> list[RenderableType]:
-    """The first of `n` sentences, and how many more there are."""
-    parts: list[RenderableType] = [
-        sentence(word, style, said) for said in islice(sentences, _MOST_NAMED)
-    ]
-    if n > _MOST_NAMED:
-        parts.append(f"… and {n - _MOST_NAMED:,} more {what}")
+def _named(word: str, style: str, sentences: Sequence[str], what: str) -> list[RenderableType]:
+    """The first sentences, and how many more there are."""
+    parts: list[RenderableType] = [sentence(word, style, said) for said in sentences[:_MOST_NAMED]]
+    if len(sentences) > _MOST_NAMED:
+        parts.append(f"… and {len(sentences) - _MOST_NAMED:,} more {what}")
     return parts
 
 

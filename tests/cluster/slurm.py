@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,8 +23,8 @@ from tests.nodes import command_line, free_port
 
 NODES = ("n1", "n2")
 _DAEMONS = ("munged", "slurmctld", "slurmd")
-_COMMANDS = ("sbatch", "scancel", "scontrol", "sinfo", "srun")
-_ENDED = {"CANCELLED", "COMPLETED", "FAILED", "NODE_FAIL", "TIMEOUT"}
+_COMMANDS = ("sbatch", "scancel", "scontrol", "sinfo", "squeue", "srun")
+_GOES_ON = {"PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "REQUEUED"}
 
 _CONFIGURATION = """\
 ClusterName=test
@@ -119,7 +119,7 @@ class Slurm:
             nonlocal fields
             fields = self.fields(job)
             found = fields["JobState"]
-            assert found == state or found not in _ENDED, f"{found}\n{self.log(job)}"
+            assert found in (state, *_GOES_ON), f"{found}\n{self.log(job)}"
             return found == state
 
         wait_until(reached)
@@ -162,7 +162,9 @@ def started(environment: Mapping[str, str]) -> Iterator[Slurm]:
         wait_until(lambda: slurm.run(*idle) == "2", 30)
         yield slurm
     finally:
-        subprocess.run(["scancel", "--user=root"], env=dict(slurm.environment), check=False)
+        with suppress(subprocess.TimeoutExpired):
+            command = ["scancel", "--user=root"]
+            subprocess.run(command, env=dict(slurm.environment), check=False, timeout=20)
         _wait_for_ends(slurm)
         for pid_file in folder.glob("*.pid"):
             _kill(pid_file)
@@ -174,9 +176,12 @@ def _wait_for_ends(slurm: Slurm) -> None:
     command = ["squeue", "--noheader"]
     deadline = time.monotonic() + 40
     while time.monotonic() < deadline:
-        answer = subprocess.run(command, env=dict(slurm.environment), capture_output=True)
-        if not answer.stdout:
-            return
+        with suppress(subprocess.TimeoutExpired):
+            answer = subprocess.run(
+                command, env=dict(slurm.environment), capture_output=True, timeout=10
+            )
+            if not answer.stdout:
+                return
         time.sleep(0.2)
 
 

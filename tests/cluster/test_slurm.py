@@ -96,8 +96,8 @@ def test_where_ray_ends_by_itself_the_log_says_why(tmp_path: Path, n_nodes: int)
     ray += "echo Ray runtime started\nexec sleep 30\n"
     stand_in(venv / "bin", "ray", f"#!/bin/bash\n{ray}")
     # It ends after the step on the second node: the third, since one asks for the head's address.
-    wait = 'while kill -0 "$(sed -n 3p "$STEPS")"; do :; done\n' if n_nodes == 2 else ""
-    wait_for_steps = f'until [[ $(wc -l <"$STEPS") == {1 + n_nodes} ]]; do :; done\n'
+    wait = 'while kill -0 "$(sed -n 3p "$STEPS")"; do sleep 0.1; done\n' if n_nodes == 2 else ""
+    wait_for_steps = f'until [[ $(wc -l <"$STEPS") == {1 + n_nodes} ]]; do sleep 0.1; done\n'
     stand_in(venv / "bin", "raypose", f"#!/bin/bash\n{wait_for_steps}{wait}exit 1\n")
     values = {"RAYPOSE_VENV": str(venv), "SLURM_JOB_NODELIST": f"node[1-{n_nodes}]"}
     job = subprocess.run(

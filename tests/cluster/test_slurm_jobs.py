@@ -206,6 +206,8 @@ def test_whatever_ends_a_job_the_next_one_continues(
     slurm.run("scontrol", "requeue", by_hand.number)
     begin_again(by_hand)
     wait_until(lambda: ray.ranges("c"))
+    of_nodes = list(Path("/tmp").glob(f"raypose-{by_slurm.number}-*/ray/session_2*"))
+    assert len(of_nodes) == 2, "each node has Ray's files in a folder that it removes"
     slurm.run("scontrol", "update", "NodeName=n2", "State=DOWN", "Reason=test")
     begin_again(by_slurm, lost_node=True)
     slurm.run("scontrol", "update", "NodeName=n2", "State=RESUME")

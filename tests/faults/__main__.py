@@ -69,8 +69,8 @@ def _arguments() -> argparse.Namespace:
 
 
 def _rounds(scenarios: list[Scenario], seed: int, *, once: bool) -> Iterator[tuple[Scenario, int]]:
-    """One scenario of each kind after the other, so that a short time tries all kinds, each with
-    the seed of its trial; in random order, each `once` or without end."""
+    """Scenarios, each with the seed of its trial: one of each kind in turn, in random order, so
+    that a short run tries every kind. Each scenario `once`, or again and again without end."""
     order = random.Random(seed)
     kinds: dict[str, list[Scenario]] = {}
     for scenario in order.sample(scenarios, len(scenarios)):

@@ -31,7 +31,7 @@ from raypose.storage.listing import Listing
 from raypose.video.turns import Turns, map_in_turns
 
 MAX_REVIEWS = 3000
-"""Of tables, in memory at a time and so in a page; 6,000 took some 400 MB."""
+"""Tables whose review is in memory, and so in the page, at most; 6,000 took some 400 MB."""
 _BEYOND = f"A report shows {MAX_REVIEWS:,} tables in detail, those of the highest scores first."
 _AT_ONCE = 16
 _MAX_QUALITY_BYTES, _MAX_REVIEW_BYTES = 16 << 20, 64 << 20
@@ -48,6 +48,7 @@ class TableFacts:
         numbers: from its quality.
         fps: of its video; 0 where its review does not tell.
         review: what the report shows of it; None where it was made without, or there are too many.
+        left_out: whether its review has not been read, since there are too many.
         note: why there is no review; empty where there is one.
         files: what the file is, for people → path; those that exist.
     """
@@ -58,6 +59,7 @@ class TableFacts:
     numbers: Numbers = field(default_factory=Numbers)
     fps: float = 0.0
     review: Review | None = None
+    left_out: bool = False
     note: str = ""
     files: dict[str, AnyPath] = field(default_factory=dict)
 
@@ -84,7 +86,12 @@ class _Names:
     def below(self, folder: AnyPath) -> set[str]:
         name = str(folder)
         if name not in self._folders:
-            self._folders[name] = set(self._listing.files_below(folder))
+            above = next((of for of in self._folders if name.startswith(f"{of}/")), None)
+            if above is None:
+                self._folders[name] = set(self._listing.files_below(folder))
+            else:
+                files = self._folders[above]
+                self._folders[name] = {file for file in files if file.startswith(f"{name}/")}
         return self._folders[name]
 
 
@@ -95,7 +102,7 @@ def find_videos(run: RunFacts, base: AnyPath | None) -> list[VideoFacts]:
         run: the run.
         base: the directory of all outputs, which may have moved since; None where there is none.
 
-    Where there are more than `MAX_REVIEWS` tables, none has its review: see `read_reviews`.
+    Where there are more than `MAX_REVIEWS` tables, reviews are left out: see `read_reviews`.
 
     Raises:
         StorageError: a store can't be asked.
@@ -111,9 +118,9 @@ def find_videos(run: RunFacts, base: AnyPath | None) -> list[VideoFacts]:
         for place, (key, owner) in places.items()
         if place in names.below(folder_of_tables(as_path(place)))
     ]
-    keep = len(present) <= MAX_REVIEWS
+    in_full = len(present) <= MAX_REVIEWS
     read = map_in_turns(
-        lambda at: _read_table(at[0], at[2], names, keep),
+        lambda at: _read_table(at[0], at[2], names, in_full),
         present,
         turns=Turns(_AT_ONCE),
         per_turn=8,
@@ -200,23 +207,23 @@ def _tables_below(base: AnyPath, names: _Names) -> Iterator[tuple[str, str, str]
 
 
 def read_reviews(videos: Sequence[VideoFacts]) -> None:
-    """Read the reviews that `find_videos` did not keep, of the first videos: `MAX_REVIEWS`."""
+    """Read the reviews that `find_videos` has left out, of the first `MAX_REVIEWS` tables."""
     tables = [table for video in videos for table in video.tables.values()]
-    without = [table for table in tables[:MAX_REVIEWS] if table.note == _BEYOND]
+    left_out = [table for table in tables[:MAX_REVIEWS] if table.left_out]
 
     def read(table: TableFacts) -> None:
         path = paths_of_table(table.path).review
         table.review, table.note = _review(path, table.recipe, {str(path)})
 
-    map_in_turns(read, without, turns=Turns(_AT_ONCE), per_turn=8)
+    map_in_turns(read, left_out, turns=Turns(_AT_ONCE), per_turn=8)
 
 
 def _read_table(
-    path: AnyPath, owner: str, names: _Names, keep: bool
+    path: AnyPath, owner: str, names: _Names, in_full: bool
 ) -> tuple[TableFacts, str] | None:
     """What is known of a table, and the path of its video; None for a table of something else.
 
-    Its review is in it only if it is to `keep`.
+    With `in_full` its review is read too.
     """
     record = records.read_record(path) or {}
     kind = record["made_from"].get("kind") if record else ""
@@ -230,12 +237,13 @@ def _read_table(
     files = (*_files(paths), *worst)
     table.files = {what: place for what, place in files if str(place) in there}
     facts = record.get("facts", {})
-    table.review, table.note = _review(paths.review, recipe, there)
+    if in_full or "quality" not in table.files:
+        table.review, table.note = _review(paths.review, recipe, there)
+    else:
+        table.left_out, table.note = True, _BEYOND
     if table.review is not None:
         quality = table.review.facts.get("quality")
         table.fps = float(table.review.facts.get("fps") or 0.0)
-        if not keep:
-            table.review, table.note = None, _BEYOND
     else:
         quality = _quality(table.files.get("quality"))
     if not isinstance(quality, dict):

@@ -292,7 +292,7 @@ KEYS = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(deadline=None)
 @given(
     content=st.binary(max_size=60)
     | st.dictionaries(KEYS | st.text(max_size=5), VALUES, max_size=4).map(
