@@ -213,8 +213,8 @@ def memory_by_size() -> str:
     sizes = (load("memory") or {}).get("sizes")
     if not sizes:
         return (
-            "Peak memory by frame size has only been measured for 8K H.264, on two cores: 259 MiB to "
-            "plan\nand 1.1 GiB to read."
+            "Peak memory by frame size has only been measured for 8K H.264, on two cores: "
+            "259 MiB to plan\nand 1.1 GiB to read."
         )
     lines = [
         "Peak memory of each process, for one video on two cores without a GPU, with metrics and",

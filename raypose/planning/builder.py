@@ -132,7 +132,7 @@ class RecordingBuilder:
         return replace(
             recording,
             contents=contents.known,
-            look_again=partial(self._later.look, key, specs, smooth),
+            look_again=partial(self._later.plan, key, specs, smooth),
         )
 
     @cached_property
@@ -141,12 +141,14 @@ class RecordingBuilder:
 
         The plan holds it, but not the listing of all output folders.
         """
+        if isinstance(self.listing, NoListing):
+            return self
         builder = copy(self)
         builder.config = self.config.model_copy(update={"overwrite": False})
         builder.listing = NoListing()
         return builder
 
-    def look(
+    def plan(
         self, key: str, specs: Sequence[VideoSpec], smooth: bool
     ) -> tuple[RecordingPlan | None, list[Problem]]:
         """The plan of a recording, as `build` makes it, and its problems."""

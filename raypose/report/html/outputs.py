@@ -223,7 +223,7 @@ def _read_table(
 ) -> tuple[TableFacts, str] | None:
     """What is known of a table, and the path of its video; None for a table of something else.
 
-    With `in_full` its review is read too.
+    Its review is in it only if it is wanted `in_full`.
     """
     record = records.read_record(path) or {}
     kind = record["made_from"].get("kind") if record else ""
@@ -239,8 +239,6 @@ def _read_table(
     facts = record.get("facts", {})
     if in_full or "quality" not in table.files:
         table.review, table.note = _review(paths.review, recipe, there)
-    else:
-        table.left_out, table.note = True, _BEYOND
     if table.review is not None:
         quality = table.review.facts.get("quality")
         table.fps = float(table.review.facts.get("fps") or 0.0)
@@ -248,6 +246,8 @@ def _read_table(
         quality = _quality(table.files.get("quality"))
     if not isinstance(quality, dict):
         quality = {"n_frames": facts.get("n_rows"), "frames": facts.get("frames")}
+    if not (in_full or table.note):
+        table.review, table.left_out, table.note = None, True, _BEYOND
     table.numbers = Numbers.of(quality)
     return table, str(record.get("source", ""))
 
