@@ -169,6 +169,7 @@ def _started(member: _Member, n_threads: int) -> Iterator[_Run]:
             yield _Run(member, process, errors)
         finally:
             process.kill()
+            process.wait()  # for as long as it takes: after Ctrl-C the block itself hardly waits
 
 
 @dataclass(frozen=True, slots=True)
