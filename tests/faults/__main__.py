@@ -48,8 +48,8 @@ def main() -> int:
         shutil.rmtree(folder, ignore_errors=True)
     for kind, counts in results.summary(outcomes).items():
         print(f"{kind:<28} {'  '.join(f'{name} {n}' for name, n in counts.items())}")
-    if args.page:
-        results.write_page(args.results)
+    if args.pages:
+        results.write_pages(args.results)
     return 1 if any(o.verdict == results.LOST for o in outcomes) else 0
 
 
@@ -62,7 +62,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="print the scenarios, and end")
     parser.add_argument("--once", action="store_true", help="try each scenario once")
     parser.add_argument("--keep", action="store_true", help="keep the folders of lost trials")
-    parser.add_argument("--page", action="store_true", help="put the figures into the page")
+    parser.add_argument(
+        "--pages", action="store_true", help="put the figures into README and docs"
+    )
     default = results.RESULTS
     parser.add_argument("--results", type=Path, default=default, help="JSON file to write")
     return parser.parse_args()

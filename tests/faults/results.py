@@ -1,12 +1,13 @@
-"""Outcomes of trials: on screen, as JSON, and as the table of docs/reliability.md."""
+"""Outcomes of trials: on screen, as JSON, as the table of docs/reliability.md, and in README."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
+import textwrap
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from typing import Any
 SURVIVED, RECOVERED, LOST = "survived", "recovered", "lost"
 VERDICTS = (SURVIVED, RECOVERED, LOST)
 SKIPPED, MISSED = "skipped", "missed"
+_COUNTS = ("runs", "faults", *VERDICTS)
 
-PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
+_ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).with_name("results.json")
 _BEGIN, _END = "<!-- faults: begin -->", "<!-- faults: end -->"
 
@@ -56,7 +58,7 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, dict[str, int]]:
     for outcome in outcomes:
         if outcome.verdict not in VERDICTS:
             continue
-        counts = found.setdefault(outcome.kind, dict.fromkeys(("runs", "faults", *VERDICTS), 0))
+        counts = found.setdefault(outcome.kind, dict.fromkeys(_COUNTS, 0))
         counts["runs"] += 1
         counts["faults"] += outcome.n_faults
         counts[outcome.verdict] += 1
@@ -80,6 +82,12 @@ def write_json(path: Path, outcomes: Sequence[Outcome], seed: int, seconds: floa
     path.write_text(json.dumps(content, indent=1) + "\n")
 
 
+def total(result: dict[str, Any]) -> dict[str, int]:
+    """The counts of all kinds together."""
+    kinds = result["kinds"].values()
+    return {name: sum(counts[name] for counts in kinds) for name in _COUNTS}
+
+
 def table(result: dict[str, Any]) -> str:
     """The figures as Markdown."""
     lines = [
@@ -89,11 +97,8 @@ def table(result: dict[str, Any]) -> str:
         "| what fails | runs | faults | survived | recovered | lost |",
         "|---|---|---|---|---|---|",
     ]
-    names = ("runs", "faults", *VERDICTS)
-    kinds = dict(result["kinds"])
-    total = {name: sum(counts[name] for counts in kinds.values()) for name in names}
-    for kind, counts in [*sorted(kinds.items()), ("**all**", total)]:
-        lines.append(f"| {kind} | {' | '.join(str(counts[name]) for name in names)} |")
+    for kind, counts in [*sorted(result["kinds"].items()), ("**all**", total(result))]:
+        lines.append(f"| {kind} | {' | '.join(str(counts[name]) for name in _COUNTS)} |")
     for trial in result["trials"]:
         if trial["verdict"] == LOST:
             lines += ["", f"Lost: {trial['scenario']} ({trial['why']})."]
@@ -102,12 +107,32 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def page_with(result: dict[str, Any], page: str) -> str:
-    """The page, with the figures of a result between its markers."""
-    before, _, rest = page.partition(_BEGIN)
-    return f"{before}{_BEGIN}\n{table(result)}\n{_END}{rest.partition(_END)[2]}"
+def sentence(result: dict[str, Any]) -> str:
+    """The figures in a sentence of README's list."""
+    n_runs, n_faults, survived, recovered, lost = total(result).values()
+    text = (
+        f"[Tried](docs/reliability.md): {n_faults:,} faults (processes killed, disks full, files "
+    )
+    text += f"damaged) in {n_runs:,} runs, of which {survived:,} ended well by themselves, "
+    text += f"{recovered:,} when run again, and {lost or 'none'} lost anything."
+    return textwrap.fill(text, 98, initial_indent="  ", subsequent_indent="  ")
 
 
-def write_page(results: Path = RESULTS) -> None:
-    """Put the figures of a result into docs/reliability.md."""
-    PAGE.write_text(page_with(json.loads(results.read_text()), PAGE.read_text()))
+PAGES: dict[Path, Callable[[dict[str, Any]], str]] = {
+    _ROOT / "docs" / "reliability.md": table,
+    _ROOT / "README.md": sentence,
+}
+"""What has figures between its markers, and how they are written there."""
+
+
+def with_figures(page: Path, result: dict[str, Any]) -> str:
+    """The text of a page, with the figures of a result between its markers."""
+    before, _, rest = page.read_text().partition(_BEGIN)
+    end = f"{'  ' if before.endswith('  ') else ''}{_END}"
+    return f"{before}{_BEGIN}\n{PAGES[page](result)}\n{end}{rest.partition(_END)[2]}"
+
+
+def write_pages(results: Path = RESULTS) -> None:
+    """Put the figures of a result into the pages."""
+    for page in PAGES:
+        page.write_text(with_figures(page, json.loads(results.read_text())))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.job import Job
-from tests.faults.results import LOST, PAGE, RESULTS, SKIPPED, page_with
+from tests.faults.results import LOST, PAGES, RESULTS, SKIPPED, with_figures
 from tests.faults.scenarios import SCENARIOS
 from tests.faults.trial import try_scenario
 
@@ -51,6 +51,6 @@ def test_names_of_scenarios_are_different() -> None:
     assert len(set(names)) == len(names)
 
 
-def test_the_page_has_the_figures_of_the_results() -> None:
-    page = PAGE.read_text()
-    assert page == page_with(json.loads(RESULTS.read_text()), page)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages_have_the_figures_of_the_results(page: Path) -> None:
+    assert page.read_text() == with_figures(page, json.loads(RESULTS.read_text()))
