@@ -115,8 +115,10 @@ def _wait_for_a_moment(trial: Trial, command: Command) -> bool:
     return command.wait(trial.random.uniform(0, 1.0)) and trial.out.exists()
 
 
-def _records(out: Path) -> list[Path]:
-    return list(out.rglob(".raypose/**/*.json"))
+def _records(out: Path) -> list[str]:
+    # `rglob` fails where a folder vanishes meanwhile.
+    files = (f"{folder}/{name}" for folder, _, names in os.walk(out) for name in names)
+    return [file for file in files if "/.raypose/" in file and file.endswith(".json")]
 
 
 SCENARIOS = (
