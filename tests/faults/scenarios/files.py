@@ -86,7 +86,7 @@ def folder_read_only(*options: str, trial: Trial) -> None:
     """No file can be made, renamed or removed in the output folders any more."""
     command = trial.start(*options)
     if _wait_for_a_moment(trial, command):
-        folders = [str(trial.out), *(str(p) for p in trial.out.rglob("*") if p.is_dir())]
+        folders = [folder for folder, _, _ in os.walk(trial.out)]
         free = partial(subprocess.run, ["chattr", "-f", "-R", "-i", str(trial.out)], check=False)
         trial.cleanup.callback(free)
         trial.undo.callback(free)
