@@ -101,7 +101,8 @@ def table(result: dict[str, Any]) -> str:
         lines.append(f"| {kind} | {' | '.join(str(counts[name]) for name in _COUNTS)} |")
     for trial in result["trials"]:
         if trial["verdict"] == LOST:
-            lines += ["", f"Lost: {trial['scenario']} ({trial['why']})."]
+            why = trial["why"].partition(": '")[0]  # without what the command printed
+            lines += ["", f"Lost: {trial['scenario']} ({why})."]
     for name, why in result["skipped"].items():
         lines += ["", f"Not tried: {name} ({why})."]
     return "\n".join(lines)
@@ -114,7 +115,7 @@ def sentence(result: dict[str, Any]) -> str:
         f"[Tried](docs/reliability.md): {n_faults:,} faults (processes killed, disks full, files "
     )
     text += f"damaged) in {n_runs:,} runs, of which {survived:,} ended well by themselves, "
-    text += f"{recovered:,} when run again, and {lost or 'none'} lost anything."
+    text += f"{recovered:,} when run again, and {lost or 'none'} not as they should."
     return textwrap.fill(text, 98, initial_indent="  ", subsequent_indent="  ")
 
 
