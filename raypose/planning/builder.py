@@ -91,21 +91,17 @@ class RecordingBuilder:
     def build(self, group: Group) -> tuple[list[RecordingPlan], list[Problem]]:
         """The plan of a recording, or one for each of its videos if it is not complete; and the
         errors of videos that have none."""
-        problems: list[Problem] = []
         if group.wrong:
-            plans = [self._recording(v.key, (v,), False, problems) for v in group.videos]
+            made = [self._recording(video.key, (video,), False) for video in group.videos]
         else:
-            smooth = self.eks is not None
-            plans = [self._recording(group.key, group.videos, smooth, problems)]
-        return [plan for plan in plans if plan is not None], problems
+            made = [self._recording(group.key, group.videos, self.eks is not None)]
+        plans = [plan for plan, _ in made if plan is not None]
+        return plans, [problem for _, found in made for problem in found]
 
     def _recording(
-        self,
-        key: str,
-        specs: Sequence[VideoSpec],
-        smooth: bool,
-        problems: list[Problem],
-    ) -> RecordingPlan | None:
+        self, key: str, specs: Sequence[VideoSpec], smooth: bool
+    ) -> tuple[RecordingPlan | None, list[Problem]]:
+        problems: list[Problem] = []
         models = [m for m in self.owners if not m.takes_views or len(specs) > 1]
         smooth = smooth and len(models) == len(self.owners)
         contents = Contents(specs)
@@ -116,7 +112,7 @@ class RecordingBuilder:
             except VideoError as error:
                 problems.append(Problem(spec.path, str(error), fatal=True))
         if len(videos) < len(specs) or not models:
-            return None
+            return None, problems
         recording = RecordingPlan(key, tuple(videos))
         if smooth:
             try:
@@ -124,36 +120,25 @@ class RecordingBuilder:
             except (SmoothingError, VideoError) as error:
                 # Its members can be predicted all the same, and get all that a smoothed table has.
                 problems.append(Problem(error.path or key, error.message, error.hint, fatal=True))
-                return self._recording(key, specs, False, problems)
+                members, more = self._recording(key, specs, False)
+                return members, [*problems, *more]
         damage = damage_problems(recording, strict=self.config.strict)
         problems += damage
         if any(problem.fatal for problem in damage):
-            return None
-        return replace(
-            recording,
-            contents=contents.known,
-            look_again=partial(self._later.plan, key, specs, smooth),
-        )
+            return None, problems
+        again = partial(self._later._recording, key, specs, smooth)
+        return replace(recording, contents=contents.known, look_again=again), problems
 
     @cached_property
     def _later(self) -> RecordingBuilder:
-        """The same for later in the run: it asks for each output anew, and keeps finished ones.
-
-        The plan holds it, but not the listing of all output folders.
-        """
+        """For later in the run: it asks for each output anew, and keeps finished ones. The plan
+        holds it, but not the listing of all output folders."""
         if isinstance(self.listing, NoListing):
             return self
         builder = copy(self)
         builder.config = self.config.model_copy(update={"overwrite": False})
         builder.listing = NoListing()
         return builder
-
-    def plan(
-        self, key: str, specs: Sequence[VideoSpec], smooth: bool
-    ) -> tuple[RecordingPlan | None, list[Problem]]:
-        """The plan of a recording, as `build` makes it, and its problems."""
-        problems: list[Problem] = []
-        return self._recording(key, specs, smooth, problems), problems
 
     def _video(
         self,
