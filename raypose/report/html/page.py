@@ -36,6 +36,7 @@ from raypose.video.frames import describe
 PAGE, SUMMARY = "report.html", "summary.csv"
 
 _SCRIPTS = ("uPlot.iife.min.js", "report.js")
+_ROWS_AT_ONCE = 500  # of the table: a browser takes seconds to lay out twenty thousand
 _STYLES = ("uPlot.min.css", "report.css")
 
 
@@ -128,9 +129,14 @@ def render(
             for kind, seconds in sorted(run.seconds.items(), key=lambda item: -item[1])
         ],
         rows=rows,
+        rows_at_once=_ROWS_AT_ONCE,
         weights=WEIGHTS,
         settings=_inline_json(
-            {"likelihood": LIKELIHOOD_EDGES.tolist(), "pixels": PIXEL_EDGES.tolist()}
+            {
+                "likelihood": LIKELIHOOD_EDGES.tolist(),
+                "pixels": PIXEL_EDGES.tolist(),
+                "rows_at_once": _ROWS_AT_ONCE,
+            }
         ),
         duration=duration,
     )

@@ -45,7 +45,7 @@
 
   const body = find("table").tBodies[0];
   const rows = [...body.rows];
-  const STEP = 500;  // rows at once: a browser takes seconds to lay out twenty thousand
+  const STEP = settings.rows_at_once;
   let most = STEP;
 
   function sort(button) {
