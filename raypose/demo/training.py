@@ -179,7 +179,7 @@ class Training:
     runs: list[_Run]
 
     def finish(self, on_progress: Callable[[float], None]) -> None:
-        """Train them, with the labelled frames that are there by now, and write their directories.
+        """Train the members on the labelled frames, which must exist, and write their directories.
 
         `on_progress` is called with the mean of what they have done, between 0 and 1.
 
