@@ -292,7 +292,7 @@ KEYS = st.sampled_from(
 )
 
 
-@settings(deadline=None)
+@settings(max_examples=3 * settings().max_examples, deadline=None)
 @given(
     content=st.binary(max_size=60)
     | st.dictionaries(KEYS | st.text(max_size=5), VALUES, max_size=4).map(

@@ -74,7 +74,7 @@ def test_what_is_no_file(tmp_path: Path) -> None:
             read_bboxes(path)
 
 
-@settings(deadline=None)
+@settings(max_examples=2 * settings().max_examples, deadline=None)
 @given(
     st.binary(max_size=80)
     | st.lists(st.sampled_from(["1", "2.5", ",", ";", "\n", "x", "-1", "", "nan", '"', "1e9"]))

@@ -123,7 +123,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(deadline=None)
+@settings(max_examples=2 * settings().max_examples, deadline=None)
 @given(
     st.binary(max_size=60)
     | st.fixed_dictionaries(

@@ -253,7 +253,7 @@ class TestList:
         with pytest.raises(UsageError, match=f"larger than {MAX_SESSION_LIST_BYTES} bytes"):
             read_session_list(path)
 
-    @settings(deadline=None)
+    @settings(max_examples=3 * settings().max_examples, deadline=None)
     @given(
         st.binary(max_size=80)
         | st.lists(

@@ -306,7 +306,7 @@ EVENTS = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None)
+@settings(max_examples=2 * settings().max_examples, deadline=None)
 @given(lines=st.lists((EVENTS | JSON).map(json.dumps).map(str.encode) | st.binary(max_size=30)))
 def test_any_log_has_a_status(lines: list[bytes]) -> None:
     with tempfile.TemporaryDirectory() as folder:

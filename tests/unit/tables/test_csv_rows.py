@@ -202,7 +202,7 @@ def mutated(draw: st.DrawFn) -> bytes:
     return content[: draw(st.integers(0, len(content)))] if draw(st.booleans()) else content
 
 
-@settings(deadline=None)
+@settings(max_examples=3 * settings().max_examples, deadline=None)
 @given(content=mutated() | st.binary(max_size=200))
 def test_any_bytes_are_a_table_or_an_error(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
