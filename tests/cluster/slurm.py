@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.nodes import command_line, free_port
+from tests.nodes import free_port
 
 NODES = ("n1", "n2")
 _DAEMONS = ("munged", "slurmctld", "slurmd")
@@ -124,18 +124,6 @@ class Slurm:
 
         wait_until(reached)
         return fields
-
-    def processes(self, number: str) -> list[str]:
-        """The command lines of all living processes of a job."""
-        wanted = f"SLURM_JOB_ID={number}".encode()
-        found = []
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                if wanted in (folder / "environ").read_bytes().split(b"\0"):
-                    found.append(command_line(int(folder.name)))
-            except OSError:
-                continue  # it has ended meanwhile
-        return [line for line in found if line]
 
 
 def wait_until(what: Callable[[], object], timeout_s: float = 240) -> None:

@@ -21,6 +21,7 @@ from raypose.storage.claims import Claims, Holder, State
 from raypose.storage.layout import CLAIMS, HIDDEN
 from tests.cluster.slurm import Slurm, missing, started, wait_until
 from tests.faults.job import files_in, unlike
+from tests.faults.processes import processes_of, wait_until_none
 from tests.models import make_model
 from tests.videos import make_video
 
@@ -162,7 +163,7 @@ class Job:
         """
         fields = self.of.slurm.wait(self.number, state)
         number = fields["JobId"]
-        wait_until(lambda: not self.of.slurm.processes(number), 30)
+        assert not wait_until_none(lambda: processes_of(-1, number, "SLURM_JOB_ID"), 30)
         left = list(Path("/tmp").glob(f"raypose-{number}-*"))
         if lost_node:
             for folder in left:

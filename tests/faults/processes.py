@@ -21,10 +21,10 @@ _STARTING = re.compile(r"^ray::start (GPU|CPU) worker")
 _AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 
 
-def processes_of(session: int, mark: str) -> list[int]:
+def processes_of(session: int, mark: str, variable: str = MARK) -> list[int]:
     """Every living process of a session, or with the mark in its environment."""
     found = []
-    wanted = f"{MARK}={mark}".encode()
+    wanted = f"{variable}={mark}".encode()
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
